@@ -185,11 +185,18 @@ pub enum Refusal {
 /// The proof that [`decide`] allowed one read of one record.
 ///
 /// Only [`decide`] makes one; it cannot be copied, and the vault consumes it. So every opened record
-/// had its own decision, and the compiler checks it.
+/// had its own decision, and the compiler checks it. It says whose record of which kind was decided
+/// on, because the versions of one record may differ in kind: the vault opens none but such a one.
 ///
 /// ```compile_fail
 /// // A permit cannot be built by hand.
-/// let permit = domain::Permit { record: todo!(), basis: domain::Basis::OwnRecord };
+/// let permit = domain::Permit {
+///     record: domain::RecordId(domain::B256::ZERO),
+///     patient: domain::Address::ZERO,
+///     steward: domain::Address::ZERO,
+///     kind: domain::Kind::Allergy,
+///     basis: domain::Basis::OwnRecord,
+/// };
 /// ```
 ///
 /// ```compile_fail
@@ -202,6 +209,9 @@ pub enum Refusal {
 #[must_use = "a permit that nobody uses should not have been asked for"]
 pub struct Permit {
     record: RecordId,
+    patient: Address,
+    steward: Address,
+    kind: Kind,
     basis: Basis,
 }
 
@@ -210,6 +220,24 @@ impl Permit {
     #[must_use]
     pub const fn record(&self) -> RecordId {
         self.record
+    }
+
+    /// Whose record it was taken to be.
+    #[must_use]
+    pub const fn patient(&self) -> Address {
+        self.patient
+    }
+
+    /// Who was taken to keep it, by member address.
+    #[must_use]
+    pub const fn steward(&self) -> Address {
+        self.steward
+    }
+
+    /// What it was taken to be about.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Why.
@@ -226,7 +254,8 @@ impl Permit {
 /// A [`Refusal`]: an expected answer, not a fault. The reader is told no more than that.
 pub fn decide(request: &Request, facts: &Facts) -> Result<Permit, Refusal> {
     let basis = find_basis(request, facts)?;
-    Ok(Permit { record: request.record, basis })
+    let Request { record, patient, steward, kind, .. } = *request;
+    Ok(Permit { record, patient, steward, kind, basis })
 }
 
 fn find_basis(request: &Request, facts: &Facts) -> Result<Basis, Refusal> {

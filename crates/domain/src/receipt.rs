@@ -146,7 +146,7 @@ impl Receipt {
     /// The leaf that stands for this receipt in an anchored batch.
     #[must_use]
     pub fn leaf(&self) -> B256 {
-        merkle::leaf(self.digest())
+        merkle::leaf(alloy_primitives::keccak256(self.digest()))
     }
 }
 

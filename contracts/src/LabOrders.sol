@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {Registry} from "./Registry.sol";
+import {Relationships} from "./Relationships.sol";
+import {InstitutionRole, ProfessionalRole} from "./Types.sol";
+
+/// @title LabOrders
+/// @notice A laboratory order from the doctor to the laboratory and back, and on to the patient.
+/// @dev Holds per order who, where it stands and the clock of a critical result. Holds no test, no
+/// specimen and no value: those are sealed behind digests.
+///
+///     None -> Ordered -> Collected -> Resulted -> Released
+///                |           |
+///                +-----------+-> Cancelled
+///
+/// Acknowledging is not a step of that line: a doctor acknowledges a result before or after its
+/// release. An order that is both released and acknowledged is `Acknowledged`, and nothing is left to do.
+///
+/// The **ordering doctors** are the physicians and surgeons in force at the institution that ordered,
+/// so that a critical result reaches whoever is on duty, and not a doctor who left.
+///
+/// INVARIANTS
+/// - O1: each step happens at most once, in the order drawn above, by a role that the step asks for.
+/// - O2: a result is acknowledged at most once, after it came in, by an ordering doctor.
+/// - O3: a critical result is overdue exactly from `ACKNOWLEDGE_PERIOD` after it came in until it is acknowledged.
+/// - O4: a cancelled order never gets a result, and an order with a result is never cancelled.
+///
+/// ASSUMPTIONS
+/// - Safety: the laboratory says rightly whether a result is critical.
+/// - Liveness: nobody is forced by the contract to acknowledge or release; `isOverdue` is what
+///   gateways alarm on.
+contract LabOrders {
+    /* TYPES */
+
+    /// @notice Where an order stands.
+    enum State {
+        None,
+        Ordered,
+        Collected,
+        Resulted,
+        Released,
+        Acknowledged,
+        Cancelled
+    }
+
+    /// @dev Four slots: 160 + 8 + 8 + 8 + 40 = 224 bits; 160 bits each.
+    /// @param stored Any state but `Acknowledged`.
+    /// @param acknowledgeBy Unix time in seconds, from which a critical result is overdue; zero otherwise.
+    /// @param institution The institution of who ordered.
+    struct Order {
+        address patient;
+        State stored;
+        bool critical;
+        bool acknowledged;
+        uint40 acknowledgeBy;
+        address orderer;
+        address institution;
+        address laboratory;
+    }
+
+    /* CONSTANTS */
+
+    /// @notice How soon a critical result must be acknowledged.
+    uint256 internal constant ACKNOWLEDGE_PERIOD = 1 hours;
+
+    /* STORAGE */
+
+    /// @notice Who is a professional, where, and in which role.
+    Registry public immutable REGISTRY;
+
+    /// @notice Who keeps records for whom.
+    Relationships public immutable RELATIONSHIPS;
+
+    mapping(bytes32 id => Order) private _orders;
+
+    /* EVENTS */
+
+    /// @notice A doctor ordered from a laboratory.
+    /// @param digest Digest of the sealed order.
+    event LabOrdered(
+        bytes32 indexed id,
+        address indexed patient,
+        address indexed laboratory,
+        address orderer,
+        address institution,
+        bytes32 digest
+    );
+
+    /// @notice The specimen was taken.
+    /// @param specimen Digest of the sealed specimen record.
+    event SpecimenCollected(bytes32 indexed id, address indexed patient, address indexed by, bytes32 specimen);
+
+    /// @notice The result came in.
+    /// @param digest Digest of the sealed result, as anchored in `Records`.
+    /// @param acknowledgeBy When a critical result becomes overdue; zero otherwise.
+    event ResultReported(
+        bytes32 indexed id,
+        address indexed patient,
+        address indexed by,
+        bytes32 digest,
+        bool critical,
+        uint40 acknowledgeBy
+    );
+
+    /// @notice The patient's alert: the result is there to be read.
+    event ResultReleased(bytes32 indexed id, address indexed patient, address indexed by);
+
+    /// @notice An ordering doctor has seen the result.
+    event ResultAcknowledged(bytes32 indexed id, address indexed patient, address indexed by);
+
+    /// @notice There will be no result.
+    event LabOrderCancelled(bytes32 indexed id, address indexed patient, address indexed by);
+
+    /* ERRORS */
+
+    /// @notice The professional's role or institution does not do this step.
+    error NotAllowed(address professional, ProfessionalRole role, address institution);
+
+    /// @notice The institution is no laboratory.
+    error NotLaboratory(address institution, InstitutionRole role);
+
+    /// @notice The doctor's institution keeps no records for the patient.
+    error NotActive(address patient, address steward);
+
+    /// @notice The identifier was used before.
+    error AlreadyOrdered(bytes32 id);
+
+    /// @notice This step does not follow on that state.
+    error WrongState(bytes32 id, State state);
+
+    /// @notice The result was acknowledged before.
+    error AlreadyAcknowledged(bytes32 id);
+
+    /* FUNCTIONS */
+
+    constructor(Registry registry, Relationships relationships) {
+        REGISTRY = registry;
+        RELATIONSHIPS = relationships;
+    }
+
+    /// @notice Orders from a laboratory, as a physician or surgeon of an institution that keeps the patient's records.
+    /// @param id Random, never used before.
+    /// @param digest Digest of the sealed order.
+    function order(bytes32 id, address patient, address laboratory, bytes32 digest) external {
+        (address orderer, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
+        if (!_isDoctor(role)) revert NotAllowed(orderer, role, institution);
+        if (!RELATIONSHIPS.isActive(patient, institution)) revert NotActive(patient, institution);
+        InstitutionRole place = REGISTRY.roleOf(laboratory);
+        if (place != InstitutionRole.Laboratory) revert NotLaboratory(laboratory, place);
+        if (_orders[id].stored != State.None) revert AlreadyOrdered(id);
+
+        _orders[id] = Order(patient, State.Ordered, false, false, 0, orderer, institution, laboratory);
+
+        emit LabOrdered(id, patient, laboratory, orderer, institution, digest);
+    }
+
+    /// @notice Records that the specimen was taken, as a scientist of the laboratory or a nurse of the
+    /// institution that ordered.
+    /// @param specimen Digest of the sealed specimen record.
+    function collect(bytes32 id, bytes32 specimen) external {
+        Order storage stored = _require(id, State.Ordered);
+        (address member, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
+        bool isNurse = role == ProfessionalRole.Nurse && institution == stored.institution;
+        if (!isNurse && !_isScientist(stored, role, institution)) revert NotAllowed(member, role, institution);
+
+        stored.stored = State.Collected;
+
+        emit SpecimenCollected(id, stored.patient, member, specimen);
+    }
+
+    /// @notice Reports the result, as a scientist of the laboratory.
+    /// @param digest Digest of the sealed result.
+    /// @param critical Whether a doctor must acknowledge it within `ACKNOWLEDGE_PERIOD`.
+    function report(bytes32 id, bytes32 digest, bool critical) external {
+        Order storage stored = _require(id, State.Collected);
+        (address member, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
+        if (!_isScientist(stored, role, institution)) revert NotAllowed(member, role, institution);
+
+        uint40 acknowledgeBy = critical ? uint40(block.timestamp + ACKNOWLEDGE_PERIOD) : 0;
+        stored.stored = State.Resulted;
+        stored.critical = critical;
+        stored.acknowledgeBy = acknowledgeBy;
+
+        emit ResultReported(id, stored.patient, member, digest, critical, acknowledgeBy);
+    }
+
+    /// @notice Releases the result to the patient, as an ordering doctor or a scientist of the laboratory.
+    function release(bytes32 id) external {
+        Order storage stored = _require(id, State.Resulted);
+        (address member, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
+        bool isDoctor = _isDoctor(role) && institution == stored.institution;
+        if (!isDoctor && !_isScientist(stored, role, institution)) revert NotAllowed(member, role, institution);
+
+        stored.stored = State.Released;
+
+        emit ResultReleased(id, stored.patient, member);
+    }
+
+    /// @notice Says, as an ordering doctor, that the result was seen.
+    function acknowledge(bytes32 id) external {
+        Order storage stored = _orders[id];
+        State state = stored.stored;
+        if (state != State.Resulted && state != State.Released) revert WrongState(id, state);
+        if (stored.acknowledged) revert AlreadyAcknowledged(id);
+        address member = _requireDoctor(stored);
+
+        stored.acknowledged = true;
+
+        emit ResultAcknowledged(id, stored.patient, member);
+    }
+
+    /// @notice Cancels the order before there is a result, as an ordering doctor or the patient.
+    function cancel(bytes32 id) external {
+        Order storage stored = _orders[id];
+        State state = stored.stored;
+        if (state != State.Ordered && state != State.Collected) revert WrongState(id, state);
+        address by = msg.sender == stored.patient ? msg.sender : _requireDoctor(stored);
+
+        stored.stored = State.Cancelled;
+
+        emit LabOrderCancelled(id, stored.patient, by);
+    }
+
+    /* Views */
+
+    /// @notice Where the order stands. `Acknowledged` is a result that is released and acknowledged.
+    function stateOf(bytes32 id) external view returns (State) {
+        Order storage stored = _orders[id];
+        if (stored.stored == State.Released && stored.acknowledged) return State.Acknowledged;
+        return stored.stored;
+    }
+
+    /// @notice Whether a critical result waits for a doctor longer than it may.
+    function isOverdue(bytes32 id) external view returns (bool) {
+        Order storage stored = _orders[id];
+        return stored.critical && !stored.acknowledged && block.timestamp >= stored.acknowledgeBy;
+    }
+
+    /// @notice All that is stored of an order.
+    function orderOf(bytes32 id) external view returns (Order memory) {
+        return _orders[id];
+    }
+
+    /* Internal */
+
+    function _require(bytes32 id, State state) private view returns (Order storage stored) {
+        stored = _orders[id];
+        if (stored.stored != state) revert WrongState(id, stored.stored);
+    }
+
+    function _requireDoctor(Order storage stored) private view returns (address) {
+        (address member, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
+        bool isOrdering = _isDoctor(role) && institution == stored.institution;
+        if (!isOrdering) revert NotAllowed(member, role, institution);
+        return member;
+    }
+
+    function _isDoctor(ProfessionalRole role) private pure returns (bool) {
+        return role == ProfessionalRole.Physician || role == ProfessionalRole.Surgeon;
+    }
+
+    function _isScientist(Order storage stored, ProfessionalRole role, address institution)
+        private
+        view
+        returns (bool)
+    {
+        return role == ProfessionalRole.LaboratoryScientist && institution == stored.laboratory;
+    }
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {Records} from "../src/Records.sol";
+import {Relationships} from "../src/Relationships.sol";
+import {Network} from "./support/Network.sol";
+
+contract DeploymentTest is Network {
+    /* Deployment
+     * ├── in the order of the README: every contract knows the others by their real addresses
+     * ├── Relationships expects Records elsewhere than where it is deployed → Miswired
+     * └── every contract fits the limit of EIP-170
+     */
+
+    function test_the_contracts_know_each_other() public view {
+        assertEq(address(relationships.RECORDS()), address(records), "Relationships -> Records");
+        assertEq(address(records.RELATIONSHIPS()), address(relationships), "Records -> Relationships");
+        assertEq(address(consents.RELATIONSHIPS()), address(relationships), "Consents -> Relationships");
+        assertEq(address(prescriptions.RELATIONSHIPS()), address(relationships), "Prescriptions -> Relationships");
+        assertEq(address(labOrders.RELATIONSHIPS()), address(relationships), "LabOrders -> Relationships");
+
+        assertEq(address(relationships.REGISTRY()), address(registry), "Relationships -> Registry");
+        assertEq(address(records.REGISTRY()), address(registry), "Records -> Registry");
+        assertEq(address(consents.REGISTRY()), address(registry), "Consents -> Registry");
+        assertEq(address(emergencies.REGISTRY()), address(registry), "EmergencyAccess -> Registry");
+        assertEq(address(prescriptions.REGISTRY()), address(registry), "Prescriptions -> Registry");
+        assertEq(address(labOrders.REGISTRY()), address(registry), "LabOrders -> Registry");
+        assertEq(address(accessLog.REGISTRY()), address(registry), "AccessLog -> Registry");
+    }
+
+    function test_records_at_another_address_than_expected_are_refused() public {
+        address expected = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
+        vm.expectRevert(abi.encodeWithSelector(Records.Miswired.selector, address(records), expected));
+        this.deployRecords(relationships, expected);
+    }
+
+    function deployRecords(Relationships where, address) external {
+        new Records(registry, where);
+    }
+
+    function test_every_contract_fits_the_size_limit() public view {
+        address[11] memory all = [
+            address(registry),
+            verifier,
+            address(accounts),
+            address(accounts.IMPLEMENTATION()),
+            address(relationships),
+            address(records),
+            address(consents),
+            address(emergencies),
+            address(prescriptions),
+            address(labOrders),
+            address(accessLog)
+        ];
+        for (uint256 i; i < all.length; ++i) {
+            assertTrue(all[i].code.length != 0 && all[i].code.length <= 24_576, vm.toString(i));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {AccessLog} from "../../src/AccessLog.sol";
+import {Consents} from "../../src/Consents.sol";
+import {EmergencyAccess} from "../../src/EmergencyAccess.sol";
+import {LabOrders} from "../../src/LabOrders.sol";
+import {PatientAccounts} from "../../src/PatientAccounts.sol";
+import {Prescriptions} from "../../src/Prescriptions.sol";
+import {Records} from "../../src/Records.sol";
+import {Registry} from "../../src/Registry.sol";
+import {Relationships} from "../../src/Relationships.sol";
+import {InstitutionRole, ProfessionalRole} from "../../src/Types.sol";
+import {Test} from "./Test.sol";
+
+/// @notice A whole network: every contract, deployed in the order of the README, and one of everybody.
+/// @dev Contracts are deployed from forge's output and not with `new`, so that no test carries a copy
+/// of them and the tests compile in seconds.
+abstract contract Network is Test {
+    Registry internal registry;
+    address internal verifier;
+    PatientAccounts internal accounts;
+    Relationships internal relationships;
+    Records internal records;
+    Consents internal consents;
+    EmergencyAccess internal emergencies;
+    Prescriptions internal prescriptions;
+    LabOrders internal labOrders;
+    AccessLog internal accessLog;
+
+    // Keys, so that a test can have any of them sign.
+    uint256 internal constant HOSPITAL_KEY = 0xA01;
+    uint256 internal constant LABORATORY_KEY = 0xA02;
+    uint256 internal constant PHARMACY_KEY = 0xA03;
+    uint256 internal constant EMERGENCY_KEY = 0xA04;
+    uint256 internal constant PHYSICIAN_KEY = 0xB01;
+    uint256 internal constant PATIENT_KEY = 0xC01;
+
+    address internal hospital = vm.addr(HOSPITAL_KEY);
+    address internal laboratory = vm.addr(LABORATORY_KEY);
+    address internal pharmacy = vm.addr(PHARMACY_KEY);
+    address internal emergency = vm.addr(EMERGENCY_KEY);
+    address internal physician = vm.addr(PHYSICIAN_KEY);
+    address internal nurse = vm.addr(0xB02);
+    address internal pharmacist = vm.addr(0xB03);
+    address internal scientist = vm.addr(0xB04);
+    address internal paramedic = vm.addr(0xB05);
+    address internal officer = vm.addr(0xB06);
+    address internal patient = vm.addr(PATIENT_KEY);
+    address internal stranger = vm.addr(0xD01);
+
+    function setUp() public virtual {
+        Registry.Founder[] memory founders = new Registry.Founder[](4);
+        founders[0] = Registry.Founder(hospital, InstitutionRole.Hospital);
+        founders[1] = Registry.Founder(laboratory, InstitutionRole.Laboratory);
+        founders[2] = Registry.Founder(pharmacy, InstitutionRole.Pharmacy);
+        founders[3] = Registry.Founder(emergency, InstitutionRole.Emergency);
+        registry = Registry(vm.deployCode("Registry.sol:Registry", abi.encode(founders)));
+
+        verifier = vm.deployCode("ERC7913WebAuthnVerifier.sol:ERC7913WebAuthnVerifier");
+        accounts = PatientAccounts(vm.deployCode("PatientAccounts.sol:PatientAccounts"));
+        address next = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
+        relationships = Relationships(vm.deployCode("Relationships.sol:Relationships", abi.encode(registry, next)));
+        records = Records(vm.deployCode("Records.sol:Records", abi.encode(registry, relationships)));
+        consents = Consents(vm.deployCode("Consents.sol:Consents", abi.encode(registry, relationships)));
+        emergencies = EmergencyAccess(vm.deployCode("EmergencyAccess.sol:EmergencyAccess", abi.encode(registry)));
+        prescriptions =
+            Prescriptions(vm.deployCode("Prescriptions.sol:Prescriptions", abi.encode(registry, relationships)));
+        labOrders = LabOrders(vm.deployCode("LabOrders.sol:LabOrders", abi.encode(registry, relationships)));
+        accessLog = AccessLog(vm.deployCode("AccessLog.sol:AccessLog", abi.encode(registry)));
+
+        accredit(hospital, physician, ProfessionalRole.Physician);
+        accredit(hospital, nurse, ProfessionalRole.Nurse);
+        accredit(pharmacy, pharmacist, ProfessionalRole.Pharmacist);
+        accredit(laboratory, scientist, ProfessionalRole.LaboratoryScientist);
+        accredit(emergency, paramedic, ProfessionalRole.Paramedic);
+        accredit(emergency, officer, ProfessionalRole.PrivacyOfficer);
+    }
+
+    function time() internal view returns (uint40) {
+        return uint40(block.timestamp);
+    }
+
+    function skip(uint256 period) internal {
+        vm.warp(block.timestamp + period);
+    }
+
+    function accredit(address institution, address professional, ProfessionalRole role) internal {
+        vm.prank(institution);
+        registry.accredit(professional, role, time() + 365 days);
+    }
+
+    /// @notice Admits an institution by the votes of hospital, laboratory and pharmacy.
+    function admit(address account, InstitutionRole role) internal {
+        vm.prank(hospital);
+        decide(registry.proposeAdmission(account, role));
+    }
+
+    /// @notice Expels an institution by the same votes.
+    function expel(address member) internal {
+        vm.prank(hospital);
+        decide(registry.proposeExpulsion(member));
+    }
+
+    /// @notice Carries a proposal of the hospital out.
+    function decide(uint256 id) internal {
+        vm.prank(laboratory);
+        registry.vote(id);
+        if (registry.proposal(id).executed) return;
+        vm.prank(pharmacy);
+        registry.vote(id);
+    }
+
+    /// @notice An active relationship between a patient and a steward.
+    function relate(address patient_, address steward, bool countersigned) internal {
+        vm.prank(steward);
+        relationships.propose(patient_, countersigned);
+        vm.prank(patient_);
+        relationships.accept(steward, countersigned);
+    }
+
+    function signature(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
+        return abi.encodePacked(r, s, v);
+    }
+
+    /// @notice The EIP-712 digest of a message to one of our contracts.
+    function typedDigest(string memory name, address where, bytes32 structHash) internal view returns (bytes32) {
+        bytes32 domain = keccak256(
+            abi.encode(
+                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256(bytes(name)),
+                keccak256("1"),
+                block.chainid,
+                where
+            )
+        );
+        return keccak256(abi.encodePacked(hex"1901", domain, structHash));
+    }
+}

@@ -1,0 +1,582 @@
+//! The chain: what is known of it, and the stages that a block passes through.
+//!
+//! A payload goes through three stages, each on its own thread, so that recovery of signatures,
+//! execution, hashing and the disk overlap on the machine's cores:
+//!
+//! ```text
+//! apply -> execute (EVM, merge into the world) -> seal (tries, roots, header) -> commit (log, disk)
+//! ```
+//!
+//! A block is visible to readers only after it is on the disk. The world runs ahead by the blocks that
+//! are still on the way; readers look at the state as of the last durable block.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::SyncSender,
+    },
+    thread::JoinHandle,
+    time::Instant,
+};
+
+use alloy_primitives::{Address, B256, Bytes, U256, map::B256Map};
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::{broadcast, oneshot};
+
+use crate::{
+    Applied, ApplyError, BlockEnvironment, Certificate, Delegate, Genesis, LogError, Payload,
+    PoolError, PoolLimits, SharedBlock, Transaction, TransactionError,
+    hashes::BlockHashes,
+    pool::{Pool, SenderState},
+    stages::Job,
+    state::{AccountProof, Commitment, HistoryLimits, StateView, World},
+    store::{BlockLog, Index, Key},
+};
+
+/// How many of the newest blocks are kept in memory.
+const RECENT_BLOCKS: usize = 512;
+
+/// Transactions among the recent blocks, at most; a few large blocks count like many small ones.
+const RECENT_TRANSACTIONS: usize = 20_000;
+
+/// Reasons remembered for transactions that were dropped.
+const DROPPED_REMEMBERED: usize = 4_096;
+
+/// The most transactions in one block.
+pub const BLOCK_TRANSACTIONS_MAX: usize = 4_000;
+
+/// Tells the time, in seconds since 1970. Handed in, so that runs can be repeated (S9).
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// How a chain is kept.
+#[derive(Clone)]
+pub struct ChainConfig {
+    /// Where it is kept.
+    pub dir: PathBuf,
+    /// What it begins with. An existing chain must have begun with the same.
+    pub genesis: Genesis,
+    /// How many transactions may wait.
+    pub pool: PoolLimits,
+    /// How many earlier states stay readable, in blocks.
+    pub history_blocks: usize,
+    /// The time of new blocks.
+    pub clock: Clock,
+}
+
+impl ChainConfig {
+    /// The usual settings.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>, genesis: Genesis, clock: Clock) -> Self {
+        let dir = dir.into();
+        Self { dir, genesis, pool: PoolLimits::default(), history_blocks: 1_024, clock }
+    }
+}
+
+/// Why a transaction was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// It can never run here.
+    #[error(transparent)]
+    Invalid(#[from] TransactionError),
+    /// It cannot wait here now.
+    #[error(transparent)]
+    Refused(#[from] PoolError),
+    /// The chain takes nothing more.
+    #[error("the chain has stopped: {reason}")]
+    Stopped {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why something stored could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The block log cannot be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The index cannot be read.
+    #[error("could not read the index")]
+    Index(#[source] io::Error),
+}
+
+/// A running chain. Clones are handles to the same chain.
+#[derive(Clone)]
+pub struct Chain {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) config: ChainConfig,
+    pub(crate) world: Arc<RwLock<World>>,
+    pub(crate) hashes: Arc<BlockHashes>,
+    pub(crate) commitment: Mutex<Commitment>,
+    pub(crate) log: BlockLog,
+    pub(crate) index: Index,
+    pub(crate) recent: RwLock<Recent>,
+    pub(crate) pool: Mutex<Pool>,
+    pub(crate) pool_changed: Condvar,
+    pub(crate) dropped: Mutex<Dropped>,
+    pub(crate) heads: broadcast::Sender<SharedBlock>,
+    pub(crate) arrivals: broadcast::Sender<B256>,
+    /// Where payloads enter; gone once the chain is closed.
+    pub(crate) entrance: Mutex<Option<Entrance>>,
+    /// The number of the newest durable block, for those who wait for it to change.
+    pub(crate) head_number: Mutex<u64>,
+    pub(crate) head_changed: Condvar,
+    /// The number of the last block executed.
+    pub(crate) executed: AtomicU64,
+    /// The base fee of the next block.
+    pub(crate) next_base_fee: AtomicU64,
+    pub(crate) closing: AtomicBool,
+    pub(crate) stopped: RwLock<Option<String>>,
+    pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Holds the lock on the directory.
+    pub(crate) _lock: File,
+}
+
+pub(crate) struct Entrance {
+    pub(crate) jobs: SyncSender<Job>,
+    /// Height and time of the last payload taken.
+    pub(crate) last: (u64, u64),
+}
+
+/// The newest durable blocks, the newest last; never empty.
+pub(crate) struct Recent {
+    blocks: VecDeque<SharedBlock>,
+    transactions: usize,
+}
+
+impl Recent {
+    pub(crate) fn new(head: SharedBlock) -> Self {
+        let mut recent = Self { blocks: VecDeque::new(), transactions: 0 };
+        recent.push(head);
+        recent
+    }
+
+    pub(crate) fn push(&mut self, block: SharedBlock) {
+        self.transactions += block.transactions.len();
+        self.blocks.push_back(block);
+        while self.blocks.len() > 1
+            && (self.blocks.len() > RECENT_BLOCKS || self.transactions > RECENT_TRANSACTIONS)
+        {
+            let oldest = self.blocks.pop_front().expect("more than one is held");
+            self.transactions -= oldest.transactions.len();
+        }
+    }
+
+    pub(crate) fn head(&self) -> &SharedBlock {
+        self.blocks.back().expect("the genesis block or a later one is always held")
+    }
+
+    fn get(&self, number: u64) -> Option<&SharedBlock> {
+        let first = self.blocks.front()?.header.number;
+        self.blocks.get(usize::try_from(number.checked_sub(first)?).ok()?)
+    }
+}
+
+/// Why transactions that were taken in did not run.
+#[derive(Default)]
+pub(crate) struct Dropped {
+    reasons: B256Map<String>,
+    order: VecDeque<B256>,
+}
+
+impl Dropped {
+    pub(crate) fn push(&mut self, hash: B256, reason: String) {
+        self.reasons.insert(hash, reason);
+        self.order.push_back(hash);
+        if self.order.len() > DROPPED_REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.reasons.remove(&oldest);
+        }
+    }
+}
+
+impl Chain {
+    /// Runs `work` on a thread of its own that closing the chain waits for.
+    pub(crate) fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) {
+        let thread = std::thread::Builder::new().name(format!("chain-{name}")).spawn(work);
+        // Without its threads a chain is nothing, and a system without threads left is lost anyhow.
+        self.shared.threads.lock().push(thread.expect("the system can start a thread"));
+    }
+
+    /// Takes no more, finishes what was taken, stores everything, and lets the directory go.
+    ///
+    /// Other handles still read, but nothing changes any more.
+    pub fn close(&self) {
+        self.shared.closing.store(true, Ordering::SeqCst);
+        self.shared.entrance.lock().take();
+        self.shared.pool_changed.notify_all();
+        let threads = std::mem::take(&mut *self.shared.threads.lock());
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a stage of the chain panicked");
+            }
+        }
+    }
+
+    /// The chain's id (EIP-155).
+    #[must_use]
+    pub fn chain_id(&self) -> u64 {
+        self.shared.config.genesis.chain_id()
+    }
+
+    /// What the chain began with.
+    #[must_use]
+    pub fn genesis(&self) -> &Genesis {
+        &self.shared.config.genesis
+    }
+
+    /// The newest durable block.
+    #[must_use]
+    pub fn head(&self) -> SharedBlock {
+        Arc::clone(self.shared.recent.read().head())
+    }
+
+    /// A durable block by its number.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the disk cannot be read.
+    pub fn block(&self, number: u64) -> Result<Option<SharedBlock>, ReadError> {
+        if let Some(block) = self.shared.recent.read().get(number) {
+            return Ok(Some(Arc::clone(block)));
+        }
+        if number == 0 {
+            let limits = HistoryLimits { blocks: 1, values: 1 };
+            let genesis = &self.shared.config.genesis;
+            return Ok(Some(Arc::new(genesis.block(&genesis.world(limits)))));
+        }
+        Ok(self.shared.log.read(number)?.map(Arc::new))
+    }
+
+    /// A durable block by its hash.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the disk cannot be read.
+    pub fn block_by_hash(&self, hash: &B256) -> Result<Option<SharedBlock>, ReadError> {
+        let head = self.head();
+        if head.hash == *hash {
+            return Ok(Some(head));
+        }
+        for (number, _) in self.find(Key::Block(hash), 0, head.header.number)? {
+            if let Some(block) = self.block(number)?
+                && block.hash == *hash
+            {
+                return Ok(Some(block));
+            }
+        }
+        Ok(self.block(0)?.filter(|genesis| genesis.hash == *hash))
+    }
+
+    /// The durable block that holds a transaction, and the transaction's place in it.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the disk cannot be read.
+    pub fn find_transaction(&self, hash: &B256) -> Result<Option<(SharedBlock, usize)>, ReadError> {
+        let last = self.head().header.number;
+        for (number, position) in self.find(Key::Transaction(hash), 0, last)? {
+            if let Some(block) = self.block(number)?
+                && block.transactions.get(position).is_some_and(|found| found.hash() == *hash)
+            {
+                return Ok(Some((block, position)));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn find(
+        &self,
+        key: Key<'_>,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<(u64, usize)>, ReadError> {
+        self.shared.index.find(key, from..=to).map_err(ReadError::Index)
+    }
+
+    /// The state at the end of block `number`.
+    pub(crate) fn view(&self, number: u64) -> StateView {
+        let (world, hashes) = (&self.shared.world, &self.shared.hashes);
+        StateView::new(Arc::clone(world), Arc::clone(hashes), number)
+    }
+
+    /// Proves an account and some of its slots as of a kept durable block.
+    pub(crate) fn prove(
+        &self,
+        number: u64,
+        address: Address,
+        slots: &[U256],
+    ) -> Option<AccountProof> {
+        let mut commitment = self.shared.commitment.lock();
+        let world = self.shared.world.read();
+        let hashes = &self.shared.hashes;
+        world.keeps(number).then(|| commitment.prove(&world, hashes, number, address, slots))
+    }
+
+    /// Sends each durable block from now on. A receiver that falls far behind misses some and is told.
+    #[must_use]
+    pub fn subscribe_heads(&self) -> broadcast::Receiver<SharedBlock> {
+        self.shared.heads.subscribe()
+    }
+
+    /// Sends the hash of each transaction taken into the pool from now on.
+    #[must_use]
+    pub fn subscribe_arrivals(&self) -> broadcast::Receiver<B256> {
+        self.shared.arrivals.subscribe()
+    }
+
+    /// Takes a signed transaction in and returns its hash.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError`]: it was not taken, and why.
+    pub fn submit(&self, raw: Bytes) -> Result<B256, SubmitError> {
+        let transaction = Transaction::decode(raw, self.chain_id())?;
+        self.submit_transaction(transaction)
+    }
+
+    /// Takes a decoded transaction in and returns its hash.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError`]: it was not taken, and why.
+    pub fn submit_transaction(&self, transaction: Transaction) -> Result<B256, SubmitError> {
+        let hash = transaction.hash();
+        let state = self.sender_state(&transaction.sender());
+        self.check_running()?;
+        self.shared.pool.lock().add(transaction, state)?;
+        self.shared.pool_changed.notify_one();
+        let _ = self.shared.arrivals.send(hash);
+        Ok(hash)
+    }
+
+    /// Takes many signed transactions in, recovering their senders on all cores.
+    ///
+    /// The result has one entry per transaction, in order.
+    pub fn submit_many(&self, raw: Vec<Bytes>) -> Vec<Result<B256, SubmitError>> {
+        use rayon::prelude::*;
+        let chain_id = self.chain_id();
+        let decoded: Vec<_> =
+            raw.into_par_iter().map(|raw| Transaction::decode(raw, chain_id)).collect();
+        if let Err(error) = self.check_running() {
+            let reason = error.to_string();
+            let stopped = || SubmitError::Stopped { reason: reason.clone() };
+            return decoded.iter().map(|_| Err(stopped())).collect();
+        }
+        let mut outcomes = Vec::with_capacity(decoded.len());
+        let mut pool = self.shared.pool.lock();
+        let world = self.shared.world.read();
+        for transaction in decoded {
+            outcomes.push(transaction.map_err(SubmitError::from).and_then(|transaction| {
+                let hash = transaction.hash();
+                let state = sender_state(&world, &transaction.sender());
+                pool.add(transaction, state)?;
+                let _ = self.shared.arrivals.send(hash);
+                Ok(hash)
+            }));
+        }
+        drop((pool, world));
+        self.shared.pool_changed.notify_one();
+        outcomes
+    }
+
+    fn sender_state(&self, sender: &Address) -> SenderState {
+        sender_state(&self.shared.world.read(), sender)
+    }
+
+    fn check_running(&self) -> Result<(), SubmitError> {
+        match &*self.shared.stopped.read() {
+            Some(reason) => Err(SubmitError::Stopped { reason: reason.clone() }),
+            None if self.shared.closing.load(Ordering::SeqCst) => {
+                Err(SubmitError::Stopped { reason: "it is being closed".into() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The nonce for a sender's next transaction, those that wait included.
+    #[must_use]
+    pub fn pending_nonce(&self, sender: &Address) -> u64 {
+        let state = self.sender_state(sender);
+        self.shared.pool.lock().next_nonce(sender, state.nonce)
+    }
+
+    /// A transaction that waits.
+    #[must_use]
+    pub fn waiting(&self, hash: &B256) -> Option<Transaction> {
+        self.shared.pool.lock().get(hash).cloned()
+    }
+
+    /// All transactions that wait: those that could run now, and those that wait for others.
+    #[must_use]
+    pub fn pool_content(&self) -> (Vec<Transaction>, Vec<Transaction>) {
+        self.shared.pool.lock().content()
+    }
+
+    /// Why a transaction that was taken in was dropped without running, if it was, recently.
+    #[must_use]
+    pub fn dropped_reason(&self, hash: &B256) -> Option<String> {
+        self.shared.dropped.lock().reasons.get(hash).cloned()
+    }
+
+    /// Waits until a transaction that was taken in is in a durable block.
+    ///
+    /// `None` when it was dropped, or the deadline passed.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the disk cannot be read.
+    pub fn wait_for_transaction(
+        &self,
+        hash: &B256,
+        deadline: Instant,
+    ) -> Result<Option<(SharedBlock, usize)>, ReadError> {
+        let mut seen = *self.shared.head_number.lock();
+        loop {
+            if let Some(found) = self.find_transaction(hash)? {
+                return Ok(Some(found));
+            }
+            let mut number = self.shared.head_number.lock();
+            if *number == seen {
+                let timed_out =
+                    self.shared.head_changed.wait_until(&mut number, deadline).timed_out();
+                if timed_out && *number == seen {
+                    return Ok(None);
+                }
+            }
+            seen = *number;
+            drop(number);
+            if self.dropped_reason(hash).is_some() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The time by the clock that dates new blocks, in seconds since 1970.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        (self.shared.config.clock)()
+    }
+
+    /// The circumstances under which a block after the newest durable one would execute.
+    #[must_use]
+    pub fn next_environment(&self) -> BlockEnvironment {
+        let head = self.head();
+        self.shared.environment_after(&head.header, self.now().max(head.header.timestamp))
+    }
+
+    /// The directory the chain is kept in.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.shared.config.dir
+    }
+
+    /// Length of the block log, in bytes.
+    #[must_use]
+    pub fn log_size_bytes(&self) -> u64 {
+        self.shared.log.size_bytes()
+    }
+}
+
+pub(crate) fn sender_state(world: &World, sender: &Address) -> SenderState {
+    let entry = world.entry(sender).unwrap_or_default();
+    SenderState { nonce: entry.nonce, balance: entry.balance }
+}
+
+/// What an ordering asks of the chain.
+impl Chain {
+    /// The newest durable block, by number and hash.
+    #[must_use]
+    pub fn applied(&self) -> (u64, B256) {
+        let head = self.head();
+        (head.header.number, head.hash)
+    }
+
+    /// Who orders the blocks of an epoch. Alone, it is always the one who receives the fees.
+    #[must_use]
+    pub fn committee(&self, _epoch: u64) -> Vec<Delegate> {
+        vec![Delegate { account: self.shared.config.genesis.beneficiary() }]
+    }
+
+    /// Puts the next payload together from the pool; `None` when nothing could go into it.
+    ///
+    /// The payload's transactions leave the pool, so that payloads proposed after it, before it is
+    /// executed, hold others.
+    #[must_use]
+    pub fn propose(&self) -> Option<Payload> {
+        let (height, timestamp) = {
+            let entrance = self.shared.entrance.lock();
+            let (last, time) = entrance.as_ref()?.last;
+            (last + 1, self.now().max(time))
+        };
+        let base_fee = self.shared.next_base_fee.load(Ordering::SeqCst);
+        let transactions = self.shared.pool.lock().take(BLOCK_TRANSACTIONS_MAX, base_fee);
+        let executed = self.applied();
+        (!transactions.is_empty()).then_some(Payload { height, timestamp, executed, transactions })
+    }
+
+    /// Whether a payload agrees with what this chain executed so far.
+    ///
+    /// # Errors
+    ///
+    /// [`ApplyError::Diverged`] when it does not: then one of the two chains is wrong.
+    pub fn verify(&self, payload: &Payload) -> Result<(), ApplyError> {
+        let (number, theirs) = payload.executed;
+        match self.shared.hashes.get(number) {
+            Some(ours) if ours != theirs => Err(ApplyError::Diverged { number, ours, theirs }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Executes a payload that is final.
+    ///
+    /// Idempotent: a payload whose height was taken before is answered with the block that is there.
+    /// Blocks the thread while the stages are busy.
+    ///
+    /// # Errors
+    ///
+    /// [`ApplyError`]: nothing was executed.
+    pub fn apply(&self, payload: Payload, certificate: Certificate) -> Result<Applied, ApplyError> {
+        self.verify(&payload)?;
+        let (done, applied) = oneshot::channel();
+        let stopped = || {
+            let reason = self.shared.stopped.read().clone();
+            ApplyError::Stopped { reason: reason.unwrap_or_else(|| "it was closed".into()) }
+        };
+        let jobs = {
+            let mut entrance = self.shared.entrance.lock();
+            let entrance = entrance.as_mut().ok_or_else(stopped)?;
+            let (last, time) = entrance.last;
+            if payload.height <= last {
+                // Its hash may still be on the way.
+                let _ = done.send(self.shared.hashes.wait(payload.height));
+                return Ok(Applied(applied));
+            }
+            if payload.height != last + 1 {
+                return Err(ApplyError::NotNext { last, given: payload.height });
+            }
+            if payload.timestamp < time {
+                return Err(ApplyError::BackInTime { given: payload.height });
+            }
+            entrance.last = (payload.height, payload.timestamp);
+            entrance.jobs.clone()
+        };
+        jobs.send(Job { payload, certificate, done }).map_err(|_| stopped())?;
+        Ok(Applied(applied))
+    }
+
+    /// Whether blocks are on their way through the stages.
+    pub(crate) fn is_busy(&self) -> bool {
+        let entered = self.shared.entrance.lock().as_ref().map_or(0, |entrance| entrance.last.0);
+        self.shared.executed.load(Ordering::SeqCst) < entered
+    }
+}

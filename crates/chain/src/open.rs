@@ -1,0 +1,256 @@
+//! Opens a chain: its directory, its stored state, and the blocks after it.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64},
+        mpsc::sync_channel,
+    },
+};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::broadcast;
+
+use crate::{
+    Chain, ChainConfig, Genesis, LogError, SharedBlock,
+    block::next_base_fee,
+    chain::{Entrance, Recent, Shared},
+    execute::execute,
+    hashes::{BlockHashes, KEPT},
+    pool::Pool,
+    stages::BLOCKS_BETWEEN_STAGES,
+    state::{Commitment, HistoryLimits, World},
+    store::{BlockLog, Checkpoints, Index},
+};
+
+/// Old values kept for reading earlier states; about 100 bytes each.
+const HISTORY_VALUES: usize = 1_000_000;
+
+/// Why a chain cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("{} is in use by another process", dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The chain there began with something else.
+    #[error("the chain in {} has another genesis; choose another directory", dir.display())]
+    OtherGenesis {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The file system refused.
+    #[error("could not {action} {}; check its space and permissions", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The block log cannot be used.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Executing a stored block gave something else than was stored.
+    #[error(
+        "block {number} of the log does not execute to what it says; the log is damaged or from another version"
+    )]
+    Replay {
+        /// Which block.
+        number: u64,
+    },
+}
+
+impl Chain {
+    /// Opens the chain in a directory, beginning it there when there is none.
+    ///
+    /// Blocks after the last stored state are executed again and must give what the log says.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what to do about it. Nothing confirmed is lost by a failed attempt.
+    pub fn open(config: ChainConfig) -> Result<Self, OpenError> {
+        let lock = prepare_dir(&config)?;
+        let limits = HistoryLimits { blocks: config.history_blocks, values: HISTORY_VALUES };
+        let mut world = config.genesis.world(limits);
+        let genesis = config.genesis.block(&world);
+        let log = BlockLog::open(&config.dir, config.genesis.chain_id())?;
+        let last = log.last();
+        let fail = |action| {
+            let path = config.dir.clone();
+            move |source| OpenError::Io { action, path, source }
+        };
+        let checkpoints = Checkpoints::open(config.dir.join("state"), &mut world, last)
+            .map_err(fail("open the stored state in"))?;
+        let index =
+            Index::open(config.dir.join("index"), last).map_err(fail("open the index in"))?;
+        let mut replay = Replay {
+            config: &config,
+            log: &log,
+            index: &index,
+            checkpoints,
+            hashes: BlockHashes::new(0),
+            genesis: Arc::new(genesis),
+        };
+        let (commitment, recent) = replay.run(&mut world, last)?;
+        let Replay { checkpoints, hashes, .. } = replay;
+        let head = recent.head();
+        let parent = head.header.clone();
+        let (jobs, waiting) = sync_channel(BLOCKS_BETWEEN_STAGES);
+        let entrance = Entrance { jobs, last: (last, parent.timestamp) };
+        let shared = Arc::new(Shared {
+            world: Arc::new(RwLock::new(world)),
+            hashes: Arc::new(hashes),
+            commitment: Mutex::new(commitment),
+            log,
+            index,
+            recent: RwLock::new(recent),
+            pool: Mutex::new(Pool::new(config.pool)),
+            pool_changed: Condvar::new(),
+            dropped: Mutex::default(),
+            heads: broadcast::channel(256).0,
+            arrivals: broadcast::channel(1_024).0,
+            entrance: Mutex::new(Some(entrance)),
+            head_number: Mutex::new(last),
+            head_changed: Condvar::new(),
+            executed: AtomicU64::new(last),
+            next_base_fee: AtomicU64::new(next_base_fee(
+                parent.gas_used,
+                parent.gas_limit,
+                parent.base_fee_per_gas.unwrap_or_default(),
+            )),
+            closing: AtomicBool::new(false),
+            stopped: RwLock::new(None),
+            threads: Mutex::default(),
+            _lock: lock,
+            config,
+        });
+        let chain = Self { shared };
+        chain.start_stages(waiting, parent.hash_slow(), checkpoints);
+        Ok(chain)
+    }
+}
+
+/// Makes the directory, locks it, and checks that it belongs to this genesis.
+fn prepare_dir(config: &ChainConfig) -> Result<File, OpenError> {
+    let dir = &config.dir;
+    let fail = |action, path: PathBuf| move |source| OpenError::Io { action, path, source };
+    fs::create_dir_all(dir).map_err(fail("make the directory", dir.clone()))?;
+    let lock_path = dir.join("lock");
+    let lock = File::create(&lock_path).map_err(fail("create", lock_path.clone()))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { dir: dir.clone() }),
+        Err(TryLockError::Error(source)) => return Err(fail("lock", lock_path)(source)),
+    }
+    let path = dir.join("genesis.json");
+    match fs::read(&path) {
+        Ok(bytes) => {
+            let found = serde_json::from_slice::<alloy_genesis::Genesis>(&bytes);
+            if found.is_ok_and(|found| Genesis::from(found) == config.genesis) {
+                return Ok(lock);
+            }
+            Err(OpenError::OtherGenesis { dir: dir.clone() })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let text = serde_json::to_vec_pretty(config.genesis.as_alloy())
+                .expect("a genesis has a JSON form");
+            let unfinished = dir.join("genesis.json.unfinished");
+            fs::write(&unfinished, text)
+                .and_then(|()| File::open(&unfinished)?.sync_all())
+                .and_then(|()| fs::rename(&unfinished, &path))
+                .map_err(fail("write", path))?;
+            Ok(lock)
+        }
+        Err(source) => Err(fail("read", path)(source)),
+    }
+}
+
+/// Brings the world, the tries and the index up to the last block of the log.
+struct Replay<'a> {
+    config: &'a ChainConfig,
+    log: &'a BlockLog,
+    index: &'a Index,
+    checkpoints: Checkpoints,
+    hashes: BlockHashes,
+    genesis: SharedBlock,
+}
+
+impl Replay<'_> {
+    fn run(&mut self, world: &mut World, last: u64) -> Result<(Commitment, Recent), OpenError> {
+        let stored = world.height();
+        self.load_hashes(stored)?;
+        for number in self.index.height() + 1..=stored {
+            self.index.add(&*self.read(number)?);
+        }
+        let mut commitment = Commitment::of(world, &self.hashes);
+        let mut recent = Recent::new(self.read(stored)?);
+        if commitment.root() != recent.head().header.state_root {
+            return Err(OpenError::Replay { number: stored });
+        }
+        for number in stored + 1..=last {
+            let block = self.read(number)?;
+            self.execute(&block, world, &mut commitment)?;
+            if number > self.index.height() {
+                self.index.add(&block);
+            }
+            recent.push(block);
+        }
+        Ok((commitment, recent))
+    }
+
+    /// Executes a stored block again and compares what comes out.
+    fn execute(
+        &mut self,
+        block: &SharedBlock,
+        world: &mut World,
+        commitment: &mut Commitment,
+    ) -> Result<(), OpenError> {
+        let header = &block.header;
+        let environment = crate::BlockEnvironment {
+            number: header.number,
+            timestamp: header.timestamp,
+            beneficiary: header.beneficiary,
+            gas_limit: header.gas_limit,
+            base_fee: header.base_fee_per_gas.unwrap_or_default(),
+            prev_randao: header.mix_hash,
+        };
+        let chain_id = self.config.genesis.chain_id();
+        let transactions = block.transactions.clone();
+        let mut executed = execute(world, &self.hashes, chain_id, &environment, transactions);
+        let delta = world.merge(std::mem::take(&mut executed.changes));
+        let slots = self.hashes.history_slots_between(header.number - 1, header.number);
+        let root = commitment.apply(&delta, &slots);
+        if root != header.state_root || executed.receipts != block.receipts {
+            return Err(OpenError::Replay { number: header.number });
+        }
+        self.checkpoints.add(delta);
+        self.hashes.push(block.hash);
+        Ok(())
+    }
+
+    fn load_hashes(&mut self, stored: u64) -> Result<(), OpenError> {
+        let first = (stored + 1).saturating_sub(KEPT as u64);
+        self.hashes = BlockHashes::new(first);
+        for number in first..=stored {
+            let hash = if number == 0 { Some(self.genesis.hash) } else { self.log.hash(number)? };
+            self.hashes.push(hash.ok_or(OpenError::Replay { number })?);
+        }
+        Ok(())
+    }
+
+    fn read(&self, number: u64) -> Result<SharedBlock, OpenError> {
+        if number == 0 {
+            return Ok(Arc::clone(&self.genesis));
+        }
+        let block = self.log.read(number)?.ok_or(OpenError::Replay { number })?;
+        Ok(Arc::new(block))
+    }
+}

@@ -1,0 +1,477 @@
+//! The block log: every block in order, in one file that is only appended to.
+//!
+//! # Format
+//!
+//! All integers little-endian. The file begins with `"SALUSLOG"` and a version as `u32`, now 1. Then
+//! frames follow, one per block, beginning with block 1:
+//!
+//! ```text
+//! frame    length of payload u32 | CRC-32 of payload u32 | payload
+//! payload  header: length u32, RLP | certificate: length u32, bytes | count u32
+//!          count x transaction: sender [20] | length u32, EIP-2718 bytes
+//!          count x receipt: success u8 | cumulative gas u64 | logs u32, each log:
+//!              address [20] | topics u8 | topics x [32] | data: length u32, bytes
+//! ```
+//!
+//! # Crashes
+//!
+//! A block is confirmed after its frame was written and the file synchronised. A crash can leave an
+//! unconfirmed frame half written at the end; opening cuts it off. Damage anywhere else is reported and
+//! nothing is cut, because confirmed blocks may follow it.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+};
+
+use alloy_consensus::Header;
+use alloy_primitives::{Address, B256, Bytes, Log, LogData};
+use alloy_rlp::{Decodable as _, Encodable as _};
+use parking_lot::RwLock;
+
+use super::bytes::{Malformed, Reader, put_length, put_sized};
+use crate::{Block, Receipt, Transaction};
+
+const MAGIC: &[u8; 8] = b"SALUSLOG";
+const VERSION: u32 = 1;
+const FILE_HEADER_LEN: usize = 12;
+const FRAME_HEADER_LEN: usize = 8;
+
+/// Where the first frame begins.
+const BEGIN: u64 = FILE_HEADER_LEN as u64;
+
+/// What a frame with this payload takes in the file.
+const fn frame_len(payload_len: usize) -> u64 {
+    FRAME_HEADER_LEN as u64 + payload_len as u64
+}
+
+/// A frame longer than this was not written by this program.
+const PAYLOAD_LEN_MAX: u32 = 1 << 30;
+
+/// Why the block log cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The file system refused.
+    #[error("could not {action} {}", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is no block log, or one of a later version.
+    #[error("{} is no block log that this version can read", path.display())]
+    NotALog {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A frame that is not the last is damaged.
+    #[error(
+        "{} is damaged at byte {offset}, and blocks follow; restore it from a backup",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where the damaged frame begins.
+        offset: u64,
+    },
+}
+
+/// Where a block begins in the log, and its hash: one entry of `blocks.places`, per block, in order:
+/// `offset u64 | hash [32]`.
+const PLACE_LEN: usize = 40;
+
+/// The block log, open for appending and reading.
+///
+/// One thread appends; others read meanwhile.
+#[derive(Debug)]
+pub(crate) struct BlockLog {
+    path: PathBuf,
+    file: File,
+    /// Where each block begins, so that opening need not read the whole log.
+    places: File,
+    chain_id: u64,
+    extent: RwLock<Extent>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    /// The number of the last block.
+    last: u64,
+    /// Where in the file the next frame goes.
+    end: u64,
+}
+
+impl BlockLog {
+    /// Opens the log in `dir`, creating it when there is none.
+    ///
+    /// Blocks whose places were noted before are taken as they are; later ones are read and checked.
+    pub(crate) fn open(dir: &Path, chain_id: u64) -> Result<Self, LogError> {
+        let path = dir.join("blocks.log");
+        let fail = |action| {
+            let path = path.clone();
+            move |source| LogError::Io { action, path, source }
+        };
+        let file = open_file(&path).map_err(fail("open"))?;
+        let length = file.metadata().map_err(fail("open"))?.len();
+        if length < BEGIN {
+            // Nothing was confirmed yet: the header is synchronised before the first frame.
+            file.set_len(0).map_err(fail("begin"))?;
+            let mut header = MAGIC.to_vec();
+            header.extend_from_slice(&VERSION.to_le_bytes());
+            file.write_all_at(&header, 0).map_err(fail("begin"))?;
+            file.sync_all().map_err(fail("begin"))?;
+            sync_dir(dir).map_err(fail("begin"))?;
+        } else {
+            let mut header = [0; FILE_HEADER_LEN];
+            file.read_exact_at(&mut header, 0).map_err(fail("read"))?;
+            if &header[..8] != MAGIC || header[8..] != VERSION.to_le_bytes() {
+                return Err(LogError::NotALog { path });
+            }
+        }
+        let places = open_file(&dir.join("blocks.places")).map_err(fail("open the places of"))?;
+        let extent = RwLock::new(Extent { last: 0, end: BEGIN });
+        let log = Self { path, file, places, chain_id, extent };
+        let length = length.max(BEGIN);
+        let noted = log.noted(length).map_err(log.fail("read the places of"))?;
+        let whole = log.scan(noted, length)?;
+        *log.extent.write() = whole;
+        Ok(log)
+    }
+
+    /// The number of the last block, 0 when there is none.
+    pub(crate) fn last(&self) -> u64 {
+        self.extent.read().last
+    }
+
+    /// Length of the file, in bytes.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.extent.read().end
+    }
+
+    /// Reads block `number`; `None` when there is no such block.
+    pub(crate) fn read(&self, number: u64) -> Result<Option<Block>, LogError> {
+        let Some((offset, _)) = self.place(number)? else { return Ok(None) };
+        let damaged = || LogError::Damaged { path: self.path.clone(), offset };
+        let end = self.size_bytes();
+        let payload = self.read_frame(offset, end)?.ok_or_else(damaged)?;
+        decode(&payload, self.chain_id).map(Some).map_err(|_| damaged())
+    }
+
+    /// The hash of block `number`; `None` when there is no such block.
+    pub(crate) fn hash(&self, number: u64) -> Result<Option<B256>, LogError> {
+        Ok(self.place(number)?.map(|(_, hash)| hash))
+    }
+
+    fn place(&self, number: u64) -> Result<Option<(u64, B256)>, LogError> {
+        if number == 0 || number > self.last() {
+            return Ok(None);
+        }
+        let place = self.noted_place(number).map_err(self.fail("read the places of"))?;
+        Ok(Some(place))
+    }
+
+    fn noted_place(&self, number: u64) -> io::Result<(u64, B256)> {
+        let mut place = [0; PLACE_LEN];
+        self.places.read_exact_at(&mut place, (number - 1) * PLACE_LEN as u64)?;
+        let offset = u64::from_le_bytes(place[..8].try_into().expect("eight bytes"));
+        Ok((offset, B256::from_slice(&place[8..])))
+    }
+
+    /// Notes where blocks begin, the first of them being block `first`.
+    fn note(&self, first: u64, places: &[(u64, B256)]) -> Result<(), LogError> {
+        let mut bytes = Vec::with_capacity(places.len() * PLACE_LEN);
+        for (offset, hash) in places {
+            bytes.extend_from_slice(&offset.to_le_bytes());
+            bytes.extend_from_slice(hash.as_slice());
+        }
+        let written = self.places.write_all_at(&bytes, (first - 1) * PLACE_LEN as u64);
+        written.map_err(self.fail("note the places of"))
+    }
+
+    /// Appends blocks and returns once they are on the disk.
+    ///
+    /// To be called by one thread only.
+    ///
+    /// # Errors
+    ///
+    /// After an error nothing was confirmed. What may have been written of it is cut off, now or, if
+    /// even that fails, when the log is next opened.
+    pub(crate) fn append(&self, blocks: &[&Block]) -> Result<(), LogError> {
+        let Extent { last, end } = *self.extent.read();
+        let mut bytes = Vec::new();
+        let mut places = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            places.push((end + bytes.len() as u64, block.hash));
+            let start = bytes.len();
+            bytes.extend_from_slice(&[0; FRAME_HEADER_LEN]);
+            encode(block, &mut bytes);
+            let (header, payload) = bytes[start..].split_at_mut(FRAME_HEADER_LEN);
+            let length = u32::try_from(payload.len()).expect("blocks are bounded below 4 GiB");
+            header[..4].copy_from_slice(&length.to_le_bytes());
+            header[4..].copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
+        }
+        let written = self.file.write_all_at(&bytes, end).and_then(|()| self.file.sync_data());
+        if let Err(source) = written {
+            // Cutting is best effort: the frames were not confirmed, and opening cuts them as well.
+            let _ = self.file.set_len(end);
+            return Err(LogError::Io { action: "append to", path: self.path.clone(), source });
+        }
+        self.note(last + 1, &places)?;
+        *self.extent.write() =
+            Extent { last: last + blocks.len() as u64, end: end + bytes.len() as u64 };
+        Ok(())
+    }
+
+    /// How far the noted places can be trusted.
+    fn noted(&self, length: u64) -> io::Result<Extent> {
+        let nothing = Extent { last: 0, end: BEGIN };
+        let mut last = self.places.metadata()?.len() / PLACE_LEN as u64;
+        while last > 0 {
+            let (offset, hash) = self.noted_place(last)?;
+            if offset + frame_len(0) <= length {
+                // The last one noted must begin a whole frame of the block it names; places are
+                // written in order, so those before it are then right as well.
+                let payload = self.read_frame(offset, length).ok().flatten();
+                let whole = payload.and_then(|payload| {
+                    let block = decode(&payload, self.chain_id).ok()?;
+                    let fits = block.hash == hash && block.header.number == last;
+                    fits.then_some(offset + frame_len(payload.len()))
+                });
+                return Ok(whole.map_or(nothing, |end| Extent { last, end }));
+            }
+            last -= 1;
+        }
+        Ok(nothing)
+    }
+
+    /// Reads the frames after the last noted one; cuts off a half-written end.
+    fn scan(&self, noted: Extent, length: u64) -> Result<Extent, LogError> {
+        let Extent { last, end: mut offset } = noted;
+        let mut found = Vec::new();
+        while offset < length {
+            let Some(payload) = self.read_frame(offset, length)? else {
+                if self.whole_frame_follows(offset, length)? {
+                    return Err(LogError::Damaged { path: self.path.clone(), offset });
+                }
+                tracing::warn!(offset, "cut off a block that was never confirmed");
+                let cut = self.file.set_len(offset).and_then(|()| self.file.sync_all());
+                cut.map_err(self.fail("repair"))?;
+                break;
+            };
+            let block = decode(&payload, self.chain_id)
+                .map_err(|_| LogError::Damaged { path: self.path.clone(), offset })?;
+            found.push((offset, block.hash));
+            offset += frame_len(payload.len());
+        }
+        self.note(last + 1, &found)?;
+        Ok(Extent { last: last + found.len() as u64, end: offset })
+    }
+
+    /// The payload of the frame at `offset`; `None` when it is not whole or not intact.
+    fn read_frame(&self, offset: u64, length: u64) -> Result<Option<Vec<u8>>, LogError> {
+        if offset + frame_len(0) > length {
+            return Ok(None);
+        }
+        let mut header = [0; FRAME_HEADER_LEN];
+        self.file.read_exact_at(&mut header, offset).map_err(self.fail("read"))?;
+        let mut reader = Reader(&header);
+        let (Ok(payload_len), Ok(checksum)) = (reader.u32(), reader.u32()) else {
+            return Ok(None);
+        };
+        let end = offset + frame_len(0) + u64::from(payload_len);
+        if payload_len == 0 || payload_len > PAYLOAD_LEN_MAX || end > length {
+            return Ok(None);
+        }
+        let mut payload = vec![0; payload_len as usize];
+        let read = self.file.read_exact_at(&mut payload, offset + frame_len(0));
+        read.map_err(self.fail("read"))?;
+        Ok((crc32fast::hash(&payload) == checksum).then_some(payload))
+    }
+
+    /// Whether the damaged frame at `offset` is followed by a whole one, as its own length says.
+    fn whole_frame_follows(&self, offset: u64, length: u64) -> Result<bool, LogError> {
+        if offset + frame_len(0) > length {
+            return Ok(false);
+        }
+        let mut payload_len = [0; 4];
+        self.file.read_exact_at(&mut payload_len, offset).map_err(self.fail("read"))?;
+        let payload_len = u64::from(u32::from_le_bytes(payload_len));
+        let next = offset + frame_len(0) + payload_len;
+        Ok(next < length && self.read_frame(next, length)?.is_some())
+    }
+
+    fn fail(&self, action: &'static str) -> impl FnOnce(io::Error) -> LogError {
+        let path = self.path.clone();
+        move |source| LogError::Io { action, path, source }
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).append(false).write(true).create(true).truncate(false).open(path)
+}
+
+/// Makes sure that a file's name is on the disk, not only its content.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Appends a block as the log holds it.
+fn encode(block: &Block, out: &mut Vec<u8>) {
+    let raw_len: usize = block.transactions.iter().map(|tx| tx.raw().len() + 128).sum();
+    out.reserve(raw_len + 1_024);
+    let mut header = Vec::with_capacity(block.header.length());
+    block.header.encode(&mut header);
+    put_sized(out, &header);
+    put_sized(out, &block.certificate);
+    put_length(out, block.transactions.len());
+    for transaction in &block.transactions {
+        out.extend_from_slice(transaction.sender().as_slice());
+        put_sized(out, transaction.raw());
+    }
+    for receipt in &block.receipts {
+        out.push(u8::from(receipt.success));
+        out.extend_from_slice(&receipt.cumulative_gas_used.to_le_bytes());
+        put_length(out, receipt.logs.len());
+        for log in &receipt.logs {
+            out.extend_from_slice(log.address.as_slice());
+            let topics = log.topics();
+            out.push(u8::try_from(topics.len()).expect("a log has at most four topics"));
+            topics.iter().for_each(|topic| out.extend_from_slice(topic.as_slice()));
+            put_sized(out, &log.data.data);
+        }
+    }
+}
+
+fn decode(payload: &[u8], chain_id: u64) -> Result<Block, Malformed> {
+    let mut reader = Reader(payload);
+    let mut header_bytes = reader.sized()?;
+    let header = Header::decode(&mut header_bytes).map_err(|_| Malformed)?;
+    let certificate = Bytes::copy_from_slice(reader.sized()?);
+    let count = reader.u32()?;
+    let transactions = (0..count)
+        .map(|_| {
+            let sender = Address::from(reader.array()?);
+            let raw = Bytes::copy_from_slice(reader.sized()?);
+            Transaction::decode_trusted(raw, sender, chain_id).map_err(|_| Malformed)
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let receipts = transactions
+        .iter()
+        .map(|transaction| decode_receipt(&mut reader, transaction))
+        .collect::<Result<Vec<_>, _>>()?;
+    reader.finish()?;
+    Ok(Block { hash: header.hash_slow(), header, transactions, receipts, certificate })
+}
+
+fn decode_receipt(
+    reader: &mut Reader<'_>,
+    transaction: &Transaction,
+) -> Result<Receipt, Malformed> {
+    let success = reader.u8()? == 1;
+    let cumulative_gas_used = reader.u64()?;
+    let logs = (0..reader.u32()?)
+        .map(|_| {
+            let address = Address::from(reader.array()?);
+            let topics = (0..reader.u8()?)
+                .map(|_| reader.array().map(B256::from))
+                .collect::<Result<Vec<_>, _>>()?;
+            let data = Bytes::copy_from_slice(reader.sized()?);
+            let data = LogData::new(topics, data).ok_or(Malformed)?;
+            Ok(Log { address, data })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Receipt { tx_type: transaction.envelope().tx_type(), success, cumulative_gas_used, logs })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A block without transactions; what is in blocks is tested through the whole chain.
+    fn block(number: u64) -> Block {
+        let header = Header { number, ..Header::default() };
+        Block {
+            hash: header.hash_slow(),
+            header,
+            transactions: Vec::new(),
+            receipts: Vec::new(),
+            certificate: Bytes::from_static(b"agreed"),
+        }
+    }
+
+    fn three_blocks(dir: &Path) -> u64 {
+        let log = BlockLog::open(dir, 1).unwrap();
+        log.append(&[&block(1), &block(2)]).unwrap();
+        let before_last = log.size_bytes();
+        log.append(&[&block(3)]).unwrap();
+        before_last
+    }
+
+    fn flip(path: &Path, at: u64) {
+        let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    }
+
+    #[test]
+    fn blocks_come_back_after_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        three_blocks(dir.path());
+        for places_lost in [false, true] {
+            if places_lost {
+                std::fs::remove_file(dir.path().join("blocks.places")).unwrap();
+            }
+            let log = BlockLog::open(dir.path(), 1).unwrap();
+            assert_eq!(log.last(), 3);
+            let block = log.read(2).unwrap().unwrap();
+            assert_eq!((block.header.number, block.certificate.as_ref()), (2, &b"agreed"[..]));
+            assert_eq!(log.hash(2).unwrap(), Some(block.hash));
+            assert!(log.read(0).unwrap().is_none() && log.read(4).unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn half_written_end_is_cut_at_every_length() {
+        let dir = tempfile::tempdir().unwrap();
+        let before_last = three_blocks(dir.path());
+        let path = dir.path().join("blocks.log");
+        let whole = std::fs::read(&path).unwrap();
+        for length in before_last..whole.len() as u64 {
+            std::fs::write(&path, &whole[..usize::try_from(length).unwrap()]).unwrap();
+            let log = BlockLog::open(dir.path(), 1).unwrap();
+            assert_eq!(log.last(), 2, "cut at {length}");
+            log.append(&[&block(3)]).unwrap();
+            assert_eq!(BlockLog::open(dir.path(), 1).unwrap().last(), 3);
+        }
+    }
+
+    #[test]
+    fn damage_before_the_end_is_reported_and_nothing_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        three_blocks(dir.path());
+        let path = dir.path().join("blocks.log");
+        let length = std::fs::metadata(&path).unwrap().len();
+        flip(&path, BEGIN + frame_len(5));
+        std::fs::remove_file(dir.path().join("blocks.places")).unwrap();
+        assert!(matches!(
+            BlockLog::open(dir.path(), 1),
+            Err(LogError::Damaged { offset: BEGIN, .. })
+        ));
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), length);
+    }
+
+    #[test]
+    fn another_file_is_not_taken_for_a_log() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("blocks.log"), b"something else entirely").unwrap();
+        assert!(matches!(BlockLog::open(dir.path(), 1), Err(LogError::NotALog { .. })));
+    }
+}

@@ -1,0 +1,150 @@
+//! Long bodies: sealed records in files named by their digest.
+//!
+//! ```text
+//! BODIES/0f3a…(64 hexadecimal digits)   a sealed record whose row says `place = 1`
+//! BODIES/incoming-N                     one being written
+//! BODIES/lock                           held by the process that uses the folder
+//! ```
+//!
+//! A file is written under an `incoming` name, synced, renamed, and the folder is synced, before the
+//! row that names it is committed. So a committed row has its file, whenever the process is killed
+//! (S6). What is left without a row is removed when the folder is opened next.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use domain::RecordDigest;
+use sha2::{Digest as _, Sha256};
+
+use crate::database::{OpenDatabaseError, lock_file};
+
+/// The longest sealed record that is kept in its row, in bytes. SQLite reads rows of up to about this
+/// length faster than files.
+pub(crate) const ROW_BODY_MAX: usize = 256 * 1024;
+
+const INCOMING: &str = "incoming-";
+
+/// The folder of long bodies.
+#[derive(Debug)]
+pub(crate) struct Bodies {
+    folder: PathBuf,
+    next: AtomicU64,
+    _lock: File,
+}
+
+impl Bodies {
+    pub(crate) fn open(folder: &Path) -> Result<Self, OpenDatabaseError> {
+        fs::create_dir_all(folder).map_err(|source| OpenDatabaseError::NotWritable {
+            path: folder.to_owned(),
+            source,
+        })?;
+        let lock = lock_file(&folder.join("lock"))?;
+        Ok(Self { folder: folder.to_owned(), next: AtomicU64::new(0), _lock: lock })
+    }
+
+    /// Removes what an interrupted run left, and returns the digests that have a file.
+    pub(crate) fn sweep_incoming(&self) -> io::Result<Vec<RecordDigest>> {
+        let mut digests = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let name = entry?.file_name();
+            let Some(name) = name.to_str() else { continue };
+            if name.starts_with(INCOMING) {
+                fs::remove_file(self.folder.join(name))?;
+            } else if let Ok(digest) = name.parse() {
+                digests.push(digest);
+            }
+        }
+        Ok(digests)
+    }
+
+    /// A new file to write a sealed record into.
+    pub(crate) fn incoming(&self) -> io::Result<Incoming> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder.join(format!("{INCOMING}{number}"));
+        let file = File::options().create_new(true).read(true).write(true).open(&path)?;
+        Ok(Incoming { path: Some(path), file })
+    }
+
+    /// Gives a written file its name, durably.
+    pub(crate) fn keep(&self, mut incoming: Incoming, digest: RecordDigest) -> io::Result<()> {
+        incoming.file.sync_all()?;
+        if let Some(path) = &incoming.path {
+            fs::rename(path, self.path(digest))?;
+            incoming.path = None;
+        }
+        self.sync()
+    }
+
+    pub(crate) fn open_body(&self, digest: RecordDigest) -> io::Result<File> {
+        File::open(self.path(digest))
+    }
+
+    /// Removes a body. That it is not there is no error.
+    pub(crate) fn remove(&self, digest: RecordDigest) -> io::Result<()> {
+        match fs::remove_file(self.path(digest)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.sync(),
+        }
+    }
+
+    /// The SHA-256 of the file that should have this digest; `None` when there is no file.
+    pub(crate) fn digest_on_disk(&self, digest: RecordDigest) -> io::Result<Option<RecordDigest>> {
+        let mut file = match self.open_body(digest) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                count => hash.update(&buffer[..count]),
+            }
+        }
+        Ok(Some(RecordDigest(<[u8; 32]>::from(hash.finalize()).into())))
+    }
+
+    fn path(&self, digest: RecordDigest) -> PathBuf {
+        self.folder.join(hex::encode(digest.0))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+}
+
+/// A file that is removed when it is dropped before [`Bodies::keep`].
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    path: Option<PathBuf>,
+    file: File,
+}
+
+impl Incoming {
+    /// The file from its beginning, to read what was written.
+    pub(crate) fn reopen(&mut self) -> io::Result<&mut File> {
+        io::Seek::rewind(&mut self.file)?;
+        Ok(&mut self.file)
+    }
+}
+
+impl Write for Incoming {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if let Some(path) = self.path.take() {
+            // What stays behind is removed when the folder is opened next.
+            let _ = fs::remove_file(path);
+        }
+    }
+}

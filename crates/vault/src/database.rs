@@ -1,0 +1,271 @@
+//! The database: SQLite in a file, or PostgreSQL, through one SQL text.
+//!
+//! What every statement here and in the crates that add their own tables keeps to: `$n` placeholders,
+//! columns of type `text`, `bigint`, `double precision` and `bytea`, no booleans. Values are bound as
+//! `i64`, `f64`, `String` and `Vec<u8>`; sqlx 0.9 panics on `Arc<str>`.
+//!
+//! A commit is on disk when it returns (S6): SQLite runs with a write-ahead log and
+//! `synchronous=FULL`, PostgreSQL with its default `synchronous_commit`. One process uses a database
+//! at a time, and a second one is told so. Within it, one transaction writes at a time.
+
+use std::fmt::Write as _;
+use std::fs::{File, TryLockError};
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions as _, Transaction};
+use tokio::sync::Mutex;
+
+use crate::store_error::StoreError;
+
+/// How many connections read at a time, beside the one that writes.
+const READERS_MAX: u32 = 4;
+
+/// How long a write waits for its turn. A bulk import may hold it for a while.
+const WRITE_TURN_MAX: Duration = Duration::from_secs(600);
+
+/// The PostgreSQL advisory lock that a running gateway holds: "salus" in ASCII.
+const ADVISORY_LOCK: i64 = 0x73_616c_7573;
+
+/// What every SQLite connection is told. The log is folded into the file every 32 MiB: bulk imports
+/// are faster by a third than with the usual 4 MiB.
+const SQLITE_PRAGMAS: &str = "
+    pragma journal_mode = wal;
+    pragma synchronous = full;
+    pragma fullfsync = on;
+    pragma busy_timeout = 10000;
+    pragma foreign_keys = on;
+    pragma secure_delete = on;
+    pragma temp_store = memory;
+    pragma wal_autocheckpoint = 8192;
+";
+
+const WRITER_CACHE: &str = "pragma cache_size = -65536";
+const READER_CACHE: &str = "pragma cache_size = -8192";
+
+/// Which database system it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// A file of our own.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+/// An open database. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Database {
+    backend: Backend,
+    readers: AnyPool,
+    writer: AnyPool,
+    /// Held as long as any clone lives.
+    _lock: Arc<Lock>,
+}
+
+#[derive(Debug)]
+enum Lock {
+    File { _file: File },
+    Session { _connection: Mutex<AnyConnection> },
+}
+
+/// Why a database was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenDatabaseError {
+    /// The address is none of those known.
+    #[error("a database is `sqlite://PATH` or `postgres://HOST/NAME`")]
+    BadUrl,
+    /// Another process has it open.
+    #[error("another process uses this database; stop that one first")]
+    InUse,
+    /// The database's folder cannot be written.
+    #[error("cannot write to {path}; check that its folder exists and who may write there")]
+    NotWritable {
+        /// The file that was to be written.
+        path: PathBuf,
+        /// What the system reported.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It could not be opened or connected to.
+    #[error("the database could not be opened")]
+    Store(#[source] StoreError),
+}
+
+impl Database {
+    /// Opens `sqlite://PATH`, making the file if need be, or `postgres://USER@HOST/NAME`, which must
+    /// exist.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenDatabaseError`].
+    pub async fn open(url: &str) -> Result<Self, OpenDatabaseError> {
+        if let Some(path) = url.strip_prefix("sqlite://") {
+            return Self::open_file(Path::new(path)).await;
+        }
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(OpenDatabaseError::BadUrl);
+        }
+        let options = connect_options(url)?;
+        let mut session = options.connect().await.map_err(open_error)?;
+        let (is_free,): (i64,) =
+            sqlx::query_as("select case when pg_try_advisory_lock($1) then 1 else 0 end")
+                .bind(ADVISORY_LOCK)
+                .fetch_one(&mut session)
+                .await
+                .map_err(open_error)?;
+        // PostgreSQL reports the 0 or 1 as `int4`, which `Any` widens.
+        if is_free == 0 {
+            return Err(OpenDatabaseError::InUse);
+        }
+        let lock = Lock::Session { _connection: Mutex::new(session) };
+        Self::connect(Backend::Postgres, options, lock).await
+    }
+
+    /// Opens a SQLite database in a file, making it if need be.
+    ///
+    /// # Errors
+    ///
+    /// See [`OpenDatabaseError`].
+    pub async fn open_file(path: &Path) -> Result<Self, OpenDatabaseError> {
+        let path = std::path::absolute(path).map_err(|_| OpenDatabaseError::BadUrl)?;
+        let lock = lock_file(&path.with_added_extension("lock"))?;
+        let mut url = "sqlite://".to_owned();
+        for byte in path.to_str().ok_or(OpenDatabaseError::BadUrl)?.bytes() {
+            match byte {
+                b'/' | b'.' | b'-' | b'_' => url.push(byte.into()),
+                _ if byte.is_ascii_alphanumeric() => url.push(byte.into()),
+                _ => write!(url, "%{byte:02X}").expect("writing to a string does not fail"),
+            }
+        }
+        url.push_str("?mode=rwc");
+        let lock = Lock::File { _file: lock };
+        Self::connect(Backend::Sqlite, connect_options(&url)?, lock).await
+    }
+
+    async fn connect(
+        backend: Backend,
+        options: AnyConnectOptions,
+        lock: Lock,
+    ) -> Result<Self, OpenDatabaseError> {
+        let pool = |connections, cache| {
+            let is_sqlite = backend == Backend::Sqlite;
+            AnyPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(WRITE_TURN_MAX)
+                // A file does not hang up, so there is no need to ask.
+                .test_before_acquire(!is_sqlite)
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .after_connect(move |connection, _| {
+                    Box::pin(async move {
+                        if is_sqlite {
+                            sqlx::raw_sql(SQLITE_PRAGMAS).execute(&mut *connection).await?;
+                            sqlx::raw_sql(cache).execute(&mut *connection).await?;
+                        }
+                        Ok(())
+                    })
+                })
+        };
+        // The writer comes first: it makes the file and sets the journal mode, alone.
+        let writer =
+            pool(1, WRITER_CACHE).connect_with(options.clone()).await.map_err(open_error)?;
+        let readers =
+            pool(READERS_MAX, READER_CACHE).connect_with(options).await.map_err(open_error)?;
+        Ok(Self { backend, readers, writer, _lock: Arc::new(lock) })
+    }
+
+    /// Which system it is, for the rare statement that differs.
+    #[must_use]
+    pub const fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Connections for reading. Write through [`Database::begin`].
+    #[must_use]
+    pub const fn readers(&self) -> &AnyPool {
+        &self.readers
+    }
+
+    /// Begins the one transaction that may write, once those before it are done.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the database does not answer.
+    pub async fn begin(&self) -> Result<WriteTransaction, StoreError> {
+        // A deferred transaction could fail at its first write, when a reader began in between.
+        let statement = match self.backend {
+            Backend::Sqlite => "begin immediate",
+            Backend::Postgres => "begin",
+        };
+        Ok(WriteTransaction(self.writer.begin_with(statement).await?))
+    }
+
+    /// Closes every connection, after what runs on them is done. Clones are closed with it.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// The transaction that writes. It does nothing unless it is committed.
+///
+/// Statements run on the connection it dereferences to: `.execute(&mut *transaction)`.
+#[derive(Debug)]
+#[must_use = "a transaction that is dropped is rolled back"]
+pub struct WriteTransaction(Transaction<'static, Any>);
+
+impl WriteTransaction {
+    /// Makes what was written durable: it is on disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when it could not be; then nothing was written.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        Ok(self.0.commit().await?)
+    }
+}
+
+impl Deref for WriteTransaction {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        &self.0
+    }
+}
+
+impl DerefMut for WriteTransaction {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        &mut self.0
+    }
+}
+
+/// Takes a lock file for as long as the file stays open.
+pub(crate) fn lock_file(path: &Path) -> Result<File, OpenDatabaseError> {
+    let not_writable =
+        |source| OpenDatabaseError::NotWritable { path: path.to_owned(), source };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(not_writable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenDatabaseError::InUse),
+        Err(TryLockError::Error(source)) => Err(not_writable(source)),
+    }
+}
+
+fn connect_options(url: &str) -> Result<AnyConnectOptions, OpenDatabaseError> {
+    sqlx::any::install_default_drivers();
+    let options = AnyConnectOptions::from_str(url).map_err(|_| OpenDatabaseError::BadUrl)?;
+    Ok(options.disable_statement_logging())
+}
+
+fn open_error(error: sqlx::Error) -> OpenDatabaseError {
+    OpenDatabaseError::Store(error.into())
+}

@@ -1,0 +1,196 @@
+//! The vault of one steward: sealed records, their keys, and what may be done with them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use domain::{Address, QueryDomain};
+use parking_lot::Mutex;
+use rand_core::CryptoRng;
+use sqlx::Row as _;
+use tokio::sync::RwLock;
+
+use crate::bodies::Bodies;
+use crate::database::{Database, OpenDatabaseError};
+use crate::keys::{KeyPurpose, KindKey, RootKey, WrappingKey};
+use crate::kind_keys::{CurrentKey, KindKeyId, Recent};
+use crate::migrations::MigrateError;
+use crate::recipients::PublicKey;
+use crate::schema::MIGRATIONS;
+use crate::store_error::StoreError;
+
+/// The name under which the vault's tables are migrated.
+pub(crate) const COMPONENT: &str = "vault";
+
+/// Half the kind keys that are kept unwrapped. One is 100 bytes; unwrapping one takes microseconds.
+const CACHED_KEYS: usize = 16 * 1024;
+
+const IDENTITY_CONTEXT: &[u8] = b"salus/vault-identity/v1";
+
+/// Whose vault it is, and where it is.
+#[derive(Clone, Debug)]
+pub struct VaultSettings {
+    /// Whose records it seals, by member address.
+    pub steward: Address,
+    /// On which chain, under which registry. Every wrap is bound to it.
+    pub network: QueryDomain,
+    /// The folder for bodies that are too long for the database.
+    pub bodies: PathBuf,
+    /// The steward's own keys for which kind keys are wrapped too, so that losing the root key does
+    /// not lose the records. Their private halves belong in a safe, not on this machine.
+    pub recovery_keys: Vec<PublicKey>,
+}
+
+/// Sealed records and the keys to them. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) settings: VaultSettings,
+    pub(crate) database: Database,
+    pub(crate) bodies: Bodies,
+    pub(crate) kind_keys: WrappingKey,
+    pub(crate) trust: WrappingKey,
+    pub(crate) opened_keys: Mutex<Recent<KindKeyId, Arc<KindKey>>>,
+    pub(crate) current_keys: Mutex<Recent<(Address, domain::Kind), CurrentKey>>,
+    /// Held for reading while records are sealed, for writing while kind keys change, so that no
+    /// record is sealed under a key that is just being replaced or destroyed.
+    pub(crate) key_change: RwLock<()>,
+}
+
+/// Why a vault was not unlocked.
+#[derive(Debug, thiserror::Error)]
+pub enum UnlockError {
+    /// The root key is another vault's.
+    #[error("the root key does not belong to this vault")]
+    WrongRootKey,
+    /// It is the vault of another steward, or on another network.
+    #[error("this vault belongs to steward {steward} on chain {chain_id}, registry {registry}")]
+    OtherVault {
+        /// Its steward.
+        steward: Address,
+        /// Its chain.
+        chain_id: u64,
+        /// Its registry.
+        registry: Address,
+    },
+    /// The folder of bodies could not be used.
+    #[error("the folder of long records could not be opened")]
+    Bodies(#[source] OpenDatabaseError),
+    /// The tables could not be brought up to date.
+    #[error("the vault's tables could not be prepared")]
+    Migrate(#[from] MigrateError),
+    /// The store failed.
+    #[error("the vault could not be unlocked")]
+    Store(#[from] StoreError),
+}
+
+impl Vault {
+    /// Unlocks the vault in `database`, or makes it when there is none, and removes what an interrupted
+    /// run left behind.
+    ///
+    /// # Errors
+    ///
+    /// See [`UnlockError`].
+    pub async fn unlock(
+        settings: VaultSettings,
+        database: Database,
+        root_key: &RootKey,
+        rng: &mut (impl CryptoRng + Send),
+    ) -> Result<Self, UnlockError> {
+        database.migrate(COMPONENT, MIGRATIONS).await?;
+        let trust = root_key.derive_wrapping_key(KeyPurpose::Trust);
+        check_identity(&settings, &database, &trust, rng).await?;
+        let bodies = Bodies::open(&settings.bodies).map_err(UnlockError::Bodies)?;
+        let vault = Self {
+            inner: Arc::new(Inner {
+                bodies,
+                kind_keys: root_key.derive_wrapping_key(KeyPurpose::KindKeys),
+                trust,
+                opened_keys: Mutex::new(Recent::new(CACHED_KEYS)),
+                current_keys: Mutex::new(Recent::new(CACHED_KEYS)),
+                key_change: RwLock::new(()),
+                settings,
+                database,
+            }),
+        };
+        vault.sweep().await?;
+        Ok(vault)
+    }
+
+    /// The database, for the tables of other crates and for closing it.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.inner.database
+    }
+
+    /// Whose vault it is, by member address.
+    #[must_use]
+    pub fn steward(&self) -> Address {
+        self.inner.settings.steward
+    }
+
+    /// The chain and registry to which every wrap is bound.
+    #[must_use]
+    pub fn network(&self) -> QueryDomain {
+        self.inner.settings.network
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// Removes the files that no row names.
+    async fn sweep(&self) -> Result<(), StoreError> {
+        let digests = self.inner.bodies.sweep_incoming()?;
+        for digest in digests {
+            let row = sqlx::query("select 1 from records where digest = $1 and place = 1")
+                .bind(digest.0.to_vec())
+                .fetch_optional(self.database().readers())
+                .await?;
+            if row.is_none() {
+                self.inner.bodies.remove(digest)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Compares whose vault the database is with whose it should be, or writes it down the first time.
+async fn check_identity(
+    settings: &VaultSettings,
+    database: &Database,
+    trust: &WrappingKey,
+    rng: &mut (impl CryptoRng + Send),
+) -> Result<(), UnlockError> {
+    let QueryDomain { chain_id, registry } = settings.network;
+    let identity =
+        [&chain_id.to_be_bytes(), registry.as_slice(), settings.steward.as_slice()].concat();
+    let mut transaction = database.begin().await?;
+    let row = sqlx::query("select value from vault_settings where name = 'identity'")
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(StoreError::from)?;
+    let Some(row) = row else {
+        sqlx::query("insert into vault_settings (name, value) values ('identity', $1)")
+            .bind(trust.wrap(IDENTITY_CONTEXT, &identity, rng))
+            .execute(&mut *transaction)
+            .await
+            .map_err(StoreError::from)?;
+        return Ok(transaction.commit().await?);
+    };
+    let wrapped: Vec<u8> = row.try_get(0).map_err(StoreError::from)?;
+    let found =
+        trust.unwrap(IDENTITY_CONTEXT, &wrapped).map_err(|_| UnlockError::WrongRootKey)?;
+    if *found == identity {
+        return Ok(());
+    }
+    let (chain_id, rest) = found.split_first_chunk().ok_or(UnlockError::WrongRootKey)?;
+    Err(UnlockError::OtherVault {
+        steward: Address::from_slice(&rest[20..]),
+        chain_id: u64::from_be_bytes(*chain_id),
+        registry: Address::from_slice(&rest[..20]),
+    })
+}
