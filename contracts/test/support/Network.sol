@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+// Forge compiles only what somebody imports.
+import {ERC7913WebAuthnVerifier} from
+    "@openzeppelin/contracts/utils/cryptography/verifiers/ERC7913WebAuthnVerifier.sol";
+
 import {AccessLog} from "../../src/AccessLog.sol";
 import {Consents} from "../../src/Consents.sol";
 import {EmergencyAccess} from "../../src/EmergencyAccess.sol";
@@ -14,11 +18,9 @@ import {InstitutionRole, ProfessionalRole} from "../../src/Types.sol";
 import {Test} from "./Test.sol";
 
 /// @notice A whole network: every contract, deployed in the order of the README, and one of everybody.
-/// @dev Contracts are deployed from forge's output and not with `new`, so that no test carries a copy
-/// of them and the tests compile in seconds.
 abstract contract Network is Test {
     Registry internal registry;
-    address internal verifier;
+    ERC7913WebAuthnVerifier internal verifier;
     PatientAccounts internal accounts;
     Relationships internal relationships;
     Records internal records;
@@ -55,19 +57,19 @@ abstract contract Network is Test {
         founders[1] = Registry.Founder(laboratory, InstitutionRole.Laboratory);
         founders[2] = Registry.Founder(pharmacy, InstitutionRole.Pharmacy);
         founders[3] = Registry.Founder(emergency, InstitutionRole.Emergency);
-        registry = Registry(vm.deployCode("Registry.sol:Registry", abi.encode(founders)));
+        registry = Registry(deploy("Registry.sol:Registry", abi.encode(founders)));
 
-        verifier = vm.deployCode("ERC7913WebAuthnVerifier.sol:ERC7913WebAuthnVerifier");
-        accounts = PatientAccounts(vm.deployCode("PatientAccounts.sol:PatientAccounts"));
+        verifier = ERC7913WebAuthnVerifier(deploy("ERC7913WebAuthnVerifier.sol:ERC7913WebAuthnVerifier", ""));
+        accounts = PatientAccounts(deploy("PatientAccounts.sol:PatientAccounts", ""));
         address next = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
-        relationships = Relationships(vm.deployCode("Relationships.sol:Relationships", abi.encode(registry, next)));
-        records = Records(vm.deployCode("Records.sol:Records", abi.encode(registry, relationships)));
-        consents = Consents(vm.deployCode("Consents.sol:Consents", abi.encode(registry, relationships)));
-        emergencies = EmergencyAccess(vm.deployCode("EmergencyAccess.sol:EmergencyAccess", abi.encode(registry)));
+        relationships = Relationships(deploy("Relationships.sol:Relationships", abi.encode(registry, next)));
+        records = Records(deploy("Records.sol:Records", abi.encode(registry, relationships)));
+        consents = Consents(deploy("Consents.sol:Consents", abi.encode(registry, relationships)));
+        emergencies = EmergencyAccess(deploy("EmergencyAccess.sol:EmergencyAccess", abi.encode(registry)));
         prescriptions =
-            Prescriptions(vm.deployCode("Prescriptions.sol:Prescriptions", abi.encode(registry, relationships)));
-        labOrders = LabOrders(vm.deployCode("LabOrders.sol:LabOrders", abi.encode(registry, relationships)));
-        accessLog = AccessLog(vm.deployCode("AccessLog.sol:AccessLog", abi.encode(registry)));
+            Prescriptions(deploy("Prescriptions.sol:Prescriptions", abi.encode(registry, relationships)));
+        labOrders = LabOrders(deploy("LabOrders.sol:LabOrders", abi.encode(registry, relationships)));
+        accessLog = AccessLog(deploy("AccessLog.sol:AccessLog", abi.encode(registry)));
 
         accredit(hospital, physician, ProfessionalRole.Physician);
         accredit(hospital, nurse, ProfessionalRole.Nurse);
@@ -75,14 +77,6 @@ abstract contract Network is Test {
         accredit(laboratory, scientist, ProfessionalRole.LaboratoryScientist);
         accredit(emergency, paramedic, ProfessionalRole.Paramedic);
         accredit(emergency, officer, ProfessionalRole.PrivacyOfficer);
-    }
-
-    function time() internal view returns (uint40) {
-        return uint40(block.timestamp);
-    }
-
-    function skip(uint256 period) internal {
-        vm.warp(block.timestamp + period);
     }
 
     function accredit(address institution, address professional, ProfessionalRole role) internal {

@@ -38,6 +38,33 @@ abstract contract Test {
         vm.assertEq(left, right, reason);
     }
 
+    /// @notice The time now. The compiler may take `block.timestamp` for the same all through a function.
+    function time() internal view returns (uint40) {
+        return uint40(vm.getBlockTimestamp());
+    }
+
+    function skip(uint256 period) internal {
+        vm.warp(vm.getBlockTimestamp() + period);
+    }
+
+    /// @notice Deploys a contract from forge's output. With `new`, every test would carry a copy of the
+    /// contract and take as long to compile.
+    function deploy(string memory artifact, bytes memory arguments) internal returns (address) {
+        return this.create(bytes.concat(vm.getCode(artifact), arguments));
+    }
+
+    /// @notice Creates a contract, and reverts as its constructor does.
+    function create(bytes memory code) external returns (address deployed) {
+        assembly ("memory-safe") {
+            deployed := create(0, add(code, 0x20), mload(code))
+            if iszero(deployed) {
+                let at_ := mload(0x40)
+                returndatacopy(at_, 0, returndatasize())
+                revert(at_, returndatasize())
+            }
+        }
+    }
+
     /// @notice A value from `least` to `most`, as even as `value` is.
     function bound(uint256 value, uint256 least, uint256 most) internal pure returns (uint256) {
         return most - least == type(uint256).max ? value : least + value % (most - least + 1);

@@ -77,6 +77,21 @@ pub struct BlockEnvironment {
     pub prev_randao: B256,
 }
 
+impl BlockEnvironment {
+    /// The circumstances that a header names.
+    #[must_use]
+    pub fn of(header: &Header) -> Self {
+        Self {
+            number: header.number,
+            timestamp: header.timestamp,
+            beneficiary: header.beneficiary,
+            gas_limit: header.gas_limit,
+            base_fee: header.base_fee_per_gas.unwrap_or_default(),
+            prev_randao: header.mix_hash,
+        }
+    }
+}
+
 /// What a block's transactions and receipts commit to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BodyRoots {

@@ -1,4 +1,5 @@
 //! Run a durable Ethereum chain inside the process.
+mod audit;
 mod block;
 mod chain;
 mod execute;
@@ -14,6 +15,7 @@ mod state;
 mod store;
 mod transaction;
 
+pub use audit::{Audit, AuditError};
 pub use block::{Block, BlockEnvironment, Receipt, SharedBlock};
 pub use chain::{BLOCK_TRANSACTIONS_MAX, Chain, ChainConfig, Clock, ReadError, SubmitError};
 pub use genesis::{BLOCK_GAS_LIMIT, Genesis, INITIAL_BASE_FEE};

@@ -11,14 +11,15 @@ use std::{
     },
 };
 
+use alloy_primitives::B256;
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::broadcast;
 
 use crate::{
     Chain, ChainConfig, Genesis, LogError, SharedBlock,
+    audit::execute_again,
     block::next_base_fee,
     chain::{Entrance, Recent, Shared},
-    execute::execute,
     hashes::{BlockHashes, KEPT},
     pool::Pool,
     stages::BLOCKS_BETWEEN_STAGES,
@@ -98,6 +99,7 @@ impl Chain {
             checkpoints,
             hashes: BlockHashes::new(0),
             genesis: Arc::new(genesis),
+            parent: B256::ZERO,
         };
         let (commitment, recent) = replay.run(&mut world, last)?;
         let Replay { checkpoints, hashes, .. } = replay;
@@ -181,6 +183,8 @@ struct Replay<'a> {
     checkpoints: Checkpoints,
     hashes: BlockHashes,
     genesis: SharedBlock,
+    /// The hash of the last block taken.
+    parent: B256,
 }
 
 impl Replay<'_> {
@@ -192,6 +196,7 @@ impl Replay<'_> {
         }
         let mut commitment = Commitment::of(world, &self.hashes);
         let mut recent = Recent::new(self.read(stored)?);
+        self.parent = recent.head().hash;
         if commitment.root() != recent.head().header.state_root {
             return Err(OpenError::Replay { number: stored });
         }
@@ -213,24 +218,19 @@ impl Replay<'_> {
         world: &mut World,
         commitment: &mut Commitment,
     ) -> Result<(), OpenError> {
-        let header = &block.header;
-        let environment = crate::BlockEnvironment {
-            number: header.number,
-            timestamp: header.timestamp,
-            beneficiary: header.beneficiary,
-            gas_limit: header.gas_limit,
-            base_fee: header.base_fee_per_gas.unwrap_or_default(),
-            prev_randao: header.mix_hash,
-        };
-        let chain_id = self.config.genesis.chain_id();
-        let transactions = block.transactions.clone();
-        let mut executed = execute(world, &self.hashes, chain_id, &environment, transactions);
-        let delta = world.merge(std::mem::take(&mut executed.changes));
-        let slots = self.hashes.history_slots_between(header.number - 1, header.number);
-        let root = commitment.apply(&delta, &slots);
-        if root != header.state_root || executed.receipts != block.receipts {
-            return Err(OpenError::Replay { number: header.number });
+        let (found, receipts, delta) = execute_again(
+            self.config.genesis.chain_id(),
+            world,
+            commitment,
+            &self.hashes,
+            self.parent,
+            &block.header,
+            block.transactions.clone(),
+        );
+        if found != block.header || receipts != block.receipts {
+            return Err(OpenError::Replay { number: block.header.number });
         }
+        self.parent = block.hash;
         self.checkpoints.add(delta);
         self.hashes.push(block.hash);
         Ok(())

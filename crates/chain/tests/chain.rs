@@ -1,5 +1,7 @@
 //! The chain as a whole: blocks, recovery, earlier states, proofs.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use alloy_consensus::TxLegacy;

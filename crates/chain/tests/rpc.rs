@@ -1,5 +1,7 @@
 //! JSON-RPC as clients use it.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use alloy_primitives::{Address, B256, Bytes, U256};

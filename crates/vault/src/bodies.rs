@@ -81,11 +81,16 @@ impl Bodies {
         File::open(self.path(digest))
     }
 
+    pub(crate) fn is_there(&self, digest: RecordDigest) -> io::Result<bool> {
+        self.path(digest).try_exists()
+    }
+
     /// Removes a body. That it is not there is no error.
     pub(crate) fn remove(&self, digest: RecordDigest) -> io::Result<()> {
         match fs::remove_file(self.path(digest)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => self.sync(),
+            Ok(()) => self.sync(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

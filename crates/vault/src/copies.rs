@@ -10,20 +10,20 @@ use std::sync::Arc;
 
 use domain::{Address, B256, Permit, QueryDomain, RecordDigest, RecordVersion};
 use rand_core::CryptoRng;
-use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
 use crate::bodies::ROW_BODY_MAX;
 use crate::entries::{CORRUPT, Entry, fixed, kind_of};
 use crate::keys::{ContentKey, KindKey, WRAPPED_CONTENT_KEY_LEN};
 use crate::kind_keys::{KindKeyId, KindKeyName};
-use crate::open::{Found, OpenError, Opened};
+use crate::open::{OpenError, Opened};
 use crate::put::{self, PutError, Row};
 use crate::recipients::{self, Binding, PublicKey, SecretKey, Subject};
 use crate::schema::Place;
 use crate::sealed::{self, HEADER_LEN, Header, MAX_SEALED_LEN, UnsealError};
 use crate::store_error::StoreError;
 use crate::vault::Vault;
+use crate::wraps::{self, Wrap};
 
 /// A recipient who can take keys out of wraps.
 #[derive(Clone, Debug)]
@@ -32,21 +32,6 @@ pub struct Identity {
     pub address: Address,
     /// The private key whose public half the wraps were made for.
     pub secret: SecretKey,
-}
-
-/// A key wrapped for one recipient, with what it is bound to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Wrap {
-    /// What the wrapped key is the key of.
-    pub subject: Subject,
-    /// For whom.
-    pub recipient: Address,
-    /// For which of their keys: [`PublicKey::digest`].
-    pub key_digest: B256,
-    /// The digest of the consent under which it was made; zero for the patient's and steward's own.
-    pub consent: B256,
-    /// The wrapped key, see the module `recipients`.
-    pub wrapped: Vec<u8>,
 }
 
 /// One version as it moves between holders, without its sealed bytes.
@@ -231,7 +216,7 @@ impl Vault {
             entry: found.entry,
             kind_key,
             content_key: content_key.transpose()?,
-            wraps: self.wraps_for(recipient, digest, found.kind_key).await?,
+            wraps: wraps::of(self.database().readers(), recipient, digest, found.kind_key).await?,
         }))
     }
 
@@ -257,11 +242,11 @@ impl Vault {
         }
     }
 
-    /// Takes in a copy: from another steward, or of an own record that was lost or altered here.
+    /// Takes in a copy: from another steward, or of an own record that was lost or altered here. What
+    /// is here already under the same digest is repaired.
     ///
-    /// Bytes that are here already are left alone when they are whole, and replaced by the copy's
-    /// when they are not. With `identity`, a copy that does not open for them is refused. Copies of
-    /// own records must fit our own keys.
+    /// With `identity`, a copy that does not open for them is refused. Copies of own records must fit
+    /// our own keys.
     ///
     /// # Errors
     ///
@@ -296,36 +281,42 @@ impl Vault {
             }
         }
 
+        if is_erased(&mut transaction, &entry).await? {
+            // What a copy brought in must not stay; without its row it would until the next start.
+            inner.bodies.remove(digest).map_err(StoreError::from)?;
+            return Err(ImportError::Erased { digest });
+        }
+        let (record, version) = entry.key();
         let kept = Self::stored_digest(&mut transaction, entry.key()).await?;
-        if let Some(kept) = kept {
-            if self.is_erased(&mut transaction, &entry).await? {
-                return Err(ImportError::Erased { digest });
-            }
-            let (record, version) = entry.key();
-            if kept != digest && on_conflict == OnConflict::Refuse {
-                return Err(PutError::Conflict { record, version, kept }.into());
-            }
+        if let Some(kept) = kept.filter(|kept| *kept != digest)
+            && on_conflict == OnConflict::Refuse
+        {
+            return Err(PutError::Conflict { record, version, kept }.into());
+        }
+        let is_checked = is_own || identity.is_some();
+        if kept == Some(digest) && !(is_checked && copy.content_key.is_some()) {
+            // The copy knows less than the row, so only the bytes are taken from it.
+            replace_body(&mut transaction, &entry, received.body).await?;
+        } else {
             sqlx::query("delete from records where record = $1 and version = $2")
                 .bind(record.0.to_vec())
                 .bind(i64::from(version.get()))
                 .execute(&mut *transaction)
                 .await?;
+            if let (Some(name), false) = (copy.kind_key, is_own) {
+                insert_foreign_kind_key(&mut transaction, &name, self.network()).await?;
+            }
+            let row = Row {
+                entry,
+                kind_key: copy.kind_key.map(|name| name.id(self.network())),
+                content_key: copy.content_key,
+                body: received.body,
+            };
+            put::insert(&mut transaction, vec![row]).await?;
         }
-
-        if let (Some(name), false) = (copy.kind_key, is_own) {
-            insert_foreign_kind_key(&mut transaction, &name, self.network()).await?;
-        }
-        let row = Row {
-            entry,
-            kind_key: copy.kind_key.map(|name| name.id(self.network())),
-            content_key: copy.content_key,
-            body: received.body,
-        };
-        put::insert(&mut transaction, vec![row]).await?;
         if !is_own {
-            let is_checked = identity.is_some();
             for wrap in &copy.wraps {
-                insert_wrap(&mut transaction, wrap, is_checked).await?;
+                wraps::insert(&mut transaction, wrap, is_checked).await?;
             }
         }
         transaction.commit().await?;
@@ -378,15 +369,15 @@ impl Vault {
         let wrap = Wrap { subject, recipient: reader, key_digest, consent, wrapped };
 
         let mut transaction = self.database().begin().await?;
-        if self.is_erased(&mut transaction, &found.entry).await? {
+        if is_erased(&mut transaction, &found.entry).await? {
             return Err(OpenError::Erased { digest: found.entry.digest });
         }
-        insert_wrap(&mut transaction, &wrap, true).await?;
+        wraps::insert(&mut transaction, &wrap, true).await?;
         transaction.commit().await?;
         Ok(wrap)
     }
 
-    /// The content key of an own record in a copy: under our kind key, or as it is stored here.
+    /// The content key in a copy of an own record, out of the wrap under our kind key.
     async fn own_content_key(
         &self,
         connection: &mut AnyConnection,
@@ -397,19 +388,6 @@ impl Vault {
         };
         let key = self.inner().kind_key(connection, name.id(self.network())).await?;
         Ok(key.and_then(|key| key.unwrap(&wrapped).ok()))
-    }
-
-    async fn is_erased(
-        &self,
-        connection: &mut AnyConnection,
-        entry: &Entry,
-    ) -> Result<bool, StoreError> {
-        let row = sqlx::query("select 1 from erasures where record = $1 and version = $2")
-            .bind(entry.header.record.0.to_vec())
-            .bind(i64::from(entry.header.version.get()))
-            .fetch_optional(connection)
-            .await?;
-        Ok(row.is_some())
     }
 
     async fn kind_key_name(&self, id: KindKeyId) -> Result<KindKeyName, StoreError> {
@@ -423,34 +401,6 @@ impl Vault {
             kind: kind_of(row.try_get(2)?)?,
             epoch: row.try_get::<i64, _>(3)?.try_into().map_err(|_| CORRUPT)?,
         })
-    }
-
-    async fn wraps_for(
-        &self,
-        recipient: Address,
-        digest: RecordDigest,
-        kind_key: Option<KindKeyId>,
-    ) -> Result<Vec<Wrap>, StoreError> {
-        let rows = sqlx::query(
-            "select subject, id, key_digest, consent, wrapped from wraps
-            where recipient = $1 and (id = $2 or id = $3) order by id, key_digest, consent",
-        )
-        .bind(recipient.to_vec())
-        .bind(digest.0.to_vec())
-        .bind(kind_key.map_or(digest.0, |id| id.0).to_vec())
-        .fetch_all(self.database().readers())
-        .await?;
-        let wrap = |row: &AnyRow| {
-            let id = B256::from(fixed::<32>(row, 1)?);
-            Ok(Wrap {
-                subject: Subject::of(row.try_get(0)?, id).ok_or(CORRUPT)?,
-                recipient,
-                key_digest: fixed::<32>(row, 2)?.into(),
-                consent: fixed::<32>(row, 3)?.into(),
-                wrapped: row.try_get(4)?,
-            })
-        };
-        rows.iter().map(wrap).collect()
     }
 
     /// Receives sealed bytes, and checks that they are the entry's.
@@ -493,4 +443,77 @@ impl Vault {
         };
         tokio::task::spawn_blocking(receiving).await.expect("receiving does not panic")
     }
+}
+
+/// Sealed bytes that were received and found to be what they should be.
+struct Received {
+    /// The first bytes, which hold the header.
+    head: Vec<u8>,
+    /// `None` when they are in a file already.
+    body: Option<Vec<u8>>,
+}
+
+/// Copies bytes into a file, and says what they hash to and how many there were.
+fn copy_all(
+    reader: &mut impl Read,
+    file: &mut impl Write,
+    receive: impl Fn(io::Error) -> ImportError,
+) -> Result<(RecordDigest, u64), ImportError> {
+    let mut hash = sealed::DigestReader::new(reader);
+    let mut buffer = vec![0; 64 * 1024];
+    let mut length = 0;
+    loop {
+        match hash.read(&mut buffer).map_err(&receive)? {
+            0 => return Ok((hash.finish(), length)),
+            count => {
+                file.write_all(&buffer[..count]).map_err(StoreError::from)?;
+                length += count as u64;
+            }
+        }
+    }
+}
+
+async fn is_erased(connection: &mut AnyConnection, entry: &Entry) -> Result<bool, StoreError> {
+    let row = sqlx::query("select 1 from erasures where record = $1 and version = $2")
+        .bind(entry.header.record.0.to_vec())
+        .bind(i64::from(entry.header.version.get()))
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.is_some())
+}
+
+async fn replace_body(
+    connection: &mut AnyConnection,
+    entry: &Entry,
+    body: Option<Vec<u8>>,
+) -> Result<(), StoreError> {
+    let place = if body.is_some() { Place::Row } else { Place::File };
+    sqlx::query("update records set place = $1, body = $2 where record = $3 and version = $4")
+        .bind(place as i64)
+        .bind(body)
+        .bind(entry.header.record.0.to_vec())
+        .bind(i64::from(entry.header.version.get()))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Notes the name of a kind key of which only wraps came.
+async fn insert_foreign_kind_key(
+    connection: &mut AnyConnection,
+    name: &KindKeyName,
+    network: QueryDomain,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into kind_keys (id, patient, steward, kind, epoch, sealed, destroyed)
+        values ($1, $2, $3, $4, $5, null, 0) on conflict do nothing",
+    )
+    .bind(name.id(network).0.to_vec())
+    .bind(name.patient.to_vec())
+    .bind(name.steward.to_vec())
+    .bind(i64::from(name.kind.number()))
+    .bind(i64::from(name.epoch))
+    .execute(connection)
+    .await?;
+    Ok(())
 }

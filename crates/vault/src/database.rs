@@ -204,6 +204,13 @@ impl Database {
         Ok(WriteTransaction(self.writer.begin_with(statement).await?))
     }
 
+    /// Folds SQLite's write-ahead log into the file, so that it holds nothing of what was deleted. A
+    /// reader that is still at work may keep a part of it until later.
+    pub(crate) async fn fold_log(&self) -> Result<(), StoreError> {
+        sqlx::query("pragma wal_checkpoint(truncate)").fetch_all(&self.writer).await?;
+        Ok(())
+    }
+
     /// Closes every connection, after what runs on them is done. Clones are closed with it.
     pub async fn close(&self) {
         self.readers.close().await;

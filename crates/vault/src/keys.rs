@@ -54,16 +54,6 @@ macro_rules! secret_key {
         // Boxed, so that moving the key leaves no copy behind that nobody wipes.
         $visibility struct $name(Box<[u8; KEY_LEN]>);
 
-        impl $name {
-            /// A fresh random key.
-            #[must_use]
-            $visibility fn make(rng: &mut impl CryptoRng) -> Self {
-                let mut bytes = Box::new([0; KEY_LEN]);
-                rng.fill_bytes(&mut *bytes);
-                Self(bytes)
-            }
-        }
-
         impl Drop for $name {
             fn drop(&mut self) {
                 self.0.zeroize();
@@ -129,6 +119,12 @@ impl KeyPurpose {
 pub struct WrongKey;
 
 impl RootKey {
+    /// A fresh random key.
+    #[must_use]
+    pub fn make(rng: &mut impl CryptoRng) -> Self {
+        Self(make_key(rng))
+    }
+
     /// The key that a key-management service handed out. The caller wipes its own copy.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; KEY_LEN]) -> Self {
@@ -189,6 +185,10 @@ impl WrappingKey {
 }
 
 impl KindKey {
+    pub(crate) fn make(rng: &mut impl CryptoRng) -> Self {
+        Self(make_key(rng))
+    }
+
     /// Takes a kind key out of its wrap.
     pub(crate) fn from_slice(bytes: &[u8]) -> Result<Self, WrongKey> {
         boxed_key(bytes).map(Self)
@@ -227,6 +227,10 @@ impl KindKey {
 }
 
 impl ContentKey {
+    pub(crate) fn make(rng: &mut impl CryptoRng) -> Self {
+        Self(make_key(rng))
+    }
+
     /// Takes a content key out of its wrap.
     pub(crate) fn from_slice(bytes: &[u8]) -> Result<Self, WrongKey> {
         boxed_key(bytes).map(Self)
@@ -235,6 +239,12 @@ impl ContentKey {
     pub(crate) fn expose(&self) -> &[u8; KEY_LEN] {
         &self.0
     }
+}
+
+fn make_key(rng: &mut impl CryptoRng) -> Box<[u8; KEY_LEN]> {
+    let mut bytes = Box::new([0; KEY_LEN]);
+    rng.fill_bytes(&mut *bytes);
+    bytes
 }
 
 fn boxed_key(bytes: &[u8]) -> Result<Box<[u8; KEY_LEN]>, WrongKey> {
@@ -269,7 +279,7 @@ mod tests {
 
     #[test]
     fn wrapped_secret_opens_in_its_context_only() {
-        let key = WrappingKey::make(&mut rng(1));
+        let key = WrappingKey::from_bytes(&[1; KEY_LEN]);
         let mut wrapped = key.wrap(b"one", b"secret", &mut rng(2));
         assert_eq!(key.unwrap(b"two", &wrapped).unwrap_err(), WrongKey);
         assert_eq!(key.unwrap(b"one", &wrapped[..11]).unwrap_err(), WrongKey);

@@ -21,7 +21,10 @@ mod patient_keys;
 mod put;
 mod scan;
 mod vault;
+mod wraps;
 
+mod copies;
+mod erasure;
 mod keyring;
 
 pub mod answer;
@@ -30,8 +33,12 @@ pub mod keystore;
 #[cfg(test)]
 mod testing;
 
+pub use copies::{Identity, ImportError, OnConflict, SealedBytes, SealedCopy};
 pub use database::{Backend, Database, OpenDatabaseError, WriteTransaction};
 pub use entries::{Entry, Listing, PAGE_LEN_MAX};
+pub use erasure::{
+    EraseError, ErasureCheck, ErasureOrder, ErasureReason, ErasureReceipt,
+};
 pub use keyring::{Keyring, KeyringError};
 pub use keys::{RootKey, WrongKey};
 pub use kind_keys::{KindKeyId, KindKeyName};
@@ -45,3 +52,4 @@ pub use scan::{Scan, ScanState, Scanned};
 pub use sealed::{Content, Header, MAX_BODY_LEN, SealError, UnsealError};
 pub use store_error::StoreError;
 pub use vault::{UnlockError, Vault, VaultSettings};
+pub use wraps::Wrap;

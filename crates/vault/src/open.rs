@@ -122,7 +122,7 @@ pub(crate) struct Found {
     pub(crate) place: Place,
     pub(crate) kind_key: Option<KindKeyId>,
     pub(crate) content_key: Option<Vec<u8>>,
-    body: Option<Vec<u8>>,
+    pub(crate) body: Option<Vec<u8>>,
 }
 
 impl Vault {
@@ -139,6 +139,14 @@ impl Vault {
     ) -> Result<Opened, OpenError> {
         let found = self.find_permitted(&permit, version).await?;
         let key = self.content_key(&found).await?;
+        self.open_found(found, key).await
+    }
+
+    pub(crate) async fn open_found(
+        &self,
+        found: Found,
+        key: ContentKey,
+    ) -> Result<Opened, OpenError> {
         let inner = Arc::clone(self.inner());
         if found.place == Place::Row {
             return open_whole(&inner, found, &key);
@@ -205,6 +213,25 @@ impl Vault {
             return Err(OpenError::Erased { digest });
         }
         Ok(found)
+    }
+
+    /// The version with this digest; `None` when it is not here or erased.
+    pub(crate) async fn find_digest(
+        &self,
+        digest: RecordDigest,
+    ) -> Result<Option<Found>, StoreError> {
+        let row = sqlx::query(concat!(
+            "select ",
+            entry_columns!(),
+            ", ",
+            opening_columns!(),
+            " from records where digest = $1"
+        ))
+        .bind(digest.0.to_vec())
+        .fetch_optional(self.database().readers())
+        .await?;
+        let found = row.as_ref().map(Found::of).transpose()?;
+        Ok(found.filter(|found| found.place != Place::Erased))
     }
 
     /// The content key of a version, through the kind key that this vault made.

@@ -15,19 +15,12 @@ use crate::kind_keys::{CurrentKey, KindKeyId, KindKeyName};
 use crate::recipients::{self, Binding, PublicKey, Subject};
 use crate::store_error::StoreError;
 use crate::vault::{Inner, Vault};
+use crate::wraps::{self, Wrap};
 
 const PATIENT_KEY_LABEL: &[u8] = b"salus/patient-key/v1";
 const KIND_KEY_LABEL: &[u8] = b"salus/kind-key-wrap/v1";
 
 const CORRUPT: StoreError = StoreError::Corrupt { what: "kind key" };
-
-/// One wrap to be stored.
-struct NewWrap {
-    subject: Subject,
-    recipient: Address,
-    key_digest: B256,
-    wrapped: Vec<u8>,
-}
 
 /// A kind key to be wrapped for one recipient.
 struct WrapJob {
@@ -319,7 +312,7 @@ impl Inner {
     }
 
     /// Does the public-key work on all cores, off the threads that answer requests.
-    async fn make_wraps(self: &Arc<Self>, jobs: Vec<WrapJob>) -> Vec<NewWrap> {
+    async fn make_wraps(self: &Arc<Self>, jobs: Vec<WrapJob>) -> Vec<Wrap> {
         if jobs.is_empty() {
             return Vec::new();
         }
@@ -346,7 +339,7 @@ impl WrapJob {
         Self { subject, key: Arc::clone(key), recipient, public_key, seed }
     }
 
-    fn run(&self, inner: &Inner) -> NewWrap {
+    fn run(&self, inner: &Inner) -> Wrap {
         let subject = Subject::KindKey(self.subject);
         let binding = Binding {
             network: inner.settings.network,
@@ -355,29 +348,19 @@ impl WrapJob {
             consent: B256::ZERO,
         };
         let mut rng = ChaCha20Rng::from_seed(self.seed);
-        NewWrap {
+        Wrap {
             subject,
             recipient: self.recipient,
             key_digest: self.public_key.digest(),
+            consent: binding.consent,
             wrapped: recipients::wrap(self.key.expose(), &self.public_key, &binding, &mut rng),
         }
     }
 }
 
-async fn insert_wraps(connection: &mut AnyConnection, wraps: Vec<NewWrap>) -> Result<(), StoreError> {
-    for wrap in wraps {
-        sqlx::query(
-            "insert into wraps (subject, id, recipient, key_digest, consent, wrapped)
-            values ($1, $2, $3, $4, $5, $6) on conflict do nothing",
-        )
-        .bind(i64::from(wrap.subject.number()))
-        .bind(wrap.subject.id().to_vec())
-        .bind(wrap.recipient.to_vec())
-        .bind(wrap.key_digest.to_vec())
-        .bind(B256::ZERO.to_vec())
-        .bind(wrap.wrapped)
-        .execute(&mut *connection)
-        .await?;
+async fn insert_wraps(connection: &mut AnyConnection, made: Vec<Wrap>) -> Result<(), StoreError> {
+    for wrap in made {
+        wraps::insert(connection, &wrap, true).await?;
     }
     Ok(())
 }

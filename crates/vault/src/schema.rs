@@ -86,6 +86,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
         record bytea not null,
         version bigint not null,
         digest bytea not null,
+        steward bytea not null,
         erased_by bytea not null,
         reason bigint not null,
         erased_at bigint not null,

@@ -49,6 +49,10 @@ use crate::segments::{
 /// The longest body that is sealed or opened, in bytes.
 pub const MAX_BODY_LEN: u64 = 256 * 1024 * 1024;
 
+/// The longest sealed record, in bytes: a longest body that does not compress.
+pub(crate) const MAX_SEALED_LEN: u64 =
+    HEADER_LEN as u64 + MAX_BODY_LEN + (MAX_BODY_LEN / SEGMENT_LEN as u64 + 1) * TAG_LEN as u64;
+
 /// Length of the header of format 1, in bytes.
 pub(crate) const HEADER_LEN: usize = 131;
 
@@ -337,13 +341,6 @@ pub(crate) fn seal_stream(
     Ok(writer.finish())
 }
 
-/// Opens sealed bytes that are in memory.
-pub(crate) fn open(sealed: &[u8], key: &ContentKey) -> Result<(Header, Vec<u8>), UnsealError> {
-    let mut body = Vec::new();
-    let header = open_stream(sealed, key, &mut body)?;
-    Ok((header, body))
-}
-
 /// Opens sealed bytes and writes the body as its segments authenticate.
 ///
 /// What was written counts only when this returns `Ok`: before the end, nobody can tell a body that
@@ -549,6 +546,12 @@ mod tests {
 
     fn with() -> SealingKey {
         SealingKey::make(&mut rng(1))
+    }
+
+    fn open(sealed: &[u8], key: &ContentKey) -> Result<(Header, Vec<u8>), UnsealError> {
+        let mut body = Vec::new();
+        let header = open_stream(sealed, key, &mut body)?;
+        Ok((header, body))
     }
 
     /// Bytes that zstd cannot make smaller.

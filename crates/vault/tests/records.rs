@@ -3,14 +3,278 @@
 mod common;
 
 use common::*;
-use domain::Kind;
+use domain::{Address, Kind, KindSet, RecordId};
+use vault::{Database, Listing, NewRecord, OpenError, PutError, SealError, UnlockError};
 
-#[tokio::test]
-async fn what_was_put_opens() {
-    let folder = tempfile::tempdir().unwrap();
-    let vault = open_vault(folder.path()).await;
+on_both! {
+    what_was_put_opens,
+    batch_opens_record_by_record,
+    batch_with_one_conflict_keeps_nothing,
+    batch_is_the_same_on_any_number_of_cores,
+    version_is_kept_once,
+    versions_open_one_by_one,
+    long_record_is_kept_in_a_file,
+    streamed_record_opens_and_streams_out,
+    too_long_a_body_is_refused,
+    permit_opens_its_record_alone,
+    versions_of_a_record_belong_to_one_patient,
+    heads_are_listed_by_kind_and_steward,
+    listing_goes_on_after_a_record,
+    vault_opens_again,
+    vault_belongs_to_one_root_key_steward_and_network,
+    database_is_used_by_one_at_a_time,
+    put_during_many_opens,
+}
+
+async fn what_was_put_opens(place: Place) {
+    let vault = place.unlock().await;
     let entry = vault.put(record(1), &mut rng(2)).await.unwrap();
-    let opened = vault.open(permit(id(1), Kind::Laboratory), None).await.unwrap();
+    let opened = vault.open(permit(1), None).await.unwrap();
     assert_eq!(opened.entry, entry);
     assert_eq!(opened.body(), record(1).body);
+    assert_eq!(vault.head(id(1)).await.unwrap(), Some(entry));
+    assert_eq!(vault.find(entry.digest).await.unwrap(), Some(entry));
+    assert!(vault.contains(entry.digest).await.unwrap());
+    assert_eq!(vault.head(id(2)).await.unwrap(), None);
+}
+
+async fn batch_opens_record_by_record(place: Place) {
+    let vault = place.unlock().await;
+    let batch: Vec<_> = (1..=2_500).map(record).collect();
+    let entries = vault.put_many(batch.clone(), &mut rng(2)).await.unwrap();
+    assert_eq!(entries.len(), batch.len());
+    for (record, entry) in batch.iter().zip(&entries).step_by(50) {
+        let permit = permit_for(record.record, PATIENT, STEWARD, Kind::Laboratory);
+        let opened = vault.open(permit, None).await.unwrap();
+        assert_eq!(opened.entry, *entry);
+        assert_eq!(opened.body(), record.body);
+    }
+    assert!(vault.put_many(Vec::new(), &mut rng(3)).await.unwrap().is_empty());
+}
+
+async fn batch_with_one_conflict_keeps_nothing(place: Place) {
+    let vault = place.unlock().await;
+    let kept = vault.put(record(1_500), &mut rng(2)).await.unwrap();
+    let batch = (1..=2_500).map(record).collect();
+    match vault.put_many(batch, &mut rng(3)).await.unwrap_err() {
+        PutError::Conflict { record, version: found, kept: digest } => {
+            assert_eq!((record, found, digest), (id(1_500), version(1), kept.digest));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(vault.head(id(1)).await.unwrap(), None);
+    assert_eq!(vault.head(id(2_500)).await.unwrap(), None);
+    // What was rolled back left nothing behind that would be in the way.
+    vault.put(record(1), &mut rng(4)).await.unwrap();
+    vault.open(permit(1), None).await.unwrap();
+}
+
+async fn batch_is_the_same_on_any_number_of_cores(place: Place) {
+    let vault = place.unlock().await;
+    let batch: Vec<_> = (1..=300).map(record).collect();
+    let entries = vault.put_many(batch.clone(), &mut rng(2)).await.unwrap();
+    let other = Place::sqlite();
+    let other = other.unlock().await;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let again = pool.in_place_scope(|_| {
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(other.put_many(batch, &mut rng(2)))
+        })
+    });
+    assert_eq!(again.unwrap(), entries);
+}
+
+async fn version_is_kept_once(place: Place) {
+    let vault = place.unlock().await;
+    let kept = vault.put(record(1), &mut rng(2)).await.unwrap();
+    let again = vault.put(record(1), &mut rng(3)).await.unwrap_err();
+    assert!(matches!(again, PutError::Conflict { kept: digest, .. } if digest == kept.digest));
+    assert_eq!(vault.open(permit(1), None).await.unwrap().entry, kept);
+}
+
+async fn versions_open_one_by_one(place: Place) {
+    let vault = place.unlock().await;
+    let next = NewRecord { version: version(2), body: b"amended".to_vec(), ..record(1) };
+    let first = vault.put(record(1), &mut rng(2)).await.unwrap();
+    let second = vault.put(next, &mut rng(3)).await.unwrap();
+    assert_eq!(vault.versions(id(1)).await.unwrap(), [first, second]);
+    assert_eq!(vault.head(id(1)).await.unwrap(), Some(second));
+    let open = async |number| vault.open(permit(1), number).await;
+    assert_eq!(open(None).await.unwrap().body(), b"amended");
+    assert_eq!(open(Some(version(2))).await.unwrap().body(), b"amended");
+    assert_eq!(open(Some(version(1))).await.unwrap().body(), record(1).body);
+    assert!(matches!(open(Some(version(3))).await, Err(OpenError::NotHere { .. })));
+}
+
+async fn long_record_is_kept_in_a_file(place: Place) {
+    let vault = place.unlock().await;
+    let entry = vault.put(long_record(1), &mut rng(2)).await.unwrap();
+    let file = place.bodies().join(entry.digest.to_string().trim_start_matches("0x"));
+    assert_eq!(std::fs::metadata(file).unwrap().len(), entry.sealed_len);
+    assert!(vault.open(permit(1), None).await.unwrap().into_body() == long_record(1).body);
+}
+
+async fn streamed_record_opens_and_streams_out(place: Place) {
+    let vault = place.unlock().await;
+    let long = long_record(1);
+    let body = std::io::Cursor::new(long.body.clone());
+    let streamed = NewRecord { body: Vec::new(), ..long.clone() };
+    let entry = vault.put_stream(streamed, body, &mut rng(2)).await.unwrap();
+    let (opened, written) = vault.open_to(permit(1), None, Vec::new()).await.unwrap();
+    assert_eq!(opened, entry);
+    assert!(written == long.body);
+
+    let short = NewRecord { body: b"begin ".to_vec(), ..record(2) };
+    vault.put_stream(short, &b"and end"[..], &mut rng(3)).await.unwrap();
+    assert_eq!(vault.open(permit(2), None).await.unwrap().body(), b"begin and end");
+    let files = std::fs::read_dir(place.bodies()).unwrap().count();
+    assert_eq!(files, 2, "the lock and the long record");
+}
+
+async fn too_long_a_body_is_refused(place: Place) {
+    let vault = place.unlock().await;
+    let endless = std::io::repeat(b'x');
+    match vault.put_stream(record(1), endless, &mut rng(2)).await.unwrap_err() {
+        PutError::Seal { record, source: SealError::TooLarge { .. } } => {
+            assert_eq!(record, id(1));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(std::fs::read_dir(place.bodies()).unwrap().count(), 1, "the lock");
+}
+
+async fn permit_opens_its_record_alone(place: Place) {
+    let vault = place.unlock().await;
+    vault.put_many(vec![record(1), record(2)], &mut rng(2)).await.unwrap();
+    let open = async |permit| vault.open(permit, None).await.map(|opened| opened.entry.header.record);
+    assert_eq!(open(permit(2)).await.unwrap(), id(2));
+    assert!(matches!(open(permit(3)).await, Err(OpenError::NotHere { .. })));
+    let other = Address::repeat_byte(9);
+    for permit in [
+        permit_for(id(1), other, STEWARD, Kind::Laboratory),
+        permit_for(id(1), PATIENT, other, Kind::Laboratory),
+        permit_for(id(1), PATIENT, STEWARD, Kind::Allergy),
+    ] {
+        assert!(matches!(open(permit).await, Err(OpenError::NotPermitted { .. })));
+    }
+    // A version that is about something more sensitive wants a decision of its own.
+    let amended = NewRecord { version: version(2), kind: Kind::SexualHealth, ..record(1) };
+    vault.put(amended, &mut rng(3)).await.unwrap();
+    assert!(matches!(open(permit(1)).await, Err(OpenError::NotPermitted { .. })));
+}
+
+async fn versions_of_a_record_belong_to_one_patient(place: Place) {
+    let vault = place.unlock().await;
+    vault.put(record(1), &mut rng(2)).await.unwrap();
+    let stolen =
+        NewRecord { version: version(2), patient: Address::repeat_byte(9), ..record(1) };
+    let refused = vault.put(stolen, &mut rng(3)).await.unwrap_err();
+    assert!(matches!(refused, PutError::NotTheSameRecord { record } if record == id(1)));
+    assert_eq!(vault.versions(id(1)).await.unwrap().len(), 1);
+}
+
+async fn heads_are_listed_by_kind_and_steward(place: Place) {
+    let vault = place.unlock().await;
+    let other = Address::repeat_byte(9);
+    let batch = vec![
+        record(1),
+        NewRecord { version: version(2), ..record(1) },
+        NewRecord { kind: Kind::Allergy, ..record(2) },
+        NewRecord { kind: Kind::Administrative, ..record(3) },
+        NewRecord { patient: other, ..record(4) },
+    ];
+    vault.put_many(batch, &mut rng(2)).await.unwrap();
+    let list = async |patient, steward, kinds: &[Kind]| -> Vec<(RecordId, u32)> {
+        let listing = Listing { patient, steward, kinds: KindSet::of(kinds) };
+        let page = vault.list(&listing, None, 100).await.unwrap();
+        page.iter().map(|entry| (entry.header.record, entry.header.version.get())).collect()
+    };
+    assert_eq!(list(PATIENT, None, Kind::ALL).await, [(id(1), 2), (id(2), 1), (id(3), 1)]);
+    assert_eq!(list(PATIENT, Some(STEWARD), &[Kind::Laboratory]).await, [(id(1), 2)]);
+    assert_eq!(list(PATIENT, None, &[Kind::Allergy, Kind::Administrative]).await, [(id(2), 1), (id(3), 1)]);
+    assert_eq!(list(PATIENT, Some(other), Kind::ALL).await, []);
+    assert_eq!(list(PATIENT, None, &[]).await, []);
+    assert_eq!(list(other, None, Kind::ALL).await, [(id(4), 1)]);
+}
+
+async fn listing_goes_on_after_a_record(place: Place) {
+    let vault = place.unlock().await;
+    vault.put_many((1..=25).map(record).collect(), &mut rng(2)).await.unwrap();
+    let listing = Listing { patient: PATIENT, steward: None, kinds: KindSet::ALL };
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = vault.list(&listing, after, 10).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.header.record);
+        seen.extend(page.iter().map(|entry| entry.header.record));
+    }
+    assert_eq!(seen, (1..=25).map(id).collect::<Vec<_>>());
+}
+
+async fn vault_opens_again(place: Place) {
+    let vault = place.unlock().await;
+    vault.put_many(vec![record(1), long_record(2)], &mut rng(2)).await.unwrap();
+    vault.database().close().await;
+    drop(vault);
+    let stray = place.bodies().join("ab".repeat(32));
+    std::fs::write(&stray, b"left by an interrupted run").unwrap();
+    std::fs::write(place.bodies().join("incoming-7"), b"half a record").unwrap();
+
+    let vault = place.unlock().await;
+    assert_eq!(vault.open(permit(1), None).await.unwrap().body(), record(1).body);
+    assert!(vault.open(permit(2), None).await.unwrap().body() == long_record(2).body);
+    assert_eq!(std::fs::read_dir(place.bodies()).unwrap().count(), 2, "lock and long record");
+    vault.put(record(3), &mut rng(3)).await.unwrap();
+}
+
+async fn vault_belongs_to_one_root_key_steward_and_network(place: Place) {
+    drop(place.unlock().await);
+    let wrong = vault::RootKey::from_bytes(&[8; 32]);
+    let unlock = async |settings, key: &vault::RootKey| {
+        let refused = place.unlock_as(settings, key).await.map(drop);
+        // Connections are closed in the background after the last clone is gone.
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        refused
+    };
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let refused = unlock(place.settings(), &wrong).await.unwrap_err();
+    assert!(matches!(refused, UnlockError::WrongRootKey));
+    let mut settings = place.settings();
+    settings.steward = Address::repeat_byte(9);
+    let refused = unlock(settings, &root_key()).await.unwrap_err();
+    assert!(matches!(refused, UnlockError::OtherVault { steward: STEWARD, .. }), "{refused:?}");
+    let mut settings = place.settings();
+    settings.network.chain_id = 2;
+    let refused = unlock(settings, &root_key()).await.unwrap_err();
+    assert!(matches!(refused, UnlockError::OtherVault { chain_id: 1_337, .. }));
+    unlock(place.settings(), &root_key()).await.unwrap();
+}
+
+async fn database_is_used_by_one_at_a_time(place: Place) {
+    let vault = place.unlock().await;
+    let refused = Database::open(&place.url).await.unwrap_err();
+    let expected = "another process uses this database; stop that one first";
+    assert_eq!(refused.to_string(), expected);
+    vault.put(record(1), &mut rng(2)).await.unwrap();
+}
+
+async fn put_during_many_opens(place: Place) {
+    let vault = place.unlock().await;
+    vault.put_many((1..=50).map(record).collect(), &mut rng(2)).await.unwrap();
+    let mut readers = tokio::task::JoinSet::new();
+    for reader in 0..8_u64 {
+        let vault = vault.clone();
+        readers.spawn(async move {
+            for number in 0..100 {
+                let number = (number * 7 + reader) % 50 + 1;
+                vault.open(permit(number), None).await.unwrap();
+            }
+        });
+    }
+    for number in 51..=100 {
+        vault.put(record(number), &mut rng(number)).await.unwrap();
+    }
+    while let Some(reader) = readers.join_next().await {
+        reader.unwrap();
+    }
 }

@@ -102,14 +102,7 @@ impl Rpc {
         let environment = if block == BlockId::Number(BlockNumberOrTag::Pending) {
             self.chain.next_environment()
         } else {
-            BlockEnvironment {
-                number: header.number,
-                timestamp: header.timestamp,
-                beneficiary: header.beneficiary,
-                gas_limit: header.gas_limit,
-                base_fee: header.base_fee_per_gas.unwrap_or_default(),
-                prev_randao: header.mix_hash,
-            }
+            BlockEnvironment::of(header)
         };
         Ok((environment, CacheDB::new(self.chain.view(header.number))))
     }

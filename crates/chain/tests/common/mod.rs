@@ -1,6 +1,7 @@
 //! A chain for tests: a few funded wallets and one small contract.
 
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 use std::{
     path::Path,
@@ -149,4 +150,31 @@ impl RpcExt for Rpc {
     fn run(&self, raw: Bytes) -> Value {
         self.ok("eth_sendRawTransactionSync", json!([raw]))
     }
+}
+
+/// Posts a JSON-RPC call to a server and gives the result.
+#[track_caller]
+pub fn post(port: u16, method: &str, params: Value) -> Value {
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+    let answer = post_raw(port, call.to_string().as_bytes());
+    assert!(answer.get("error").is_none(), "{method}: {answer}");
+    answer["result"].clone()
+}
+
+/// Posts bytes and gives the JSON that comes back.
+#[track_caller]
+pub fn post_raw(port: u16, body: &[u8]) -> Value {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let length = body.len();
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    serde_json::from_str(body).unwrap_or(Value::Null)
 }
