@@ -69,7 +69,7 @@ impl Bodies {
 
     /// Gives a written file its name, durably.
     pub(crate) fn keep(&self, mut incoming: Incoming, digest: RecordDigest) -> io::Result<()> {
-        incoming.file.sync_all()?;
+        incoming.sync()?;
         if let Some(path) = &incoming.path {
             fs::rename(path, self.path(digest))?;
             incoming.path = None;
@@ -128,6 +128,11 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
+    /// Waits until what was written is on disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
     /// The file from its beginning, to read what was written.
     pub(crate) fn reopen(&mut self) -> io::Result<&mut File> {
         io::Seek::rewind(&mut self.file)?;

@@ -12,7 +12,7 @@ use domain::{Address, B256, Permit, QueryDomain, RecordDigest, RecordVersion};
 use rand_core::CryptoRng;
 use sqlx::{AnyConnection, Row as _};
 
-use crate::bodies::ROW_BODY_MAX;
+use crate::bodies::{Incoming, ROW_BODY_MAX};
 use crate::entries::{CORRUPT, Entry, fixed, kind_of};
 use crate::keys::{ContentKey, KindKey, WRAPPED_CONTENT_KEY_LEN};
 use crate::kind_keys::{KindKeyId, KindKeyName};
@@ -282,8 +282,6 @@ impl Vault {
         }
 
         if is_erased(&mut transaction, &entry).await? {
-            // What a copy brought in must not stay; without its row it would until the next start.
-            inner.bodies.remove(digest).map_err(StoreError::from)?;
             return Err(ImportError::Erased { digest });
         }
         let (record, version) = entry.key();
@@ -293,10 +291,17 @@ impl Vault {
         {
             return Err(PutError::Conflict { record, version, kept }.into());
         }
+        let body = match received.body {
+            ReceivedBody::Memory(bytes) => Some(bytes),
+            ReceivedBody::File(incoming) => {
+                inner.bodies.keep(incoming, digest).map_err(StoreError::from)?;
+                None
+            }
+        };
         let is_checked = is_own || identity.is_some();
         if kept == Some(digest) && !(is_checked && copy.content_key.is_some()) {
             // The copy knows less than the row, so only the bytes are taken from it.
-            replace_body(&mut transaction, &entry, received.body).await?;
+            replace_body(&mut transaction, &entry, body).await?;
         } else {
             sqlx::query("delete from records where record = $1 and version = $2")
                 .bind(record.0.to_vec())
@@ -310,7 +315,7 @@ impl Vault {
                 entry,
                 kind_key: copy.kind_key.map(|name| name.id(self.network())),
                 content_key: copy.content_key,
-                body: received.body,
+                body,
             };
             put::insert(&mut transaction, vec![row]).await?;
         }
@@ -424,17 +429,15 @@ impl Vault {
                 sealed.read_to_end(&mut bytes).map_err(receive)?;
                 (found, length) = (RecordDigest::of(&bytes), bytes.len() as u64);
                 head = bytes[..bytes.len().min(HEADER_LEN)].to_vec();
-                body = Some(bytes);
+                body = ReceivedBody::Memory(bytes);
             } else {
                 let mut incoming = inner.bodies.incoming().map_err(StoreError::from)?;
                 (found, length) = copy_all(&mut sealed, &mut incoming, receive)?;
-                let mut bytes = vec![0; HEADER_LEN];
+                let mut bytes = Vec::new();
                 let file = incoming.reopen().map_err(StoreError::from)?;
-                file.read_exact(&mut bytes).map_err(StoreError::from)?;
-                if found == digest && length == entry.sealed_len {
-                    inner.bodies.keep(incoming, digest).map_err(StoreError::from)?;
-                }
-                (head, body) = (bytes, None);
+                file.take(HEADER_LEN as u64).read_to_end(&mut bytes).map_err(StoreError::from)?;
+                incoming.sync().map_err(StoreError::from)?;
+                (head, body) = (bytes, ReceivedBody::File(incoming));
             }
             let is_it = found == digest
                 && length == entry.sealed_len
@@ -449,8 +452,13 @@ impl Vault {
 struct Received {
     /// The first bytes, which hold the header.
     head: Vec<u8>,
-    /// `None` when they are in a file already.
-    body: Option<Vec<u8>>,
+    body: ReceivedBody,
+}
+
+enum ReceivedBody {
+    Memory(Vec<u8>),
+    /// Removed when it is dropped before it was kept.
+    File(Incoming),
 }
 
 /// Copies bytes into a file, and says what they hash to and how many there were.

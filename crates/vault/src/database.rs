@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions as _, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Transaction};
 use tokio::sync::Mutex;
 
 use crate::store_error::StoreError;
@@ -151,8 +151,14 @@ impl Database {
         options: AnyConnectOptions,
         lock: Lock,
     ) -> Result<Self, OpenDatabaseError> {
+        // One connection comes first, alone: it makes the file and sets the journal mode. And a pool
+        // would try again and again where one attempt tells what is wrong.
+        let mut first = options.connect().await.map_err(open_error)?;
+        prepare(&mut first, backend, WRITER_CACHE).await.map_err(open_error)?;
+        first.close().await.map_err(open_error)?;
+
+        let is_sqlite = backend == Backend::Sqlite;
         let pool = |connections, cache| {
-            let is_sqlite = backend == Backend::Sqlite;
             AnyPoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(WRITE_TURN_MAX)
@@ -160,21 +166,10 @@ impl Database {
                 .test_before_acquire(!is_sqlite)
                 .idle_timeout(None)
                 .max_lifetime(None)
-                .after_connect(move |connection, _| {
-                    Box::pin(async move {
-                        if is_sqlite {
-                            sqlx::raw_sql(SQLITE_PRAGMAS).execute(&mut *connection).await?;
-                            sqlx::raw_sql(cache).execute(&mut *connection).await?;
-                        }
-                        Ok(())
-                    })
-                })
+                .after_connect(move |connection, _| Box::pin(prepare(connection, backend, cache)))
+                .connect_lazy_with(options.clone())
         };
-        // The writer comes first: it makes the file and sets the journal mode, alone.
-        let writer =
-            pool(1, WRITER_CACHE).connect_with(options.clone()).await.map_err(open_error)?;
-        let readers =
-            pool(READERS_MAX, READER_CACHE).connect_with(options).await.map_err(open_error)?;
+        let (writer, readers) = (pool(1, WRITER_CACHE), pool(READERS_MAX, READER_CACHE));
         Ok(Self { backend, readers, writer, _lock: Arc::new(lock) })
     }
 
@@ -271,6 +266,19 @@ fn connect_options(url: &str) -> Result<AnyConnectOptions, OpenDatabaseError> {
     sqlx::any::install_default_drivers();
     let options = AnyConnectOptions::from_str(url).map_err(|_| OpenDatabaseError::BadUrl)?;
     Ok(options.disable_statement_logging())
+}
+
+/// Tells a new connection what it has to know.
+async fn prepare(
+    connection: &mut AnyConnection,
+    backend: Backend,
+    cache: &'static str,
+) -> sqlx::Result<()> {
+    if backend == Backend::Sqlite {
+        sqlx::raw_sql(SQLITE_PRAGMAS).execute(&mut *connection).await?;
+        sqlx::raw_sql(cache).execute(connection).await?;
+    }
+    Ok(())
 }
 
 fn open_error(error: sqlx::Error) -> OpenDatabaseError {

@@ -28,6 +28,8 @@ mod erasure;
 mod keyring;
 
 pub mod answer;
+#[doc(hidden)]
+pub mod bench;
 pub mod keystore;
 
 #[cfg(test)]

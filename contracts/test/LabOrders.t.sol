@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {LabOrders} from "../src/LabOrders.sol";
+import {Registry} from "../src/Registry.sol";
+import {InstitutionRole, ProfessionalRole} from "../src/Types.sol";
+import {Network} from "./support/Network.sol";
+
+contract LabOrdersTest is Network {
+    bytes32 internal constant ID = "order";
+    address internal colleague = vm.addr(0xE01);
+    address internal outsider = vm.addr(0xE02);
+    address internal otherScientist = vm.addr(0xE03);
+
+    function setUp() public override {
+        super.setUp();
+        relate(patient, hospital, false);
+        accredit(hospital, colleague, ProfessionalRole.Surgeon);
+        accredit(emergency, outsider, ProfessionalRole.Physician);
+        accredit(hospital, otherScientist, ProfessionalRole.LaboratoryScientist);
+    }
+
+    function order() internal {
+        vm.prank(physician);
+        labOrders.order(ID, patient, laboratory, "digest");
+    }
+
+    function collect(address who) internal {
+        vm.prank(who);
+        labOrders.collect(ID, "specimen");
+    }
+
+    function report(address who, bool critical) internal {
+        vm.prank(who);
+        labOrders.report(ID, "result", critical);
+    }
+
+    function release(address who) internal {
+        vm.prank(who);
+        labOrders.release(ID);
+    }
+
+    function acknowledge(address who) internal {
+        vm.prank(who);
+        labOrders.acknowledge(ID);
+    }
+
+    function cancel(address who) internal {
+        vm.prank(who);
+        labOrders.cancel(ID);
+    }
+
+    function check(LabOrders.State state) internal view {
+        assertEq(uint256(labOrders.stateOf(ID)), uint256(state), "state");
+    }
+
+    function refuseState(LabOrders.State state) internal {
+        vm.expectRevert(abi.encodeWithSelector(LabOrders.WrongState.selector, ID, state));
+    }
+
+    function refuseRole(address who, ProfessionalRole role, address institution) internal {
+        vm.expectRevert(abi.encodeWithSelector(LabOrders.NotAllowed.selector, who, role, institution));
+    }
+
+    function refuseStranger() internal {
+        vm.expectRevert(abi.encodeWithSelector(Registry.NotProfessional.selector, stranger));
+    }
+
+    /* order
+     * ├── by anybody but a professional in force → NotProfessional
+     * ├── by another role than physician or surgeon → NotAllowed
+     * ├── the institution keeps no records for the patient → NotActive
+     * ├── to an institution that is no laboratory → NotLaboratory
+     * ├── with an identifier that was used → AlreadyOrdered
+     * └── otherwise: Ordered
+     */
+
+    function test_only_doctors_order() public {
+        refuseStranger();
+        vm.prank(stranger);
+        labOrders.order(ID, patient, laboratory, "digest");
+        refuseRole(nurse, ProfessionalRole.Nurse, hospital);
+        vm.prank(nurse);
+        labOrders.order(ID, patient, laboratory, "digest");
+        vm.prank(colleague);
+        labOrders.order(ID, patient, laboratory, "digest");
+    }
+
+    function test_only_a_steward_orders() public {
+        vm.expectRevert(abi.encodeWithSelector(LabOrders.NotActive.selector, patient, emergency));
+        vm.prank(outsider);
+        labOrders.order(ID, patient, laboratory, "digest");
+    }
+
+    function test_only_a_laboratory_is_ordered_from() public {
+        vm.expectRevert(
+            abi.encodeWithSelector(LabOrders.NotLaboratory.selector, pharmacy, InstitutionRole.Pharmacy)
+        );
+        vm.prank(physician);
+        labOrders.order(ID, patient, pharmacy, "digest");
+    }
+
+    function test_an_identifier_is_used_once() public {
+        order();
+        vm.expectRevert(abi.encodeWithSelector(LabOrders.AlreadyOrdered.selector, ID));
+        order();
+        cancel(patient);
+        vm.expectRevert(abi.encodeWithSelector(LabOrders.AlreadyOrdered.selector, ID));
+        order();
+    }
+
+    function test_an_order() public {
+        check(LabOrders.State.None);
+        vm.expectEmit(address(labOrders));
+        emit LabOrders.LabOrdered(ID, patient, laboratory, physician, hospital, "digest");
+        order();
+        check(LabOrders.State.Ordered);
+        LabOrders.Order memory stored = labOrders.orderOf(ID);
+        assertEq(stored.patient, patient, "patient");
+        assertEq(stored.orderer, physician, "orderer");
+        assertEq(stored.institution, hospital, "institution");
+        assertEq(stored.laboratory, laboratory, "laboratory");
+    }
+
+    /* collect
+     * ├── not Ordered → WrongState
+     * ├── by anybody but a professional in force → NotProfessional
+     * ├── by a scientist of another institution, a nurse of another one, another role → NotAllowed
+     * └── by a scientist of the laboratory or a nurse of the ordering institution: Collected
+     */
+
+    function test_only_what_is_ordered_is_collected() public {
+        refuseState(LabOrders.State.None);
+        collect(scientist);
+        order();
+        collect(scientist);
+        refuseState(LabOrders.State.Collected);
+        collect(scientist);
+    }
+
+    function test_only_the_two_institutions_collect() public {
+        order();
+        refuseStranger();
+        collect(stranger);
+        refuseRole(otherScientist, ProfessionalRole.LaboratoryScientist, hospital);
+        collect(otherScientist);
+        refuseRole(physician, ProfessionalRole.Physician, hospital);
+        collect(physician);
+        address otherNurse = vm.addr(0xE04);
+        accredit(laboratory, otherNurse, ProfessionalRole.Nurse);
+        refuseRole(otherNurse, ProfessionalRole.Nurse, laboratory);
+        collect(otherNurse);
+        vm.expectEmit(address(labOrders));
+        emit LabOrders.SpecimenCollected(ID, patient, nurse, "specimen");
+        collect(nurse);
+        check(LabOrders.State.Collected);
+    }
+
+    /* report
+     * ├── not Collected → WrongState
+     * ├── by anybody but a professional in force → NotProfessional
+     * ├── by anybody but a scientist of the laboratory → NotAllowed
+     * └── otherwise: Resulted; a critical one is overdue from an hour later on until acknowledged
+     */
+
+    function test_only_what_is_collected_gets_a_result() public {
+        order();
+        refuseState(LabOrders.State.Ordered);
+        report(scientist, false);
+        collect(scientist);
+        report(scientist, false);
+        refuseState(LabOrders.State.Resulted);
+        report(scientist, true);
+    }
+
+    function test_only_the_laboratory_reports() public {
+        order();
+        collect(scientist);
+        refuseStranger();
+        report(stranger, false);
+        refuseRole(otherScientist, ProfessionalRole.LaboratoryScientist, hospital);
+        report(otherScientist, false);
+    }
+
+    /// @dev O3.
+    function test_a_critical_result_is_overdue_after_an_hour() public {
+        order();
+        collect(scientist);
+        vm.expectEmit(address(labOrders));
+        emit LabOrders.ResultReported(ID, patient, scientist, "result", true, time() + 1 hours);
+        report(scientist, true);
+        check(LabOrders.State.Resulted);
+        skip(1 hours - 1);
+        assertFalse(labOrders.isOverdue(ID), "the last second");
+        skip(1);
+        assertTrue(labOrders.isOverdue(ID), "the second after");
+        release(scientist);
+        assertTrue(labOrders.isOverdue(ID), "releasing is not acknowledging");
+        acknowledge(physician);
+        assertFalse(labOrders.isOverdue(ID), "acknowledged");
+    }
+
+    function test_another_result_is_never_overdue() public {
+        order();
+        assertFalse(labOrders.isOverdue(ID), "ordered");
+        collect(scientist);
+        vm.expectEmit(address(labOrders));
+        emit LabOrders.ResultReported(ID, patient, scientist, "result", false, 0);
+        report(scientist, false);
+        skip(1000 days);
+        assertFalse(labOrders.isOverdue(ID), "resulted");
+    }
+
+    /* release
+     * ├── not Resulted → WrongState
+     * ├── by anybody but a professional in force → NotProfessional
+     * ├── by anybody but an ordering doctor or a scientist of the laboratory → NotAllowed
+     * └── otherwise: Released, and the patient is alerted
+     */
+
+    function resulted() internal {
+        order();
+        collect(scientist);
+        report(scientist, true);
+    }
+
+    function test_only_a_result_is_released() public {
+        order();
+        refuseState(LabOrders.State.Ordered);
+        release(physician);
+        collect(scientist);
+        report(scientist, true);
+        release(physician);
+        refuseState(LabOrders.State.Released);
+        release(physician);
+    }
+
+    function test_only_doctors_and_the_laboratory_release() public {
+        resulted();
+        refuseStranger();
+        release(stranger);
+        refuseRole(outsider, ProfessionalRole.Physician, emergency);
+        release(outsider);
+        refuseRole(nurse, ProfessionalRole.Nurse, hospital);
+        release(nurse);
+        vm.expectEmit(address(labOrders));
+        emit LabOrders.ResultReleased(ID, patient, colleague);
+        release(colleague);
+        check(LabOrders.State.Released);
+    }
+
+    /* acknowledge
+     * ├── no result → WrongState
+     * ├── again → AlreadyAcknowledged
+     * ├── by anybody but an ordering doctor → NotProfessional, NotAllowed
+     * ├── before the release: Resulted still, and Acknowledged with the release
+     * └── after the release: Acknowledged
+     */
+
+    function test_only_a_result_is_acknowledged() public {
+        refuseState(LabOrders.State.None);
+        acknowledge(physician);
+        order();
+        refuseState(LabOrders.State.Ordered);
+        acknowledge(physician);
+    }
+
+    /// @dev O2.
+    function test_a_result_is_acknowledged_once() public {
+        resulted();
+        acknowledge(physician);
+        vm.expectRevert(abi.encodeWithSelector(LabOrders.AlreadyAcknowledged.selector, ID));
+        acknowledge(colleague);
+    }
+
+    function test_only_an_ordering_doctor_acknowledges() public {
+        resulted();
+        refuseStranger();
+        acknowledge(stranger);
+        refuseRole(outsider, ProfessionalRole.Physician, emergency);
+        acknowledge(outsider);
+        refuseRole(scientist, ProfessionalRole.LaboratoryScientist, laboratory);
+        acknowledge(scientist);
+        refuseRole(nurse, ProfessionalRole.Nurse, hospital);
+        acknowledge(nurse);
+        vm.expectEmit(address(labOrders));
+        emit LabOrders.ResultAcknowledged(ID, patient, colleague);
+        acknowledge(colleague);
+    }
+
+    /// @dev A doctor who left cannot, and whoever is on duty can.
+    function test_the_orderer_acknowledges_only_while_there() public {
+        resulted();
+        vm.prank(physician);
+        registry.resign();
+        accredit(emergency, physician, ProfessionalRole.Physician);
+        refuseRole(physician, ProfessionalRole.Physician, emergency);
+        acknowledge(physician);
+        acknowledge(colleague);
+    }
+
+    function test_acknowledging_before_the_release() public {
+        resulted();
+        acknowledge(physician);
+        check(LabOrders.State.Resulted);
+        release(scientist);
+        check(LabOrders.State.Acknowledged);
+    }
+
+    function test_acknowledging_after_the_release() public {
+        resulted();
+        release(scientist);
+        check(LabOrders.State.Released);
+        acknowledge(physician);
+        check(LabOrders.State.Acknowledged);
+    }
+
+    /* cancel
+     * ├── no order, or there is a result → WrongState
+     * ├── by anybody but an ordering doctor or the patient → NotProfessional, NotAllowed
+     * └── otherwise: Cancelled for good
+     */
+
+    /// @dev O4.
+    function test_what_has_a_result_is_not_cancelled() public {
+        refuseState(LabOrders.State.None);
+        cancel(patient);
+        resulted();
+        refuseState(LabOrders.State.Resulted);
+        cancel(patient);
+    }
+
+    function test_only_doctors_and_the_patient_cancel() public {
+        order();
+        refuseStranger();
+        cancel(stranger);
+        refuseRole(scientist, ProfessionalRole.LaboratoryScientist, laboratory);
+        cancel(scientist);
+        vm.expectEmit(address(labOrders));
+        emit LabOrders.LabOrderCancelled(ID, patient, colleague);
+        cancel(colleague);
+        check(LabOrders.State.Cancelled);
+        refuseState(LabOrders.State.Cancelled);
+        collect(scientist);
+    }
+
+    function test_the_patient_cancels_after_collection() public {
+        order();
+        collect(scientist);
+        vm.expectEmit(address(labOrders));
+        emit LabOrders.LabOrderCancelled(ID, patient, patient);
+        cancel(patient);
+        refuseState(LabOrders.State.Cancelled);
+        report(scientist, true);
+        refuseState(LabOrders.State.Cancelled);
+        cancel(patient);
+    }
+}

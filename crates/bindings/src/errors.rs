@@ -1,0 +1,124 @@
+//! Why a contract refused, as a Rust value.
+
+use std::fmt;
+
+use alloy_primitives::{Bytes, hex};
+use alloy_sol_types::{Panic, Revert, SolError as _, SolInterface as _};
+
+use crate::{
+    AccessLog::AccessLogErrors, Consents::ConsentsErrors, EmergencyAccess::EmergencyAccessErrors,
+    LabOrders::LabOrdersErrors, PatientAccount::PatientAccountErrors,
+    PatientAccounts::PatientAccountsErrors, Prescriptions::PrescriptionsErrors,
+    Records::RecordsErrors, Registry::RegistryErrors, Relationships::RelationshipsErrors,
+};
+
+macro_rules! contract_errors {
+    ($($(#[$meta:meta])* $variant:ident($errors:ty),)+) => {
+        /// Why a contract refused: one of its errors, or one of a contract that it called.
+        ///
+        /// Some errors exist in several contracts with the same fields; then the first contract in
+        /// the order of the variants is named.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum ContractError {
+            $($(#[$meta])* $variant($errors),)+
+            /// `require` with a text.
+            Text(String),
+            /// An `assert` that failed, an overflow, or the like: a defect of the contract.
+            Panic(u64),
+            /// Nothing that any of the contracts says.
+            Unknown(Bytes),
+        }
+
+        impl ContractError {
+            /// Reads revert data.
+            #[must_use]
+            pub fn decode(data: &[u8]) -> Self {
+                $(if let Ok(error) = <$errors>::abi_decode_validate(data) {
+                    return Self::$variant(error);
+                })+
+                if let Ok(revert) = Revert::abi_decode_validate(data) {
+                    return Self::Text(revert.reason);
+                }
+                if let Ok(panic) = Panic::abi_decode_validate(data) {
+                    return Self::Panic(panic.code.saturating_to());
+                }
+                Self::Unknown(Bytes::copy_from_slice(data))
+            }
+        }
+
+        impl fmt::Display for ContractError {
+            /// The error's name and fields, such as `NotPermitted { id: 0x…, pharmacy: 0x… }`.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$variant(error) => f.write_str(&inner_text(&format!("{error:?}"))),)+
+                    Self::Text(reason) => f.write_str(reason),
+                    Self::Panic(code) => write!(f, "panic {code:#x}"),
+                    Self::Unknown(data) if data.is_empty() => f.write_str("no reason given"),
+                    Self::Unknown(data) => write!(f, "unknown error {}", hex::encode_prefixed(data)),
+                }
+            }
+        }
+    };
+}
+
+contract_errors! {
+    /// An error of the registry.
+    Registry(RegistryErrors),
+    /// An error of a patient's account.
+    PatientAccount(PatientAccountErrors),
+    /// An error of the factory of patients' accounts.
+    PatientAccounts(PatientAccountsErrors),
+    /// An error of the relationships.
+    Relationships(RelationshipsErrors),
+    /// An error of the anchors.
+    Records(RecordsErrors),
+    /// An error of the consents.
+    Consents(ConsentsErrors),
+    /// An error of emergency access.
+    EmergencyAccess(EmergencyAccessErrors),
+    /// An error of the prescriptions.
+    Prescriptions(PrescriptionsErrors),
+    /// An error of the laboratory orders.
+    LabOrders(LabOrdersErrors),
+    /// An error of the access log.
+    AccessLog(AccessLogErrors),
+}
+
+impl std::error::Error for ContractError {}
+
+/// `Variant(Error { … })` without the variant around it.
+fn inner_text(debug: &str) -> String {
+    let inner = debug.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(debug).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::{Address, B256, U256};
+
+    use super::*;
+    use crate::{Prescriptions, Registry};
+
+    #[test]
+    fn errors_come_back_as_what_they_are() {
+        let signer = Address::repeat_byte(1);
+        let data = Registry::NotInstitution { signer }.abi_encode();
+        let expected = RegistryErrors::NotInstitution(Registry::NotInstitution { signer });
+        assert_eq!(ContractError::decode(&data), ContractError::Registry(expected));
+
+        let error = Prescriptions::NotPermitted { id: B256::ZERO, pharmacy: signer };
+        let text = ContractError::decode(&error.abi_encode()).to_string();
+        assert!(text.starts_with("NotPermitted"), "{text}");
+        assert!(text.contains("0x0101010101010101010101010101010101010101"), "{text}");
+    }
+
+    #[test]
+    fn plain_reverts_and_panics_are_told_apart() {
+        let text = Revert::from("no").abi_encode();
+        assert_eq!(ContractError::decode(&text), ContractError::Text("no".into()));
+        let panic = Panic { code: U256::from(0x11) }.abi_encode();
+        assert_eq!(ContractError::decode(&panic), ContractError::Panic(0x11));
+        assert_eq!(ContractError::decode(&[]).to_string(), "no reason given");
+        assert_eq!(ContractError::decode(&[1, 2]).to_string(), "unknown error 0x0102");
+    }
+}

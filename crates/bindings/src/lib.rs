@@ -1,0 +1,21 @@
+//! Call the contracts from Rust.
+//!
+//! Types and calls are generated from the committed artifacts in `contracts/artifacts`, which
+//! `cargo xtask contracts` makes from the Solidity sources. Building needs no Solidity compiler.
+//!
+//! Conversions between what the contracts hold and what `domain` calls it stand in [`convert`];
+//! nothing else in the workspace knows the contracts' types.
+
+mod contracts;
+mod deployment;
+mod errors;
+
+pub mod convert;
+pub mod patient_account;
+
+pub use contracts::{
+    AccessLog, Consents, EmergencyAccess, LabOrders, PatientAccount, PatientAccounts,
+    Prescriptions, Records, Registry, Relationships, WebAuthnVerifier,
+};
+pub use deployment::{Contract, Deployment, contract_name};
+pub use errors::ContractError;

@@ -1,0 +1,27 @@
+//! Sign, send and follow contract calls on any Ethereum chain.
+//!
+//! [`Ledger`] is a chain, embedded or behind an endpoint. [`Sender`] sends for one key, [`Patient`]
+//! signs for an account that others relay. [`Follower`] reads the contracts' events, and
+//! [`Projection`] is what they add up to: who is who, who may read what.
+
+mod deploy;
+mod endpoint;
+mod follow;
+mod passkey;
+mod patient;
+mod projection;
+mod sender;
+
+pub use alloy_signer_local::PrivateKeySigner;
+
+pub use deploy::{Deployed, deploy};
+pub use endpoint::{CallError, EndpointError, Fees, Finality, Ledger, News, Policy};
+pub use follow::{Cursor, Follower, Step};
+pub use passkey::{InvalidKey, Passkey};
+pub use patient::{Patient, PatientKey, creation, is_valid_signature, predict_account};
+pub use projection::{
+    AnchorEntry, AnchoredLog, Batch, Consents, EmergencyOpening, Institution, LabOrder,
+    LabOrderState, Moment, Prescription, Professional, Profile, Projection, Records, Registry,
+    Relationship, SaveError, Workflows,
+};
+pub use sender::{Outcome, SendError, Sender, Signed};

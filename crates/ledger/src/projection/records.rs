@@ -1,0 +1,131 @@
+//! Where records stand.
+
+use std::collections::{HashMap, HashSet};
+
+use alloy_primitives::{Address, B256};
+use bindings::{Records::RecordsEvents, convert};
+use domain::{Anchor, AnchorState, RecordId, UnknownNumber};
+use serde::{Deserialize, Serialize};
+
+use super::Moment;
+
+/// Anchors by record and version, and the batches in which others were anchored.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Records {
+    anchors: HashMap<(RecordId, u32), AnchorEntry>,
+    batches: HashMap<(Address, B256), Batch>,
+}
+
+/// An anchor with where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnchorEntry {
+    /// What was anchored.
+    pub anchor: Anchor,
+    /// Where it stands.
+    pub state: AnchorState,
+    /// When it was anchored by itself: proposed, or taken out of a batch.
+    pub moment: Moment,
+}
+
+/// Anchors that share one Merkle root on chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// How many anchors it holds.
+    pub count: u32,
+    /// Which patients accepted theirs.
+    pub accepted_by: HashSet<Address>,
+    /// When it was anchored.
+    pub moment: Moment,
+}
+
+impl Records {
+    pub(super) fn apply(
+        &mut self,
+        event: RecordsEvents,
+        moment: Moment,
+    ) -> Result<(), UnknownNumber> {
+        use RecordsEvents as Event;
+        match event {
+            Event::RecordProposed(proposed) => {
+                let anchor = convert::anchor(&proposed)?;
+                self.insert(AnchorEntry { anchor, state: AnchorState::Proposed, moment });
+            }
+            Event::RecordMaterialised(taken) => {
+                let anchor = convert::materialised(&taken)?;
+                let state = AnchorState::try_from(taken.state)?;
+                self.insert(AnchorEntry { anchor, state, moment });
+            }
+            Event::RecordAccepted(accepted) => {
+                self.set(accepted.record, accepted.version, AnchorState::Accepted);
+                if accepted.base > 0 {
+                    self.set(accepted.record, accepted.base, AnchorState::Superseded);
+                }
+            }
+            Event::RecordRejected(rejected) => {
+                self.set(rejected.record, rejected.version, AnchorState::Rejected);
+            }
+            Event::RecordWithdrawn(withdrawn) => {
+                self.set(withdrawn.record, withdrawn.version, AnchorState::Rejected);
+            }
+            Event::RecordDisputed(disputed) => {
+                self.set(disputed.record, disputed.version, AnchorState::Disputed);
+            }
+            Event::DisputeResolved(resolved) => {
+                self.set(resolved.record, resolved.version, AnchorState::Accepted);
+            }
+            Event::RecordErased(erased) => {
+                self.set(erased.record, erased.version, AnchorState::Erased);
+            }
+            Event::BatchAnchored(anchored) => {
+                let count = anchored.count;
+                let batch = Batch { count, accepted_by: HashSet::new(), moment };
+                self.batches.insert((anchored.steward, anchored.root), batch);
+            }
+            Event::BatchAccepted(accepted) => {
+                if let Some(batch) = self.batches.get_mut(&(accepted.steward, accepted.root)) {
+                    batch.accepted_by.insert(accepted.patient);
+                }
+            }
+            Event::ErasureRequested(_) => {}
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, entry: AnchorEntry) {
+        self.anchors.insert((entry.anchor.record, entry.anchor.version.get()), entry);
+    }
+
+    fn set(&mut self, record: B256, version: u32, state: AnchorState) {
+        if let Some(entry) = self.anchors.get_mut(&(RecordId(record), version)) {
+            entry.state = state;
+        }
+    }
+
+    /// An anchor that stands by itself, by record and version.
+    #[must_use]
+    pub fn anchor(&self, record: RecordId, version: u32) -> Option<&AnchorEntry> {
+        self.anchors.get(&(record, version))
+    }
+
+    /// All anchors that stand by themselves.
+    pub fn anchors(&self) -> impl Iterator<Item = &AnchorEntry> {
+        self.anchors.values()
+    }
+
+    /// A batch by its steward and root.
+    #[must_use]
+    pub fn batch(&self, steward: Address, root: B256) -> Option<&Batch> {
+        self.batches.get(&(steward, root))
+    }
+
+    /// All batches, by steward and root.
+    pub fn batches(&self) -> impl Iterator<Item = (&(Address, B256), &Batch)> {
+        self.batches.iter()
+    }
+
+    /// Whether the first version of a record was erased, and with it the record.
+    #[must_use]
+    pub fn is_erased(&self, record: RecordId) -> bool {
+        self.anchor(record, 1).is_some_and(|entry| entry.state == AnchorState::Erased)
+    }
+}

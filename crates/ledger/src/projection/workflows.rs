@@ -1,0 +1,245 @@
+//! Where prescriptions and laboratory orders stand, as far as it bears on who may read what.
+
+use std::collections::HashMap;
+
+use alloy_primitives::{Address, B256};
+use bindings::{
+    LabOrders::LabOrdersEvents, Prescriptions::PrescriptionsEvents, convert::timestamp,
+};
+use domain::{RecordDigest, RecordId, Timestamp, WorkflowGrant};
+use serde::{Deserialize, Serialize};
+
+use super::Moment;
+
+/// Workflows by their ids.
+///
+/// A workflow's id is the id of the record that it is about: the prescription, the order.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Workflows {
+    prescriptions: HashMap<B256, Prescription>,
+    lab_orders: HashMap<B256, LabOrder>,
+}
+
+/// A prescription.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prescription {
+    /// For whom.
+    pub patient: Address,
+    /// By whom, by member address.
+    pub prescriber: Address,
+    /// For which institution the prescriber acted.
+    pub institution: Address,
+    /// The sealed prescription.
+    pub digest: RecordDigest,
+    /// Units per fill.
+    pub quantity: u32,
+    /// How often it may be filled.
+    pub fills: u8,
+    /// Until when.
+    pub valid_until: Timestamp,
+    /// Pharmacies with who permitted each: prescriber, patient.
+    pub permits: HashMap<Address, (bool, bool)>,
+    /// Which pharmacy holds the claim.
+    pub claimed_by: Option<Address>,
+    /// Whether it is filled up.
+    pub completed: bool,
+    /// Whether it was cancelled.
+    pub cancelled: bool,
+    /// When it was issued.
+    pub moment: Moment,
+}
+
+/// Where a laboratory order stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LabOrderState {
+    /// Ordered.
+    Ordered,
+    /// The specimen was taken.
+    Collected,
+    /// The result is there.
+    Resulted,
+    /// The result was released to the patient.
+    Released,
+    /// Cancelled before there was a result.
+    Cancelled,
+}
+
+/// A laboratory order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabOrder {
+    /// For whom.
+    pub patient: Address,
+    /// By whom, by member address.
+    pub orderer: Address,
+    /// For which institution the orderer acted.
+    pub institution: Address,
+    /// Which laboratory, by member address.
+    pub laboratory: Address,
+    /// The sealed order.
+    pub digest: RecordDigest,
+    /// Where it stands.
+    pub state: LabOrderState,
+    /// The sealed result, once it is there.
+    pub result: Option<RecordDigest>,
+    /// Whether the result needs attention at once.
+    pub critical: bool,
+    /// Whether the orderer's side has taken notice of the result.
+    pub acknowledged: bool,
+    /// When it was ordered.
+    pub moment: Moment,
+}
+
+impl Workflows {
+    pub(super) fn apply_prescription(&mut self, event: PrescriptionsEvents, moment: Moment) {
+        use PrescriptionsEvents as Event;
+        match event {
+            Event::PrescriptionIssued(issued) => {
+                let prescription = Prescription {
+                    patient: issued.patient,
+                    prescriber: issued.prescriber,
+                    institution: issued.institution,
+                    digest: RecordDigest(issued.terms.digest),
+                    quantity: issued.terms.quantity,
+                    fills: issued.terms.fills,
+                    valid_until: timestamp(issued.terms.validUntil),
+                    permits: HashMap::new(),
+                    claimed_by: None,
+                    completed: false,
+                    cancelled: false,
+                    moment,
+                };
+                self.prescriptions.insert(issued.id, prescription);
+            }
+            Event::PharmacyPermitted(permitted) => {
+                self.set_permit(permitted.id, permitted.pharmacy, permitted.by, true);
+            }
+            Event::PharmacyWithdrawn(withdrawn) => {
+                self.set_permit(withdrawn.id, withdrawn.pharmacy, withdrawn.by, false);
+            }
+            Event::PrescriptionClaimed(claimed) => {
+                self.with_prescription(claimed.id, |held| held.claimed_by = Some(claimed.pharmacy));
+            }
+            Event::ClaimReleased(released) => {
+                self.with_prescription(released.id, |held| held.claimed_by = None);
+            }
+            Event::Dispensed(dispensed) => {
+                // Filling up releases the claim.
+                if dispensed.remaining == 0 {
+                    self.with_prescription(dispensed.id, |held| held.claimed_by = None);
+                }
+            }
+            Event::PrescriptionCompleted(completed) => {
+                self.with_prescription(completed.id, |held| held.completed = true);
+            }
+            Event::PrescriptionCancelled(cancelled) => {
+                self.with_prescription(cancelled.id, |held| held.cancelled = true);
+            }
+        }
+    }
+
+    fn with_prescription(&mut self, id: B256, change: impl FnOnce(&mut Prescription)) {
+        if let Some(held) = self.prescriptions.get_mut(&id) {
+            change(held);
+        }
+    }
+
+    fn set_permit(&mut self, id: B256, pharmacy: Address, by: Address, permitted: bool) {
+        self.with_prescription(id, |held| {
+            let by_patient = by == held.patient;
+            let permit = held.permits.entry(pharmacy).or_default();
+            if by_patient {
+                permit.1 = permitted;
+            } else {
+                permit.0 = permitted;
+            }
+        });
+    }
+
+    pub(super) fn apply_lab_order(&mut self, event: LabOrdersEvents, moment: Moment) {
+        use LabOrdersEvents as Event;
+        match event {
+            Event::LabOrdered(ordered) => {
+                let order = LabOrder {
+                    patient: ordered.patient,
+                    orderer: ordered.orderer,
+                    institution: ordered.institution,
+                    laboratory: ordered.laboratory,
+                    digest: RecordDigest(ordered.digest),
+                    state: LabOrderState::Ordered,
+                    result: None,
+                    critical: false,
+                    acknowledged: false,
+                    moment,
+                };
+                self.lab_orders.insert(ordered.id, order);
+            }
+            Event::SpecimenCollected(collected) => {
+                self.with_order(collected.id, |held| held.state = LabOrderState::Collected);
+            }
+            Event::ResultReported(reported) => self.with_order(reported.id, |held| {
+                held.state = LabOrderState::Resulted;
+                held.result = Some(RecordDigest(reported.digest));
+                held.critical = reported.critical;
+            }),
+            Event::ResultReleased(released) => {
+                self.with_order(released.id, |held| held.state = LabOrderState::Released);
+            }
+            Event::ResultAcknowledged(acknowledged) => {
+                self.with_order(acknowledged.id, |held| held.acknowledged = true);
+            }
+            Event::LabOrderCancelled(cancelled) => {
+                self.with_order(cancelled.id, |held| held.state = LabOrderState::Cancelled);
+            }
+        }
+    }
+
+    fn with_order(&mut self, id: B256, change: impl FnOnce(&mut LabOrder)) {
+        if let Some(held) = self.lab_orders.get_mut(&id) {
+            change(held);
+        }
+    }
+
+    /// What workflows let an institution read of one record at `time`.
+    #[must_use]
+    pub fn grants(
+        &self,
+        institution: Address,
+        record: RecordId,
+        time: Timestamp,
+    ) -> Vec<WorkflowGrant> {
+        let workflow = record.0;
+        let grant = WorkflowGrant { workflow, institution, record };
+        let prescribed = self.prescriptions.get(&workflow).is_some_and(|held| {
+            !held.cancelled
+                && !held.completed
+                && time < held.valid_until
+                && held.permits.get(&institution) == Some(&(true, true))
+        });
+        let ordered = self.lab_orders.get(&workflow).is_some_and(|held| {
+            held.laboratory == institution && held.state != LabOrderState::Cancelled
+        });
+        if prescribed || ordered { vec![grant] } else { Vec::new() }
+    }
+
+    /// A prescription by its id.
+    #[must_use]
+    pub fn prescription(&self, id: &B256) -> Option<&Prescription> {
+        self.prescriptions.get(id)
+    }
+
+    /// All prescriptions.
+    pub fn prescriptions(&self) -> impl Iterator<Item = (&B256, &Prescription)> {
+        self.prescriptions.iter()
+    }
+
+    /// A laboratory order by its id.
+    #[must_use]
+    pub fn lab_order(&self, id: &B256) -> Option<&LabOrder> {
+        self.lab_orders.get(id)
+    }
+
+    /// All laboratory orders.
+    pub fn lab_orders(&self) -> impl Iterator<Item = (&B256, &LabOrder)> {
+        self.lab_orders.iter()
+    }
+}

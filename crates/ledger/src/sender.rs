@@ -1,0 +1,347 @@
+//! Sends signed transactions for one key and waits for what they did.
+//!
+//! Many tasks may send through one [`Sender`]: nonces are given out in order, one signature at a time.
+//! Another program may even use the same key: whoever loses the race for a nonce takes the next. After
+//! a restart the chain says which nonce is next, those of waiting transactions included.
+
+use std::{sync::Arc, time::Duration};
+
+use alloy_consensus::{
+    SignableTransaction as _, TxEip1559, TxEnvelope, TxLegacy, TypedTransaction,
+};
+use alloy_eips::{BlockId, BlockNumberOrTag, Encodable2718 as _};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy_provider::Provider as _;
+use alloy_rpc_types_eth::{TransactionInput, TransactionReceipt, TransactionRequest};
+use alloy_signer::Signer;
+use alloy_sol_types::{SolCall, SolEvent};
+use alloy_transport::TransportError;
+use bindings::ContractError;
+use tokio::{sync::Mutex, time::Instant};
+
+use crate::{EndpointError, Fees, Finality, Ledger, endpoint::revert_data};
+
+/// How often a lost race for a nonce is run again.
+const NONCE_ATTEMPTS: usize = 16;
+
+/// How long a transaction may take until it is final.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The most gas that a transaction may have, where the endpoint does not say otherwise (EIP-7825).
+const GAS_LIMIT_MAX: u64 = 1 << 24;
+
+/// Why a transaction did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The contract refuses it. Nothing was sent.
+    #[error("the contract refuses: {0}")]
+    Refused(ContractError),
+    /// The contract refused it when it ran: something had changed since it was checked.
+    #[error("the contract refused transaction {hash} when it ran: {reason}")]
+    Reverted {
+        /// The transaction.
+        hash: B256,
+        /// Why.
+        reason: ContractError,
+    },
+    /// The chain did not take it.
+    #[error("the chain did not take the transaction: {reason}")]
+    NotTaken {
+        /// What it said.
+        reason: String,
+    },
+    /// It was taken but did not become final in time. It may yet.
+    #[error("transaction {hash} was sent but is not final yet")]
+    TimedOut {
+        /// The transaction.
+        hash: B256,
+    },
+    /// The key could not sign.
+    #[error("could not sign")]
+    Signer(#[source] alloy_signer::Error),
+    /// The chain could not be asked.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+}
+
+impl From<TransportError> for SendError {
+    fn from(error: TransportError) -> Self {
+        match revert_data(&error) {
+            Some(data) => Self::Refused(ContractError::decode(&data)),
+            None => Self::Endpoint(error.into()),
+        }
+    }
+}
+
+/// A signed transaction, not yet sent.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// Its hash.
+    pub hash: B256,
+    /// Its bytes.
+    pub raw: Bytes,
+}
+
+/// What a transaction did, once it is final.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The receipt.
+    pub receipt: TransactionReceipt,
+    /// The time of its block, in seconds since 1970.
+    pub time: u64,
+}
+
+impl Outcome {
+    /// The transaction's hash.
+    #[must_use]
+    pub const fn hash(&self) -> B256 {
+        self.receipt.transaction_hash
+    }
+
+    /// The number of its block.
+    #[must_use]
+    pub fn block(&self) -> u64 {
+        self.receipt.block_number.unwrap_or_default()
+    }
+
+    /// What it used, in gas.
+    #[must_use]
+    pub const fn gas_used(&self) -> u64 {
+        self.receipt.gas_used
+    }
+
+    /// The events of one kind that it emitted, in order.
+    #[must_use]
+    pub fn events<E: SolEvent>(&self) -> Vec<E> {
+        let logs = self.receipt.logs().iter();
+        logs.filter_map(|log| E::decode_log(&log.inner).ok().map(|log| log.data)).collect()
+    }
+}
+
+/// Sends transactions for one key. Clones share the key's nonces.
+#[derive(Clone)]
+pub struct Sender(Arc<Inner>);
+
+struct Inner {
+    ledger: Ledger,
+    signer: Arc<dyn Signer + Send + Sync>,
+    /// The nonce that is next, when it is known.
+    next: Mutex<Option<u64>>,
+}
+
+impl Sender {
+    /// Sends through `ledger`, signed by `signer`.
+    #[must_use]
+    pub fn new(ledger: Ledger, signer: impl Signer + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Inner { ledger, signer: Arc::new(signer), next: Mutex::new(None) }))
+    }
+
+    /// The address that the key signs for.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        self.0.signer.address()
+    }
+
+    /// The chain it sends to.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
+    /// The key, to sign what is not a transaction.
+    #[must_use]
+    pub fn signer(&self) -> &(dyn Signer + Send + Sync) {
+        &*self.0.signer
+    }
+
+    /// Calls a contract in a transaction and waits until it is final.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; after [`SendError::Refused`] and [`SendError::NotTaken`] nothing happened.
+    pub async fn send<C: SolCall>(&self, to: Address, call: &C) -> Result<Outcome, SendError> {
+        self.send_input(TxKind::Call(to), call.abi_encode().into()).await
+    }
+
+    /// Sends call data or initialisation code and waits until it is final.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`].
+    pub async fn send_input(&self, to: TxKind, input: Bytes) -> Result<Outcome, SendError> {
+        let hash = self.submit(to, input, U256::ZERO).await?;
+        self.outcome(hash).await
+    }
+
+    /// Sends ether and waits until that is final.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`].
+    pub async fn transfer(&self, to: Address, wei: U256) -> Result<Outcome, SendError> {
+        let hash = self.submit(TxKind::Call(to), Bytes::new(), wei).await?;
+        self.outcome(hash).await
+    }
+
+    /// Sends a transaction and returns its hash as soon as the chain took it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`].
+    pub async fn submit(&self, to: TxKind, input: Bytes, value: U256) -> Result<B256, SendError> {
+        let request = TransactionRequest {
+            from: Some(self.address()),
+            to: Some(to),
+            value: Some(value),
+            input: TransactionInput::new(input.clone()),
+            ..TransactionRequest::default()
+        };
+        let provider = self.ledger().provider();
+        let estimate = provider.estimate_gas(request).await?;
+        // What it needs may grow a little until it runs.
+        let gas_limit = (estimate + estimate / 4).min(GAS_LIMIT_MAX.max(estimate));
+        let mut last_reason = String::new();
+        for _ in 0..NONCE_ATTEMPTS {
+            let mut next = self.0.next.lock().await;
+            let nonce = match *next {
+                Some(nonce) => nonce,
+                None => provider.get_transaction_count(self.address()).pending().await?,
+            };
+            let signed = self.sign(to, input.clone(), value, nonce, gas_limit).await?;
+            match provider.send_raw_transaction(&signed.raw).await {
+                Ok(_) => {
+                    *next = Some(nonce + 1);
+                    return Ok(signed.hash);
+                }
+                Err(error) => {
+                    // Whatever was believed about the nonce, ask again next time.
+                    *next = None;
+                    let Some(payload) = error.as_error_resp() else { return Err(error.into()) };
+                    let reason = payload.message.to_lowercase();
+                    // "Already known" means that another program sent the very same: its, not ours.
+                    let lost_race = ["nonce", "replacement transaction", "already"]
+                        .iter()
+                        .any(|sign| reason.contains(sign));
+                    if !lost_race {
+                        return Err(SendError::NotTaken { reason: payload.message.to_string() });
+                    }
+                    last_reason = payload.message.to_string();
+                }
+            }
+        }
+        Err(SendError::NotTaken { reason: last_reason })
+    }
+
+    /// Signs a transaction without sending it, to be looked at before it is.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] when the chain cannot be asked for prices or the key cannot sign.
+    pub async fn sign(
+        &self,
+        to: TxKind,
+        input: Bytes,
+        value: U256,
+        nonce: u64,
+        gas_limit: u64,
+    ) -> Result<Signed, SendError> {
+        let ledger = self.ledger();
+        let chain_id = ledger.chain_id();
+        let transaction: TypedTransaction = match ledger.policy().fees {
+            Fees::BaseFee { tip } => {
+                let latest = ledger.block(BlockNumberOrTag::Latest).await?;
+                let base_fee = u128::from(latest.header.base_fee_per_gas.unwrap_or_default());
+                TxEip1559 {
+                    chain_id,
+                    nonce,
+                    gas_limit,
+                    max_fee_per_gas: 2 * base_fee + tip,
+                    max_priority_fee_per_gas: tip,
+                    to,
+                    value,
+                    input,
+                    ..TxEip1559::default()
+                }
+                .into()
+            }
+            Fees::Legacy { gas_price } => {
+                TxLegacy { chain_id: Some(chain_id), nonce, gas_price, gas_limit, to, value, input }
+                    .into()
+            }
+        };
+        let digest = transaction.signature_hash();
+        let signature = self.signer().sign_hash(&digest).await.map_err(SendError::Signer)?;
+        let envelope = TxEnvelope::from(transaction.into_signed(signature));
+        Ok(Signed { hash: *envelope.tx_hash(), raw: envelope.encoded_2718().into() })
+    }
+
+    /// Waits until a transaction is final and says what it did.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Reverted`] with the contract's reason, [`SendError::TimedOut`] when it takes too
+    /// long.
+    pub async fn outcome(&self, hash: B256) -> Result<Outcome, SendError> {
+        let ledger = self.ledger();
+        let deadline = Instant::now() + PATIENCE;
+        let mut news = ledger.news();
+        loop {
+            if let Some(receipt) = ledger.receipt(hash).await?
+                && self.is_final(&receipt).await?
+            {
+                return self.judge(receipt).await;
+            }
+            if let Some(reason) =
+                ledger.embedded_chain().and_then(|chain| chain.dropped_reason(&hash))
+            {
+                *self.0.next.lock().await = None;
+                return Err(SendError::NotTaken { reason });
+            }
+            if Instant::now() >= deadline {
+                return Err(SendError::TimedOut { hash });
+            }
+            news.wait(deadline.saturating_duration_since(Instant::now())).await;
+        }
+    }
+
+    async fn is_final(&self, receipt: &TransactionReceipt) -> Result<bool, EndpointError> {
+        if self.ledger().policy().finality == Finality::Latest {
+            return Ok(true);
+        }
+        let last = self.ledger().final_block().await?.header.number;
+        Ok(receipt.block_number.is_some_and(|number| number <= last))
+    }
+
+    async fn judge(&self, receipt: TransactionReceipt) -> Result<Outcome, SendError> {
+        let number = receipt.block_number.unwrap_or_default();
+        if receipt.status() {
+            let time = self.ledger().block(number.into()).await?.header.timestamp;
+            return Ok(Outcome { receipt, time });
+        }
+        let hash = receipt.transaction_hash;
+        let reason = self.reason(&receipt, number).await?;
+        Err(SendError::Reverted { hash, reason })
+    }
+
+    /// Runs a failed transaction again on the state before its block, to learn why it failed.
+    async fn reason(
+        &self,
+        receipt: &TransactionReceipt,
+        number: u64,
+    ) -> Result<ContractError, EndpointError> {
+        let provider = self.ledger().provider();
+        let unknown = ContractError::decode(&[]);
+        let Some(sent) = provider.get_transaction_by_hash(receipt.transaction_hash).await? else {
+            return Ok(unknown);
+        };
+        let request: TransactionRequest = sent.into_request();
+        let before = BlockId::number(number.saturating_sub(1));
+        match provider.call(request).block(before).await {
+            Ok(_) => Ok(unknown),
+            Err(error) => match revert_data(&error) {
+                Some(data) => Ok(ContractError::decode(&data)),
+                None => Err(error.into()),
+            },
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! What happens when the process is killed, the disk is full, or nothing can be written.
+//!
+//! The parent runs this very test program again as a child, which does the work and prints what was
+//! acknowledged. Killing a process does not test what a loss of power does: that a commit reaches the
+//! disk rests on `synchronous=FULL` and `fsync`.
+
+mod common;
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use common::*;
+use domain::RecordId;
+use rand_core::{Rng as _, SeedableRng as _};
+use vault::{Database, NewRecord, OpenDatabaseError, PutError, ScanState, StoreError, Vault};
+
+/// Rounds of killing; more with `SALUS_FAULT_ROUNDS`.
+const ROUNDS: u64 = 20;
+
+/// This program, to be run as a child that executes one of the ignored tests below.
+fn child(test: &str, place: &Place) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--ignored", "--nocapture"]);
+    configure(&mut command, place);
+    command
+}
+
+/// The same, started by a shell that sets something up first.
+fn child_after(setup: &str, test: &str, place: &Place) -> Command {
+    let mut command = Command::new("sh");
+    let program = std::env::current_exe().unwrap();
+    command.arg("-c").arg(format!("{setup} exec \"$0\" \"$@\"")).arg(program);
+    command.args(["--exact", test, "--ignored", "--nocapture"]);
+    configure(&mut command, place);
+    command
+}
+
+fn configure(command: &mut Command, place: &Place) {
+    command
+        .env("SALUS_TEST_CHILD", place.folder.path())
+        .env("SALUS_TEST_CHILD_URL", &place.url)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+}
+
+/// In the child: where to work; `None` when somebody runs ignored tests by hand.
+async fn open_as_child() -> Option<Vault> {
+    let folder = std::env::var("SALUS_TEST_CHILD").ok()?;
+    let url = std::env::var("SALUS_TEST_CHILD_URL").unwrap();
+    Some(unlock_at(&url, Path::new(&folder)).await)
+}
+
+async fn unlock_at(url: &str, folder: &Path) -> Vault {
+    // A server notices only after a moment that a killed client is gone.
+    let mut attempts = 0;
+    let database = loop {
+        match Database::open(url).await {
+            Err(OpenDatabaseError::InUse) if attempts < 100 => attempts += 1,
+            opened => break opened.unwrap(),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let settings = vault::VaultSettings {
+        steward: STEWARD,
+        network: NETWORK,
+        bodies: folder.join("bodies"),
+        recovery_keys: Vec::new(),
+    };
+    Vault::unlock(settings, database, &root_key(), &mut rng(1)).await.unwrap()
+}
+
+fn acknowledge(number: u64) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "acknowledged {number}").unwrap();
+    out.flush().unwrap();
+}
+
+fn acknowledged(line: &str) -> Option<u64> {
+    line.strip_prefix("acknowledged ")?.parse().ok()
+}
+
+/// The record with this number: every seventh is a long one.
+fn numbered(number: u64) -> NewRecord {
+    if number % 7 == 3 { long_record(number) } else { record(number) }
+}
+
+async fn check_opens(vault: &Vault, number: u64) {
+    let opened = vault.open(permit(number), None).await.unwrap();
+    assert!(opened.body() == numbered(number).body, "record {number}");
+}
+
+/// Every version is whole, and no file is without a row.
+async fn check_clean(vault: &Vault, place: &Place) -> Vec<RecordId> {
+    let mut records = Vec::new();
+    let mut files = 0;
+    let mut scan = vault.scan();
+    while let Some(batch) = scan.next().await.unwrap() {
+        for version in batch {
+            assert_eq!(version.state, ScanState::Intact, "{:?}", version.record);
+            records.push(version.record);
+            files += usize::from(version.sealed_len > 256 * 1024);
+        }
+    }
+    assert_eq!(std::fs::read_dir(place.bodies()).unwrap().count(), files + 1, "lock and records");
+    records
+}
+
+/// Puts records, one by one and in batches, until it is killed.
+#[tokio::test]
+#[ignore = "the child of the test below"]
+async fn child_puts_records() {
+    let Some(vault) = open_as_child().await else { return };
+    let first: u64 = std::env::var("SALUS_TEST_FIRST").unwrap().parse().unwrap();
+    let mut rng = chacha20::ChaCha20Rng::seed_from_u64(first);
+    let mut next = first;
+    loop {
+        let count = if rng.next_u32().is_multiple_of(3) { 1 + rng.next_u64() % 40 } else { 1 };
+        let numbers = next..next + count;
+        vault.put_many(numbers.clone().map(numbered).collect(), &mut rng).await.unwrap();
+        numbers.for_each(acknowledge);
+        next += count;
+    }
+}
+
+async fn killed_at_any_instant(place: Place, rounds: u64) {
+    let mut rng = rng(1);
+    let mut kept: Vec<u64> = Vec::new();
+    for round in 0..rounds {
+        let first = round * 1_000_000 + 1;
+        let mut command = child("child_puts_records", &place);
+        let mut child = command.env("SALUS_TEST_FIRST", first.to_string()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        // A few rounds are killed while they open the vault, most while they put.
+        let quiet = Duration::from_micros(rng.next_u64() % 40_000);
+        let busy = rng.next_u64() % 60;
+        if round % 5 == 0 {
+            std::thread::sleep(quiet);
+        } else {
+            let mut seen = 0;
+            while seen < busy {
+                let line = lines.next().expect("the child works until it is killed").unwrap();
+                if let Some(number) = acknowledged(&line) {
+                    kept.push(number);
+                    seen += 1;
+                }
+            }
+            std::thread::sleep(quiet / 10);
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kept.extend(lines.map_while(Result::ok).filter_map(|line| acknowledged(&line)));
+
+        let vault = unlock_at(&place.url, place.folder.path()).await;
+        let found = check_clean(&vault, &place).await;
+        for number in kept.iter().filter(|number| **number >= first) {
+            check_opens(&vault, *number).await;
+        }
+        for number in &kept {
+            assert!(found.binary_search(&id(*number)).is_ok(), "record {number} of round {round}");
+        }
+        vault.database().close().await;
+    }
+    assert!(kept.len() as u64 > rounds, "only {} records in {rounds} rounds", kept.len());
+    println!("{rounds} rounds, {} acknowledged records, none lost", kept.len());
+}
+
+fn rounds() -> u64 {
+    std::env::var("SALUS_FAULT_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap())
+}
+
+/// S6: what was acknowledged is there after `kill -9`, and opens.
+#[tokio::test]
+async fn killed_at_any_instant_on_sqlite() {
+    killed_at_any_instant(Place::sqlite(), rounds()).await;
+}
+
+/// S6, with the records in PostgreSQL and the long ones in files.
+#[tokio::test]
+async fn killed_at_any_instant_on_postgres() {
+    if let Some(place) = Place::postgres().await {
+        killed_at_any_instant(place, rounds().div_ceil(4)).await;
+    }
+}
+
+/// Puts records until there is no room, then shows that all the others are there.
+#[tokio::test]
+#[ignore = "the child of the tests below"]
+async fn child_fills_the_disk() {
+    let Some(vault) = open_as_child().await else { return };
+    let folder = std::env::var("SALUS_TEST_CHILD").unwrap();
+    let ballast = Path::new(&folder).join("ballast");
+    let has_ballast = std::env::var_os("SALUS_TEST_BALLAST").is_some();
+    if has_ballast {
+        std::fs::write(&ballast, vec![1; 4 << 20]).unwrap();
+    }
+    let mut number = 0;
+    let error = loop {
+        number += 1;
+        // Many short records fill the database, a very long one its own file.
+        match vault.put(numbered(number), &mut rng(number)).await {
+            Ok(_) => acknowledge(number),
+            Err(error) => break error,
+        }
+        assert!(number < 100_000, "the disk does not fill");
+    };
+    assert!(matches!(error, PutError::Store(StoreError::DiskFull(_))), "{error:?}");
+    for earlier in 1..number {
+        check_opens(&vault, earlier).await;
+    }
+    if has_ballast {
+        std::fs::remove_file(ballast).unwrap();
+        vault.put(numbered(number), &mut rng(7)).await.unwrap();
+        check_opens(&vault, number).await;
+    }
+    println!("full: {}", std::error::Error::source(&error).unwrap());
+}
+
+#[track_caller]
+fn check_fills(command: &mut Command) -> Vec<u64> {
+    let output = command.output().unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{out}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(out.contains("full: no space is left for the store"), "{out}");
+    out.lines().filter_map(acknowledged).collect()
+}
+
+/// No file may grow beyond 4 MiB, as under a quota.
+#[tokio::test]
+async fn disk_quota_reached() {
+    let place = Place::sqlite();
+    // A write beyond the limit raises a signal that would end the process; ignored, it is an error.
+    let setup = "trap '' XFSZ; ulimit -f 8192;";
+    let numbers = check_fills(&mut child_after(setup, "child_fills_the_disk", &place));
+    assert!(numbers.len() > 10);
+    let vault = place.unlock().await;
+    check_clean(&vault, &place).await;
+    for number in &numbers {
+        check_opens(&vault, *number).await;
+    }
+    vault.put(record(1_000_000), &mut rng(2)).await.unwrap();
+}
+
+/// A file system of 16 MiB is filled, and used again after some room was made.
+#[test]
+fn disk_full() {
+    let place = Place::sqlite();
+    let mount = "mount -t tmpfs -o size=16m tmpfs \"$SALUS_TEST_CHILD\" &&";
+    if !may_mount() {
+        eprintln!("SKIPPED: a file system cannot be mounted here; a quota is tested instead");
+        return;
+    }
+    let mut command = child_after(mount, "child_fills_the_disk", &place);
+    let numbers = check_fills(in_mount_namespace(&mut command).env("SALUS_TEST_BALLAST", "1"));
+    assert!(numbers.len() > 10);
+}
+
+fn may_mount() -> bool {
+    let probe = Command::new("unshare")
+        .args(["--mount", "sh", "-c", "mount -t tmpfs tmpfs /mnt"])
+        .stderr(Stdio::null())
+        .status();
+    probe.is_ok_and(|status| status.success())
+}
+
+/// Runs a command so that what it mounts is seen by it alone, and gone with it.
+fn in_mount_namespace(command: &mut Command) -> &mut Command {
+    let mut wrapped = Command::new("unshare");
+    wrapped.arg("--mount").arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        wrapped.env(name, value.unwrap_or_default());
+    }
+    wrapped.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    *command = wrapped;
+    command
+}
+
+/// Tries to open a vault in a folder that cannot be written.
+#[tokio::test]
+#[ignore = "the child of the test below"]
+async fn child_opens_read_only() {
+    let Ok(url) = std::env::var("SALUS_TEST_CHILD_URL") else { return };
+    println!("refused: {}", Database::open(&url).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn read_only_folder() {
+    let place = Place::sqlite();
+    let vault = place.unlock().await;
+    vault.put(record(1), &mut rng(2)).await.unwrap();
+    vault.database().close().await;
+    drop(vault);
+
+    let folder = place.folder.path();
+    let mut permissions = std::fs::metadata(folder).unwrap().permissions();
+    let writable = permissions.clone();
+    permissions.set_readonly(true);
+    std::fs::set_permissions(folder, permissions).unwrap();
+    // Root may write wherever it wants, so it needs a file system that is read-only.
+    let is_root = std::fs::write(folder.join("probe"), b"").is_ok();
+    let mount = "mount --bind \"$SALUS_TEST_CHILD\" \"$SALUS_TEST_CHILD\" && \
+        mount -o remount,ro,bind \"$SALUS_TEST_CHILD\" &&";
+    let mut command = child_after(if is_root { mount } else { "" }, "child_opens_read_only", &place);
+    if is_root && !may_mount() {
+        eprintln!("SKIPPED: root cannot be kept from writing here");
+    } else {
+        if is_root {
+            in_mount_namespace(&mut command);
+        }
+        let output = command.output().unwrap();
+        let out = String::from_utf8_lossy(&output.stdout);
+        let path = folder.join("vault.db.lock");
+        let expected = format!(
+            "refused: cannot write to {}; check that its folder exists and who may write there",
+            path.display()
+        );
+        assert!(out.contains(&expected), "{out}");
+    }
+    std::fs::set_permissions(folder, writable).unwrap();
+    check_opens(&place.unlock().await, 1).await;
+}
+
+#[tokio::test]
+async fn folder_that_cannot_be_used_is_named() {
+    let place = Place::sqlite();
+    let file = place.folder.path().join("file");
+    std::fs::write(&file, b"not a folder").unwrap();
+    for path in [file.join("vault.db"), place.folder.path().join("nowhere/vault.db")] {
+        let refused = Database::open_file(&path).await.unwrap_err();
+        assert!(matches!(refused, OpenDatabaseError::NotWritable { .. }), "{refused:?}");
+    }
+    let refused = Database::open_file(&file).await.unwrap_err();
+    assert!(matches!(refused, OpenDatabaseError::Store(_)), "{refused:?}");
+    for url in ["", "mysql://host/name", "vault.db", "sqlite:vault.db"] {
+        let refused = Database::open(url).await.unwrap_err();
+        assert!(matches!(refused, OpenDatabaseError::BadUrl), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_folder_that_cannot_be_used_is_named() {
+    let place = Place::sqlite();
+    std::fs::write(place.bodies(), b"not a folder").unwrap();
+    let refused = place.unlock_as(place.settings(), &root_key()).await.unwrap_err();
+    assert!(matches!(refused, vault::UnlockError::Bodies(_)), "{refused:?}");
+}
