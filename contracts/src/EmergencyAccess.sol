@@ -212,14 +212,15 @@ contract EmergencyAccess {
         if (block.timestamp < running.closesAt) revert StillOpen(running.closesAt);
 
         uint40 opensAt = uint40(block.timestamp);
-        uint40 closesAt = opensAt + period;
-        id = idOf(Opening(patient, professional, institution, opensAt, closesAt, kinds, reason));
+        Opening memory opening =
+            Opening(patient, professional, institution, opensAt, opensAt + period, kinds, reason);
+        id = idOf(opening);
         if (_statuses[id].opened) revert AlreadyOpened(id);
         _statuses[id].opened = true;
-        (running.closesAt, running.kinds) = (closesAt, kinds);
+        (running.closesAt, running.kinds) = (opening.closesAt, kinds);
         _awaitReview(professional, opensAt);
 
-        emit EmergencyOpened(id, patient, professional, institution, opensAt, closesAt, kinds, reason);
+        _alert(id, opening);
     }
 
     /// @notice Ends a running opening, from this block on. The patient and who opened can.
@@ -292,6 +293,19 @@ contract EmergencyAccess {
     }
 
     /* Internal */
+
+    function _alert(bytes32 id, Opening memory opening) private {
+        emit EmergencyOpened(
+            id,
+            opening.patient,
+            opening.professional,
+            opening.institution,
+            opening.opensAt,
+            opening.closesAt,
+            opening.kinds,
+            opening.reason
+        );
+    }
 
     function _isRunning(bytes32 id, Opening calldata opening) private view returns (bool) {
         Status memory status = _statuses[id];

@@ -3,12 +3,14 @@ pragma solidity 0.8.37;
 
 import {Records} from "../src/Records.sol";
 import {Network} from "./support/Network.sol";
+import {Vm} from "./support/Vm.sol";
 
 contract DeploymentTest is Network {
     /* Deployment
      * ├── in the order of the README: every contract knows the others by their real addresses
      * ├── Relationships expects Records elsewhere than where it is deployed → Miswired
-     * └── every contract fits the limit of EIP-170
+     * ├── every contract fits the limit of EIP-170
+     * └── every artifact is of the sources as they are
      */
 
     function test_the_contracts_know_each_other() public view {
@@ -30,7 +32,7 @@ contract DeploymentTest is Network {
     function test_records_at_another_address_than_expected_are_refused() public {
         address actual = vm.computeCreateAddress(address(this), vm.getNonce(address(this)));
         vm.expectRevert(abi.encodeWithSelector(Records.Miswired.selector, address(records), actual));
-        deploy("Records.sol:Records", abi.encode(registry, relationships));
+        deploy("Records", abi.encode(registry, relationships));
     }
 
     function test_every_contract_fits_the_size_limit() public view {
@@ -50,5 +52,54 @@ contract DeploymentTest is Network {
         for (uint256 i; i < all.length; ++i) {
             assertTrue(all[i].code.length != 0 && all[i].code.length <= 24_576, vm.toString(i));
         }
+    }
+
+    /// @dev As build.mjs computes it. When it fails: `node build.mjs`.
+    function test_the_artifacts_are_of_these_sources() public view {
+        Vm.DirEntry[] memory entries = vm.readDir("src");
+        bytes memory all;
+        for (uint256 i; i < SOURCES; ++i) {
+            string memory name = names()[i];
+            all = bytes.concat(all, "src/", bytes(name), hex"00", bytes(vm.readFile(string.concat("src/", name))), hex"00");
+        }
+        assertEq(entries.length, SOURCES, "a source is missing in the list of this test");
+        string[11] memory artifacts = [
+            "AccessLog",
+            "Consents",
+            "ERC7913WebAuthnVerifier",
+            "EmergencyAccess",
+            "LabOrders",
+            "PatientAccount",
+            "PatientAccounts",
+            "Prescriptions",
+            "Records",
+            "Registry",
+            "Relationships"
+        ];
+        for (uint256 i; i < artifacts.length; ++i) {
+            string memory artifact = vm.readFile(string.concat("artifacts/", artifacts[i], ".json"));
+            assertEq(
+                vm.parseJsonBytes(artifact, ".sourceDigest"), abi.encodePacked(sha256(all)), artifacts[i]
+            );
+        }
+    }
+
+    uint256 internal constant SOURCES = 11;
+
+    /// @notice The files of src/, in the order of their names.
+    function names() internal pure returns (string[SOURCES] memory) {
+        return [
+            "AccessLog.sol",
+            "Consents.sol",
+            "EmergencyAccess.sol",
+            "LabOrders.sol",
+            "PatientAccount.sol",
+            "PatientAccounts.sol",
+            "Prescriptions.sol",
+            "Records.sol",
+            "Registry.sol",
+            "Relationships.sol",
+            "Types.sol"
+        ];
     }
 }

@@ -31,7 +31,7 @@ contract RegistryTest is Network {
     }
 
     function start(Registry.Founder[] memory list) internal returns (Registry) {
-        return Registry(deploy("Registry.sol:Registry", abi.encode(list)));
+        return Registry(deploy("Registry", abi.encode(list)));
     }
 
     function test_a_network_without_founders_is_refused() public {

@@ -89,10 +89,10 @@ contract RelationshipsTest is Network {
         for (uint256 i; i < 65; ++i) {
             founders[i] = Registry.Founder(address(uint160(0x1000 + i)), InstitutionRole.Hospital);
         }
-        Registry larger = Registry(deploy("Registry.sol:Registry", abi.encode(founders)));
+        Registry larger = Registry(deploy("Registry", abi.encode(founders)));
         address next = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
-        relationships = Relationships(deploy("Relationships.sol:Relationships", abi.encode(larger, next)));
-        deploy("Records.sol:Records", abi.encode(larger, relationships));
+        relationships = Relationships(deploy("Relationships", abi.encode(larger, next)));
+        deploy("Records", abi.encode(larger, relationships));
         for (uint256 i; i < 64; ++i) {
             vm.prank(address(uint160(0x1000 + i)));
             relationships.propose(patient, false);

@@ -57,19 +57,19 @@ abstract contract Network is Test {
         founders[1] = Registry.Founder(laboratory, InstitutionRole.Laboratory);
         founders[2] = Registry.Founder(pharmacy, InstitutionRole.Pharmacy);
         founders[3] = Registry.Founder(emergency, InstitutionRole.Emergency);
-        registry = Registry(deploy("Registry.sol:Registry", abi.encode(founders)));
+        registry = Registry(deploy("Registry", abi.encode(founders)));
 
-        verifier = ERC7913WebAuthnVerifier(deploy("ERC7913WebAuthnVerifier.sol:ERC7913WebAuthnVerifier", ""));
-        accounts = PatientAccounts(deploy("PatientAccounts.sol:PatientAccounts", ""));
+        verifier = ERC7913WebAuthnVerifier(deploy("ERC7913WebAuthnVerifier", ""));
+        accounts = PatientAccounts(deploy("PatientAccounts", ""));
         address next = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
-        relationships = Relationships(deploy("Relationships.sol:Relationships", abi.encode(registry, next)));
-        records = Records(deploy("Records.sol:Records", abi.encode(registry, relationships)));
-        consents = Consents(deploy("Consents.sol:Consents", abi.encode(registry, relationships)));
-        emergencies = EmergencyAccess(deploy("EmergencyAccess.sol:EmergencyAccess", abi.encode(registry)));
+        relationships = Relationships(deploy("Relationships", abi.encode(registry, next)));
+        records = Records(deploy("Records", abi.encode(registry, relationships)));
+        consents = Consents(deploy("Consents", abi.encode(registry, relationships)));
+        emergencies = EmergencyAccess(deploy("EmergencyAccess", abi.encode(registry)));
         prescriptions =
-            Prescriptions(deploy("Prescriptions.sol:Prescriptions", abi.encode(registry, relationships)));
-        labOrders = LabOrders(deploy("LabOrders.sol:LabOrders", abi.encode(registry, relationships)));
-        accessLog = AccessLog(deploy("AccessLog.sol:AccessLog", abi.encode(registry)));
+            Prescriptions(deploy("Prescriptions", abi.encode(registry, relationships)));
+        labOrders = LabOrders(deploy("LabOrders", abi.encode(registry, relationships)));
+        accessLog = AccessLog(deploy("AccessLog", abi.encode(registry)));
 
         accredit(hospital, physician, ProfessionalRole.Physician);
         accredit(hospital, nurse, ProfessionalRole.Nurse);

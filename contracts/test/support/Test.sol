@@ -3,11 +3,8 @@ pragma solidity 0.8.37;
 
 import {Vm} from "./Vm.sol";
 
-/// @notice Assertions and inputs that every test shares.
-abstract contract Test {
-    /// @dev Forge knows a test contract by it.
-    bool public constant IS_TEST = true;
-
+/// @notice Assertions and inputs that every test shares. Nothing of it can be called from outside.
+abstract contract Cheats {
     Vm internal constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
 
     function assertTrue(bool condition, string memory reason) internal pure {
@@ -47,10 +44,24 @@ abstract contract Test {
         vm.warp(vm.getBlockTimestamp() + period);
     }
 
-    /// @notice Deploys a contract from forge's output. With `new`, every test would carry a copy of the
-    /// contract and take as long to compile.
-    function deploy(string memory artifact, bytes memory arguments) internal returns (address) {
-        return this.create(bytes.concat(vm.getCode(artifact), arguments));
+    /// @notice A value from `least` to `most`, as even as `value` is.
+    function bound(uint256 value, uint256 least, uint256 most) internal pure returns (uint256) {
+        return most - least == type(uint256).max ? value : least + value % (most - least + 1);
+    }
+}
+
+/// @notice A test contract.
+abstract contract Test is Cheats {
+    /// @dev Forge knows a test contract by it.
+    bool public constant IS_TEST = true;
+
+    /// @notice Deploys a contract from its committed artifact: the tests run the bytes that are deployed.
+    /// @dev Measuring coverage takes forge's own compilation: see the README.
+    function deploy(string memory name, bytes memory arguments) internal returns (address) {
+        bytes memory code = vm.envOr("COVERAGE", false)
+            ? vm.getCode(string.concat(name, ".sol:", name))
+            : vm.parseJsonBytes(vm.readFile(string.concat("artifacts/", name, ".json")), ".bytecode");
+        return this.create(bytes.concat(code, arguments));
     }
 
     /// @notice Creates a contract, and reverts as its constructor does.
@@ -64,15 +75,29 @@ abstract contract Test {
             }
         }
     }
+}
 
-    /// @notice A value from `least` to `most`, as even as `value` is.
-    function bound(uint256 value, uint256 least, uint256 most) internal pure returns (uint256) {
-        return most - least == type(uint256).max ? value : least + value % (most - least + 1);
+/// @notice Calls the contracts at random, as anybody, and knows by a model of its own which calls must
+/// succeed. Forge calls every external function of it.
+abstract contract Handler is Cheats {
+    /// @notice Calls, and fails the test when the outcome is not the one that the model expects.
+    function attempt(address caller, address to, bytes memory data, bool expected, string memory what)
+        internal
+        returns (bool)
+    {
+        vm.prank(caller);
+        (bool success,) = to.call(data);
+        assertEq(success, expected, what);
+        return success;
+    }
+
+    function pick(address[] storage list, uint256 seed) internal view returns (address) {
+        return list[seed % list.length];
     }
 }
 
 /// @notice What forge asks a test contract with invariants for: whom to call.
-abstract contract InvariantTest is Test {
+abstract contract InvariantTest {
     address[] private _targets;
 
     function target(address handler) internal {

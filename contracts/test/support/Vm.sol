@@ -3,10 +3,12 @@ pragma solidity 0.8.37;
 
 /// @notice What the tests use of forge's cheat codes: forge-std is in no package registry.
 interface Vm {
-    struct Log {
-        bytes32[] topics;
-        bytes data;
-        address emitter;
+    struct DirEntry {
+        string errorMessage;
+        string path;
+        uint64 depth;
+        bool isDir;
+        bool isSymlink;
     }
 
     function addr(uint256 privateKey) external pure returns (address);
@@ -14,19 +16,19 @@ interface Vm {
     function chainId(uint256 id) external;
     function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
     function deal(address account, uint256 balance) external;
-    function etch(address target, bytes calldata code) external;
+    function envOr(string calldata name, bool otherwise) external view returns (bool);
     function expectEmit(address emitter) external;
     function expectRevert(bytes4 data) external;
     function expectRevert(bytes calldata data) external;
     function getBlockTimestamp() external view returns (uint256);
     function getCode(string calldata artifact) external view returns (bytes memory);
     function getNonce(address account) external view returns (uint64);
-    function getRecordedLogs() external returns (Log[] memory);
-    function label(address account, string calldata name) external;
     function load(address target, bytes32 slot) external view returns (bytes32);
+    function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function prank(address sender) external;
     function publicKeyP256(uint256 privateKey) external pure returns (uint256 x, uint256 y);
-    function recordLogs() external;
+    function readDir(string calldata path) external view returns (DirEntry[] memory);
+    function readFile(string calldata path) external view returns (string memory);
     function sign(uint256 privateKey, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function signP256(uint256 privateKey, bytes32 digest) external pure returns (bytes32 r, bytes32 s);
     function store(address target, bytes32 slot, bytes32 value) external;

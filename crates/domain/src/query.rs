@@ -12,6 +12,8 @@ sol! {
         address patient;
         uint32 kinds;
         bytes32 record;
+        bytes32 after;
+        uint32 limit;
         uint8 purpose;
         bytes32 recipientKey;
         uint256 nonce;
@@ -34,6 +36,10 @@ pub struct Query {
     pub kinds: KindSet,
     /// The only record wanted; `None` wants all of these kinds.
     pub record: Option<RecordId>,
+    /// Only records after this one, in the order of ids; `None` begins at the first.
+    pub after: Option<RecordId>,
+    /// How many records at most.
+    pub limit: u32,
     /// Why.
     pub purpose: Purpose,
     /// Keccak-256 of the HPKE public key to which the answer is to be sealed.
@@ -51,6 +57,10 @@ pub struct QueryDomain {
     pub chain_id: u64,
     /// The registry's address.
     pub registry: Address,
+}
+
+fn word(record: Option<RecordId>) -> B256 {
+    record.map_or(B256::ZERO, |record| record.0)
 }
 
 impl QueryDomain {
@@ -77,7 +87,9 @@ impl Query {
             gatekeeper: self.gatekeeper,
             patient: self.patient,
             kinds: self.kinds.bits(),
-            record: self.record.map_or(B256::ZERO, |record| record.0),
+            record: word(self.record),
+            after: word(self.after),
+            limit: self.limit,
             purpose: self.purpose.number(),
             recipientKey: self.recipient_key,
             nonce: self.nonce.into(),
@@ -105,6 +117,8 @@ mod tests {
             patient: Address::repeat_byte(2),
             kinds: KindSet::of(&[Kind::Allergy]),
             record: None,
+            after: None,
+            limit: 10,
             purpose: Purpose::Treatment,
             recipient_key: B256::repeat_byte(3),
             nonce: B256::repeat_byte(4),
@@ -121,6 +135,8 @@ mod tests {
             Query { patient: Address::ZERO, ..query() },
             Query { kinds: KindSet::ALL, ..query() },
             Query { record: Some(RecordId(B256::repeat_byte(1))), ..query() },
+            Query { after: Some(RecordId(B256::repeat_byte(1))), ..query() },
+            Query { limit: 11, ..query() },
             Query { purpose: Purpose::Research, ..query() },
             Query { recipient_key: B256::ZERO, ..query() },
             Query { nonce: B256::ZERO, ..query() },

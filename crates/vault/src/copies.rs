@@ -317,7 +317,7 @@ impl Vault {
                 content_key: copy.content_key,
                 body,
             };
-            put::insert(&mut transaction, vec![row]).await?;
+            put::insert(&mut transaction, row).await?;
         }
         if !is_own {
             for wrap in &copy.wraps {

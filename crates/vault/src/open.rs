@@ -1,8 +1,21 @@
 //! Opening records. Each opening takes a permit by value, and there is no other way in.
 //!
+//! ```
+//! # async fn with_a_permit(vault: vault::Vault, permit: domain::Permit) {
+//! vault.open(permit, None).await;
+//! # }
+//! ```
+//!
 //! ```compile_fail
 //! # async fn without_a_permit(vault: vault::Vault, record: domain::RecordId) {
 //! vault.open(record, None).await;
+//! # }
+//! ```
+//!
+//! ```compile_fail
+//! # async fn with_one_permit_twice(vault: vault::Vault, permit: domain::Permit) {
+//! vault.open(permit, None).await;
+//! vault.open(permit, None).await;
 //! # }
 //! ```
 
@@ -240,9 +253,12 @@ impl Vault {
         let (Some(id), Some(wrapped)) = (found.kind_key, &found.content_key) else {
             return Err(no_key);
         };
-        let mut connection = self.database().readers().acquire().await?;
-        let Some(key) = self.inner().kind_key(&mut connection, id).await? else {
-            return Err(no_key);
+        let key = match self.inner().opened_key(id) {
+            Some(key) => key,
+            None => {
+                let mut connection = self.database().readers().acquire().await?;
+                self.inner().kind_key(&mut connection, id).await?.ok_or(no_key)?
+            }
         };
         key.unwrap(wrapped).map_err(|_| OpenError::Tampered { digest: found.entry.digest })
     }

@@ -182,13 +182,18 @@ impl Inner {
         }
     }
 
+    /// The kind key with this id, when it was used lately.
+    pub(crate) fn opened_key(&self, id: KindKeyId) -> Option<Arc<KindKey>> {
+        self.opened_keys.lock().get(&id)
+    }
+
     /// The kind key with this id, when it was made here and not destroyed.
     pub(crate) async fn kind_key(
         &self,
         connection: &mut AnyConnection,
         id: KindKeyId,
     ) -> Result<Option<Arc<KindKey>>, StoreError> {
-        if let Some(key) = self.opened_keys.lock().get(&id) {
+        if let Some(key) = self.opened_key(id) {
             return Ok(Some(key));
         }
         let row = sqlx::query("select sealed from kind_keys where id = $1 and destroyed = 0")
@@ -204,7 +209,7 @@ impl Inner {
         id: KindKeyId,
         sealed: Option<Vec<u8>>,
     ) -> Result<Arc<KindKey>, StoreError> {
-        if let Some(key) = self.opened_keys.lock().get(&id) {
+        if let Some(key) = self.opened_key(id) {
             return Ok(key);
         }
         let sealed = sealed.ok_or(CORRUPT)?;

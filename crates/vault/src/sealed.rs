@@ -31,7 +31,7 @@
 //!
 //! Format 1 opens forever: `tests/samples` holds records sealed by the first release.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 
 use domain::{Address, Kind, RecordDigest, RecordId, RecordVersion, Timestamp};
@@ -40,6 +40,7 @@ use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
+use zstd::zstd_safe::{DCtx, DParameter, ResetDirective};
 
 use crate::keys::ContentKey;
 use crate::segments::{
@@ -364,10 +365,10 @@ pub(crate) fn open_stream(
     let cipher = BodyCipher::new(&body_key.key, &raw.nonce_prefix, &encoded);
     let mut segments = SegmentReader::new(cipher, sealed);
     if raw.is_compressed {
-        let mut decoder =
-            zstd::stream::read::Decoder::with_buffer(&mut segments).map_err(UnsealError::Read)?;
-        decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(UnsealError::Read)?;
+        let mut context = Decompressor::take().map_err(UnsealError::Read)?;
+        let decoder = zstd::stream::read::Decoder::with_context(&mut segments, &mut context.0);
         copy_body(decoder.single_frame(), writer).map_err(CopyError::into_unseal_error)?;
+        context.give_back();
         // The frame may end before the body does; reading on also proves that the body is whole.
         let mut rest = [0];
         let left = segments.read(&mut rest).map_err(CopyError::Read);
@@ -404,6 +405,33 @@ fn compress(body: &[u8]) -> Option<Vec<u8>> {
             RefCell::new(zstd::bulk::Compressor::new(ZSTD_LEVEL).ok());
     }
     COMPRESSOR.with_borrow_mut(|compressor| compressor.as_mut()?.compress(body).ok())
+}
+
+/// What zstd needs to expand a frame. Making one costs more than expanding a short record with it, so
+/// each thread keeps one that did its work.
+struct Decompressor(DCtx<'static>);
+
+thread_local! {
+    static DECOMPRESSOR: Cell<Option<Decompressor>> = const { Cell::new(None) };
+}
+
+impl Decompressor {
+    fn take() -> io::Result<Self> {
+        if let Some(kept) = DECOMPRESSOR.take() {
+            return Ok(kept);
+        }
+        let failed = |_| io::Error::from(io::ErrorKind::OutOfMemory);
+        let mut context = DCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?;
+        context.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX)).map_err(failed)?;
+        Ok(Self(context))
+    }
+
+    /// Keeps it for the next record, when the last one went well.
+    fn give_back(mut self) {
+        if self.0.reset(ResetDirective::SessionOnly).is_ok() {
+            DECOMPRESSOR.set(Some(self));
+        }
+    }
 }
 
 /// Which side of a copy failed.

@@ -99,7 +99,11 @@ impl Consents {
         self.relationships.entry((patient, steward)).or_default()
     }
 
-    pub(super) fn apply(&mut self, event: ConsentsEvents) -> Result<(), PeriodError> {
+    /// Returns whose kinds of record a revocation closed, when the event is one.
+    pub(super) fn apply(
+        &mut self,
+        event: ConsentsEvents,
+    ) -> Result<Option<(Address, KindSet)>, PeriodError> {
         match event {
             ConsentsEvents::ConsentGranted(granted) => {
                 let grant = convert::grant(&granted)?;
@@ -108,10 +112,11 @@ impl Consents {
                 grants.push(grant);
             }
             ConsentsEvents::ConsentRevoked(revoked) => {
-                let scope = convert::scope(revoked.record);
-                if let Some(grants) = self.grants.get_mut(&revoked.patient) {
-                    grants.retain(|held| (held.reader, held.record) != (revoked.reader, scope));
-                }
+                let scope = (revoked.reader, convert::scope(revoked.record));
+                let grants = self.grants.entry(revoked.patient).or_default();
+                let held = grants.iter().position(|held| (held.reader, held.record) == scope);
+                let taken = held.map(|held| grants.swap_remove(held));
+                return Ok(taken.map(|taken| (revoked.patient, taken.terms.kinds)));
             }
             ConsentsEvents::ConsentCountersigned(signed) => {
                 let record = convert::scope(signed.record);
@@ -129,7 +134,7 @@ impl Consents {
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     pub(super) fn apply_emergency(

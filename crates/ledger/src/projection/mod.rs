@@ -25,7 +25,7 @@ use bindings::{
     Prescriptions::PrescriptionsEvents, Records::RecordsEvents, Registry::RegistryEvents,
     Relationships::RelationshipsEvents,
 };
-use domain::{Facts, Reader, RecordId, Timestamp};
+use domain::{Facts, KindSet, Reader, RecordId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{Cursor, EndpointError, Follower, Ledger, Step};
@@ -58,6 +58,9 @@ pub struct Projection {
     pub records: Records,
     /// Prescriptions and laboratory orders.
     pub workflows: Workflows,
+    /// Consents taken back since somebody last asked: whose, and which kinds they opened.
+    #[serde(skip)]
+    revocations: Vec<(Address, KindSet)>,
     /// How far each gatekeeper's log was anchored: batches and receipts.
     pub logs: std::collections::HashMap<Address, AnchoredLog>,
 }
@@ -91,6 +94,12 @@ impl Projection {
     #[must_use]
     pub const fn cursor(&self) -> Option<Cursor> {
         self.cursor
+    }
+
+    /// The consents taken back since this was last asked: whose, and which kinds they opened.
+    #[must_use]
+    pub fn take_revocations(&mut self) -> Vec<(Address, KindSet)> {
+        std::mem::take(&mut self.revocations)
     }
 
     /// Takes in everything final that is new; returns whether there was anything.
@@ -151,7 +160,9 @@ impl Projection {
                 self.consents.apply_relationship(decoded!(RelationshipsEvents));
             }
             Contract::Consents => {
-                self.consents.apply(decoded!(ConsentsEvents)).map_err(|_| MALFORMED)?;
+                let closed =
+                    self.consents.apply(decoded!(ConsentsEvents)).map_err(|_| MALFORMED)?;
+                self.revocations.extend(closed);
             }
             Contract::EmergencyAccess => {
                 let event = decoded!(EmergencyAccessEvents);

@@ -1,0 +1,543 @@
+//! Answers queries: who asks, what they may read, what they get, and the receipt of it.
+
+use alloy_primitives::{Address, B256, Bytes, Signature};
+use domain::{
+    Kind, KindSet, Outcome, Permit, Purpose, Query, Reader, Receipt, RecordDigest, RecordId,
+    RecordVersion, Refusal, Request, Timestamp, decide,
+};
+use ledger::{CallError, EndpointError, Projection, is_valid_signature};
+use serde::Serialize;
+use vault::{Content, Entry, Listing, OpenError, PublicKey, StoreError, WriteTransaction, answer};
+
+use crate::{Gatekeeper, GatekeeperError};
+
+/// How many records are listed at a time while an answer is put together.
+const PAGE: usize = 500;
+
+/// A query with who signed it, and the key to which the answer is to be sealed.
+#[derive(Clone, Debug)]
+pub struct SignedQuery {
+    /// What is asked.
+    pub query: Query,
+    /// The public key whose digest the query names.
+    pub recipient_key: Vec<u8>,
+    /// Who signed it.
+    pub signature: QuerySignature,
+}
+
+/// A signature under a query.
+#[derive(Clone, Debug)]
+pub enum QuerySignature {
+    /// By the key of a member: 65 bytes, as Ethereum signs.
+    Member(Bytes),
+    /// By a patient's account, as the account takes it (ERC-1271).
+    Account {
+        /// The account.
+        account: Address,
+        /// The signature.
+        signature: Bytes,
+    },
+}
+
+/// Why a query is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueryRefusal {
+    /// It asks another gatekeeper.
+    #[error("the query is for another gatekeeper")]
+    NotForUs,
+    /// Its deadline has passed.
+    #[error("the query's deadline has passed")]
+    Expired,
+    /// Its deadline is too far ahead.
+    #[error("the query's deadline is too far ahead")]
+    DeadlineTooFar,
+    /// It was answered before.
+    #[error("the query was answered before")]
+    Replayed,
+    /// The signature is no signature of a member in force, or the account does not vouch for it.
+    #[error("the signature is not of a member in force")]
+    NotInForce,
+    /// The key to seal to is not the one that was signed, or not one that can be sealed to.
+    #[error("the key to seal the answer to is not the signed one")]
+    WrongKey,
+    /// It asks for no kinds, or for more records than one answer holds.
+    #[error("the query asks for nothing, or for more than one answer holds")]
+    OutOfBounds,
+    /// The gatekeeper does not know well enough where the chain stands.
+    #[error("the gatekeeper's knowledge of the chain is too old; try again later")]
+    Stale,
+    /// The reader may not read any of it.
+    #[error("{0}")]
+    Decided(Refusal),
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// An expected answer, not a fault. There is a receipt of it.
+    #[error("refused: {0}")]
+    Refused(QueryRefusal),
+    /// A record that may be read cannot be opened.
+    #[error("a permitted record could not be opened")]
+    Open(#[from] OpenError),
+    /// The gatekeeper does not work.
+    #[error(transparent)]
+    Gatekeeper(#[from] GatekeeperError),
+}
+
+impl From<StoreError> for AnswerError {
+    fn from(error: StoreError) -> Self {
+        Self::Gatekeeper(error.into())
+    }
+}
+
+/// An answer to a signed query.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// [`Served`] as JSON, sealed to the key that the query names, with the query's digest as context.
+    pub sealed: Vec<u8>,
+    /// The receipt.
+    pub receipt: Receipt,
+}
+
+/// A read that is asked for, once it is known who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadRequest {
+    /// Who asks.
+    pub reader: Reader,
+    /// Whose records.
+    pub patient: Address,
+    /// Which kinds.
+    pub kinds: KindSet,
+    /// The only record wanted.
+    pub record: Option<RecordId>,
+    /// Only records after this one.
+    pub after: Option<RecordId>,
+    /// How many at most.
+    pub limit: u32,
+    /// Why.
+    pub purpose: Purpose,
+    /// The digest of the signed query; zero when there was none.
+    pub query: B256,
+}
+
+/// What a read gives.
+#[derive(Clone, Debug, Serialize)]
+pub struct Served {
+    /// The records, in the order of their ids.
+    pub records: Vec<OpenedRecord>,
+    /// Whether there may be more after the last one.
+    pub more: bool,
+}
+
+/// A record that was opened for a reader.
+#[derive(Clone, Debug, Serialize)]
+pub struct OpenedRecord {
+    /// Which record.
+    pub record: RecordId,
+    /// Which version.
+    pub version: RecordVersion,
+    /// What it is about.
+    pub kind: Kind,
+    /// Who wrote it, by member address.
+    pub author: Address,
+    /// When it was sealed.
+    pub created: Timestamp,
+    /// What the sealed bytes hash to: its name on chain.
+    pub digest: RecordDigest,
+    /// The record itself: JSON as it was put, or base64 of what is not JSON.
+    pub body: Box<serde_json::value::RawValue>,
+}
+
+impl Gatekeeper {
+    /// Answers a signed query. `now` is the gateway's clock.
+    ///
+    /// # Errors
+    ///
+    /// [`AnswerError::Refused`] with the reason, which is all that the reader is told.
+    pub async fn answer(
+        &self,
+        signed: &SignedQuery,
+        now: Timestamp,
+    ) -> Result<Answer, AnswerError> {
+        let query = &signed.query;
+        let digest = query.signing_digest(self.domain());
+        let refreshed = self.refresh(now).await;
+        if let Err(error) = &refreshed {
+            tracing::warn!(%error, "could not ask the chain");
+        }
+        let checked = self.check(signed, digest, now).await;
+        let (reader, key) = match checked {
+            Ok(checked) => checked,
+            Err(CheckError::Refused(claimed, refusal)) => {
+                self.log_refusal(query, claimed, digest, refusal, now).await?;
+                return Err(AnswerError::Refused(refusal));
+            }
+            Err(CheckError::Fault(error)) => return Err(error.into()),
+        };
+        let request = ReadRequest {
+            reader,
+            patient: query.patient,
+            kinds: query.kinds,
+            record: query.record,
+            after: query.after,
+            limit: query.limit,
+            purpose: query.purpose,
+            query: digest,
+        };
+        let nonce = (reader.address(), query.nonce, query.deadline);
+        let (served, receipt) = self.serve(&request, Some(nonce), now).await?;
+        let body = serde_json::to_vec(&served).expect("an answer has a JSON form");
+        let mut rng = self.entropy().fork();
+        let sealed = answer::seal(&key, self.domain(), digest.as_slice(), &body, &mut rng);
+        Ok(Answer { sealed, receipt })
+    }
+
+    /// Reads for somebody whose identity the caller has checked, such as a session of the institution's
+    /// own staff.
+    ///
+    /// # Errors
+    ///
+    /// [`AnswerError::Refused`] with the reason; there is a receipt of it.
+    pub async fn read(
+        &self,
+        request: &ReadRequest,
+        now: Timestamp,
+    ) -> Result<(Served, Receipt), AnswerError> {
+        if let Err(error) = self.refresh(now).await {
+            tracing::warn!(%error, "could not ask the chain");
+        }
+        if self.is_stale(now) {
+            self.refuse(request, QueryRefusal::Stale, now).await?;
+        }
+        self.serve(request, None, now).await
+    }
+
+    fn is_stale(&self, now: Timestamp) -> bool {
+        self.staleness(now).is_none_or(|age| age > self.inner.settings.staleness_max)
+    }
+
+    /// Who signed a query, and the key to seal to, when everything about the query is in order.
+    async fn check(
+        &self,
+        signed: &SignedQuery,
+        digest: B256,
+        now: Timestamp,
+    ) -> Result<(Reader, PublicKey), CheckError> {
+        let query = &signed.query;
+        let settings = &self.inner.settings;
+        // Until the signature is checked, whoever asks is only who they claim to be.
+        let claimed = match &signed.signature {
+            QuerySignature::Account { account, .. } => *account,
+            QuerySignature::Member(signature) => recover(signature, digest).unwrap_or_default(),
+        };
+        let refuse = |refusal| CheckError::Refused(claimed, refusal);
+        if query.gatekeeper != self.member() {
+            return Err(refuse(QueryRefusal::NotForUs));
+        }
+        if self.is_stale(now) {
+            return Err(refuse(QueryRefusal::Stale));
+        }
+        if query.deadline <= now {
+            return Err(refuse(QueryRefusal::Expired));
+        }
+        if query.deadline > now.after(settings.deadline_max) {
+            return Err(refuse(QueryRefusal::DeadlineTooFar));
+        }
+        if query.kinds.is_empty() || query.limit == 0 || query.limit > settings.records_max {
+            return Err(refuse(QueryRefusal::OutOfBounds));
+        }
+        if Query::recipient_key_of(&signed.recipient_key) != query.recipient_key {
+            return Err(refuse(QueryRefusal::WrongKey));
+        }
+        let key = PublicKey::from_bytes(&signed.recipient_key)
+            .map_err(|_| refuse(QueryRefusal::WrongKey))?;
+        let reader = match &signed.signature {
+            QuerySignature::Member(_) => {
+                let projection = self.inner.projection.read().await;
+                projection.registry.reader(&claimed, self.time(&projection, now))
+            }
+            QuerySignature::Account { account, signature } => {
+                let (account, signature) = (*account, signature.clone());
+                let valid = is_valid_signature(self.ledger(), account, digest, signature).await;
+                valid?.then_some(Reader::Patient { account })
+            }
+        };
+        let reader = reader.ok_or(refuse(QueryRefusal::NotInForce))?;
+        if self.is_replayed(reader.address(), query.nonce).await? {
+            return Err(CheckError::Refused(reader.address(), QueryRefusal::Replayed));
+        }
+        Ok((reader, key))
+    }
+
+    /// The time that decisions are made for: the later of both clocks.
+    fn time(&self, projection: &Projection, now: Timestamp) -> Timestamp {
+        projection.cursor().map_or(now, |cursor| now.max(Timestamp(cursor.time)))
+    }
+
+    async fn is_replayed(&self, requester: Address, nonce: B256) -> Result<bool, StoreError> {
+        let row = sqlx::query("select 1 from query_nonces where requester = $1 and nonce = $2")
+            .bind(requester.to_vec())
+            .bind(nonce.to_vec())
+            .fetch_optional(self.vault().database().readers())
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// Decides, opens and logs. Nothing is given out before the receipt is on the disk.
+    async fn serve(
+        &self,
+        request: &ReadRequest,
+        nonce: Option<(Address, B256, Timestamp)>,
+        now: Timestamp,
+    ) -> Result<(Served, Receipt), AnswerError> {
+        let (permits, refusal, more, time) = self.decide_all(request, now).await?;
+        if permits.is_empty()
+            && let Some(refusal) = refusal
+        {
+            let refusal = QueryRefusal::Decided(refusal);
+            self.log_outcome(request, refused(refusal), nonce, time).await?;
+            return Err(AnswerError::Refused(refusal));
+        }
+        let basis = permits.first().map(|(permit, _)| permit.basis());
+        let mut records = Vec::with_capacity(permits.len());
+        for (permit, entry) in permits {
+            let opened = self.vault().open(permit, Some(entry.header.version)).await?;
+            records.push(opened_record(&entry, opened.body()));
+        }
+        let named = records.iter().map(|record| (record.record, record.digest)).collect();
+        let outcome = Outcome::Allowed { records: named, basis };
+        let receipt = self.log_outcome(request, outcome, nonce, time).await?;
+        Ok((Served { records, more }, receipt))
+    }
+
+    /// Decides for each record that the request reaches. All facts are of one block.
+    async fn decide_all(
+        &self,
+        request: &ReadRequest,
+        now: Timestamp,
+    ) -> Result<(Vec<(Permit, Entry)>, Option<Refusal>, bool, Timestamp), StoreError> {
+        let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
+        let projection = self.inner.projection.read().await;
+        let time = self.time(&projection, now);
+        let mut permits = Vec::new();
+        let mut refusal = None;
+        let mut after = request.after;
+        loop {
+            let page = match request.record {
+                Some(record) => self.vault().head(record).await?.into_iter().collect(),
+                None => {
+                    let (patient, kinds) = (request.patient, request.kinds);
+                    let listing = Listing { patient, steward: None, kinds };
+                    self.vault().list(&listing, after, PAGE).await?
+                }
+            };
+            let full = page.len() == PAGE;
+            for entry in page {
+                after = Some(entry.header.record);
+                // A record named directly may be another patient's, or of a kind not asked for.
+                if entry.patient != request.patient || !request.kinds.contains(entry.header.kind) {
+                    continue;
+                }
+                if permits.len() == limit {
+                    return Ok((permits, refusal, true, time));
+                }
+                match self.decide_one(&projection, request, &entry, time) {
+                    Ok(permit) => permits.push((permit, entry)),
+                    Err(reason) => refusal = refusal.or(Some(reason)),
+                }
+            }
+            if !full {
+                break;
+            }
+        }
+        if permits.is_empty() && refusal.is_none() {
+            // Nothing is there. Whoever may not read must not learn that either.
+            refusal = self.refusal_of_nothing(&projection, request, time);
+        }
+        Ok((permits, refusal, false, time))
+    }
+
+    fn decide_one(
+        &self,
+        projection: &Projection,
+        asked: &ReadRequest,
+        entry: &Entry,
+        time: Timestamp,
+    ) -> Result<Permit, Refusal> {
+        let request = Request {
+            reader: asked.reader,
+            patient: entry.patient,
+            steward: entry.header.steward,
+            record: entry.header.record,
+            kind: entry.header.kind,
+            purpose: asked.purpose,
+            time,
+        };
+        let mut facts = self.facts(projection, &request);
+        facts.erased |= entry.is_erased;
+        decide(&request, &facts)
+    }
+
+    /// The refusal of a read that finds nothing, unless some record would have been permitted.
+    fn refusal_of_nothing(
+        &self,
+        projection: &Projection,
+        asked: &ReadRequest,
+        time: Timestamp,
+    ) -> Option<Refusal> {
+        let mut first = None;
+        for kind in asked.kinds.iter() {
+            let request = Request {
+                reader: asked.reader,
+                patient: asked.patient,
+                steward: self.member(),
+                record: asked.record.unwrap_or(RecordId(B256::ZERO)),
+                kind,
+                purpose: asked.purpose,
+                time,
+            };
+            match decide(&request, &self.facts(projection, &request)) {
+                Ok(_permitted) => return None,
+                Err(refusal) => first = first.or(Some(refusal)),
+            }
+        }
+        first
+    }
+
+    async fn refuse(
+        &self,
+        request: &ReadRequest,
+        refusal: QueryRefusal,
+        now: Timestamp,
+    ) -> Result<(), AnswerError> {
+        self.log_outcome(request, refused(refusal), None, now).await?;
+        Err(AnswerError::Refused(refusal))
+    }
+
+    async fn log_refusal(
+        &self,
+        query: &Query,
+        claimed: Address,
+        digest: B256,
+        refusal: QueryRefusal,
+        now: Timestamp,
+    ) -> Result<(), GatekeeperError> {
+        let receipt = Receipt {
+            sequence: 0,
+            time: now,
+            gatekeeper: self.member(),
+            requester: claimed,
+            institution: None,
+            patient: query.patient,
+            purpose: query.purpose,
+            kinds: query.kinds,
+            query: digest,
+            outcome: refused(refusal),
+        };
+        self.log(receipt, async |_| Ok(())).await.map(drop)
+    }
+
+    async fn log_outcome(
+        &self,
+        request: &ReadRequest,
+        outcome: Outcome,
+        nonce: Option<(Address, B256, Timestamp)>,
+        time: Timestamp,
+    ) -> Result<Receipt, AnswerError> {
+        let receipt = Receipt {
+            sequence: 0,
+            time,
+            gatekeeper: self.member(),
+            requester: request.reader.address(),
+            institution: request.reader.institution(),
+            patient: request.patient,
+            purpose: request.purpose,
+            kinds: request.kinds,
+            query: request.query,
+            outcome,
+        };
+        let logged = self.log(receipt, async |transaction| match nonce {
+            Some(nonce) => use_nonce(transaction, nonce, time).await,
+            None => Ok(()),
+        });
+        Ok(logged.await?)
+    }
+}
+
+/// Why a query is not even looked at further.
+enum CheckError {
+    /// Refused; the claimed requester goes into the receipt.
+    Refused(Address, QueryRefusal),
+    Fault(GatekeeperError),
+}
+
+impl From<StoreError> for CheckError {
+    fn from(error: StoreError) -> Self {
+        Self::Fault(error.into())
+    }
+}
+
+impl From<CallError> for CheckError {
+    fn from(error: CallError) -> Self {
+        Self::Fault(GatekeeperError::Ledger(match error {
+            CallError::Endpoint(error) => error,
+            CallError::Reverted(_) => EndpointError::Malformed { what: "a signature check" },
+        }))
+    }
+}
+
+fn recover(signature: &Bytes, digest: B256) -> Option<Address> {
+    let signature = Signature::try_from(signature.as_ref()).ok()?;
+    // The upper half of `s` would give a second signature for the same query.
+    if signature.normalize_s().is_some() {
+        return None;
+    }
+    signature.recover_address_from_prehash(&digest).ok()
+}
+
+fn refused(refusal: QueryRefusal) -> Outcome {
+    Outcome::Refused { reason: refusal.to_string() }
+}
+
+/// Marks a nonce as used, and forgets those whose queries can no longer come.
+///
+/// Two copies of one query may be checked at the same time; the table's key lets one through.
+async fn use_nonce(
+    transaction: &mut WriteTransaction,
+    (requester, nonce, deadline): (Address, B256, Timestamp),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let bound = |time: Timestamp| i64::try_from(time.0).unwrap_or(i64::MAX);
+    sqlx::query("delete from query_nonces where deadline < $1")
+        .bind(bound(now))
+        .execute(&mut **transaction)
+        .await?;
+    sqlx::query("insert into query_nonces (requester, nonce, deadline) values ($1, $2, $3)")
+        .bind(requester.to_vec())
+        .bind(nonce.to_vec())
+        .bind(bound(deadline))
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}
+
+fn opened_record(entry: &Entry, body: &[u8]) -> OpenedRecord {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let json = (entry.header.content == Content::FhirJson)
+        .then(|| std::str::from_utf8(body).ok())
+        .flatten()
+        .and_then(|text| serde_json::value::RawValue::from_string(text.to_owned()).ok());
+    let body = json.unwrap_or_else(|| {
+        serde_json::value::to_raw_value(&STANDARD.encode(body)).expect("base64 has a JSON form")
+    });
+    OpenedRecord {
+        record: entry.header.record,
+        version: entry.header.version,
+        kind: entry.header.kind,
+        author: entry.header.author,
+        created: entry.header.created,
+        digest: entry.digest,
+        body,
+    }
+}

@@ -1,0 +1,29 @@
+//! Decide and answer signed queries; keep the access log; reconcile.
+//!
+//! A [`Gatekeeper`] stands before one institution's vault. It gathers facts from the projection, asks
+//! `domain::decide`, opens what was permitted, and leaves a receipt of every attempt. It also anchors
+//! records and receipts on chain, and holds both sides against each other: [`reconcile`], the access
+//! log's check, [`Timeline`], [`Bundle`].
+
+mod anchoring;
+mod answer;
+mod care;
+mod entropy;
+mod gatekeeper;
+mod log;
+mod proof;
+mod reconcile;
+mod tables;
+mod timeline;
+
+pub use anchoring::{AnchorError, Inclusion, MANIFEST_RECORDS_MAX};
+pub use answer::{
+    Answer, AnswerError, OpenedRecord, QueryRefusal, QuerySignature, ReadRequest, Served,
+    SignedQuery,
+};
+pub use entropy::Entropy;
+pub use gatekeeper::{Gatekeeper, GatekeeperError, Settings};
+pub use log::{LogError, LogFinding, StoredReceipt};
+pub use proof::{Bundle, BundleError, Checked, ProvenState};
+pub use reconcile::{Finding, FindingKind, Report};
+pub use timeline::{Actor, Timeline, TimelineStep};

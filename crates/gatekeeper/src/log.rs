@@ -1,0 +1,317 @@
+//! The access log: one receipt per attempt, chained, signed, and anchored in batches (S5).
+//!
+//! A receipt is on the disk before its answer goes out. Each is signed by the institution's key and
+//! chained to the one before, so that none can be changed or left out without the chain of heads
+//! breaking. Roots of batches are anchored; what was anchored cannot be rewritten even with the
+//! institution's key. Between two anchorings an operator could still drop the newest receipts: anchor
+//! often.
+
+use alloy_primitives::{Address, B256, Bytes, Signature};
+use bindings::{AccessLog as AccessLogContract, Contract};
+use domain::{Receipt, ReceiptHead, merkle};
+use ledger::{AnchoredLog, SendError};
+use serde::{Deserialize, Serialize};
+use sqlx::Row as _;
+use tokio::sync::Mutex;
+use vault::{Database, StoreError, WriteTransaction};
+
+use crate::{Gatekeeper, GatekeeperError};
+
+/// The most receipts in one anchored batch.
+const BATCH_MAX: u64 = 10_000;
+
+/// How many receipts are read at a time.
+const PAGE: i64 = 2_000;
+
+/// The access log of one gatekeeper.
+#[derive(Debug)]
+pub(crate) struct AccessLog {
+    database: Database,
+    tail: Mutex<Tail>,
+}
+
+/// Where the next receipt goes.
+#[derive(Clone, Copy, Debug)]
+struct Tail {
+    sequence: u64,
+    head: ReceiptHead,
+}
+
+/// A receipt as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredReceipt {
+    /// The receipt.
+    pub receipt: Receipt,
+    /// The log's head after it.
+    pub head: ReceiptHead,
+    /// The gatekeeper's signature over the head.
+    pub signature: Bytes,
+}
+
+/// Something wrong with an access log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFinding {
+    /// A receipt is missing: the numbers have a gap.
+    Gap {
+        /// The number that is missing.
+        sequence: u64,
+    },
+    /// A receipt was changed, or one before it was left out.
+    Altered {
+        /// Its number.
+        sequence: u64,
+    },
+    /// The signature under a receipt is not the gatekeeper's.
+    BadSignature {
+        /// Its number.
+        sequence: u64,
+    },
+    /// What was anchored differs from what is kept.
+    AnchorDiffers {
+        /// The first receipt of the anchored batch.
+        first_sequence: u64,
+    },
+    /// The chain has receipts that are not kept any more.
+    Missing {
+        /// How many the chain has.
+        anchored: u64,
+        /// How many are kept.
+        kept: u64,
+    },
+}
+
+/// Why the log was not anchored.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The database or the chain failed.
+    #[error(transparent)]
+    Gatekeeper(#[from] GatekeeperError),
+    /// The chain did not take it.
+    #[error("the access log was not anchored")]
+    Send(#[from] SendError),
+}
+
+impl AccessLog {
+    pub(crate) async fn open(database: Database) -> Result<Self, StoreError> {
+        let row = sqlx::query("select sequence, head from receipts order by sequence desc limit 1")
+            .fetch_optional(database.readers())
+            .await?;
+        let tail = match row {
+            None => Tail { sequence: 1, head: ReceiptHead::default() },
+            Some(row) => {
+                let head: Vec<u8> = row.try_get(1)?;
+                let corrupt = |_| StoreError::Corrupt { what: "the access log" };
+                Tail {
+                    sequence: row.try_get::<i64, _>(0)?.unsigned_abs() + 1,
+                    head: ReceiptHead(B256::try_from(head.as_slice()).map_err(corrupt)?),
+                }
+            }
+        };
+        Ok(Self { database, tail: Mutex::new(tail) })
+    }
+}
+
+impl Gatekeeper {
+    /// Writes a receipt, and with it whatever `also` writes; both or neither.
+    ///
+    /// The receipt's sequence and gatekeeper are filled in.
+    pub(crate) async fn log(
+        &self,
+        mut receipt: Receipt,
+        also: impl AsyncFnOnce(&mut WriteTransaction) -> Result<(), StoreError>,
+    ) -> Result<Receipt, GatekeeperError> {
+        let log = &self.inner.log;
+        let mut tail = log.tail.lock().await;
+        receipt.sequence = tail.sequence;
+        receipt.gatekeeper = self.member();
+        let head = tail.head.after(&receipt);
+        let signature = self.inner.sender.signer().sign_hash(&head.0).await;
+        let signature = signature.map_err(GatekeeperError::Signer)?.as_bytes().to_vec();
+        let text = serde_json::to_string(&receipt).expect("a receipt has a JSON form");
+        let mut transaction = log.database.begin().await?;
+        sqlx::query(
+            "insert into receipts (sequence, patient, receipt, digest, head, signature)
+            values ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(sequence_bound(receipt.sequence))
+        .bind(receipt.patient.to_vec())
+        .bind(text)
+        .bind(receipt.digest().to_vec())
+        .bind(head.0.to_vec())
+        .bind(signature)
+        .execute(&mut *transaction)
+        .await?;
+        also(&mut transaction).await?;
+        transaction.commit().await?;
+        *tail = Tail { sequence: receipt.sequence + 1, head };
+        Ok(receipt)
+    }
+
+    /// The receipts about a patient, the newest first: at most `limit` of those before `before`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the database failed.
+    pub async fn receipts_of(
+        &self,
+        patient: Address,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<StoredReceipt>, StoreError> {
+        let rows = sqlx::query(
+            "select receipt, head, signature from receipts
+            where patient = $1 and sequence < $2 order by sequence desc limit $3",
+        )
+        .bind(patient.to_vec())
+        .bind(before.map_or(i64::MAX, sequence_bound))
+        .bind(i64::from(limit))
+        .fetch_all(self.inner.log.database.readers())
+        .await?;
+        rows.iter().map(stored_receipt).collect()
+    }
+
+    /// Anchors the receipts that are not anchored yet; returns how many were.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError`]; what was not anchored is anchored next time.
+    pub async fn anchor_log(&self) -> Result<u64, LogError> {
+        let anchored = {
+            let mut projection = self.inner.projection.write().await;
+            let caught_up = projection.catch_up(self.ledger(), self.deployment()).await;
+            caught_up.map_err(GatekeeperError::from)?;
+            projection.logs.get(&self.member()).cloned().unwrap_or_default()
+        };
+        let receipts = self.receipts_after(anchored.receipts, BATCH_MAX).await?;
+        let leaves: Vec<B256> = receipts.iter().map(|stored| stored.receipt.leaf()).collect();
+        let count = u32::try_from(leaves.len()).expect("a batch is bounded");
+        let Some(tree) = merkle::Tree::new(leaves) else { return Ok(0) };
+        let call =
+            AccessLogContract::appendCall { root: tree.root(), count, previousHead: anchored.head };
+        self.sender().send(self.deployment().address(Contract::AccessLog), &call).await?;
+        Ok(count.into())
+    }
+
+    async fn receipts_after(
+        &self,
+        sequence: u64,
+        limit: u64,
+    ) -> Result<Vec<StoredReceipt>, GatekeeperError> {
+        let rows = sqlx::query(
+            "select receipt, head, signature from receipts
+            where sequence > $1 order by sequence limit $2",
+        )
+        .bind(sequence_bound(sequence))
+        .bind(sequence_bound(limit))
+        .fetch_all(self.inner.log.database.readers())
+        .await?;
+        Ok(rows.iter().map(stored_receipt).collect::<Result<_, _>>()?)
+    }
+
+    /// Checks the whole log: numbers, chain of heads, signatures, and what was anchored.
+    ///
+    /// # Errors
+    ///
+    /// [`GatekeeperError`] when the log or the chain cannot be read.
+    pub async fn check_log(&self) -> Result<Vec<LogFinding>, GatekeeperError> {
+        let (anchored, signer) = {
+            let projection = self.inner.projection.read().await;
+            let institution = projection.registry.institution(&self.member());
+            let signer = institution.map(|institution| institution.signer);
+            (projection.logs.get(&self.member()).cloned().unwrap_or_default(), signer)
+        };
+        let mut check = LogCheck::new(&anchored);
+        let mut last = 0;
+        loop {
+            let page = self.receipts_after(last, PAGE.unsigned_abs()).await?;
+            let Some(newest) = page.last() else { break };
+            last = newest.receipt.sequence;
+            for stored in &page {
+                check.take(stored, signer);
+            }
+        }
+        Ok(check.finish())
+    }
+}
+
+fn sequence_bound(sequence: u64) -> i64 {
+    i64::try_from(sequence).unwrap_or(i64::MAX)
+}
+
+fn stored_receipt(row: &sqlx::any::AnyRow) -> Result<StoredReceipt, StoreError> {
+    const CORRUPT: StoreError = StoreError::Corrupt { what: "a receipt" };
+    let text: String = row.try_get(0)?;
+    let (head, signature): (Vec<u8>, Vec<u8>) = (row.try_get(1)?, row.try_get(2)?);
+    Ok(StoredReceipt {
+        receipt: serde_json::from_str(&text).map_err(|_| CORRUPT)?,
+        head: ReceiptHead(B256::try_from(head.as_slice()).map_err(|_| CORRUPT)?),
+        signature: signature.into(),
+    })
+}
+
+/// Holds a log against itself and against what was anchored.
+struct LogCheck<'a> {
+    anchored: &'a AnchoredLog,
+    next: u64,
+    head: ReceiptHead,
+    /// Leaves of the anchored batch that is being read.
+    leaves: Vec<B256>,
+    findings: Vec<LogFinding>,
+}
+
+impl<'a> LogCheck<'a> {
+    const fn new(anchored: &'a AnchoredLog) -> Self {
+        let head = ReceiptHead(B256::ZERO);
+        Self { anchored, next: 1, head, leaves: Vec::new(), findings: Vec::new() }
+    }
+
+    fn take(&mut self, stored: &StoredReceipt, signer: Option<Address>) {
+        let sequence = stored.receipt.sequence;
+        while self.next < sequence {
+            self.findings.push(LogFinding::Gap { sequence: self.next });
+            self.leaves.push(B256::ZERO);
+            self.next += 1;
+            self.close_batch();
+        }
+        self.next = sequence + 1;
+        if self.head.after(&stored.receipt) != stored.head {
+            self.findings.push(LogFinding::Altered { sequence });
+        }
+        self.head = stored.head;
+        let recovered = Signature::try_from(stored.signature.as_ref())
+            .ok()
+            .and_then(|signature| signature.recover_address_from_prehash(&stored.head.0).ok());
+        if signer.is_some() && recovered != signer {
+            self.findings.push(LogFinding::BadSignature { sequence });
+        }
+        self.leaves.push(stored.receipt.leaf());
+        self.close_batch();
+    }
+
+    /// Compares a batch with its anchored root once all its receipts were read.
+    fn close_batch(&mut self) {
+        let last = self.next - 1;
+        let Some((root, first_sequence, _)) = self
+            .anchored
+            .batches
+            .iter()
+            .find(|(_, first, count)| first + u64::from(*count) - 1 == last)
+        else {
+            return;
+        };
+        let tree = merkle::Tree::new(std::mem::take(&mut self.leaves));
+        if tree.map(|tree| tree.root()) != Some(*root) {
+            self.findings.push(LogFinding::AnchorDiffers { first_sequence: *first_sequence });
+        }
+    }
+
+    fn finish(mut self) -> Vec<LogFinding> {
+        let kept = self.next - 1;
+        if kept < self.anchored.receipts {
+            let anchored = self.anchored.receipts;
+            self.findings.push(LogFinding::Missing { anchored, kept });
+        }
+        self.findings
+    }
+}

@@ -1,0 +1,207 @@
+//! Holds the vault against the chain: what was altered, inserted, lost, or should be gone (S4).
+//!
+//! What should be here follows from the chain: anchors that stand by themselves, and the manifests of
+//! batches, which count only if their root is on chain. What is here follows from the bytes: each
+//! sealed body is read and hashed. Every difference is a finding.
+
+use std::collections::HashMap;
+
+use alloy_primitives::B256;
+use domain::{Anchor, AnchorState, RecordDigest, RecordId, Timestamp};
+use ledger::Projection;
+use serde::{Deserialize, Serialize};
+use vault::{ScanState, Scanned};
+
+use crate::{Gatekeeper, GatekeeperError, LogFinding, anchoring::tree};
+
+/// One difference between vault and chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Finding {
+    /// What is wrong.
+    pub kind: FindingKind,
+    /// Which record, or the root of a batch.
+    pub subject: B256,
+    /// Which version, 0 for a batch.
+    pub version: u32,
+    /// The digest on chain, if the chain has one.
+    pub anchored: Option<RecordDigest>,
+    /// The digest of what is here, if anything is.
+    pub found: Option<RecordDigest>,
+}
+
+/// What may be wrong with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FindingKind {
+    /// The bytes here are not those that were anchored.
+    Altered,
+    /// It is here, but nobody anchored it.
+    Inserted,
+    /// It was anchored, but it is not here.
+    Missing,
+    /// The chain says that it was erased, but it is still here.
+    Stale,
+    /// The list of a batch was changed or lost, or its root never reached the chain.
+    BrokenBatch,
+}
+
+impl std::fmt::Display for FindingKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Altered => "altered",
+            Self::Inserted => "inserted",
+            Self::Missing => "missing",
+            Self::Stale => "stale",
+            Self::BrokenBatch => "broken batch",
+        })
+    }
+}
+
+/// What reconciling found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// Up to which block the chain was looked at.
+    pub block: u64,
+    /// Time of that block.
+    pub time: Timestamp,
+    /// How many stored versions were read.
+    pub versions: u64,
+    /// How many bytes they have.
+    pub sealed_bytes: u64,
+    /// How many anchors of this steward the chain has.
+    pub anchors: u64,
+    /// Differences, in order.
+    pub findings: Vec<Finding>,
+    /// What is wrong with the access log.
+    pub log_findings: Vec<LogFinding>,
+}
+
+impl Report {
+    /// Whether vault and chain agree.
+    #[must_use]
+    pub const fn is_clean(&self) -> bool {
+        self.findings.is_empty() && self.log_findings.is_empty()
+    }
+}
+
+/// What the chain says of one version.
+#[derive(Clone, Copy, Debug)]
+struct Expected {
+    digest: RecordDigest,
+    erased: bool,
+    seen: bool,
+}
+
+impl Gatekeeper {
+    /// Walks vault and chain together.
+    ///
+    /// # Errors
+    ///
+    /// [`GatekeeperError`] when one of them cannot be read; nothing is known then.
+    pub async fn reconcile(&self, now: Timestamp) -> Result<Report, GatekeeperError> {
+        self.refresh(now).await?;
+        let (mut expected, mut findings, block, time) = self.expected().await?;
+        let anchors = expected.len() as u64;
+        let (mut versions, mut sealed_bytes) = (0, 0);
+        let mut scan = self.vault().scan();
+        while let Some(batch) = scan.next().await? {
+            for scanned in batch {
+                versions += 1;
+                sealed_bytes += scanned.sealed_len;
+                let key = (scanned.record, scanned.version.get());
+                findings.extend(judge(&scanned, expected.get_mut(&key)));
+            }
+        }
+        let unseen =
+            expected.into_iter().filter(|(_, expected)| !expected.seen && !expected.erased);
+        findings.extend(unseen.map(|((record, version), expected)| Finding {
+            kind: FindingKind::Missing,
+            subject: record.0,
+            version,
+            anchored: Some(expected.digest),
+            found: None,
+        }));
+        findings.sort_unstable();
+        let log_findings = self.check_log().await?;
+        Ok(Report { block, time, versions, sealed_bytes, anchors, findings, log_findings })
+    }
+
+    /// What the chain says should be here, and batches about which it cannot say it any more.
+    async fn expected(
+        &self,
+    ) -> Result<(HashMap<(RecordId, u32), Expected>, Vec<Finding>, u64, Timestamp), GatekeeperError>
+    {
+        let stored = self.batches().await?;
+        let projection = self.inner.projection.read().await;
+        let cursor = projection.cursor();
+        let mut expected = HashMap::new();
+        let mut findings = Vec::new();
+        let mut listed: Vec<B256> = Vec::new();
+        for batch in &stored {
+            let root = tree(&batch.anchors).map(|tree| tree.root());
+            let on_chain = projection.records.batch(self.member(), batch.root).is_some();
+            if root != Some(batch.root) || !on_chain {
+                findings.push(broken_batch(batch.root));
+                continue;
+            }
+            listed.push(batch.root);
+            expected
+                .extend(batch.anchors.iter().map(|anchor| expect(anchor, AnchorState::Proposed)));
+        }
+        let lost = projection.records.batches().filter(|((steward, root), _)| {
+            *steward == self.member() && !stored.iter().any(|batch| batch.root == *root)
+        });
+        findings.extend(lost.map(|((_, root), _)| broken_batch(*root)));
+        expected.extend(alone(&projection, self.member()));
+        let (block, time) =
+            cursor.map_or((0, Timestamp(0)), |cursor| (cursor.number, Timestamp(cursor.time)));
+        Ok((expected, findings, block, time))
+    }
+}
+
+/// The anchors of a steward that stand by themselves. Their state counts more than a batch's.
+fn alone(
+    projection: &Projection,
+    steward: alloy_primitives::Address,
+) -> impl Iterator<Item = ((RecordId, u32), Expected)> {
+    let own = projection.records.anchors().filter(move |entry| entry.anchor.steward == steward);
+    own.map(|entry| expect(&entry.anchor, entry.state))
+}
+
+fn expect(anchor: &Anchor, state: AnchorState) -> ((RecordId, u32), Expected) {
+    let erased = state == AnchorState::Erased;
+    let expected = Expected { digest: anchor.digest, erased, seen: false };
+    ((anchor.record, anchor.version.get()), expected)
+}
+
+const fn broken_batch(root: B256) -> Finding {
+    let kind = FindingKind::BrokenBatch;
+    Finding { kind, subject: root, version: 0, anchored: None, found: None }
+}
+
+/// Holds one stored version against what the chain says of it.
+fn judge(scanned: &Scanned, expected: Option<&mut Expected>) -> Option<Finding> {
+    let found = match scanned.state {
+        ScanState::Intact => Some(scanned.digest),
+        ScanState::Altered { found } => Some(found),
+        ScanState::Missing | ScanState::Erased => None,
+    };
+    let anchored = expected.as_ref().map(|expected| expected.digest);
+    let kind = match (expected, found) {
+        // A tombstone of something that never was anchored says nothing.
+        (None, None) => return None,
+        (None, Some(_)) => FindingKind::Inserted,
+        (Some(expected), found) => {
+            expected.seen = true;
+            match (expected.erased, found) {
+                (true, None) => return None,
+                (true, Some(_)) => FindingKind::Stale,
+                (false, None) => FindingKind::Missing,
+                (false, Some(found)) if found == expected.digest => return None,
+                (false, Some(_)) => FindingKind::Altered,
+            }
+        }
+    };
+    let (subject, version) = (scanned.record.0, scanned.version.get());
+    Some(Finding { kind, subject, version, anchored, found })
+}
