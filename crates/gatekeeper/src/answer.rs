@@ -435,7 +435,7 @@ impl Gatekeeper {
             query: digest,
             outcome: refused(refusal),
         };
-        self.log(receipt, async |_| Ok(())).await.map(drop)
+        self.log(receipt, async |_| Ok(true)).await.map(drop)
     }
 
     async fn log_outcome(
@@ -457,11 +457,17 @@ impl Gatekeeper {
             query: request.query,
             outcome,
         };
-        let logged = self.log(receipt, async |transaction| match nonce {
+        let logged = self.log(receipt.clone(), async |transaction| match nonce {
             Some(nonce) => use_nonce(transaction, nonce, time).await,
-            None => Ok(()),
+            None => Ok(true),
         });
-        Ok(logged.await?)
+        if let Some(logged) = logged.await? {
+            return Ok(logged);
+        }
+        // A copy of the same query was answered while this one was being looked at.
+        let replayed = Receipt { outcome: refused(QueryRefusal::Replayed), ..receipt };
+        self.log(replayed, async |_| Ok(true)).await?;
+        Err(AnswerError::Refused(QueryRefusal::Replayed))
     }
 }
 
@@ -500,26 +506,28 @@ fn refused(refusal: QueryRefusal) -> Outcome {
     Outcome::Refused { reason: refusal.to_string() }
 }
 
-/// Marks a nonce as used, and forgets those whose queries can no longer come.
-///
-/// Two copies of one query may be checked at the same time; the table's key lets one through.
+/// Marks a nonce as used, and forgets those whose queries can no longer come. False when it was used
+/// already: two copies of one query may be looked at at the same time.
 async fn use_nonce(
     transaction: &mut WriteTransaction,
     (requester, nonce, deadline): (Address, B256, Timestamp),
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let bound = |time: Timestamp| i64::try_from(time.0).unwrap_or(i64::MAX);
     sqlx::query("delete from query_nonces where deadline < $1")
         .bind(bound(now))
         .execute(&mut **transaction)
         .await?;
-    sqlx::query("insert into query_nonces (requester, nonce, deadline) values ($1, $2, $3)")
-        .bind(requester.to_vec())
-        .bind(nonce.to_vec())
-        .bind(bound(deadline))
-        .execute(&mut **transaction)
-        .await?;
-    Ok(())
+    let inserted = sqlx::query(
+        "insert into query_nonces (requester, nonce, deadline) values ($1, $2, $3)
+        on conflict (requester, nonce) do nothing",
+    )
+    .bind(requester.to_vec())
+    .bind(nonce.to_vec())
+    .bind(bound(deadline))
+    .execute(&mut **transaction)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
 }
 
 fn opened_record(entry: &Entry, body: &[u8]) -> OpenedRecord {

@@ -113,14 +113,15 @@ impl AccessLog {
 }
 
 impl Gatekeeper {
-    /// Writes a receipt, and with it whatever `also` writes; both or neither.
+    /// Writes a receipt, and with it whatever `also` writes; both or neither. Neither when `also` says
+    /// no; then there is no receipt.
     ///
     /// The receipt's sequence and gatekeeper are filled in.
     pub(crate) async fn log(
         &self,
         mut receipt: Receipt,
-        also: impl AsyncFnOnce(&mut WriteTransaction) -> Result<(), StoreError>,
-    ) -> Result<Receipt, GatekeeperError> {
+        also: impl AsyncFnOnce(&mut WriteTransaction) -> Result<bool, StoreError>,
+    ) -> Result<Option<Receipt>, GatekeeperError> {
         let log = &self.inner.log;
         let mut tail = log.tail.lock().await;
         receipt.sequence = tail.sequence;
@@ -142,10 +143,12 @@ impl Gatekeeper {
         .bind(signature)
         .execute(&mut *transaction)
         .await?;
-        also(&mut transaction).await?;
+        if !also(&mut transaction).await? {
+            return Ok(None);
+        }
         transaction.commit().await?;
         *tail = Tail { sequence: receipt.sequence + 1, head };
-        Ok(receipt)
+        Ok(Some(receipt))
     }
 
     /// The receipts about a patient, the newest first: at most `limit` of those before `before`.
