@@ -80,11 +80,15 @@ abstract contract Test is Cheats {
 /// @notice Calls the contracts at random, as anybody, and knows by a model of its own which calls must
 /// succeed. Forge calls every external function of it.
 abstract contract Handler is Cheats {
+    /// @notice Calls made so far.
+    uint256 public calls;
+
     /// @notice Calls, and fails the test when the outcome is not the one that the model expects.
     function attempt(address caller, address to, bytes memory data, bool expected, string memory what)
         internal
         returns (bool)
     {
+        ++calls;
         vm.prank(caller);
         (bool success,) = to.call(data);
         assertEq(success, expected, what);

@@ -13,13 +13,14 @@
 //!
 //! All integers big-endian; the steward is the vault's.
 
-use alloy_primitives::{Address, B256};
-use bindings::{Contract, Records};
+use alloy_primitives::{Address, B256, Bytes, TxKind};
+use alloy_sol_types::SolCall as _;
+use bindings::{Contract, Records, convert::to_anchor};
 use domain::{Anchor, Kind, RecordDigest, RecordId, RecordVersion, merkle};
 use ledger::SendError;
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
-use vault::{Entry, StoreError};
+use vault::{Entry, NewRecord, PutError, StoreError};
 
 use crate::{Gatekeeper, GatekeeperError};
 
@@ -47,10 +48,13 @@ pub enum Inclusion {
 #[derive(Debug, thiserror::Error)]
 pub enum AnchorError {
     /// The database failed.
-    #[error("the batch could not be stored")]
+    #[error("the records could not be stored")]
     Store(#[from] StoreError),
-    /// The chain did not take the root. Anchoring again sends it again.
-    #[error("the batch was not anchored")]
+    /// The records could not be sealed or kept.
+    #[error(transparent)]
+    Put(#[from] PutError),
+    /// The chain did not take them.
+    #[error(transparent)]
     Send(#[from] SendError),
 }
 
@@ -69,12 +73,12 @@ pub(crate) struct StoredBatch {
     pub(crate) transaction: Option<B256>,
 }
 
-/// The anchor of a first version as the vault holds it.
-pub(crate) fn first_anchor(entry: &Entry) -> Anchor {
+/// The anchor of a version that replaces `base`.
+fn anchor_of(entry: &Entry, base: u32) -> Anchor {
     Anchor {
         record: entry.header.record,
         version: entry.header.version,
-        base: 0,
+        base,
         kind: entry.header.kind,
         patient: entry.patient,
         steward: entry.header.steward,
@@ -117,29 +121,51 @@ fn decode(manifest: &[u8], steward: Address) -> Option<Vec<Anchor>> {
         .collect()
 }
 
+/// The call that proposes an anchor.
+fn proposal(anchor: &Anchor, previous: Option<&Anchor>) -> Bytes {
+    let call = match previous {
+        None => Records::proposeCall {
+            patient: anchor.patient,
+            record: anchor.record.0,
+            kind: anchor.kind.number(),
+            digest: anchor.digest.0,
+        }
+        .abi_encode(),
+        Some(previous) => {
+            Records::proposeAmendmentCall { previous: to_anchor(previous), next: to_anchor(anchor) }
+                .abi_encode()
+        }
+    };
+    call.into()
+}
+
 pub(crate) fn tree(anchors: &[Anchor]) -> Option<merkle::Tree> {
     merkle::Tree::new(anchors.iter().map(Anchor::leaf).collect())
 }
 
 impl Gatekeeper {
-    /// Anchors first versions that the vault holds, as one batch; returns the root and the outcome.
+    /// Seals first versions, keeps them, and anchors them as one batch; returns what was kept, the
+    /// root, and the outcome.
+    ///
+    /// Records and manifest are stored together, so a crash leaves nothing unexplained.
     ///
     /// # Errors
     ///
-    /// [`AnchorError`]. After [`AnchorError::Send`] the batch is stored and sent by
-    /// [`Gatekeeper::resume_anchoring`].
+    /// [`AnchorError`]. After [`AnchorError::Send`] everything is stored, and
+    /// [`Gatekeeper::resume_anchoring`] sends the root again.
     ///
     /// # Panics
     ///
-    /// When there are no entries, or more than [`MANIFEST_RECORDS_MAX`].
-    pub async fn anchor_batch(
+    /// When there are no records, or more than [`MANIFEST_RECORDS_MAX`].
+    pub async fn put_and_anchor(
         &self,
-        entries: &[Entry],
-    ) -> Result<(B256, ledger::Outcome), AnchorError> {
-        assert!(!entries.is_empty() && entries.len() <= MANIFEST_RECORDS_MAX);
-        let anchors: Vec<Anchor> = entries.iter().map(first_anchor).collect();
-        let root = tree(&anchors).expect("there are entries").root();
-        let mut transaction = self.vault().database().begin().await?;
+        records: Vec<NewRecord>,
+    ) -> Result<(Vec<Entry>, B256, ledger::Outcome), AnchorError> {
+        assert!(!records.is_empty() && records.len() <= MANIFEST_RECORDS_MAX);
+        let mut batch = self.vault().begin_batch().await?;
+        let entries = batch.put_many(records, &mut self.entropy().fork()).await?;
+        let anchors: Vec<Anchor> = entries.iter().map(|entry| anchor_of(entry, 0)).collect();
+        let root = tree(&anchors).expect("there are records").root();
         sqlx::query(
             "insert into anchor_batches (root, position, manifest, tx)
             values ($1, (select coalesce(max(position), 0) + 1 from anchor_batches), $2, $3)",
@@ -147,11 +173,78 @@ impl Gatekeeper {
         .bind(root.to_vec())
         .bind(encode(&anchors))
         .bind(Vec::<u8>::new())
-        .execute(&mut *transaction)
+        .execute(&mut **batch.transaction())
         .await?;
-        transaction.commit().await?;
+        batch.commit().await?;
         let outcome = self.send_root(root, anchors.len()).await?;
-        Ok((root, outcome))
+        Ok((entries, root, outcome))
+    }
+
+    /// Seals one version, keeps it, and proposes it by itself: the first version of a record, or with
+    /// `previous` the one after that.
+    ///
+    /// The chain is asked first whether it would take it, so that a refusal leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// [`AnchorError`]. When sending failed after the record was kept,
+    /// [`Gatekeeper::resume_anchoring`] sends the proposal again.
+    pub async fn put_and_propose(
+        &self,
+        record: NewRecord,
+        previous: Option<&Anchor>,
+    ) -> Result<(Anchor, ledger::Outcome), AnchorError> {
+        let contract = self.deployment().address(Contract::Records);
+        let base = previous.map_or(0, |previous| previous.version.get());
+        let probe = Anchor {
+            record: record.record,
+            version: record.version,
+            base,
+            kind: record.kind,
+            patient: record.patient,
+            steward: self.member(),
+            digest: RecordDigest(B256::repeat_byte(1)),
+        };
+        self.sender().check_input(contract, proposal(&probe, previous)).await?;
+        let mut batch = self.vault().begin_batch().await?;
+        let entries = batch.put_many(vec![record], &mut self.entropy().fork()).await?;
+        let anchor = anchor_of(&entries[0], base);
+        let call = proposal(&anchor, previous);
+        sqlx::query("insert into proposals (record, version, call) values ($1, $2, $3)")
+            .bind(anchor.record.0.to_vec())
+            .bind(i64::from(anchor.version.get()))
+            .bind(call.to_vec())
+            .execute(&mut **batch.transaction())
+            .await?;
+        batch.commit().await?;
+        let outcome = self.send_proposal(anchor.record, anchor.version, call).await?;
+        Ok((anchor, outcome))
+    }
+
+    async fn send_proposal(
+        &self,
+        record: RecordId,
+        version: RecordVersion,
+        call: Bytes,
+    ) -> Result<ledger::Outcome, AnchorError> {
+        let contract = self.deployment().address(Contract::Records);
+        let outcome = self.sender().send_input(TxKind::Call(contract), call).await?;
+        self.forget_proposal(record, version).await?;
+        Ok(outcome)
+    }
+
+    async fn forget_proposal(
+        &self,
+        record: RecordId,
+        version: RecordVersion,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.vault().database().begin().await?;
+        sqlx::query("delete from proposals where record = $1 and version = $2")
+            .bind(record.0.to_vec())
+            .bind(i64::from(version.get()))
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await
     }
 
     async fn send_root(&self, root: B256, count: usize) -> Result<ledger::Outcome, AnchorError> {
@@ -173,8 +266,8 @@ impl Gatekeeper {
         transaction.commit().await
     }
 
-    /// Sends the roots of batches that were stored and, because of a crash, not anchored; returns how
-    /// many.
+    /// Sends what was stored and, because of a crash, did not reach the chain: roots of batches, and
+    /// proposals; returns how many. What is known of the chain must be up to date.
     ///
     /// # Errors
     ///
@@ -198,7 +291,36 @@ impl Gatekeeper {
             }
             resumed += 1;
         }
+        for (record, version, call) in self.proposals().await? {
+            let on_chain = {
+                let projection = self.inner.projection.read().await;
+                projection.records.anchor(record, version.get()).is_some()
+            };
+            if on_chain {
+                self.forget_proposal(record, version).await?;
+            } else {
+                self.send_proposal(record, version, call).await?;
+            }
+            resumed += 1;
+        }
         Ok(resumed)
+    }
+
+    async fn proposals(&self) -> Result<Vec<(RecordId, RecordVersion, Bytes)>, StoreError> {
+        const CORRUPT: StoreError = StoreError::Corrupt { what: "a proposal" };
+        let rows = sqlx::query("select record, version, call from proposals order by record")
+            .fetch_all(self.vault().database().readers())
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let (record, version, call): (Vec<u8>, i64, Vec<u8>) =
+                    (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+                let record = RecordId(B256::try_from(record.as_slice()).map_err(|_| CORRUPT)?);
+                let version = u32::try_from(version).map_err(|_| CORRUPT)?;
+                let version = RecordVersion::try_from(version).map_err(|_| CORRUPT)?;
+                Ok((record, version, call.into()))
+            })
+            .collect()
     }
 
     /// All stored batches, in the order in which they were made.

@@ -37,4 +37,11 @@ pub(crate) const MIGRATIONS: &[&str] = &[
         manifest bytea not null,
         tx bytea not null
     )",
+    // Proposals of single records whose transaction is not known to have run: `call` is what to send.
+    "create table proposals (
+        record bytea not null,
+        version bigint not null,
+        call bytea not null,
+        primary key (record, version)
+    )",
 ];

@@ -163,6 +163,29 @@ impl Sender {
         self.send_input(TxKind::Call(to), call.abi_encode().into()).await
     }
 
+    /// Asks whether the contract would refuse a call from this key now, without sending it.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Refused`] with the contract's reason.
+    pub async fn check<C: SolCall>(&self, to: Address, call: &C) -> Result<(), SendError> {
+        self.check_input(to, call.abi_encode().into()).await
+    }
+
+    /// As [`Sender::check`], with the call's data.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::check`].
+    pub async fn check_input(&self, to: Address, input: Bytes) -> Result<(), SendError> {
+        let request = TransactionRequest::default()
+            .from(self.address())
+            .to(to)
+            .input(TransactionInput::new(input));
+        self.ledger().provider().call(request).block(BlockId::pending()).await?;
+        Ok(())
+    }
+
     /// Sends call data or initialisation code and waits until it is final.
     ///
     /// # Errors

@@ -13,6 +13,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use domain::RecordDigest;
@@ -117,6 +118,36 @@ impl Bodies {
 
     fn sync(&self) -> io::Result<()> {
         File::open(&self.folder)?.sync_all()
+    }
+}
+
+/// A body that has its file, but no row yet. Dropped, it is removed, so that attempts which fail on a
+/// full disk do not fill it further.
+#[derive(Debug)]
+pub(crate) struct Unclaimed {
+    bodies: Arc<Bodies>,
+    digest: RecordDigest,
+    is_claimed: bool,
+}
+
+impl Unclaimed {
+    /// Takes the care of a file that no row names.
+    pub(crate) const fn new(bodies: Arc<Bodies>, digest: RecordDigest) -> Self {
+        Self { bodies, digest, is_claimed: false }
+    }
+
+    /// Leaves the file where it is: a row names it, or may do so.
+    pub(crate) fn claim(mut self) {
+        self.is_claimed = true;
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        if !self.is_claimed {
+            // What stays behind is removed when the folder is opened next.
+            let _ = fs::remove_file(self.bodies.path(self.digest));
+        }
     }
 }
 

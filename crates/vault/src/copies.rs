@@ -17,8 +17,9 @@ use crate::entries::{CORRUPT, Entry, fixed, kind_of};
 use crate::keys::{ContentKey, KindKey, WRAPPED_CONTENT_KEY_LEN};
 use crate::kind_keys::{KindKeyId, KindKeyName};
 use crate::open::{OpenError, Opened};
-use crate::put::{self, PutError, Row};
+use crate::put::PutError;
 use crate::recipients::{self, Binding, PublicKey, SecretKey, Subject};
+use crate::rows::{self, Row};
 use crate::schema::Place;
 use crate::sealed::{self, HEADER_LEN, Header, MAX_SEALED_LEN, UnsealError};
 use crate::store_error::StoreError;
@@ -317,7 +318,7 @@ impl Vault {
                 content_key: copy.content_key,
                 body,
             };
-            put::insert(&mut transaction, row).await?;
+            rows::insert(&mut transaction, vec![row]).await?;
         }
         if !is_own {
             for wrap in &copy.wraps {

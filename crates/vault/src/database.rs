@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Transaction};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions as _, Connection as _};
 use tokio::sync::Mutex;
 
 use crate::store_error::StoreError;
@@ -196,7 +197,10 @@ impl Database {
             Backend::Sqlite => "begin immediate",
             Backend::Postgres => "begin",
         };
-        Ok(WriteTransaction(self.writer.begin_with(statement).await?))
+        let connection = self.writer.acquire().await?;
+        let mut transaction = WriteTransaction { connection, is_over: false };
+        sqlx::raw_sql(statement).execute(&mut *transaction).await?;
+        Ok(transaction)
     }
 
     /// Folds SQLite's write-ahead log into the file, so that it holds nothing of what was deleted. A
@@ -216,18 +220,36 @@ impl Database {
 /// The transaction that writes. It does nothing unless it is committed.
 ///
 /// Statements run on the connection it dereferences to: `.execute(&mut *transaction)`.
+///
+/// One that is dropped, or whose commit failed, takes its connection with it. On a full disk SQLite
+/// rolls back by itself, and sqlx's own transactions lose count of that: the next one to use the
+/// connection could not begin.
 #[derive(Debug)]
 #[must_use = "a transaction that is dropped is rolled back"]
-pub struct WriteTransaction(Transaction<'static, Any>);
+pub struct WriteTransaction {
+    connection: PoolConnection<Any>,
+    is_over: bool,
+}
 
 impl WriteTransaction {
     /// Makes what was written durable: it is on disk when this returns.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when it could not be; then nothing was written.
-    pub async fn commit(self) -> Result<(), StoreError> {
-        Ok(self.0.commit().await?)
+    /// [`StoreError`] when it could not be; then nothing was written, unless the connection to a
+    /// server was lost while it answered.
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        sqlx::raw_sql("commit").execute(&mut *self.connection).await?;
+        self.is_over = true;
+        Ok(())
+    }
+}
+
+impl Drop for WriteTransaction {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.connection.close_on_drop();
+        }
     }
 }
 
@@ -235,13 +257,13 @@ impl Deref for WriteTransaction {
     type Target = AnyConnection;
 
     fn deref(&self) -> &AnyConnection {
-        &self.0
+        &self.connection
     }
 }
 
 impl DerefMut for WriteTransaction {
     fn deref_mut(&mut self) -> &mut AnyConnection {
-        &mut self.0
+        &mut self.connection
     }
 }
 

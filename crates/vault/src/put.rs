@@ -1,38 +1,37 @@
 //! Sealing records and keeping them.
+//!
+//! Records that are put one by one while others are being written are written together with them:
+//! one wait for the disk serves all that came in during the last.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write as _};
-use std::sync::{Arc, LazyLock};
+use std::io::{Cursor, Read, Write as _};
+use std::sync::Arc;
 
+use chacha20::ChaCha20Rng;
 use domain::{Address, Kind, RecordDigest, RecordId, RecordVersion, Timestamp};
-use rand_core::CryptoRng;
+use rand_core::{CryptoRng, SeedableRng as _};
 use rayon::prelude::*;
-use sqlx::any::AnyArguments;
-use sqlx::{AnyConnection, Arguments as _, AssertSqlSafe};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedRwLockReadGuard, mpsc, oneshot};
 
-use crate::bodies::ROW_BODY_MAX;
-use crate::entries::{Entry, fixed};
-use crate::keys::WRAPPED_CONTENT_KEY_LEN;
-use crate::kind_keys::{CurrentKey, KindKeyId};
+use crate::bodies::{Incoming, ROW_BODY_MAX, Unclaimed};
+use crate::database::WriteTransaction;
+use crate::entries::Entry;
+use crate::keys::ContentKey;
+use crate::kind_keys::CurrentKey;
 use crate::patient_keys::CurrentKeys;
-use crate::schema::Place;
+use crate::rows::{self, ROWS_PER_INSERT, Row, RowGroup};
 use crate::sealed::{self, Content, Header, SealError, SealingKey};
 use crate::store_error::StoreError;
 use crate::vault::{Inner, Vault};
 
-/// How many rows one statement inserts. SQLite looks up each `$n` by its name in a list, so that the
-/// time to bind grows with the square of the number: 128 rows take twice as long as 16.
-const ROWS_PER_INSERT: usize = 16;
-
-/// How many records one statement looks up.
-const RECORDS_PER_LOOKUP: usize = 64;
-
 /// How many records are sealed in one go while those before them are being inserted.
 const RECORDS_PER_CHUNK: usize = 1_024;
 
-/// The columns of `records`, in the order in which they are bound.
-const COLUMNS: usize = 14;
+/// How many records that were put one by one are written together, at most.
+const WAITING_MAX: usize = 512;
+
+/// The longest body that is sealed without moving to another thread, in bytes: some 100 us of work.
+const INLINE_BODY_MAX: usize = 64 * 1024;
 
 /// One version of one record, to be sealed and kept.
 #[derive(Clone)]
@@ -94,19 +93,24 @@ impl From<sqlx::Error> for PutError {
     }
 }
 
-/// Rows that one statement inserts, bound already: that is half the work, and needs no database.
-pub(crate) struct Group {
-    entries: Vec<Entry>,
-    arguments: AnyArguments,
+/// A record that is sealed, and not kept yet.
+pub(crate) struct Sealed {
+    entry: Entry,
+    key: ContentKey,
+    body: SealedBody,
 }
 
-/// A sealed version, ready to be inserted.
-pub(crate) struct Row {
-    pub(crate) entry: Entry,
-    pub(crate) kind_key: Option<KindKeyId>,
-    pub(crate) content_key: Option<[u8; WRAPPED_CONTENT_KEY_LEN]>,
-    /// `None` when the body is in a file.
-    pub(crate) body: Option<Vec<u8>>,
+enum SealedBody {
+    Row(Vec<u8>),
+    File(Unclaimed),
+}
+
+/// A record that was put alone, and waits to be written with others.
+pub(crate) struct Waiting {
+    sealed: Sealed,
+    /// For the kind key, should there be none yet.
+    seed: [u8; 32],
+    answer: oneshot::Sender<Result<Entry, PutError>>,
 }
 
 impl Vault {
@@ -121,14 +125,21 @@ impl Vault {
         record: NewRecord,
         rng: &mut (impl CryptoRng + Send),
     ) -> Result<Entry, PutError> {
-        let mut entries = self.put_many(vec![record], rng).await?;
-        Ok(entries.pop().expect("one record in, one entry out"))
+        let with = SealingKey::make(rng);
+        let sealed = if record.body.len() <= INLINE_BODY_MAX {
+            self.inner().seal(&record, with)?
+        } else {
+            let inner = Arc::clone(self.inner());
+            let sealing = move || inner.seal(&record, with);
+            tokio::task::spawn_blocking(sealing).await.expect("sealing does not panic")?
+        };
+        self.keep(sealed, rng).await
     }
 
     /// Seals records and keeps them, all or none. They are on disk when this returns (S6).
     ///
-    /// Batches of 5,000 to 10,000 are fastest. All sealing is done on all cores while what is sealed
-    /// already is being written.
+    /// Batches of 5,000 to 10,000 are fastest: all cores seal while what is sealed already is being
+    /// written.
     ///
     /// # Errors
     ///
@@ -138,42 +149,9 @@ impl Vault {
         records: Vec<NewRecord>,
         rng: &mut (impl CryptoRng + Send),
     ) -> Result<Vec<Entry>, PutError> {
-        let inner = Arc::clone(self.inner());
-        let _sealing = inner.key_change.read().await;
-        let needed: BTreeSet<_> =
-            records.iter().map(|record| (record.patient, record.kind)).collect();
-        let mut transaction = self.database().begin().await?;
-        let keys = Arc::new(inner.current_keys(&mut transaction, &needed, rng).await?);
-
-        let mut entries = Vec::with_capacity(records.len());
-        let drawn: Vec<_> =
-            records.into_iter().map(|record| (record, SealingKey::make(rng))).collect();
-        // One chunk may wait while the next is sealed; more would only cost memory.
-        let (sender, mut sealed) = mpsc::channel(1);
-        let sealing = tokio::task::spawn_blocking({
-            let (inner, keys) = (Arc::clone(&inner), Arc::clone(&keys));
-            move || {
-                for chunk in drawn.chunks(RECORDS_PER_CHUNK) {
-                    let rows = seal_chunk(&inner, &keys, chunk);
-                    // The receiver is gone when inserting failed; then nobody wants the rest.
-                    if sender.blocking_send(rows).is_err() {
-                        break;
-                    }
-                }
-            }
-        });
-        while let Some(groups) = sealed.recv().await {
-            let first = entries.len();
-            for group in groups? {
-                entries.extend_from_slice(&group.entries);
-                insert_group(&mut transaction, group).await?;
-            }
-            check_owners(&mut transaction, &entries[first..]).await?;
-        }
-        sealing.await.expect("sealing does not panic");
-
-        transaction.commit().await?;
-        inner.remember_current(Arc::unwrap_or_clone(keys));
+        let mut batch = self.begin_batch().await?;
+        let entries = batch.put_many(records, rng).await?;
+        batch.commit().await?;
         Ok(entries)
     }
 
@@ -189,49 +167,164 @@ impl Vault {
         body: impl Read + Send + 'static,
         rng: &mut (impl CryptoRng + Send),
     ) -> Result<Entry, PutError> {
-        let inner = Arc::clone(self.inner());
-        let _sealing = inner.key_change.read().await;
-        let id = record.record;
-
-        // The long work comes before the transaction, so that nobody waits for it.
         let with = SealingKey::make(rng);
-        let header = inner.header(&record);
-        let sealing = tokio::task::spawn_blocking({
-            let inner = Arc::clone(&inner);
-            move || {
-                let body = std::io::Cursor::new(record.body).chain(body);
-                let mut incoming = inner.bodies.incoming().map_err(StoreError::from)?;
-                let (digest, sealed_len) = sealed::seal_stream(&header, body, &mut incoming, &with)
-                    .map_err(|source| seal_error(id, source))?;
-                let body = if sealed_len <= ROW_BODY_MAX as u64 {
-                    let mut bytes = Vec::new();
-                    let file = incoming.reopen().map_err(StoreError::from)?;
-                    file.read_to_end(&mut bytes).map_err(StoreError::from)?;
-                    Some(bytes)
-                } else {
-                    inner.bodies.keep(incoming, digest).map_err(StoreError::from)?;
-                    None
-                };
-                Ok::<_, PutError>((digest, sealed_len, body, with))
+        let inner = Arc::clone(self.inner());
+        let sealing = move || inner.seal_stream(record, body, with);
+        let sealed = tokio::task::spawn_blocking(sealing).await.expect("sealing does not panic")?;
+        self.keep(sealed, rng).await
+    }
+
+    /// Begins to keep records together with rows of other tables, such as an outbox: all or none.
+    ///
+    /// It holds the turn to write until it is committed or dropped; everybody else who writes waits.
+    /// So whoever holds it must not put, erase or change keys by other ways than the batch itself.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the database does not answer.
+    pub async fn begin_batch(&self) -> Result<Batch, StoreError> {
+        let sealing = Arc::clone(&self.inner().key_change).read_owned().await;
+        let transaction = self.database().begin().await?;
+        let inner = Arc::clone(self.inner());
+        let (keys, files) = (CurrentKeys::new(), Vec::new());
+        Ok(Batch { inner, transaction, keys, files, _sealing: sealing })
+    }
+
+    /// Keeps one sealed record, together with those that wait at the same time.
+    async fn keep(
+        &self,
+        sealed: Sealed,
+        rng: &mut (impl CryptoRng + Send),
+    ) -> Result<Entry, PutError> {
+        let mut seed = [0; 32];
+        rng.fill_bytes(&mut seed);
+        let (answer, answered) = oneshot::channel();
+        self.inner().waiting.lock().push_back(Waiting { sealed, seed, answer });
+        // A task of its own, because whoever waits here may be gone before it is done, and it may be
+        // writing for others.
+        tokio::spawn(self.clone().write_waiting());
+        answered.await.unwrap_or_else(|_| Err(StoreError::Failed("the writer stopped".into()).into()))
+    }
+
+    /// Writes what waits now in one transaction; nothing when somebody did that in the meantime.
+    async fn write_waiting(self) {
+        let _turn = self.inner().writing.lock().await;
+        let waiting: Vec<_> = {
+            let mut waiting = self.inner().waiting.lock();
+            let count = waiting.len().min(WAITING_MAX);
+            waiting.drain(..count).collect()
+        };
+        if waiting.is_empty() || self.write_together(&waiting).await.is_ok() {
+            waiting.into_iter().for_each(|one| one.answer(Ok(())));
+            return;
+        }
+        // One of them may be in the way of all, so each gets its own attempt and its own answer.
+        for one in waiting {
+            let outcome = self.write_together(std::slice::from_ref(&one)).await;
+            one.answer(outcome);
+        }
+    }
+
+    async fn write_together(&self, waiting: &[Waiting]) -> Result<(), PutError> {
+        let mut batch = self.begin_batch().await?;
+        let mut rows = Vec::with_capacity(waiting.len());
+        for Waiting { sealed, seed, .. } in waiting {
+            let needed = BTreeSet::from([sealed.name()]);
+            let mut rng = ChaCha20Rng::from_seed(*seed);
+            let keys = batch.find_keys(&needed, &mut rng).await?;
+            rows.push(sealed.row(&keys));
+        }
+        rows::insert(&mut batch.transaction, rows).await?;
+        Ok(batch.commit().await?)
+    }
+}
+
+/// Records, and whatever else the caller writes, on their way into the store together.
+#[derive(Debug)]
+#[must_use = "a batch that is dropped is rolled back"]
+pub struct Batch {
+    inner: Arc<Inner>,
+    transaction: WriteTransaction,
+    /// The kind keys used, to be remembered once they are stored.
+    keys: CurrentKeys,
+    files: Vec<Unclaimed>,
+    _sealing: OwnedRwLockReadGuard<()>,
+}
+
+impl Batch {
+    /// Seals records and adds them. After an error the batch can only be dropped.
+    ///
+    /// # Errors
+    ///
+    /// See [`PutError`].
+    pub async fn put_many(
+        &mut self,
+        records: Vec<NewRecord>,
+        rng: &mut (impl CryptoRng + Send),
+    ) -> Result<Vec<Entry>, PutError> {
+        let needed = records.iter().map(|record| (record.patient, record.kind)).collect();
+        let keys = self.find_keys(&needed, rng).await?;
+        let mut entries = Vec::with_capacity(records.len());
+        let drawn: Vec<_> =
+            records.into_iter().map(|record| (record, SealingKey::make(rng))).collect();
+
+        // One chunk may wait while the next is sealed; more would only cost memory.
+        let (sender, mut sealed) = mpsc::channel(1);
+        let inner = Arc::clone(&self.inner);
+        let sealing = tokio::task::spawn_blocking(move || {
+            let mut drawn = drawn.into_iter();
+            while drawn.len() > 0 {
+                let chunk = drawn.by_ref().take(RECORDS_PER_CHUNK).collect();
+                // The receiver is gone when inserting failed; then nobody wants the rest.
+                if sender.blocking_send(inner.seal_chunk(&keys, chunk)).is_err() {
+                    break;
+                }
             }
         });
-        let (digest, sealed_len, body, with) = sealing.await.expect("sealing does not panic")?;
+        while let Some(groups) = sealed.recv().await {
+            let first = entries.len();
+            for mut group in groups? {
+                entries.extend_from_slice(&group.entries);
+                self.files.append(&mut group.files);
+                group.insert(&mut self.transaction).await?;
+            }
+            rows::check_owners(&mut self.transaction, &entries[first..]).await?;
+        }
+        sealing.await.expect("sealing does not panic");
+        Ok(entries)
+    }
 
-        let name = (record.patient, record.kind);
-        let mut transaction = self.database().begin().await?;
-        let keys = inner.current_keys(&mut transaction, &BTreeSet::from([name]), rng).await?;
-        let CurrentKey { id: kind_key, key } = &keys[&name];
-        let entry = Entry { header, patient: name.0, digest, sealed_len, is_erased: false };
-        let row = Row {
-            entry,
-            kind_key: Some(*kind_key),
-            content_key: Some(key.wrap(&with.key)),
-            body,
-        };
-        insert(&mut transaction, row).await?;
-        transaction.commit().await?;
-        inner.remember_current(keys);
-        Ok(entry)
+    /// The transaction, for the rows of other tables.
+    pub fn transaction(&mut self) -> &mut WriteTransaction {
+        &mut self.transaction
+    }
+
+    /// Makes all of it durable: it is on disk when this returns (S6).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when it could not be; then nothing was written.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        let outcome = self.transaction.commit().await;
+        if outcome.as_ref().err().is_none_or(may_be_kept) {
+            self.files.into_iter().for_each(Unclaimed::claim);
+        }
+        outcome?;
+        self.inner.remember_current(self.keys);
+        Ok(())
+    }
+
+    /// The kind keys under which these are sealed now.
+    async fn find_keys(
+        &mut self,
+        needed: &BTreeSet<(Address, Kind)>,
+        rng: &mut (impl CryptoRng + Send),
+    ) -> Result<CurrentKeys, StoreError> {
+        let missing = needed.iter().filter(|name| !self.keys.contains_key(*name)).copied().collect();
+        let found = self.inner.current_keys(&mut self.transaction, &missing, rng).await?;
+        self.keys.extend(found);
+        let key = |name: &(Address, Kind)| (*name, self.keys[name].clone());
+        Ok(needed.iter().map(key).collect())
     }
 }
 
@@ -247,6 +340,121 @@ impl Inner {
             created: record.created,
         }
     }
+
+    /// Seals a record, and writes it to its file when it is long.
+    fn seal(&self, record: &NewRecord, with: SealingKey) -> Result<Sealed, PutError> {
+        let header = self.header(record);
+        let sealed = sealed::seal(&header, &record.body, &with)
+            .map_err(|source| seal_error(record.record, source))?;
+        let digest = RecordDigest::of(&sealed);
+        let sealed_len = sealed.len() as u64;
+        let body = if sealed.len() <= ROW_BODY_MAX {
+            SealedBody::Row(sealed)
+        } else {
+            let mut incoming = self.bodies.incoming().map_err(StoreError::from)?;
+            incoming.write_all(&sealed).map_err(StoreError::from)?;
+            self.keep_file(incoming, digest)?
+        };
+        let entry = Entry { header, patient: record.patient, digest, sealed_len, is_erased: false };
+        Ok(Sealed { entry, key: with.key, body })
+    }
+
+    /// Seals a body as it comes in, into a file; a short one comes back into memory.
+    fn seal_stream(
+        &self,
+        record: NewRecord,
+        body: impl Read,
+        with: SealingKey,
+    ) -> Result<Sealed, PutError> {
+        let header = self.header(&record);
+        let body = Cursor::new(record.body).chain(body);
+        let mut incoming = self.bodies.incoming().map_err(StoreError::from)?;
+        let (digest, sealed_len) = sealed::seal_stream(&header, body, &mut incoming, &with)
+            .map_err(|source| seal_error(record.record, source))?;
+        let body = if sealed_len <= ROW_BODY_MAX as u64 {
+            let mut bytes = Vec::new();
+            let file = incoming.reopen().map_err(StoreError::from)?;
+            file.read_to_end(&mut bytes).map_err(StoreError::from)?;
+            SealedBody::Row(bytes)
+        } else {
+            self.keep_file(incoming, digest)?
+        };
+        let entry = Entry { header, patient: record.patient, digest, sealed_len, is_erased: false };
+        Ok(Sealed { entry, key: with.key, body })
+    }
+
+    fn keep_file(
+        &self,
+        incoming: Incoming,
+        digest: RecordDigest,
+    ) -> Result<SealedBody, StoreError> {
+        self.bodies.keep(incoming, digest)?;
+        Ok(SealedBody::File(Unclaimed::new(Arc::clone(&self.bodies), digest)))
+    }
+
+    /// Seals records on all cores, ready to be inserted.
+    fn seal_chunk(
+        &self,
+        keys: &CurrentKeys,
+        chunk: Vec<(NewRecord, SealingKey)>,
+    ) -> Result<Vec<RowGroup>, PutError> {
+        let seal_group = |records: Vec<(NewRecord, SealingKey)>| {
+            let mut rows = Vec::with_capacity(records.len());
+            let mut files = Vec::new();
+            for (record, with) in records {
+                let sealed = self.seal(&record, with)?;
+                rows.push(sealed.row(keys));
+                files.extend(sealed.into_file());
+            }
+            RowGroup::of(rows, files)
+        };
+        chunk.into_par_iter().chunks(ROWS_PER_INSERT).map(seal_group).collect()
+    }
+}
+
+impl Sealed {
+    const fn name(&self) -> (Address, Kind) {
+        (self.entry.patient, self.entry.header.kind)
+    }
+
+    /// Its row. The record stays, because it may have to be written once more.
+    fn row(&self, keys: &CurrentKeys) -> Row {
+        let CurrentKey { id, key } = &keys[&self.name()];
+        let content_key = Some(key.wrap(&self.key));
+        let body = match &self.body {
+            SealedBody::Row(bytes) => Some(bytes.clone()),
+            SealedBody::File(_) => None,
+        };
+        Row { entry: self.entry, kind_key: Some(*id), content_key, body }
+    }
+
+    fn into_file(self) -> Option<Unclaimed> {
+        match self.body {
+            SealedBody::Row(_) => None,
+            SealedBody::File(file) => Some(file),
+        }
+    }
+}
+
+impl Waiting {
+    fn answer(self, outcome: Result<(), PutError>) {
+        let entry = self.sealed.entry;
+        let may_be_kept = match &outcome {
+            Ok(()) => true,
+            Err(PutError::Store(error)) => may_be_kept(error),
+            Err(_) => false,
+        };
+        if let Some(file) = self.sealed.into_file().filter(|_| may_be_kept) {
+            file.claim();
+        }
+        // Whoever waited may be gone. The record is kept all the same.
+        let _ = self.answer.send(outcome.map(|()| entry));
+    }
+}
+
+/// Whether rows may be in the store after this error, because nobody could tell how a commit ended.
+const fn may_be_kept(error: &StoreError) -> bool {
+    !matches!(error, StoreError::DiskFull(_) | StoreError::ReadOnly(_))
 }
 
 /// What a failure of sealing means: a full disk is the store's, a long body the caller's.
@@ -255,183 +463,4 @@ fn seal_error(record: RecordId, source: SealError) -> PutError {
         SealError::Write(source) => PutError::Store(source.into()),
         source => PutError::Seal { record, source },
     }
-}
-
-/// Seals records on all cores.
-fn seal_chunk(
-    inner: &Inner,
-    keys: &CurrentKeys,
-    chunk: &[(NewRecord, SealingKey)],
-) -> Result<Vec<Group>, PutError> {
-    let seal_one = |(record, with): &(NewRecord, SealingKey)| {
-        let header = inner.header(record);
-        let sealed = sealed::seal(&header, &record.body, with)
-            .map_err(|source| seal_error(record.record, source))?;
-        let CurrentKey { id, key } = &keys[&(record.patient, record.kind)];
-        let digest = RecordDigest::of(&sealed);
-        Ok(Row {
-            entry: Entry {
-                header,
-                patient: record.patient,
-                digest,
-                sealed_len: sealed.len() as u64,
-                is_erased: false,
-            },
-            kind_key: Some(*id),
-            content_key: Some(key.wrap(&with.key)),
-            body: keep_body(inner, digest, sealed)?,
-        })
-    };
-    let seal_group = |records: &[(NewRecord, SealingKey)]| {
-        let rows: Result<Vec<_>, PutError> = records.iter().map(seal_one).collect();
-        Group::of(rows?)
-    };
-    chunk.par_chunks(ROWS_PER_INSERT).map(seal_group).collect()
-}
-
-/// Writes a long body to its file; gives back a short one for the row.
-fn keep_body(
-    inner: &Inner,
-    digest: RecordDigest,
-    sealed: Vec<u8>,
-) -> Result<Option<Vec<u8>>, StoreError> {
-    if sealed.len() <= ROW_BODY_MAX {
-        return Ok(Some(sealed));
-    }
-    let mut incoming = inner.bodies.incoming()?;
-    incoming.write_all(&sealed)?;
-    inner.bodies.keep(incoming, digest)?;
-    Ok(None)
-}
-
-impl Group {
-    fn of(rows: Vec<Row>) -> Result<Self, PutError> {
-        let entries = rows.iter().map(|row| row.entry).collect();
-        let mut arguments = AnyArguments::default();
-        arguments.reserve(rows.len() * COLUMNS, 0);
-        for row in rows {
-            row.bind(&mut arguments).map_err(sqlx::Error::Encode)?;
-        }
-        Ok(Self { entries, arguments })
-    }
-}
-
-/// Inserts one row; what is there already with the same digest stays as it is.
-pub(crate) async fn insert(connection: &mut AnyConnection, row: Row) -> Result<(), PutError> {
-    let entry = row.entry;
-    insert_group(connection, Group::of(vec![row])?).await?;
-    check_owners(connection, &[entry]).await
-}
-
-async fn insert_group(connection: &mut AnyConnection, group: Group) -> Result<(), PutError> {
-    let Group { entries, arguments } = group;
-    let statement = AssertSqlSafe(insert_statement(entries.len()));
-    let done = sqlx::query_with(statement, arguments).execute(&mut *connection).await?;
-    if done.rows_affected() != entries.len() as u64 {
-        check_conflicts(connection, &entries).await?;
-    }
-    Ok(())
-}
-
-/// Refuses versions that are kept already with other bytes.
-async fn check_conflicts(
-    connection: &mut AnyConnection,
-    entries: &[Entry],
-) -> Result<(), PutError> {
-    for entry in entries {
-        let (record, version) = entry.key();
-        // A row that is there under no such version has our digest, and cannot have been sealed.
-        let kept = Vault::stored_digest(connection, (record, version)).await?.unwrap_or(entry.digest);
-        if kept != entry.digest {
-            return Err(PutError::Conflict { record, version, kept });
-        }
-    }
-    Ok(())
-}
-
-/// Refuses records whose versions differ in patient or steward: a permit for one version must not
-/// open another person's.
-async fn check_owners(connection: &mut AnyConnection, entries: &[Entry]) -> Result<(), PutError> {
-    for group in entries.chunks(RECORDS_PER_LOOKUP) {
-        let mut arguments = AnyArguments::default();
-        for entry in group {
-            arguments.add(entry.header.record.0.to_vec()).map_err(sqlx::Error::Encode)?;
-        }
-        let statement = AssertSqlSafe(owners_statement(group.len()));
-        let row = sqlx::query_with(statement, arguments).fetch_optional(&mut *connection).await?;
-        if let Some(row) = row {
-            let record = RecordId(fixed::<32>(&row, 0)?.into());
-            return Err(PutError::NotTheSameRecord { record });
-        }
-    }
-    Ok(())
-}
-
-impl Row {
-    fn bind(self, arguments: &mut AnyArguments) -> Result<(), sqlx::error::BoxDynError> {
-        let Entry { header, patient, digest, sealed_len, .. } = self.entry;
-        let place = if self.body.is_some() { Place::Row } else { Place::File };
-        arguments.add(header.record.0.to_vec())?;
-        arguments.add(i64::from(header.version.get()))?;
-        arguments.add(digest.0.to_vec())?;
-        arguments.add(patient.to_vec())?;
-        arguments.add(header.steward.to_vec())?;
-        arguments.add(header.author.to_vec())?;
-        arguments.add(i64::from(header.kind.number()))?;
-        arguments.add(i64::from(header.content.number()))?;
-        arguments.add(i64::try_from(header.created.0)?)?;
-        arguments.add(i64::try_from(sealed_len)?)?;
-        arguments.add(self.kind_key.map(|id| id.0.to_vec()))?;
-        arguments.add(self.content_key.map(|key| key.to_vec()))?;
-        arguments.add(place as i64)?;
-        arguments.add(self.body)?;
-        Ok(())
-    }
-}
-
-/// The text of an insert of so many rows; equal lengths give equal texts, which stay prepared.
-fn insert_statement(rows: usize) -> Arc<str> {
-    static FULL: LazyLock<Arc<str>> = LazyLock::new(|| insert_text(ROWS_PER_INSERT));
-    static ONE: LazyLock<Arc<str>> = LazyLock::new(|| insert_text(1));
-    match rows {
-        1 => Arc::clone(&ONE),
-        ROWS_PER_INSERT => Arc::clone(&FULL),
-        _ => insert_text(rows),
-    }
-}
-
-fn insert_text(rows: usize) -> Arc<str> {
-    let row = |row: usize| placeholders(row * COLUMNS + 1, COLUMNS);
-    let values: Vec<_> = (0..rows).map(row).collect();
-    format!(
-        "insert into records (record, version, digest, patient, steward, author, kind, content, \
-         created, sealed_len, kind_key, content_key, place, body) values {} on conflict do nothing",
-        values.join(", ")
-    )
-    .into()
-}
-
-fn owners_statement(records: usize) -> Arc<str> {
-    static FULL: LazyLock<Arc<str>> = LazyLock::new(|| owners_text(RECORDS_PER_LOOKUP));
-    static ONE: LazyLock<Arc<str>> = LazyLock::new(|| owners_text(1));
-    match records {
-        1 => Arc::clone(&ONE),
-        RECORDS_PER_LOOKUP => Arc::clone(&FULL),
-        _ => owners_text(records),
-    }
-}
-
-fn owners_text(records: usize) -> Arc<str> {
-    format!(
-        "select record from records where record in {} group by record \
-         having count(distinct patient) > 1 or count(distinct steward) > 1 limit 1",
-        placeholders(1, records)
-    )
-    .into()
-}
-
-/// `($first, …)`, `count` of them.
-fn placeholders(first: usize, count: usize) -> String {
-    let all: Vec<_> = (first..first + count).map(|number| format!("${number}")).collect();
-    format!("({})", all.join(", "))
 }

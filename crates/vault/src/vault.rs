@@ -1,5 +1,7 @@
 //! The vault of one steward: sealed records, their keys, and what may be done with them.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ use crate::database::{Database, OpenDatabaseError};
 use crate::keys::{KeyPurpose, KindKey, RootKey, WrappingKey};
 use crate::kind_keys::{CurrentKey, KindKeyId, Recent};
 use crate::migrations::MigrateError;
+use crate::put::Waiting;
 use crate::recipients::PublicKey;
 use crate::schema::MIGRATIONS;
 use crate::store_error::StoreError;
@@ -46,18 +49,27 @@ pub struct Vault {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) settings: VaultSettings,
     pub(crate) database: Database,
-    pub(crate) bodies: Bodies,
+    pub(crate) bodies: Arc<Bodies>,
     pub(crate) kind_keys: WrappingKey,
     pub(crate) trust: WrappingKey,
     pub(crate) opened_keys: Mutex<Recent<KindKeyId, Arc<KindKey>>>,
     pub(crate) current_keys: Mutex<Recent<(Address, domain::Kind), CurrentKey>>,
     /// Held for reading while records are sealed, for writing while kind keys change, so that no
     /// record is sealed under a key that is just being replaced or destroyed.
-    pub(crate) key_change: RwLock<()>,
+    pub(crate) key_change: Arc<RwLock<()>>,
+    /// Records that were put one by one and are not written yet.
+    pub(crate) waiting: Mutex<VecDeque<Waiting>>,
+    /// The turn to write them.
+    pub(crate) writing: tokio::sync::Mutex<()>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vault").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 /// Why a vault was not unlocked.
@@ -106,12 +118,14 @@ impl Vault {
         let bodies = Bodies::open(&settings.bodies).map_err(UnlockError::Bodies)?;
         let vault = Self {
             inner: Arc::new(Inner {
-                bodies,
+                bodies: Arc::new(bodies),
                 kind_keys: root_key.derive_wrapping_key(KeyPurpose::KindKeys),
                 trust,
                 opened_keys: Mutex::new(Recent::new(CACHED_KEYS)),
                 current_keys: Mutex::new(Recent::new(CACHED_KEYS)),
-                key_change: RwLock::new(()),
+                key_change: Arc::new(RwLock::new(())),
+                waiting: Mutex::new(VecDeque::new()),
+                writing: tokio::sync::Mutex::new(()),
                 settings,
                 database,
             }),

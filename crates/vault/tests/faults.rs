@@ -210,6 +210,14 @@ async fn child_fills_the_disk() {
     for earlier in 1..number {
         check_opens(&vault, earlier).await;
     }
+    // It stays usable, however often it runs into the limit.
+    for _ in 0..3 {
+        let error = vault.put(long_record(1_000_003), &mut rng(8)).await.unwrap_err();
+        assert!(matches!(error, PutError::Store(StoreError::DiskFull(_))), "{error:?}");
+    }
+    check_opens(&vault, 1).await;
+    let files = std::fs::read_dir(Path::new(&folder).join("bodies")).unwrap().count();
+    assert_eq!(files, (1..number).filter(|number| number % 7 == 3).count() + 1, "and the lock");
     if has_ballast {
         std::fs::remove_file(ballast).unwrap();
         vault.put(numbered(number), &mut rng(7)).await.unwrap();

@@ -24,6 +24,10 @@ on_both! {
     vault_belongs_to_one_root_key_steward_and_network,
     database_is_used_by_one_at_a_time,
     put_during_many_opens,
+    records_put_at_the_same_time_get_their_own_answers,
+    put_goes_on_when_nobody_waits_any_more,
+    batch_keeps_rows_of_other_tables_with_its_records,
+    released_migrations_do_not_change,
 }
 
 async fn what_was_put_opens(place: Place) {
@@ -272,4 +276,85 @@ async fn put_during_many_opens(place: Place) {
     while let Some(reader) = readers.join_next().await {
         reader.unwrap();
     }
+}
+
+/// Records that are put at the same time are written together, and each gets its own answer.
+async fn records_put_at_the_same_time_get_their_own_answers(place: Place) {
+    let vault = place.unlock().await;
+    let kept = vault.put(record(50), &mut rng(1)).await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 1..=100 {
+        let vault = vault.clone();
+        tasks.spawn(async move {
+            let record = if number % 30 == 7 { long_record(number) } else { record(number) };
+            (number, vault.put(record, &mut rng(number)).await)
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        match done.unwrap() {
+            (50, outcome) => {
+                assert!(matches!(outcome, Err(PutError::Conflict { .. })), "{outcome:?}");
+                assert_eq!(vault.head(id(50)).await.unwrap(), Some(kept));
+            }
+            (number, outcome) => {
+                let opened = vault.open(permit(number), None).await.unwrap();
+                assert_eq!(opened.entry, outcome.unwrap());
+            }
+        }
+    }
+}
+
+async fn put_goes_on_when_nobody_waits_any_more(place: Place) {
+    let vault = place.unlock().await;
+    let mut random = rng(2);
+    let put = vault.put(record(1), &mut random);
+    let given_up = tokio::time::timeout(std::time::Duration::from_micros(1), put).await;
+    drop(given_up);
+    vault.put(record(2), &mut rng(3)).await.unwrap();
+    vault.open(permit(2), None).await.unwrap();
+}
+
+async fn batch_keeps_rows_of_other_tables_with_its_records(place: Place) {
+    let vault = place.unlock().await;
+    let steps = ["create table outbox (record bytea not null, note text not null)"];
+    vault.database().migrate("outbox", &steps).await.unwrap();
+    let count = async || {
+        let rows = sqlx::query("select 1 from outbox").fetch_all(vault.database().readers()).await;
+        rows.unwrap().len()
+    };
+    let note = "insert into outbox (record, note) values ($1, 'to be anchored')";
+    for is_committed in [false, true] {
+        let mut batch = vault.begin_batch().await.unwrap();
+        batch.put_many(vec![record(1)], &mut rng(2)).await.unwrap();
+        batch.put_many(vec![record(2)], &mut rng(3)).await.unwrap();
+        let statement = sqlx::query(note).bind(id(1).0.to_vec());
+        statement.execute(&mut **batch.transaction()).await.unwrap();
+        if is_committed {
+            batch.commit().await.unwrap();
+        } else {
+            drop(batch);
+        }
+        assert_eq!(count().await, usize::from(is_committed));
+        assert_eq!(vault.open(permit(1), None).await.is_ok(), is_committed);
+        assert_eq!(vault.open(permit(2), None).await.is_ok(), is_committed);
+    }
+}
+
+async fn released_migrations_do_not_change(place: Place) {
+    let vault = place.unlock().await;
+    let database = vault.database();
+    let (one, two) = ("create table one (a bigint)", "create table two (b text)");
+    let migrate = async |steps: &[&'static str]| {
+        database.migrate("other", steps).await.map_err(|error| error.to_string())
+    };
+    migrate(&[one]).await.unwrap();
+    migrate(&[one, two]).await.unwrap();
+    migrate(&[one, two]).await.unwrap();
+    let newer = migrate(&[one]).await.unwrap_err();
+    assert_eq!(newer, "a later program changed the tables of other; use that program");
+    let changed = migrate(&["create table one (a text)", two]).await.unwrap_err();
+    assert_eq!(changed, "step 0 of the tables of other differs from what was applied");
+    // A step that fails takes those before it back.
+    assert!(migrate(&[one, two, "create table three (c text)", "nonsense"]).await.is_err());
+    migrate(&[one, two, "create table three (c bigint)"]).await.unwrap();
 }

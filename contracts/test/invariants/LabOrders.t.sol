@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {LabOrders} from "../../src/LabOrders.sol";
+import {Network} from "../support/Network.sol";
+import {Handler, InvariantTest} from "../support/Test.sol";
+
+/// @notice Takes the steps of three orders in any order, as everybody.
+contract LabOrdersHandler is Handler {
+    LabOrders internal immutable ORDERS;
+    address internal immutable LABORATORY;
+    address internal immutable PATIENT;
+    address internal immutable DOCTOR;
+    address internal immutable NURSE;
+    address internal immutable SCIENTIST;
+
+    address[] internal _everybody;
+    bytes32[3] public ids = [bytes32("one"), bytes32("two"), bytes32("three")];
+
+    struct Model {
+        uint256 ordered;
+        uint256 collected;
+        uint256 reported;
+        uint256 released;
+        uint256 acknowledged;
+        uint256 cancelled;
+        bool critical;
+        uint40 reportedAt;
+    }
+
+    mapping(bytes32 id => Model) internal _models;
+
+    constructor(LabOrders orders, address laboratory, address[5] memory everybody) {
+        (ORDERS, LABORATORY) = (orders, laboratory);
+        (PATIENT, DOCTOR, NURSE, SCIENTIST) = (everybody[0], everybody[1], everybody[2], everybody[3]);
+        for (uint256 i; i < 5; ++i) _everybody.push(everybody[i]);
+    }
+
+    function order(uint256 who, uint256 which) external {
+        (address caller, bytes32 id, Model storage model) = _choose(who, which);
+        bytes memory data = abi.encodeCall(LabOrders.order, (id, PATIENT, LABORATORY, "digest"));
+        if (attempt(caller, address(ORDERS), data, caller == DOCTOR && model.ordered == 0, "O1: order")) ++model.ordered;
+    }
+
+    function collect(uint256 who, uint256 which) external {
+        (address caller, bytes32 id, Model storage model) = _choose(who, which);
+        bool expected = (caller == NURSE || caller == SCIENTIST) && model.ordered == 1 && model.collected == 0
+            && model.cancelled == 0;
+        bytes memory data = abi.encodeCall(LabOrders.collect, (id, "specimen"));
+        if (attempt(caller, address(ORDERS), data, expected, "O1: collect")) ++model.collected;
+    }
+
+    function report(uint256 who, uint256 which, bool critical) external {
+        (address caller, bytes32 id, Model storage model) = _choose(who, which);
+        bool expected = caller == SCIENTIST && model.collected == 1 && model.reported == 0 && model.cancelled == 0;
+        bytes memory data = abi.encodeCall(LabOrders.report, (id, "result", critical));
+        if (!attempt(caller, address(ORDERS), data, expected, "O1, O4: report")) return;
+        ++model.reported;
+        (model.critical, model.reportedAt) = (critical, time());
+    }
+
+    function release(uint256 who, uint256 which) external {
+        (address caller, bytes32 id, Model storage model) = _choose(who, which);
+        bool expected = (caller == DOCTOR || caller == SCIENTIST) && model.reported == 1 && model.released == 0;
+        bytes memory data = abi.encodeCall(LabOrders.release, (id));
+        if (attempt(caller, address(ORDERS), data, expected, "O1: release")) ++model.released;
+    }
+
+    function acknowledge(uint256 who, uint256 which) external {
+        (address caller, bytes32 id, Model storage model) = _choose(who, which);
+        bool expected = caller == DOCTOR && model.reported == 1 && model.acknowledged == 0;
+        bytes memory data = abi.encodeCall(LabOrders.acknowledge, (id));
+        if (attempt(caller, address(ORDERS), data, expected, "O2: acknowledge")) ++model.acknowledged;
+    }
+
+    /// @dev Seldom, or there would be nothing left to do.
+    function cancel(uint256 who, uint256 which) external {
+        (address caller, bytes32 id, Model storage model) = _choose(who, which);
+        bool may = caller == DOCTOR || caller == PATIENT;
+        if (may && who % 4 != 0) return;
+        bool expected = may && model.ordered == 1 && model.reported == 0 && model.cancelled == 0;
+        bytes memory data = abi.encodeCall(LabOrders.cancel, (id));
+        if (attempt(caller, address(ORDERS), data, expected, "O4: cancel")) ++model.cancelled;
+    }
+
+    function wait(uint256 period) external {
+        skip(bound(period, 0, 1 hours));
+    }
+
+    function modelOf(bytes32 id) external view returns (Model memory) {
+        return _models[id];
+    }
+
+    /// @dev Mostly who may, so that orders get on.
+    function _choose(uint256 who, uint256 which) internal view returns (address, bytes32 id, Model storage model) {
+        id = ids[which % 3];
+        return (pick(_everybody, who), id, _models[id]);
+    }
+}
+
+contract LabOrdersInvariants is Network, InvariantTest {
+    LabOrdersHandler internal handler;
+
+    function setUp() public override {
+        super.setUp();
+        relate(patient, hospital, false);
+        handler = new LabOrdersHandler(labOrders, laboratory, [patient, physician, nurse, scientist, paramedic]);
+        target(address(handler));
+    }
+
+    /// @dev O1, O2, O4 as states; O3 as the clock.
+    function invariant_O1_O2_O3_O4_an_order_is_where_the_model_is() public view {
+        for (uint256 i; i < 3; ++i) {
+            LabOrdersHandler.Model memory m = handler.modelOf(handler.ids(i));
+            assertTrue(
+                m.ordered <= 1 && m.collected <= m.ordered && m.reported <= m.collected && m.released <= m.reported,
+                "O1: in order, once each"
+            );
+            assertTrue(m.acknowledged <= m.reported, "O2: once, of a result");
+            assertTrue(m.reported + m.cancelled <= 1, "O4: a result or a cancellation");
+
+            LabOrders.State expected = m.cancelled == 1
+                ? LabOrders.State.Cancelled
+                : m.released == 1 && m.acknowledged == 1
+                    ? LabOrders.State.Acknowledged
+                    : LabOrders.State(m.ordered + m.collected + m.reported + m.released);
+            assertEq(uint256(labOrders.stateOf(handler.ids(i))), uint256(expected), "state");
+            bool overdue = m.critical && m.acknowledged == 0 && time() >= m.reportedAt + 1 hours;
+            assertEq(labOrders.isOverdue(handler.ids(i)), overdue, "O3: overdue");
+        }
+    }
+}

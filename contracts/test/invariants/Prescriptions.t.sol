@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {Prescriptions} from "../../src/Prescriptions.sol";
+import {InstitutionRole, ProfessionalRole} from "../../src/Types.sol";
+import {Network} from "../support/Network.sol";
+import {Handler, InvariantTest} from "../support/Test.sol";
+
+/// @notice Permits, claims, dispenses and cancels as everybody, for two prescriptions and two pharmacies.
+contract PrescriptionsHandler is Handler {
+    Prescriptions internal immutable PRESCRIPTIONS;
+    address internal immutable PATIENT;
+    address internal immutable PRESCRIBER;
+
+    address[] public pharmacies;
+    address[] internal _pharmacists;
+    address[] internal _everybody;
+
+    struct Model {
+        Prescriptions.Terms terms;
+        uint256 inFill;
+        uint256 filled;
+        uint256 total;
+        uint40 nextFillAt;
+        uint256 holder;
+        uint40 claimedUntil;
+        bool cancelled;
+        bool[2] byPatient;
+        bool[2] byPrescriber;
+    }
+
+    mapping(bytes32 id => Model) internal _models;
+    bytes32[2] public ids = [bytes32("one"), bytes32("two")];
+
+    /// @dev A pharmacist stands at the same place in the list as the pharmacy; the last works in no pharmacy.
+    constructor(
+        Prescriptions prescriptions,
+        address patient,
+        address prescriber,
+        address[] memory pharmacies_,
+        address[] memory pharmacists
+    ) {
+        (PRESCRIPTIONS, PATIENT, PRESCRIBER) = (prescriptions, patient, prescriber);
+        (pharmacies, _pharmacists) = (pharmacies_, pharmacists);
+        _everybody.push(patient);
+        _everybody.push(prescriber);
+        for (uint256 i; i < pharmacists.length; ++i) _everybody.push(pharmacists[i]);
+
+        for (uint256 i; i < 2; ++i) {
+            Prescriptions.Terms memory terms =
+                Prescriptions.Terms(patient, "digest", 10, uint8(3 - i), time() + 20 days, uint40(i) * 1 days);
+            vm.prank(prescriber);
+            prescriptions.issue(ids[i], terms);
+            _models[ids[i]].terms = terms;
+        }
+    }
+
+    function permit(uint256 who, uint256 which, uint256 to, bool withdrawn) external {
+        (address caller, bytes32 id, uint256 place) = (pick(_everybody, who), ids[which % 2], to % 2);
+        bytes memory data = withdrawn
+            ? abi.encodeCall(Prescriptions.withdrawPermit, (id, pharmacies[place]))
+            : abi.encodeCall(Prescriptions.permit, (id, pharmacies[place]));
+        bool expected = caller == PATIENT || caller == PRESCRIBER;
+        if (!attempt(caller, address(PRESCRIPTIONS), data, expected, "P3: a party permits")) return;
+        if (caller == PATIENT) _models[id].byPatient[place] = !withdrawn;
+        else _models[id].byPrescriber[place] = !withdrawn;
+    }
+
+    function claim(uint256 who, uint256 which) external {
+        (uint256 place, bytes32 id) = (who % 3, ids[which % 2]);
+        Model storage model = _models[id];
+        bool expected = place < 2 && _isOpen(model) && time() >= model.claimedUntil && _permitted(model, place)
+            && time() >= model.nextFillAt;
+        bytes memory data = abi.encodeCall(Prescriptions.claim, (id));
+        if (!attempt(_pharmacists[place], address(PRESCRIPTIONS), data, expected, "P2, P3: claims what is free")) return;
+        (model.holder, model.claimedUntil) = (place, time() + 2 hours);
+    }
+
+    function release(uint256 who, uint256 which) external {
+        (uint256 place, bytes32 id) = (who % 3, ids[which % 2]);
+        Model storage model = _models[id];
+        bool expected = model.holder == place && time() < model.claimedUntil;
+        bytes memory data = abi.encodeCall(Prescriptions.release, (id));
+        if (attempt(_pharmacists[place], address(PRESCRIPTIONS), data, expected, "P2: the holder releases")) {
+            model.claimedUntil = 0;
+        }
+    }
+
+    function dispense(uint256 who, uint256 which, uint32 quantity, uint40 productExpiry) external {
+        (uint256 place, bytes32 id) = (who % 3, ids[which % 2]);
+        Model storage model = _models[id];
+        quantity = uint32(bound(quantity, 0, 11));
+        productExpiry = time() + uint40(bound(productExpiry, 0, 5));
+        bool expected = _isOpen(model) && model.holder == place && time() < model.claimedUntil
+            && _permitted(model, place) && quantity != 0 && model.inFill + quantity <= model.terms.quantity
+            && productExpiry > time();
+        bytes memory data = abi.encodeCall(
+            Prescriptions.dispense, (id, Prescriptions.Dispensing(quantity, productExpiry, "batch", "record"))
+        );
+        if (!attempt(_pharmacists[place], address(PRESCRIPTIONS), data, expected, "P1, P2, P3, P4: dispenses")) return;
+        model.inFill += quantity;
+        model.total += quantity;
+        if (model.inFill < model.terms.quantity) return;
+        (model.inFill, model.filled, model.claimedUntil) = (0, model.filled + 1, 0);
+        model.nextFillAt = time() + model.terms.fillInterval;
+    }
+
+    /// @dev Seldom, or there would be nothing left to do.
+    function cancel(uint256 who, uint256 which) external {
+        (address caller, bytes32 id) = (pick(_everybody, who), ids[which % 2]);
+        if (who % 8 != 0 && (caller == PATIENT || caller == PRESCRIBER)) return;
+        Model storage model = _models[id];
+        bool expected = (caller == PATIENT || caller == PRESCRIBER) && !model.cancelled && !_isCompleted(model);
+        bytes memory data = abi.encodeCall(Prescriptions.cancel, (id));
+        if (attempt(caller, address(PRESCRIPTIONS), data, expected, "P5: a party cancels")) model.cancelled = true;
+    }
+
+    function wait(uint256 period) external {
+        skip(bound(period, 0, 12 hours));
+    }
+
+    function modelOf(bytes32 id) external view returns (Model memory) {
+        return _models[id];
+    }
+
+    function stateOf(bytes32 id) external view returns (Prescriptions.State) {
+        Model storage model = _models[id];
+        if (model.cancelled) return Prescriptions.State.Cancelled;
+        if (_isCompleted(model)) return Prescriptions.State.Completed;
+        if (time() >= model.terms.validUntil) return Prescriptions.State.Expired;
+        return time() < model.claimedUntil ? Prescriptions.State.Claimed : Prescriptions.State.Issued;
+    }
+
+    function readable(bytes32 id, uint256 place) external view returns (bool) {
+        return _isOpen(_models[id]) && _permitted(_models[id], place);
+    }
+
+    function _isOpen(Model storage model) internal view returns (bool) {
+        return !model.cancelled && !_isCompleted(model) && time() < model.terms.validUntil;
+    }
+
+    function _isCompleted(Model storage model) internal view returns (bool) {
+        return model.filled == model.terms.fills;
+    }
+
+    function _permitted(Model storage model, uint256 place) internal view returns (bool) {
+        return place < 2 && model.byPatient[place] && model.byPrescriber[place];
+    }
+}
+
+contract PrescriptionsInvariants is Network, InvariantTest {
+    PrescriptionsHandler internal handler;
+
+    function setUp() public override {
+        super.setUp();
+        relate(patient, hospital, false);
+        address[] memory pharmacies = new address[](2);
+        (pharmacies[0], pharmacies[1]) = (pharmacy, vm.addr(0xE01));
+        address[] memory pharmacists = new address[](3);
+        (pharmacists[0], pharmacists[1], pharmacists[2]) = (pharmacist, vm.addr(0xE02), vm.addr(0xE03));
+        admit(pharmacies[1], InstitutionRole.Pharmacy);
+        accredit(pharmacies[1], pharmacists[1], ProfessionalRole.Pharmacist);
+        accredit(hospital, pharmacists[2], ProfessionalRole.Pharmacist);
+        handler = new PrescriptionsHandler(prescriptions, patient, physician, pharmacies, pharmacists);
+        target(address(handler));
+    }
+
+    /// @dev P1, P2, P4, P5 as states and quantities; who can do what is in the handler.
+    function invariant_P1_P2_P3_P4_P5_a_prescription_is_where_the_model_is() public view {
+        for (uint256 i; i < 2; ++i) {
+            bytes32 id = handler.ids(i);
+            PrescriptionsHandler.Model memory model = handler.modelOf(id);
+            Prescriptions.Prescription memory stored = prescriptions.prescriptionOf(id);
+            assertEq(uint256(prescriptions.stateOf(id)), uint256(handler.stateOf(id)), "state");
+            assertEq(stored.filled, model.filled, "fills");
+            assertEq(stored.dispensed, model.inFill, "units in the fill");
+            assertEq(model.total, model.filled * stored.quantity + stored.dispensed, "P1: units in all");
+            assertTrue(model.total <= uint256(stored.quantity) * stored.fills, "P1: never beyond");
+            assertTrue(stored.claimedUntil <= time() + 2 hours, "P2: no longer claim");
+            for (uint256 j; j < 2; ++j) {
+                assertEq(
+                    prescriptions.readable(id, handler.pharmacies(j)), handler.readable(id, j), "P3: readable"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Who takes part: institutions with their gateways, the people who act for them, and patients.
+
+use alloy_primitives::{Address, B256};
+use bindings::{Contract, patient_account::Call};
+use domain::{InstitutionRole, ProfessionalRole, RecordId, Timestamp};
+use gatekeeper::Gatekeeper;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use ledger::{Outcome, Patient, SendError, Sender};
+use sha2::Sha256;
+use vault::{PublicKey, SecretKey};
+use zeroize::Zeroizing;
+
+/// An institution with its gateway.
+#[derive(Clone)]
+pub struct Gateway {
+    /// What people call it.
+    pub name: String,
+    /// What it is accredited as.
+    pub role: InstitutionRole,
+    /// Its gatekeeper, with vault and ledger behind it.
+    pub gatekeeper: Gatekeeper,
+    /// The key with which it opens what is sealed to it.
+    pub secret: SecretKey,
+    /// The key under which it digests numbers that others could guess.
+    pub number_key: Zeroizing<[u8; 32]>,
+}
+
+impl Gateway {
+    /// The institution's member address.
+    #[must_use]
+    pub fn member(&self) -> Address {
+        self.gatekeeper.member()
+    }
+
+    /// The institution's own key.
+    #[must_use]
+    pub fn sender(&self) -> &Sender {
+        self.gatekeeper.sender()
+    }
+
+    /// Where a contract is.
+    #[must_use]
+    pub fn at(&self, contract: Contract) -> Address {
+        self.gatekeeper.deployment().address(contract)
+    }
+
+    /// A digest of something that others could guess, such as an identity number or a batch number,
+    /// which nobody without the institution's key can make. Each use has its own `label`.
+    #[must_use]
+    pub fn keyed_digest(&self, label: &str, content: &[u8]) -> B256 {
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&*self.number_key).expect("a key may have any length");
+        mac.update(label.as_bytes());
+        mac.update(&[0]);
+        mac.update(content);
+        B256::from_slice(&mac.finalize().into_bytes())
+    }
+
+    /// A fresh name for a record, a prescription or an order.
+    #[must_use]
+    pub fn make_record_id(&self) -> RecordId {
+        RecordId(B256::from(self.gatekeeper.entropy().bytes::<32>()))
+    }
+}
+
+/// A professional: a person who acts for an institution with a key of their own.
+#[derive(Clone)]
+pub struct Person {
+    /// What people call them.
+    pub name: String,
+    /// Their member address.
+    pub member: Address,
+    /// In which role they act.
+    pub role: ProfessionalRole,
+    /// Their key.
+    pub sender: Sender,
+    /// The key with which they open answers.
+    pub secret: SecretKey,
+}
+
+/// A patient with account and keys.
+pub struct PatientActor {
+    /// What people call them here; never their name.
+    pub name: String,
+    /// The account with its key.
+    pub patient: Patient,
+    /// The key with which they open what is sealed to them.
+    pub secret: SecretKey,
+}
+
+impl PatientActor {
+    /// The patient's account.
+    #[must_use]
+    pub const fn account(&self) -> Address {
+        self.patient.account()
+    }
+
+    /// The public half of the key to which the patient's records are sealed.
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        self.secret.public_key()
+    }
+
+    /// Signs calls, which `relay` sends; the patient needs no ether.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] as of the relaying transaction.
+    pub async fn act(
+        &self,
+        relay: &Sender,
+        calls: Vec<Call>,
+        now: Timestamp,
+    ) -> Result<Outcome, SendError> {
+        self.patient.act(relay, calls, now.after(SIGNATURE_PERIOD)).await
+    }
+}
+
+/// How long a patient's signature counts: enough for a gateway that is slow, too short to be kept.
+const SIGNATURE_PERIOD: std::time::Duration = std::time::Duration::from_secs(600);

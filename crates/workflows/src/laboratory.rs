@@ -1,0 +1,139 @@
+//! Laboratory: ordered by a physician, specimen collected, result reported, released to the patient,
+//! acknowledged by the orderer.
+//!
+//! The order is a record of the hospital, and its record id is the order's id on chain, so that the
+//! laboratory may read that one record. The result is a record of the laboratory. A critical result
+//! has to be acknowledged within a time that the contract sets. The patient is alerted by the release.
+
+use alloy_primitives::B256;
+use bindings::{Contract, LabOrders};
+use domain::{Anchor, Kind, Timestamp};
+use serde_json::{Value, json};
+
+use crate::{Gateway, PatientActor, Person, Step, WorkflowError, record::Draft};
+
+/// The orderer places an order with a laboratory.
+///
+/// # Errors
+///
+/// [`WorkflowError`] when the chain refuses.
+pub async fn order(
+    hospital: &Gateway,
+    orderer: &Person,
+    patient: &PatientActor,
+    laboratory: &Gateway,
+    code: &Value,
+    now: Timestamp,
+) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    let resource = json!({
+        "resourceType": "ServiceRequest",
+        "status": "active",
+        "intent": "order",
+        "category": [{ "coding": [{ "system": "http://snomed.info/sct", "code": "108252007" }] }],
+        "code": code,
+        "subject": { "reference": format!("Patient/{}", patient.account()) },
+        "authoredOn": now.to_string(),
+        "requester": { "reference": format!("Practitioner/{}", orderer.member) },
+        "performer": [{ "reference": format!("Organization/{}", laboratory.member()) }],
+    });
+    let draft = Draft { kind: Kind::Laboratory, resource };
+    let new = draft.first_version(hospital.make_record_id(), orderer, patient, now);
+    let (anchor, anchored) = hospital.gatekeeper.put_and_propose(new, None).await?;
+    let call = LabOrders::orderCall {
+        id: anchor.record.0,
+        patient: patient.account(),
+        laboratory: laboratory.member(),
+        digest: anchor.digest.0,
+    };
+    let ordered = orderer.sender.send(hospital.at(Contract::LabOrders), &call).await?;
+    let steps = vec![
+        Step::new(&hospital.name, "proposes the order record", "record.propose", &anchored),
+        Step::new(&orderer.name, "orders a laboratory test", "lab.order", &ordered),
+    ];
+    Ok((anchor, steps))
+}
+
+/// The laboratory takes the specimen; `specimen` is its label.
+///
+/// # Errors
+///
+/// [`WorkflowError::Send`] when the order is not the laboratory's or not open.
+pub async fn collect(
+    laboratory: &Gateway,
+    scientist: &Person,
+    id: B256,
+    specimen: B256,
+) -> Result<Step, WorkflowError> {
+    let call = LabOrders::collectCall { id, specimen };
+    let outcome = scientist.sender.send(laboratory.at(Contract::LabOrders), &call).await?;
+    Ok(Step::new(&scientist.name, "collects the specimen", "lab.collect", &outcome))
+}
+
+/// The laboratory seals the result as a record of its own, anchors it, and reports it.
+///
+/// # Errors
+///
+/// [`WorkflowError`] when the chain refuses.
+pub async fn report(
+    laboratory: &Gateway,
+    scientist: &Person,
+    patient: &PatientActor,
+    id: B256,
+    result: &Value,
+    critical: bool,
+    now: Timestamp,
+) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    let mut resource = json!({
+        "resourceType": "Observation",
+        "status": "final",
+        "category": [{ "coding": [{
+            "system": "http://terminology.hl7.org/CodeSystem/observation-category",
+            "code": "laboratory",
+        }] }],
+        "basedOn": [{ "reference": format!("ServiceRequest/{id}") }],
+        "subject": { "reference": format!("Patient/{}", patient.account()) },
+        "performer": [{ "reference": format!("Practitioner/{}", scientist.member) }],
+        "issued": now.to_string(),
+    });
+    for (field, value) in result.as_object().into_iter().flatten() {
+        resource[field] = value.clone();
+    }
+    let draft = Draft { kind: Kind::Laboratory, resource };
+    let new = draft.first_version(laboratory.make_record_id(), scientist, patient, now);
+    let (anchor, anchored) = laboratory.gatekeeper.put_and_propose(new, None).await?;
+    let call = LabOrders::reportCall { id, digest: anchor.digest.0, critical };
+    let reported = scientist.sender.send(laboratory.at(Contract::LabOrders), &call).await?;
+    let what = if critical { "reports a critical result" } else { "reports the result" };
+    let steps = vec![
+        Step::new(&laboratory.name, "proposes the result record", "record.propose", &anchored),
+        Step::new(&scientist.name, what, "lab.report", &reported),
+    ];
+    Ok((anchor, steps))
+}
+
+/// The orderer or the laboratory releases the result, which alerts the patient.
+///
+/// # Errors
+///
+/// [`WorkflowError::Send`] when there is no result yet.
+pub async fn release(gateway: &Gateway, person: &Person, id: B256) -> Result<Step, WorkflowError> {
+    let call = LabOrders::releaseCall { id };
+    let outcome = person.sender.send(gateway.at(Contract::LabOrders), &call).await?;
+    let what = "releases the result; the patient is alerted";
+    Ok(Step::new(&person.name, what, "lab.release", &outcome))
+}
+
+/// The orderer takes notice of the result.
+///
+/// # Errors
+///
+/// [`WorkflowError::Send`] when there is no result yet or it was acknowledged.
+pub async fn acknowledge(
+    gateway: &Gateway,
+    person: &Person,
+    id: B256,
+) -> Result<Step, WorkflowError> {
+    let call = LabOrders::acknowledgeCall { id };
+    let outcome = person.sender.send(gateway.at(Contract::LabOrders), &call).await?;
+    Ok(Step::new(&person.name, "acknowledges the result", "lab.acknowledge", &outcome))
+}

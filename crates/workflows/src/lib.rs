@@ -1,0 +1,21 @@
+//! Carry out one use case from end to end, one file each.
+//!
+//! Each file says who takes part, in which order, what goes on chain and what stays sealed. A function
+//! is one step: it either happened, and returns its [`Step`], or it did not, and says why.
+
+mod actors;
+mod error;
+mod step;
+
+pub mod access;
+pub mod consent;
+pub mod emergency;
+pub mod import;
+pub mod laboratory;
+pub mod prescription;
+pub mod record;
+pub mod relationship;
+
+pub use actors::{Gateway, PatientActor, Person};
+pub use error::WorkflowError;
+pub use step::Step;
