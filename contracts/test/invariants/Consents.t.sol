@@ -47,10 +47,14 @@ contract ConsentsHandler is Handler {
     }
 
     /// @dev C1: it is always the caller's own grant that changes.
-    function grant(uint256 who, uint256 to, uint256 which, Consents.Grant memory given) external {
-        (address caller, address reader, bytes32 record) = (pick(_everybody, who), pick(readers, to), records[which % 2]);
-        given.opensAt = uint40(bound(given.opensAt, time() - 1 days, time() + 1 days));
-        given.closesAt = uint40(bound(given.closesAt, time() - 1 days, time() + 3 days));
+    function grant(uint256 seed) external seeded(seed) {
+        (address caller, address reader, bytes32 record) = (mostly(pick(patients), _everybody), pick(readers), _record());
+        Consents.Grant memory given = Consents.Grant(
+            uint40(time() - 1 days + random(2 days)),
+            uint40(time() - 1 hours + random(3 days)),
+            chance(95) ? uint32(random(1 << 32)) : 0,
+            chance(95) ? uint16(random(1 << 16)) : 0
+        );
         bool expected = given.opensAt < given.closesAt && time() < given.closesAt && given.kinds != 0 && given.purposes != 0;
         bytes memory data = abi.encodeCall(Consents.grant, (reader, record, given));
         if (!attempt(caller, address(CONSENTS), data, expected, "C2: a grant that can be")) return;
@@ -59,8 +63,8 @@ contract ConsentsHandler is Handler {
         ++model.version;
     }
 
-    function revoke(uint256 who, uint256 to, uint256 which) external {
-        (address caller, address reader, bytes32 record) = (pick(_everybody, who), pick(readers, to), records[which % 2]);
+    function revoke(uint256 seed) external seeded(seed) {
+        (address caller, address reader, bytes32 record) = (mostly(pick(patients), _everybody), pick(readers), _record());
         bytes memory data = abi.encodeCall(Consents.revoke, (reader, record));
         attempt(caller, address(CONSENTS), data, true, "C3: revoking never fails");
         Model storage model = _models[caller][reader][record];
@@ -68,28 +72,28 @@ contract ConsentsHandler is Handler {
         delete model.grant;
     }
 
-    function countersign(uint256 who, uint256 whose, uint256 to, uint256 which, uint256 behind) external {
-        (address caller, address patient) = (pick(_everybody, who), pick(patients, whose));
-        (address reader, bytes32 record) = (pick(readers, to), records[which % 2]);
+    function countersign(uint256 seed) external seeded(seed) {
+        (address caller, address patient) = (mostly(pick(stewards), _everybody), pick(patients));
+        (address reader, bytes32 record) = (pick(readers), _record());
         Model storage model = _models[patient][reader][record];
-        uint32 version = behind % 3 == 0 && model.version != 0 ? model.version - 1 : model.version;
+        uint32 version = chance(10) && model.version != 0 ? model.version - 1 : model.version;
         bool expected = isSteward(caller) && accepted[patient][caller] && model.grant.kinds != 0 && version == model.version;
         bytes memory data = abi.encodeCall(Consents.countersign, (patient, reader, record, version));
         if (!attempt(caller, address(CONSENTS), data, expected, "C4: the present version only")) return;
         model.countersigned[caller] = version;
     }
 
-    function withdraw(uint256 who, uint256 whose, uint256 to, uint256 which) external {
-        (address caller, address patient) = (pick(_everybody, who), pick(patients, whose));
-        (address reader, bytes32 record) = (pick(readers, to), records[which % 2]);
+    function withdraw(uint256 seed) external seeded(seed) {
+        (address caller, address patient) = (mostly(pick(stewards), _everybody), pick(patients));
+        (address reader, bytes32 record) = (pick(readers), _record());
         bytes memory data = abi.encodeCall(Consents.withdrawCountersignature, (patient, reader, record));
         if (!attempt(caller, address(CONSENTS), data, isSteward(caller), "stewards withdraw")) return;
         delete _models[patient][reader][record].countersigned[caller];
     }
 
     /// @notice Begins or ends a relationship, or tightens its policy.
-    function relate(uint256 whose, uint256 with, bool countersigned, bool tighten) external {
-        (address patient, address steward) = (pick(patients, whose), pick(stewards, with));
+    function relate(uint256 seed) external seeded(seed) {
+        (address patient, address steward, bool countersigned) = (pick(patients), pick(stewards), chance(60));
         if (!active[patient][steward]) {
             vm.prank(steward);
             RELATIONSHIPS.propose(patient, countersigned);
@@ -97,7 +101,7 @@ contract ConsentsHandler is Handler {
             RELATIONSHIPS.accept(steward, countersigned);
             (active[patient][steward], accepted[patient][steward]) = (true, true);
             dual[patient][steward] = countersigned;
-        } else if (tighten && !dual[patient][steward]) {
+        } else if (!dual[patient][steward]) {
             vm.prank(patient);
             RELATIONSHIPS.requireCountersignature(steward);
             dual[patient][steward] = true;
@@ -108,8 +112,12 @@ contract ConsentsHandler is Handler {
         }
     }
 
-    function wait(uint256 period) external {
-        skip(bound(period, 1, 1 days));
+    function wait(uint256 seed) external seeded(seed) {
+        skip(random(12 hours));
+    }
+
+    function _record() internal returns (bytes32) {
+        return records[random(2)];
     }
 
     function isSteward(address who) public view returns (bool) {
@@ -163,7 +171,7 @@ contract ConsentsInvariants is Network, InvariantTest {
     }
 
     /// @dev C1, C2, C3, C4: what is stored is what its patient granted last, and its version never falls.
-    function invariant_C1_C2_C3_C4_what_is_stored_was_granted() public view {
+    function invariant_C1_C2_C3_C4_what_is_stored_was_granted() public view everyFew(handler.calls()) {
         for (uint256 i; i < 12; ++i) {
             (address who, address reader) = (handler.patients(i % 2), handler.readers((i / 2) % 3));
             bytes32 record = handler.records(i / 6);
@@ -181,7 +189,7 @@ contract ConsentsInvariants is Network, InvariantTest {
     }
 
     /// @dev C5: what is permitted is what both signed, where both must, and nothing else.
-    function invariant_C5_permits_is_what_was_signed() public view {
+    function invariant_C5_permits_is_what_was_signed() public view everyFew(handler.calls()) {
         for (uint256 i; i < 12; ++i) {
             (address who, address reader) = (handler.patients(i % 2), handler.readers((i / 2) % 3));
             address steward = handler.stewards(i / 6);

@@ -5,7 +5,7 @@ import {LabOrders} from "../../src/LabOrders.sol";
 import {Network} from "../support/Network.sol";
 import {Handler, InvariantTest} from "../support/Test.sol";
 
-/// @notice Takes the steps of three orders in any order, as everybody.
+/// @notice Takes the steps of eight orders in any order, as everybody.
 contract LabOrdersHandler is Handler {
     LabOrders internal immutable ORDERS;
     address internal immutable LABORATORY;
@@ -15,7 +15,7 @@ contract LabOrdersHandler is Handler {
     address internal immutable SCIENTIST;
 
     address[] internal _everybody;
-    bytes32[3] public ids = [bytes32("one"), bytes32("two"), bytes32("three")];
+    uint256 public constant ORDERED = 8;
 
     struct Model {
         uint256 ordered;
@@ -36,22 +36,25 @@ contract LabOrdersHandler is Handler {
         for (uint256 i; i < 5; ++i) _everybody.push(everybody[i]);
     }
 
-    function order(uint256 who, uint256 which) external {
-        (address caller, bytes32 id, Model storage model) = _choose(who, which);
+    function order(uint256 seed) external seeded(seed) {
+        (address caller, bytes32 id) = (mostly(DOCTOR, _everybody), _id());
+        Model storage model = _models[id];
         bytes memory data = abi.encodeCall(LabOrders.order, (id, PATIENT, LABORATORY, "digest"));
         if (attempt(caller, address(ORDERS), data, caller == DOCTOR && model.ordered == 0, "O1: order")) ++model.ordered;
     }
 
-    function collect(uint256 who, uint256 which) external {
-        (address caller, bytes32 id, Model storage model) = _choose(who, which);
+    function collect(uint256 seed) external seeded(seed) {
+        (address caller, bytes32 id) = (mostly(chance(50) ? NURSE : SCIENTIST, _everybody), _id());
+        Model storage model = _models[id];
         bool expected = (caller == NURSE || caller == SCIENTIST) && model.ordered == 1 && model.collected == 0
             && model.cancelled == 0;
         bytes memory data = abi.encodeCall(LabOrders.collect, (id, "specimen"));
         if (attempt(caller, address(ORDERS), data, expected, "O1: collect")) ++model.collected;
     }
 
-    function report(uint256 who, uint256 which, bool critical) external {
-        (address caller, bytes32 id, Model storage model) = _choose(who, which);
+    function report(uint256 seed) external seeded(seed) {
+        (address caller, bytes32 id, bool critical) = (mostly(SCIENTIST, _everybody), _id(), chance(50));
+        Model storage model = _models[id];
         bool expected = caller == SCIENTIST && model.collected == 1 && model.reported == 0 && model.cancelled == 0;
         bytes memory data = abi.encodeCall(LabOrders.report, (id, "result", critical));
         if (!attempt(caller, address(ORDERS), data, expected, "O1, O4: report")) return;
@@ -59,45 +62,47 @@ contract LabOrdersHandler is Handler {
         (model.critical, model.reportedAt) = (critical, time());
     }
 
-    function release(uint256 who, uint256 which) external {
-        (address caller, bytes32 id, Model storage model) = _choose(who, which);
+    function release(uint256 seed) external seeded(seed) {
+        (address caller, bytes32 id) = (mostly(chance(50) ? DOCTOR : SCIENTIST, _everybody), _id());
+        Model storage model = _models[id];
         bool expected = (caller == DOCTOR || caller == SCIENTIST) && model.reported == 1 && model.released == 0;
         bytes memory data = abi.encodeCall(LabOrders.release, (id));
         if (attempt(caller, address(ORDERS), data, expected, "O1: release")) ++model.released;
     }
 
-    function acknowledge(uint256 who, uint256 which) external {
-        (address caller, bytes32 id, Model storage model) = _choose(who, which);
+    function acknowledge(uint256 seed) external seeded(seed) {
+        (address caller, bytes32 id) = (mostly(DOCTOR, _everybody), _id());
+        Model storage model = _models[id];
         bool expected = caller == DOCTOR && model.reported == 1 && model.acknowledged == 0;
         bytes memory data = abi.encodeCall(LabOrders.acknowledge, (id));
         if (attempt(caller, address(ORDERS), data, expected, "O2: acknowledge")) ++model.acknowledged;
     }
 
-    /// @dev Seldom, or there would be nothing left to do.
-    function cancel(uint256 who, uint256 which) external {
-        (address caller, bytes32 id, Model storage model) = _choose(who, which);
+    /// @dev Seldom by who can, or there would be nothing left to do.
+    function cancel(uint256 seed) external seeded(seed) {
+        (address caller, bytes32 id) = (mostly(chance(50) ? DOCTOR : PATIENT, _everybody), _id());
+        Model storage model = _models[id];
         bool may = caller == DOCTOR || caller == PATIENT;
-        if (may && who % 4 != 0) return;
         bool expected = may && model.ordered == 1 && model.reported == 0 && model.cancelled == 0;
+        if (expected && chance(70)) return;
         bytes memory data = abi.encodeCall(LabOrders.cancel, (id));
         if (attempt(caller, address(ORDERS), data, expected, "O4: cancel")) ++model.cancelled;
     }
 
-    function wait(uint256 period) external {
-        skip(bound(period, 0, 1 hours));
+    function wait(uint256 seed) external seeded(seed) {
+        skip(random(40 minutes));
+    }
+
+    function _id() internal returns (bytes32) {
+        return bytes32(random(ORDERED));
     }
 
     function modelOf(bytes32 id) external view returns (Model memory) {
         return _models[id];
     }
-
-    /// @dev Mostly who may, so that orders get on.
-    function _choose(uint256 who, uint256 which) internal view returns (address, bytes32 id, Model storage model) {
-        id = ids[which % 3];
-        return (pick(_everybody, who), id, _models[id]);
-    }
 }
 
+/// forge-config: default.invariant.depth = 200
 contract LabOrdersInvariants is Network, InvariantTest {
     LabOrdersHandler internal handler;
 
@@ -109,9 +114,9 @@ contract LabOrdersInvariants is Network, InvariantTest {
     }
 
     /// @dev O1, O2, O4 as states; O3 as the clock.
-    function invariant_O1_O2_O3_O4_an_order_is_where_the_model_is() public view {
-        for (uint256 i; i < 3; ++i) {
-            LabOrdersHandler.Model memory m = handler.modelOf(handler.ids(i));
+    function invariant_O1_O2_O3_O4_an_order_is_where_the_model_is() public view everyFew(handler.calls()) {
+        for (uint256 i; i < handler.ORDERED(); ++i) {
+            LabOrdersHandler.Model memory m = handler.modelOf(bytes32(i));
             assertTrue(
                 m.ordered <= 1 && m.collected <= m.ordered && m.reported <= m.collected && m.released <= m.reported,
                 "O1: in order, once each"
@@ -124,9 +129,9 @@ contract LabOrdersInvariants is Network, InvariantTest {
                 : m.released == 1 && m.acknowledged == 1
                     ? LabOrders.State.Acknowledged
                     : LabOrders.State(m.ordered + m.collected + m.reported + m.released);
-            assertEq(uint256(labOrders.stateOf(handler.ids(i))), uint256(expected), "state");
+            assertEq(uint256(labOrders.stateOf(bytes32(i))), uint256(expected), "state");
             bool overdue = m.critical && m.acknowledged == 0 && time() >= m.reportedAt + 1 hours;
-            assertEq(labOrders.isOverdue(handler.ids(i)), overdue, "O3: overdue");
+            assertEq(labOrders.isOverdue(bytes32(i)), overdue, "O3: overdue");
         }
     }
 }

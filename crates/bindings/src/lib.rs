@@ -7,6 +7,7 @@
 //! nothing else in the workspace knows the contracts' types.
 
 mod contracts;
+mod decode;
 mod deployment;
 mod errors;
 
@@ -17,5 +18,6 @@ pub use contracts::{
     AccessLog, Consents, EmergencyAccess, LabOrders, PatientAccount, PatientAccounts,
     Prescriptions, Records, Registry, Relationships, WebAuthnVerifier,
 };
+pub use decode::{DecodedCall, decode_call, decode_event};
 pub use deployment::{Contract, Deployment, contract_name};
 pub use errors::ContractError;

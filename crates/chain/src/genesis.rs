@@ -3,6 +3,8 @@
 //! The file has the form that go-ethereum, anvil and others read (`--init`), so that the same genesis
 //! can be given to them.
 
+use std::path::Path;
+
 use alloy_consensus::{Header, constants::KECCAK_EMPTY};
 use alloy_eips::eip2935::{HISTORY_STORAGE_ADDRESS, HISTORY_STORAGE_CODE};
 use alloy_genesis::GenesisAccount;
@@ -43,6 +45,13 @@ impl Genesis {
         };
         genesis.config.chain_id = chain_id;
         Self::from(genesis)
+    }
+
+    /// The genesis of the chain that is kept in a directory; `None` when there is none.
+    #[must_use]
+    pub fn of_chain_in(dir: &Path) -> Option<Self> {
+        let bytes = std::fs::read(dir.join("genesis.json")).ok()?;
+        serde_json::from_slice::<alloy_genesis::Genesis>(&bytes).ok().map(Self::from)
     }
 
     /// The same with ether for `address`.

@@ -24,7 +24,7 @@ pub fn seal_all(steward: Address, records: &[NewRecord], rng: &mut impl CryptoRn
             author: record.author,
             created: record.created,
         };
-        let sealed = sealed::seal(&header, &record.body, with).map_or_else(|_| Vec::new(), |s| s);
+        let sealed = sealed::seal(&header, &record.body, with).unwrap_or_default();
         let digest = RecordDigest::of(&sealed);
         sealed.len() + usize::from(digest.0[0] == kind_key.wrap(&with.key)[0])
     };

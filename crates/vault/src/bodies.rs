@@ -37,10 +37,8 @@ pub(crate) struct Bodies {
 
 impl Bodies {
     pub(crate) fn open(folder: &Path) -> Result<Self, OpenDatabaseError> {
-        fs::create_dir_all(folder).map_err(|source| OpenDatabaseError::NotWritable {
-            path: folder.to_owned(),
-            source,
-        })?;
+        fs::create_dir_all(folder)
+            .map_err(|source| OpenDatabaseError::NotWritable { path: folder.to_owned(), source })?;
         let lock = lock_file(&folder.join("lock"))?;
         Ok(Self { folder: folder.to_owned(), next: AtomicU64::new(0), _lock: lock })
     }

@@ -141,12 +141,13 @@ impl SealedCopy {
         let digest = self.entry.digest;
         let key = self.content_key_for(identity, network).ok_or(OpenError::NoKey { digest })?;
         let mut sealed = sealed::DigestReader::new(sealed);
-        let header = sealed::open_stream(&mut sealed, &key, writer).map_err(|source| {
-            match source {
-                UnsealError::Write(_) | UnsealError::Read(_) => OpenError::Unseal { digest, source },
+        let header =
+            sealed::open_stream(&mut sealed, &key, writer).map_err(|source| match source {
+                UnsealError::Write(_) | UnsealError::Read(_) => {
+                    OpenError::Unseal { digest, source }
+                }
                 _ => OpenError::Tampered { digest },
-            }
-        })?;
+            })?;
         if sealed.finish() != digest || header != self.entry.header {
             return Err(OpenError::Tampered { digest });
         }
@@ -514,7 +515,7 @@ async fn insert_foreign_kind_key(
     network: QueryDomain,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "insert into kind_keys (id, patient, steward, kind, epoch, sealed, destroyed)
+        "insert into kind_keys (id, patient, steward, kind, epoch, sealed, state)
         values ($1, $2, $3, $4, $5, null, 0) on conflict do nothing",
     )
     .bind(name.id(network).0.to_vec())

@@ -5,8 +5,9 @@
 //! `i64`, `f64`, `String` and `Vec<u8>`; sqlx 0.9 panics on `Arc<str>`.
 //!
 //! A commit is on disk when it returns (S6): SQLite runs with a write-ahead log and
-//! `synchronous=FULL`, PostgreSQL with its default `synchronous_commit`. One process uses a database
-//! at a time, and a second one is told so. Within it, one transaction writes at a time.
+//! `synchronous=FULL`, PostgreSQL with `synchronous_commit` on. One process uses a database at a time,
+//! and a second one is told so: by a lock on a file, or by an advisory lock that a connection of its
+//! own holds. Within a process, one transaction writes at a time.
 
 use std::fmt::Write as _;
 use std::fs::{File, TryLockError};
@@ -44,6 +45,10 @@ const SQLITE_PRAGMAS: &str = "
     pragma temp_store = memory;
     pragma wal_autocheckpoint = 8192;
 ";
+
+/// A server may be set up to confirm commits before they are on disk; we are not content with that.
+const POSTGRES_SETTINGS: &str = "select set_config('synchronous_commit', 'on', false)
+    where current_setting('synchronous_commit') = 'off'";
 
 const WRITER_CACHE: &str = "pragma cache_size = -65536";
 const READER_CACHE: &str = "pragma cache_size = -8192";
@@ -198,7 +203,8 @@ impl Database {
             Backend::Postgres => "begin",
         };
         let connection = self.writer.acquire().await?;
-        let mut transaction = WriteTransaction { connection, is_over: false };
+        let backend = self.backend;
+        let mut transaction = WriteTransaction { connection, backend, is_over: false };
         sqlx::raw_sql(statement).execute(&mut *transaction).await?;
         Ok(transaction)
     }
@@ -228,6 +234,7 @@ impl Database {
 #[must_use = "a transaction that is dropped is rolled back"]
 pub struct WriteTransaction {
     connection: PoolConnection<Any>,
+    backend: Backend,
     is_over: bool,
 }
 
@@ -239,6 +246,11 @@ impl WriteTransaction {
     /// [`StoreError`] when it could not be; then nothing was written, unless the connection to a
     /// server was lost while it answered.
     pub async fn commit(mut self) -> Result<(), StoreError> {
+        if self.backend == Backend::Postgres {
+            // After a failed statement PostgreSQL answers "commit" with a rollback, and no error. Any
+            // other statement does fail then, should somebody have passed over the first error.
+            sqlx::raw_sql("select 1").execute(&mut *self.connection).await?;
+        }
         sqlx::raw_sql("commit").execute(&mut *self.connection).await?;
         self.is_over = true;
         Ok(())
@@ -269,8 +281,7 @@ impl DerefMut for WriteTransaction {
 
 /// Takes a lock file for as long as the file stays open.
 pub(crate) fn lock_file(path: &Path) -> Result<File, OpenDatabaseError> {
-    let not_writable =
-        |source| OpenDatabaseError::NotWritable { path: path.to_owned(), source };
+    let not_writable = |source| OpenDatabaseError::NotWritable { path: path.to_owned(), source };
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -296,9 +307,14 @@ async fn prepare(
     backend: Backend,
     cache: &'static str,
 ) -> sqlx::Result<()> {
-    if backend == Backend::Sqlite {
-        sqlx::raw_sql(SQLITE_PRAGMAS).execute(&mut *connection).await?;
-        sqlx::raw_sql(cache).execute(connection).await?;
+    match backend {
+        Backend::Sqlite => {
+            sqlx::raw_sql(SQLITE_PRAGMAS).execute(&mut *connection).await?;
+            sqlx::raw_sql(cache).execute(connection).await?;
+        }
+        Backend::Postgres => {
+            sqlx::raw_sql(POSTGRES_SETTINGS).execute(connection).await?;
+        }
     }
     Ok(())
 }

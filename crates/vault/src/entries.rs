@@ -95,10 +95,11 @@ impl Vault {
     ///
     /// [`StoreError`] when the store cannot be read.
     pub async fn find(&self, digest: RecordDigest) -> Result<Option<Entry>, StoreError> {
-        let row = sqlx::query(concat!("select ", entry_columns!(), " from records where digest = $1"))
-            .bind(digest.0.to_vec())
-            .fetch_optional(self.database().readers())
-            .await?;
+        let row =
+            sqlx::query(concat!("select ", entry_columns!(), " from records where digest = $1"))
+                .bind(digest.0.to_vec())
+                .fetch_optional(self.database().readers())
+                .await?;
         row.as_ref().map(entry_of).transpose()
     }
 

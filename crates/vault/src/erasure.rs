@@ -234,7 +234,7 @@ impl Vault {
         }
         for statement in [
             "delete from wraps where id in (select id from kind_keys where patient = $1)",
-            "update kind_keys set sealed = null, destroyed = 1 where patient = $1",
+            "update kind_keys set sealed = null, state = 1 where patient = $1",
             "delete from patient_keys where patient = $1",
         ] {
             sqlx::query(statement).bind(patient.to_vec()).execute(&mut *transaction).await?;

@@ -69,12 +69,13 @@ impl Keyring {
     ) -> Result<(), KeyringError> {
         let sealed = self.wrapping.wrap(&context(name), secret, rng);
         let mut transaction = self.database.begin().await?;
-        let done =
-            sqlx::query("insert into keyring (name, sealed) values ($1, $2) on conflict do nothing")
-                .bind(name.to_owned())
-                .bind(sealed)
-                .execute(&mut *transaction)
-                .await?;
+        let done = sqlx::query(
+            "insert into keyring (name, sealed) values ($1, $2) on conflict do nothing",
+        )
+        .bind(name.to_owned())
+        .bind(sealed)
+        .execute(&mut *transaction)
+        .await?;
         if done.rows_affected() == 0 {
             return Err(KeyringError::Taken);
         }

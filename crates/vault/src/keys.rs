@@ -292,7 +292,8 @@ mod tests {
         // RFC 3394, section 4.6: 256 bits of key data under a 256-bit key.
         let kek: Vec<u8> = (0..32).collect();
         let data = hex::decode("00112233445566778899aabbccddeeff000102030405060708090a0b0c0d0e0f");
-        let expected = "28c9f404c4b810f4cbccb35cfb87f8263f5786e2d80ed326cbc7f0e71a99f43bfb988b9b7a02dd21";
+        let expected =
+            "28c9f404c4b810f4cbccb35cfb87f8263f5786e2d80ed326cbc7f0e71a99f43bfb988b9b7a02dd21";
         let key = KindKey::from_slice(&kek).unwrap();
         let content = ContentKey::from_slice(&data.unwrap()).unwrap();
         let wrapped = key.wrap(&content);

@@ -136,13 +136,8 @@ pub fn save(
     rng.fill_bytes(&mut salt);
     rng.fill_bytes(&mut iv);
     rng.fill_bytes(&mut id);
-    let kdf = Kdf::Scrypt {
-        dklen: 32,
-        n: 1 << cost.log_n,
-        r: 8,
-        p: 1,
-        salt: HexBytes(salt.to_vec()),
-    };
+    let kdf =
+        Kdf::Scrypt { dklen: 32, n: 1 << cost.log_n, r: 8, p: 1, salt: HexBytes(salt.to_vec()) };
     let derived = kdf.derive(password)?;
     let mut ciphertext = *secret;
     apply_cipher(&derived, &iv, &mut ciphertext);
@@ -320,9 +315,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gateway.json");
         let address = Address::repeat_byte(0xab);
-        let save = || {
-            super::save(&path, &[5; 32], address, b"pass", ScryptCost::FOR_TESTS, &mut rng(1))
-        };
+        let save =
+            || super::save(&path, &[5; 32], address, b"pass", ScryptCost::FOR_TESTS, &mut rng(1));
         save().unwrap();
         assert_eq!(*load(&path, b"pass").unwrap(), [5; 32]);
         assert!(matches!(load(&path, b"Pass"), Err(KeystoreError::WrongPassword)));

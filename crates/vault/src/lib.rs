@@ -107,6 +107,7 @@ mod wraps;
 mod copies;
 mod erasure;
 mod keyring;
+mod recovery;
 
 pub mod answer;
 #[doc(hidden)]
@@ -119,9 +120,7 @@ mod testing;
 pub use copies::{Identity, ImportError, OnConflict, SealedBytes, SealedCopy};
 pub use database::{Backend, Database, OpenDatabaseError, WriteTransaction};
 pub use entries::{Entry, Listing, PAGE_LEN_MAX};
-pub use erasure::{
-    EraseError, ErasureCheck, ErasureOrder, ErasureReason, ErasureReceipt,
-};
+pub use erasure::{EraseError, ErasureCheck, ErasureOrder, ErasureReason, ErasureReceipt};
 pub use keyring::{Keyring, KeyringError};
 pub use keys::{RootKey, WrongKey};
 pub use kind_keys::{KindKeyId, KindKeyName};
@@ -130,6 +129,7 @@ pub use open::{OpenError, Opened};
 pub use private_file::PrivateFileError;
 pub use put::{Batch, NewRecord, PutError};
 pub use recipients::{BadPublicKey, Binding, Kem, PublicKey, SecretKey, Subject};
+pub use recovery::{RecoverError, Recovered};
 pub use root_file::{RootKeyCost, RootKeyError};
 pub use scan::{Scan, ScanState, Scanned};
 pub use sealed::{Content, Header, MAX_BODY_LEN, SealError, UnsealError};

@@ -53,11 +53,12 @@ impl Database {
     ) -> Result<(), MigrateError> {
         let mut transaction = self.begin().await?;
         run(&mut transaction, TABLE).await?;
-        let applied = sqlx::query("select digest from migrations where component = $1 order by step")
-            .bind(component)
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(StoreError::from)?;
+        let applied =
+            sqlx::query("select digest from migrations where component = $1 order by step")
+                .bind(component)
+                .fetch_all(&mut *transaction)
+                .await
+                .map_err(StoreError::from)?;
         if applied.len() > steps.len() {
             return Err(MigrateError::FromTheFuture { component });
         }
@@ -82,7 +83,10 @@ impl Database {
     }
 }
 
-async fn run(transaction: &mut WriteTransaction, statement: &'static str) -> Result<(), StoreError> {
+async fn run(
+    transaction: &mut WriteTransaction,
+    statement: &'static str,
+) -> Result<(), StoreError> {
     sqlx::raw_sql(statement).execute(&mut **transaction).await?;
     Ok(())
 }

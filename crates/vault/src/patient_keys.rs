@@ -1,6 +1,7 @@
 //! Kind keys in the store: which is current, for whom they are wrapped, and new epochs.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::collections::hash_map::{Entry, HashMap};
 use std::sync::Arc;
 
 use chacha20::ChaCha20Rng;
@@ -70,7 +71,7 @@ impl Vault {
 
         let rows = sqlx::query(
             "select id, sealed from kind_keys
-            where patient = $1 and steward = $2 and destroyed = 0 and sealed is not null",
+            where patient = $1 and steward = $2 and sealed is not null",
         )
         .bind(patient.to_vec())
         .bind(self.steward().to_vec())
@@ -126,7 +127,7 @@ impl Vault {
 struct LatestKey {
     name: KindKeyName,
     id: KindKeyId,
-    /// `None` when the key was destroyed.
+    /// `None` when the key seals nothing new: it was destroyed, or only opens what is there.
     sealed: Option<Vec<u8>>,
 }
 
@@ -196,7 +197,7 @@ impl Inner {
         if let Some(key) = self.opened_key(id) {
             return Ok(Some(key));
         }
-        let row = sqlx::query("select sealed from kind_keys where id = $1 and destroyed = 0")
+        let row = sqlx::query("select sealed from kind_keys where id = $1")
             .bind(id.0.to_vec())
             .fetch_optional(connection)
             .await?;
@@ -226,7 +227,7 @@ impl Inner {
     ) -> Result<Vec<LatestKey>, StoreError> {
         let steward = self.settings.steward;
         let rows = sqlx::query(
-            "select id, kind, epoch, sealed from kind_keys
+            "select id, kind, epoch, case when state = 0 then sealed end from kind_keys
             where patient = $1 and steward = $2 and not exists (
                 select 1 from kind_keys as later
                 where later.patient = kind_keys.patient and later.steward = kind_keys.steward
@@ -267,7 +268,7 @@ impl Inner {
             let id = name.id(self.settings.network);
             let key = Arc::new(KindKey::make(rng));
             sqlx::query(
-                "insert into kind_keys (id, patient, steward, kind, epoch, sealed, destroyed)
+                "insert into kind_keys (id, patient, steward, kind, epoch, sealed, state)
                 values ($1, $2, $3, $4, $5, $6, 0)",
             )
             .bind(id.0.to_vec())
@@ -279,11 +280,13 @@ impl Inner {
             .execute(&mut *connection)
             .await?;
 
-            if !patients.contains_key(&name.patient) {
-                let keys = self.patient_keys(connection, name.patient).await?;
-                patients.insert(name.patient, keys);
-            }
-            for public_key in &patients[&name.patient] {
+            let public_keys = match patients.entry(name.patient) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    new.insert(self.patient_keys(connection, name.patient).await?)
+                }
+            };
+            for public_key in public_keys.iter() {
                 jobs.push(WrapJob::new(id, &key, name.patient, Arc::clone(public_key), rng));
             }
             for public_key in &recovery_keys {
@@ -322,11 +325,9 @@ impl Inner {
             return Vec::new();
         }
         let inner = Arc::clone(self);
-        tokio::task::spawn_blocking(move || {
-            jobs.par_iter().map(|job| job.run(&inner)).collect()
-        })
-        .await
-        .expect("wrapping does not panic, and the runtime outlives the vault's futures")
+        tokio::task::spawn_blocking(move || jobs.par_iter().map(|job| job.run(&inner)).collect())
+            .await
+            .expect("wrapping does not panic, and the runtime outlives the vault's futures")
     }
 }
 
@@ -370,6 +371,6 @@ async fn insert_wraps(connection: &mut AnyConnection, made: Vec<Wrap>) -> Result
     Ok(())
 }
 
-fn kind_key_context(id: KindKeyId) -> Vec<u8> {
+pub(crate) fn kind_key_context(id: KindKeyId) -> Vec<u8> {
     [KIND_KEY_LABEL, id.0.as_slice()].concat()
 }

@@ -35,13 +35,12 @@ pub enum PrivateFileError {
 
 /// Writes a new file with mode 0600, durably.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), PrivateFileError> {
-    let mut file =
-        OpenOptions::new().create_new(true).write(true).mode(0o600).open(path).map_err(|error| {
-            match error.kind() {
-                io::ErrorKind::AlreadyExists => PrivateFileError::Exists,
-                _ => PrivateFileError::Io(error),
-            }
-        })?;
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path).map_err(
+        |error| match error.kind() {
+            io::ErrorKind::AlreadyExists => PrivateFileError::Exists,
+            _ => PrivateFileError::Io(error),
+        },
+    )?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()

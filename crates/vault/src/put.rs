@@ -203,7 +203,9 @@ impl Vault {
         // A task of its own, because whoever waits here may be gone before it is done, and it may be
         // writing for others.
         tokio::spawn(self.clone().write_waiting());
-        answered.await.unwrap_or_else(|_| Err(StoreError::Failed("the writer stopped".into()).into()))
+        answered
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Failed("the writer stopped".into()).into()))
     }
 
     /// Writes what waits now in one transaction; nothing when somebody did that in the meantime.
@@ -320,7 +322,8 @@ impl Batch {
         needed: &BTreeSet<(Address, Kind)>,
         rng: &mut (impl CryptoRng + Send),
     ) -> Result<CurrentKeys, StoreError> {
-        let missing = needed.iter().filter(|name| !self.keys.contains_key(*name)).copied().collect();
+        let missing =
+            needed.iter().filter(|name| !self.keys.contains_key(*name)).copied().collect();
         let found = self.inner.current_keys(&mut self.transaction, &missing, rng).await?;
         self.keys.extend(found);
         let key = |name: &(Address, Kind)| (*name, self.keys[name].clone());

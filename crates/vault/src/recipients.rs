@@ -214,7 +214,9 @@ impl SecretKey {
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         PublicKey(match self.kem {
-            Kem::X25519 => AnyPublicKey::X25519(X25519HkdfSha256::sk_to_pk(&self.parse::<X25519HkdfSha256>())),
+            Kem::X25519 => {
+                AnyPublicKey::X25519(X25519HkdfSha256::sk_to_pk(&self.parse::<X25519HkdfSha256>()))
+            }
             Kem::XWing => AnyPublicKey::XWing(Box::new(XWing::sk_to_pk(&self.parse::<XWing>()))),
         })
     }
@@ -288,8 +290,13 @@ impl Binding {
 
     fn aad(&self) -> Vec<u8> {
         let subject = self.subject.id();
-        [&[self.subject.number()], subject.as_slice(), self.recipient.as_slice(), self.consent.as_slice()]
-            .concat()
+        [
+            &[self.subject.number()],
+            subject.as_slice(),
+            self.recipient.as_slice(),
+            self.consent.as_slice(),
+        ]
+        .concat()
     }
 }
 

@@ -33,8 +33,9 @@ pub(crate) const MIGRATIONS: &[&str] = &[
         name text primary key,
         value bytea not null
     )",
-    // `sealed` is the vault's own wrap; null when the key came from elsewhere or was destroyed. The
-    // row outlives the key, so that no epoch is used twice.
+    // `sealed` is the vault's own wrap; null when the key came from elsewhere or was destroyed. `state`
+    // is 0 for a key that may be in use, 1 for one that was destroyed, 2 for one that opens what is
+    // there and seals nothing new. The row outlives the key, so that no epoch is used twice.
     "create table kind_keys (
         id bytea primary key,
         patient bytea not null,
@@ -42,7 +43,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
         kind bigint not null,
         epoch bigint not null,
         sealed bytea,
-        destroyed bigint not null,
+        state bigint not null,
         unique (patient, steward, kind, epoch)
     )",
     // A version's sealed bytes are in `body` (place 0), in a file (1), or destroyed (2). `content_key`

@@ -459,7 +459,9 @@ impl CopyError {
             Self::Read(error)
                 if matches!(
                     error.kind(),
-                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::Other
+                    io::ErrorKind::InvalidData
+                        | io::ErrorKind::UnexpectedEof
+                        | io::ErrorKind::Other
                 ) =>
             {
                 UnsealError::Malformed

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use domain::{Address, QueryDomain};
 use parking_lot::Mutex;
 use rand_core::CryptoRng;
-use sqlx::Row as _;
+use sqlx::{AnyConnection, Row as _};
 use tokio::sync::RwLock;
 
 use crate::bodies::Bodies;
@@ -179,32 +179,47 @@ async fn check_identity(
     trust: &WrappingKey,
     rng: &mut (impl CryptoRng + Send),
 ) -> Result<(), UnlockError> {
-    let QueryDomain { chain_id, registry } = settings.network;
-    let identity =
-        [&chain_id.to_be_bytes(), registry.as_slice(), settings.steward.as_slice()].concat();
-    let mut transaction = database.begin().await?;
     let row = sqlx::query("select value from vault_settings where name = 'identity'")
-        .fetch_optional(&mut *transaction)
+        .fetch_optional(database.readers())
         .await
         .map_err(StoreError::from)?;
     let Some(row) = row else {
-        sqlx::query("insert into vault_settings (name, value) values ('identity', $1)")
-            .bind(trust.wrap(IDENTITY_CONTEXT, &identity, rng))
-            .execute(&mut *transaction)
-            .await
-            .map_err(StoreError::from)?;
+        let mut transaction = database.begin().await?;
+        write_identity(&mut transaction, settings, trust, rng).await?;
         return Ok(transaction.commit().await?);
     };
     let wrapped: Vec<u8> = row.try_get(0).map_err(StoreError::from)?;
-    let found =
-        trust.unwrap(IDENTITY_CONTEXT, &wrapped).map_err(|_| UnlockError::WrongRootKey)?;
-    if *found == identity {
+    let found = trust.unwrap(IDENTITY_CONTEXT, &wrapped).map_err(|_| UnlockError::WrongRootKey)?;
+    if *found == settings.identity() {
         return Ok(());
     }
     let (chain_id, rest) = found.split_first_chunk().ok_or(UnlockError::WrongRootKey)?;
+    let (registry, steward) = rest.split_first_chunk::<20>().ok_or(UnlockError::WrongRootKey)?;
     Err(UnlockError::OtherVault {
-        steward: Address::from_slice(&rest[20..]),
+        steward: Address::try_from(steward).map_err(|_| UnlockError::WrongRootKey)?,
         chain_id: u64::from_be_bytes(*chain_id),
-        registry: Address::from_slice(&rest[..20]),
+        registry: Address::from(*registry),
     })
+}
+
+/// Writes down whose vault it is, under the root key in use.
+pub(crate) async fn write_identity(
+    connection: &mut AnyConnection,
+    settings: &VaultSettings,
+    trust: &WrappingKey,
+    rng: &mut (impl CryptoRng + Send),
+) -> Result<(), StoreError> {
+    sqlx::query("insert into vault_settings (name, value) values ('identity', $1)")
+        .bind(trust.wrap(IDENTITY_CONTEXT, &settings.identity(), rng))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+impl VaultSettings {
+    /// `chain id u64 | registry [20] | steward [20]`.
+    fn identity(&self) -> Vec<u8> {
+        let QueryDomain { chain_id, registry } = self.network;
+        [&chain_id.to_be_bytes(), registry.as_slice(), self.steward.as_slice()].concat()
+    }
 }

@@ -1,5 +1,7 @@
 //! What becomes of records that were altered, lost, copied or erased.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
 mod common;
 
 use std::collections::BTreeMap;
@@ -95,7 +97,8 @@ async fn scan_all(vault: &Vault) -> Vec<(RecordId, u32, ScanState)> {
 async fn scan_finds_what_was_altered_lost_and_erased(place: Place) {
     let vault = place.unlock().await;
     assert!(scan_all(&vault).await.is_empty());
-    let batch = vec![record(1), record(2), record(3), long_record(4), long_record(5), long_record(6)];
+    let batch =
+        vec![record(1), record(2), record(3), long_record(4), long_record(5), long_record(6)];
     let entries = vault.put_many(batch, &mut rng(2)).await.unwrap();
     let file = |index: usize| place.bodies().join(hex::encode(entries[index].digest.0));
     vault.erase(id(2), version(1), ORDER, &mut rng(3)).await.unwrap();
@@ -230,8 +233,7 @@ async fn copy_of_another_steward_opens_with_a_key_of_ones_own(place: Place) {
     };
     let keys = [patient.secret.public_key()];
     hospital.set_patient_keys(PATIENT, &keys, &mut rng(2)).await.unwrap();
-    let entries =
-        hospital.put_many(vec![record(1), long_record(2)], &mut rng(3)).await.unwrap();
+    let entries = hospital.put_many(vec![record(1), long_record(2)], &mut rng(3)).await.unwrap();
     let consent = domain::B256::repeat_byte(0xc0);
     let public = reader.secret.public_key();
     hospital
@@ -272,8 +274,7 @@ async fn copies_that_lie_are_refused(place: Place) {
     let patient = Identity { address: PATIENT, secret: SecretKey::make(Kem::X25519, &mut rng(7)) };
     let keys = [patient.secret.public_key()];
     hospital.set_patient_keys(PATIENT, &keys, &mut rng(2)).await.unwrap();
-    let entries =
-        hospital.put_many(vec![record(1), long_record(2)], &mut rng(3)).await.unwrap();
+    let entries = hospital.put_many(vec![record(1), long_record(2)], &mut rng(3)).await.unwrap();
     let home = node(&place, PATIENT).await;
 
     for entry in &entries {
@@ -324,7 +325,8 @@ async fn copies_that_lie_are_refused(place: Place) {
 
 async fn erased_version_is_gone_and_says_so(place: Place) {
     let vault = place.unlock().await;
-    let entries = vault.put_many(vec![record(1), long_record(2), record(3)], &mut rng(2)).await.unwrap();
+    let entries =
+        vault.put_many(vec![record(1), long_record(2), record(3)], &mut rng(2)).await.unwrap();
     let reader = SecretKey::make(Kem::X25519, &mut rng(7)).public_key();
     vault
         .wrap_for(permit(1), None, AUTHOR, &reader, domain::B256::ZERO, &mut rng(4))
@@ -459,7 +461,8 @@ async fn erased_bytes_are_in_no_file() {
 async fn bodies_are_in_no_file() {
     let place = Place::sqlite();
     let vault = place.unlock().await;
-    let marked = |number| NewRecord { body: b"Jane Doe, blood group AB-".repeat(3), ..record(number) };
+    let marked =
+        |number| NewRecord { body: b"Jane Doe, blood group AB-".repeat(3), ..record(number) };
     vault.put_many((1..=5).map(marked).collect(), &mut rng(2)).await.unwrap();
     let body = Cursor::new(b"Jane Doe".repeat(100_000));
     vault.put_stream(marked(6), body, &mut rng(3)).await.unwrap();

@@ -1,12 +1,14 @@
 //! Who can open what with which key: patients, recovery, single readers, epochs, the keyring.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
 mod common;
 
 use common::*;
 use domain::{Address, B256, Kind, KindSet, QueryDomain, RecordDigest};
 use vault::{
-    Identity, Kem, Keyring, KeyringError, NewRecord, OpenError, RootKey, SealedCopy, SecretKey,
-    Subject, Vault,
+    Database, Identity, Kem, Keyring, KeyringError, NewRecord, OpenError, RootKey, SealedCopy,
+    SecretKey, Subject, Vault, VaultSettings,
 };
 
 on_both! {
@@ -16,6 +18,8 @@ on_both! {
     replaced_key_opens_nothing_any_more,
     copy_opens_for_its_recipient_on_its_network_only,
     recovery_key_opens_everything_of_its_steward,
+    lost_root_key_is_replaced_with_a_recovery_key,
+    recovery_with_another_key_changes_nothing,
     new_epoch_has_a_new_kind_key,
     reader_opens_the_one_record_wrapped_for_them,
     wrap_for_a_reader_needs_a_fitting_permit,
@@ -52,7 +56,7 @@ async fn patient_opens_their_copies_with_their_key(place: Place) {
     let vault = place.unlock().await;
     for (number, kem) in [(1, Kem::X25519), (2, Kem::XWing)] {
         let key = secret(kem, number);
-        let owner = Address::repeat_byte(number as u8);
+        let owner = Address::left_padding_from(&number.to_be_bytes());
         vault.set_patient_keys(owner, &[key.public_key()], &mut rng(3)).await.unwrap();
         let long = NewRecord { patient: owner, ..long_record(number) };
         let entry = vault.put(long.clone(), &mut rng(4)).await.unwrap();
@@ -90,7 +94,8 @@ async fn replaced_key_opens_nothing_any_more(place: Place) {
     vault.set_patient_keys(PATIENT, &[old.public_key()], &mut rng(3)).await.unwrap();
     let entry = vault.put(record(1), &mut rng(4)).await.unwrap();
     vault.set_patient_keys(PATIENT, &[new.public_key()], &mut rng(5)).await.unwrap();
-    let later = vault.put(NewRecord { kind: Kind::Allergy, ..record(2) }, &mut rng(6)).await.unwrap();
+    let later =
+        vault.put(NewRecord { kind: Kind::Allergy, ..record(2) }, &mut rng(6)).await.unwrap();
     for digest in [entry.digest, later.digest] {
         assert!(open_copy(&vault, digest, &patient(&new)).await.is_ok());
         assert!(open_copy(&vault, digest, &patient(&old)).await.is_err());
@@ -116,7 +121,9 @@ async fn copy_opens_for_its_recipient_on_its_network_only(place: Place) {
     assert!(!open(&copy, QueryDomain { chain_id: 2, ..NETWORK }).await);
     assert!(!open(&copy, QueryDomain { registry: Address::ZERO, ..NETWORK }).await);
     // Keys of another record do not open this one, and neither do its wraps under another name.
-    assert!(!open(&SealedCopy { content_key: other_copy.content_key, ..copy.clone() }, NETWORK).await);
+    assert!(
+        !open(&SealedCopy { content_key: other_copy.content_key, ..copy.clone() }, NETWORK).await
+    );
     assert!(!open(&SealedCopy { wraps: other_copy.wraps.clone(), ..copy.clone() }, NETWORK).await);
     assert!(!open(&SealedCopy { kind_key: other_copy.kind_key, ..copy.clone() }, NETWORK).await);
     assert!(!open(&SealedCopy { entry: other_copy.entry, ..copy.clone() }, NETWORK).await);
@@ -135,6 +142,62 @@ async fn recovery_key_opens_everything_of_its_steward(place: Place) {
     let entry = vault.put(record(1), &mut rng(2)).await.unwrap();
     let steward = Identity { address: STEWARD, secret: safe };
     assert_eq!(open_copy(&vault, entry.digest, &steward).await.unwrap(), record(1).body);
+}
+
+async fn close(vault: Vault) {
+    vault.database().close().await;
+    drop(vault);
+}
+
+async fn lost_root_key_is_replaced_with_a_recovery_key(place: Place) {
+    let safe = secret(Kem::XWing, 1);
+    let settings = || VaultSettings { recovery_keys: vec![safe.public_key()], ..place.settings() };
+    // One kind key is from a time when there was no recovery key yet.
+    let vault = place.unlock().await;
+    vault.put(NewRecord { kind: Kind::Allergy, ..record(1) }, &mut rng(2)).await.unwrap();
+    close(vault).await;
+    let vault = place.unlock_as(settings(), &root_key()).await.unwrap();
+    vault.put_many(vec![record(2), long_record(3)], &mut rng(3)).await.unwrap();
+    close(vault).await;
+
+    let new_root_key = RootKey::from_bytes(&[9; 32]);
+    let steward = Identity { address: STEWARD, secret: safe.clone() };
+    let database = Database::open(&place.url).await.unwrap();
+    let recovered =
+        Vault::recover(settings(), database, &steward, &new_root_key, &mut rng(4)).await.unwrap();
+    assert_eq!(recovered.recovered, 1);
+    assert_eq!(recovered.lost.iter().map(|name| name.kind).collect::<Vec<_>>(), [Kind::Allergy]);
+    let vault = recovered.vault;
+    for number in [2, 3] {
+        vault.open(permit(number), None).await.unwrap();
+    }
+    let gone = permit_for(id(1), PATIENT, STEWARD, Kind::Allergy);
+    assert!(matches!(vault.open(gone, None).await, Err(OpenError::NoKey { .. })));
+
+    // What comes later is under keys that nobody can have planted.
+    let batch = vec![record(4), NewRecord { kind: Kind::Allergy, ..record(5) }];
+    for entry in vault.put_many(batch, &mut rng(5)).await.unwrap() {
+        let copy = vault.copy_for(entry.digest, STEWARD).await.unwrap().unwrap();
+        assert_eq!(copy.kind_key.unwrap().epoch, 2);
+    }
+    close(vault).await;
+    let refused = place.unlock_as(settings(), &root_key()).await.unwrap_err();
+    assert!(matches!(refused, vault::UnlockError::WrongRootKey));
+}
+
+async fn recovery_with_another_key_changes_nothing(place: Place) {
+    let vault = place.unlock().await;
+    vault.put(record(1), &mut rng(2)).await.unwrap();
+    close(vault).await;
+    let database = Database::open(&place.url).await.unwrap();
+    let other = Identity { address: STEWARD, secret: secret(Kem::XWing, 9) };
+    let new_root_key = RootKey::from_bytes(&[9; 32]);
+    let refused =
+        Vault::recover(place.settings(), database.clone(), &other, &new_root_key, &mut rng(3))
+            .await;
+    assert!(matches!(refused, Err(vault::RecoverError::WrongKey)));
+    let vault = Vault::unlock(place.settings(), database, &root_key(), &mut rng(4)).await.unwrap();
+    vault.open(permit(1), None).await.unwrap();
 }
 
 async fn new_epoch_has_a_new_kind_key(place: Place) {
@@ -220,7 +283,10 @@ async fn secrets_come_back_under_their_names(place: Place) {
 /// Whoever can write to the database must not get the vault to seal under a key of theirs.
 async fn planted_kind_key_is_not_used(place: Place) {
     let vault = place.unlock().await;
-    vault.put_many(vec![record(1), NewRecord { kind: Kind::Allergy, ..record(2) }], &mut rng(2)).await.unwrap();
+    vault
+        .put_many(vec![record(1), NewRecord { kind: Kind::Allergy, ..record(2) }], &mut rng(2))
+        .await
+        .unwrap();
     tamper(
         &vault,
         "update kind_keys set sealed = (select sealed from kind_keys where kind = 3) where kind = 5",

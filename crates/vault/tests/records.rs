@@ -1,5 +1,7 @@
 //! Records go in and come out, through the public face.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
 mod common;
 
 use common::*;
@@ -28,6 +30,7 @@ on_both! {
     put_goes_on_when_nobody_waits_any_more,
     batch_keeps_rows_of_other_tables_with_its_records,
     released_migrations_do_not_change,
+    commit_after_a_failed_statement_is_no_success,
 }
 
 async fn what_was_put_opens(place: Place) {
@@ -145,7 +148,8 @@ async fn too_long_a_body_is_refused(place: Place) {
 async fn permit_opens_its_record_alone(place: Place) {
     let vault = place.unlock().await;
     vault.put_many(vec![record(1), record(2)], &mut rng(2)).await.unwrap();
-    let open = async |permit| vault.open(permit, None).await.map(|opened| opened.entry.header.record);
+    let open =
+        async |permit| vault.open(permit, None).await.map(|opened| opened.entry.header.record);
     assert_eq!(open(permit(2)).await.unwrap(), id(2));
     assert!(matches!(open(permit(3)).await, Err(OpenError::NotHere { .. })));
     let other = Address::repeat_byte(9);
@@ -165,8 +169,7 @@ async fn permit_opens_its_record_alone(place: Place) {
 async fn versions_of_a_record_belong_to_one_patient(place: Place) {
     let vault = place.unlock().await;
     vault.put(record(1), &mut rng(2)).await.unwrap();
-    let stolen =
-        NewRecord { version: version(2), patient: Address::repeat_byte(9), ..record(1) };
+    let stolen = NewRecord { version: version(2), patient: Address::repeat_byte(9), ..record(1) };
     let refused = vault.put(stolen, &mut rng(3)).await.unwrap_err();
     assert!(matches!(refused, PutError::NotTheSameRecord { record } if record == id(1)));
     assert_eq!(vault.versions(id(1)).await.unwrap().len(), 1);
@@ -190,7 +193,10 @@ async fn heads_are_listed_by_kind_and_steward(place: Place) {
     };
     assert_eq!(list(PATIENT, None, Kind::ALL).await, [(id(1), 2), (id(2), 1), (id(3), 1)]);
     assert_eq!(list(PATIENT, Some(STEWARD), &[Kind::Laboratory]).await, [(id(1), 2)]);
-    assert_eq!(list(PATIENT, None, &[Kind::Allergy, Kind::Administrative]).await, [(id(2), 1), (id(3), 1)]);
+    assert_eq!(
+        list(PATIENT, None, &[Kind::Allergy, Kind::Administrative]).await,
+        [(id(2), 1), (id(3), 1)]
+    );
     assert_eq!(list(PATIENT, Some(other), Kind::ALL).await, []);
     assert_eq!(list(PATIENT, None, &[]).await, []);
     assert_eq!(list(other, None, Kind::ALL).await, [(id(4), 1)]);
@@ -357,4 +363,18 @@ async fn released_migrations_do_not_change(place: Place) {
     // A step that fails takes those before it back.
     assert!(migrate(&[one, two, "create table three (c text)", "nonsense"]).await.is_err());
     migrate(&[one, two, "create table three (c bigint)"]).await.unwrap();
+}
+
+async fn commit_after_a_failed_statement_is_no_success(place: Place) {
+    let vault = place.unlock().await;
+    let steps = ["create table notes (number bigint primary key)"];
+    vault.database().migrate("notes", &steps).await.unwrap();
+    let mut transaction = vault.database().begin().await.unwrap();
+    let insert = "insert into notes (number) values (1)";
+    sqlx::query(insert).execute(&mut *transaction).await.unwrap();
+    assert!(sqlx::query(insert).execute(&mut *transaction).await.is_err());
+    let committed = transaction.commit().await.is_ok();
+    let rows = sqlx::query("select 1 from notes").fetch_all(vault.database().readers()).await;
+    assert_eq!(rows.unwrap().len(), usize::from(committed));
+    vault.put(record(1), &mut rng(2)).await.unwrap();
 }

@@ -58,10 +58,7 @@ impl Place {
         sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
         let (base, query) = cluster.split_once('?').unwrap_or((&cluster, ""));
         let (base, _) = base.rsplit_once('/').unwrap();
-        Some(Self {
-            folder: tempfile::tempdir().unwrap(),
-            url: format!("{base}/{name}?{query}"),
-        })
+        Some(Self { folder: tempfile::tempdir().unwrap(), url: format!("{base}/{name}?{query}") })
     }
 
     pub(crate) fn bodies(&self) -> PathBuf {
@@ -151,7 +148,12 @@ pub(crate) fn permit(number: u64) -> Permit {
     permit_for(id(number), PATIENT, STEWARD, Kind::Laboratory)
 }
 
-pub(crate) fn permit_for(record: RecordId, patient: Address, steward: Address, kind: Kind) -> Permit {
+pub(crate) fn permit_for(
+    record: RecordId,
+    patient: Address,
+    steward: Address,
+    kind: Kind,
+) -> Permit {
     let request = Request {
         reader: Reader::Patient { account: patient },
         patient,

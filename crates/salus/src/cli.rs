@@ -1,0 +1,411 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use alloy_primitives::B256;
+use clap::{Args, Parser, Subcommand};
+use domain::{Kind, Purpose};
+
+/// Patients' records, shared under the patient's consent, governed on Ethereum.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub(crate) struct Cli {
+    /// Where everything is kept.
+    #[arg(long, global = true, env = "SALUS_DATA", default_value = "salus-data")]
+    pub(crate) data: PathBuf,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a whole consortium in this process, import records, and play one patient's story.
+    Up(UpOptions),
+    /// Who takes part: institutions, people, patients, with their addresses.
+    Who,
+    /// Records: list, read, propose, answer, export.
+    #[command(subcommand)]
+    Records(RecordsCommand),
+    /// Consents: list, grant, countersign, revoke.
+    #[command(subcommand)]
+    Consent(ConsentCommand),
+    /// Prescriptions.
+    #[command(subcommand)]
+    Rx(RxCommand),
+    /// Laboratory orders.
+    #[command(subcommand)]
+    Lab(LabCommand),
+    /// Breaking the glass.
+    #[command(subcommand)]
+    Emergency(EmergencyCommand),
+    /// Everything on chain about a patient (P001 or an account) or a record, prescription or order.
+    Timeline {
+        /// A patient, or an id.
+        subject: String,
+    },
+    /// A patient's access log: who looked, and who was refused.
+    Log {
+        /// The patient.
+        patient: String,
+        /// At which institution.
+        #[arg(long, default_value = "hospital")]
+        at: String,
+    },
+    /// Hold an institution's vault against the chain. Exits with 1 when something differs.
+    Reconcile {
+        /// Which institution; all of them when left out.
+        #[arg(long)]
+        at: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check a record's proof bundle without any network.
+    Verify(VerifyOptions),
+    /// Transactions, before and after they are sealed.
+    #[command(subcommand)]
+    Tx(TxCommand),
+}
+
+/// How to run a consortium.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct UpOptions {
+    /// FHIR R4 records to import: a folder, a .tar.zst archive, a .json bundle or .ndjson. Without it,
+    /// a small set of our own making.
+    #[arg(long)]
+    pub(crate) fhir: Option<PathBuf>,
+    /// Stop after the story instead of serving.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Serve without playing the story.
+    #[arg(long, conflicts_with = "once")]
+    pub(crate) no_story: bool,
+    /// Where JSON-RPC listens.
+    #[arg(long, env = "SALUS_RPC", default_value = "127.0.0.1:8545")]
+    pub(crate) rpc: std::net::SocketAddr,
+    /// Make a block at most every so many seconds, instead of as soon as something waits.
+    #[arg(long)]
+    pub(crate) seal_every: Option<u64>,
+    /// The gas price at which costs are shown, in gwei.
+    #[arg(long, default_value_t = crate::price::Price::default().gwei)]
+    pub(crate) gwei: f64,
+    /// The price of ether at which costs are shown, in dollars.
+    #[arg(long, default_value_t = crate::price::Price::default().usd_per_ether)]
+    pub(crate) usd: f64,
+    /// 32 bytes in hexadecimal from which all keys are made, for runs that can be repeated. Whoever
+    /// knows it has every key: for demonstrations only.
+    #[arg(long, hide = true)]
+    pub(crate) seed: Option<B256>,
+}
+
+/// What can be done with records.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RecordsCommand {
+    /// List what an institution keeps of a patient: ids, kinds, states.
+    List {
+        /// Whose.
+        patient: String,
+        /// At which institution.
+        #[arg(long, default_value = "hospital")]
+        at: String,
+    },
+    /// Read as somebody, by a signed query.
+    Read {
+        /// Whose.
+        patient: String,
+        /// Who reads: a person, or the patient.
+        #[arg(long = "as")]
+        reader: String,
+        /// Why.
+        #[arg(long, default_value = "treatment")]
+        purpose: Purpose,
+        /// Which kinds; all when left out.
+        #[arg(long, value_delimiter = ',')]
+        kinds: Vec<Kind>,
+        /// The only record wanted.
+        #[arg(long)]
+        record: Option<B256>,
+        /// At which institution.
+        #[arg(long, default_value = "hospital")]
+        at: String,
+        /// Print the records themselves.
+        #[arg(long)]
+        show: bool,
+    },
+    /// Seal a FHIR resource from a file and propose it to the patient.
+    Propose {
+        /// To whom.
+        patient: String,
+        /// The resource.
+        file: PathBuf,
+        /// Who writes it.
+        #[arg(long = "as", default_value = "physician")]
+        author: String,
+    },
+    /// The patient accepts a proposed record.
+    Accept {
+        /// Who.
+        patient: String,
+        /// Which record.
+        record: B256,
+    },
+    /// The patient rejects a proposed record.
+    Reject {
+        /// Who.
+        patient: String,
+        /// Which record.
+        record: B256,
+    },
+    /// Write a proof bundle that `salus verify` checks offline.
+    Export {
+        /// Which record.
+        record: B256,
+        /// Which version.
+        #[arg(long, default_value_t = 1)]
+        version: u32,
+        /// At which institution.
+        #[arg(long, default_value = "hospital")]
+        at: String,
+        /// Where to.
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+/// What can be done with consents.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConsentCommand {
+    /// A patient's consents.
+    List {
+        /// Whose.
+        patient: String,
+    },
+    /// The patient consents that somebody reads.
+    Grant {
+        /// Who consents.
+        patient: String,
+        /// Who may read: an institution or a person.
+        reader: String,
+        /// Which kinds.
+        #[arg(long, value_delimiter = ',', required = true)]
+        kinds: Vec<Kind>,
+        /// For which purposes.
+        #[arg(long, value_delimiter = ',', default_value = "treatment")]
+        purposes: Vec<Purpose>,
+        /// For how many days.
+        #[arg(long, default_value_t = 30)]
+        days: u64,
+        /// Only this record.
+        #[arg(long)]
+        record: Option<B256>,
+    },
+    /// The steward countersigns a consent.
+    Countersign {
+        /// Whose consent.
+        patient: String,
+        /// To whom.
+        reader: String,
+        /// The steward.
+        #[arg(long, default_value = "hospital")]
+        at: String,
+        /// Only this record.
+        #[arg(long)]
+        record: Option<B256>,
+    },
+    /// The patient takes a consent back.
+    Revoke {
+        /// Who revokes.
+        patient: String,
+        /// From whom.
+        reader: String,
+        /// Only this record.
+        #[arg(long)]
+        record: Option<B256>,
+    },
+}
+
+/// What can be done with prescriptions.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RxCommand {
+    /// The physician issues a prescription.
+    Issue {
+        /// For whom.
+        patient: String,
+        /// The medicine, in words.
+        medicine: String,
+        /// How to take it.
+        #[arg(long, default_value = "one tablet a day")]
+        dosage: String,
+        /// Units per fill.
+        #[arg(long, default_value_t = 30)]
+        quantity: u32,
+        /// How often it may be filled.
+        #[arg(long, default_value_t = 1)]
+        fills: u8,
+        /// For how many days it counts.
+        #[arg(long, default_value_t = 30)]
+        days: u64,
+    },
+    /// Physician and patient permit the pharmacy.
+    Permit {
+        /// Whose prescription.
+        patient: String,
+        /// Which.
+        id: B256,
+        /// Who permits; both when left out.
+        #[arg(long, value_parser = ["prescriber", "patient"])]
+        by: Option<String>,
+    },
+    /// The pharmacist claims it.
+    Claim {
+        /// Which.
+        id: B256,
+    },
+    /// The pharmacist dispenses.
+    Dispense {
+        /// Whose prescription.
+        patient: String,
+        /// Which.
+        id: B256,
+        /// How many units.
+        #[arg(long, default_value_t = 30)]
+        quantity: u32,
+        /// The batch number on the package.
+        #[arg(long)]
+        batch: String,
+    },
+    /// The physician cancels it.
+    Cancel {
+        /// Which.
+        id: B256,
+    },
+    /// Where it stands.
+    Show {
+        /// Which.
+        id: B256,
+    },
+}
+
+/// What can be done with laboratory orders.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LabCommand {
+    /// The physician orders a test.
+    Order {
+        /// For whom.
+        patient: String,
+        /// The test, in words.
+        test: String,
+    },
+    /// The laboratory takes the specimen.
+    Collect {
+        /// Which order.
+        id: B256,
+    },
+    /// The laboratory reports the result.
+    Report {
+        /// For whom.
+        patient: String,
+        /// Which order.
+        id: B256,
+        /// The result, in words.
+        result: String,
+        /// Whether it needs attention at once.
+        #[arg(long)]
+        critical: bool,
+    },
+    /// The laboratory releases the result to the patient.
+    Release {
+        /// Which order.
+        id: B256,
+    },
+    /// The physician takes notice.
+    Acknowledge {
+        /// Which order.
+        id: B256,
+    },
+    /// Where it stands.
+    Show {
+        /// Which order.
+        id: B256,
+    },
+}
+
+/// What can be done about emergency access.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EmergencyCommand {
+    /// The paramedic breaks the glass.
+    Open {
+        /// Whose records.
+        patient: String,
+        /// Which kinds; what an emergency needs when left out.
+        #[arg(long, value_delimiter = ',')]
+        kinds: Vec<Kind>,
+        /// For how many minutes.
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// The paramedic ends it.
+    End {
+        /// Whose records.
+        patient: String,
+        /// Which opening.
+        id: B256,
+    },
+    /// The privacy officer reviews it.
+    Review {
+        /// Whose records.
+        patient: String,
+        /// Which opening.
+        id: B256,
+        /// Whether it was justified.
+        #[arg(value_parser = ["justified", "unjustified"])]
+        verdict: String,
+    },
+    /// All openings of a patient's records.
+    List {
+        /// Whose.
+        patient: String,
+    },
+    /// The patient closes kinds to emergency access, or all of it.
+    Restrict {
+        /// Who.
+        patient: String,
+        /// Which kinds.
+        #[arg(long, value_delimiter = ',')]
+        kinds: Vec<Kind>,
+        /// Everything.
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+/// What can be asked about transactions.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TxCommand {
+    /// Those that wait for a block, as they stand.
+    Pending,
+    /// One, waiting or sealed: who, what, and what came of it.
+    Show {
+        /// Its hash.
+        hash: B256,
+    },
+}
+
+/// What to check.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyOptions {
+    /// The bundle, as `salus records export` writes it.
+    pub(crate) bundle: PathBuf,
+    /// A block hash that you trust; the bundle must lead to it.
+    #[arg(long)]
+    pub(crate) block_hash: Option<B256>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

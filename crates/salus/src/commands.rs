@@ -1,0 +1,694 @@
+//! What the commands other than `up` do on a consortium.
+
+use std::{fmt::Write as _, path::Path, sync::Arc, time::Duration};
+
+use alloy_primitives::{Address, B256};
+use bindings::{EmergencyAccess, convert::to_uint40};
+use domain::{
+    Anchor, Kind, KindSet, Period, Purpose, PurposeSet, RecordId, RecordVersion, Terms, Timestamp,
+};
+use gatekeeper::{Actor, Inclusion, Report, Timeline};
+use serde_json::json;
+use vault::Listing;
+use workflows::{
+    Gateway, PatientActor, Person, Step,
+    access::{self, Wanted},
+    consent, emergency, laboratory, prescription,
+    record::{self, Draft, Verdict},
+};
+
+use crate::{
+    Error,
+    cli::{
+        Command, ConsentCommand, EmergencyCommand, LabCommand, RecordsCommand, RxCommand, TxCommand,
+    },
+    consortium::Consortium,
+    story::outcome_text,
+    table::{Table, short, thousands},
+    tx,
+};
+
+/// What a command printed, and its exit code.
+type Output = Result<(String, u8), Error>;
+
+/// How many steps or receipts are shown.
+const LINES: usize = 1_000;
+
+/// Carries out a command that was typed in `directory`.
+pub(crate) async fn execute(consortium: &Consortium, command: Command, directory: &Path) -> Output {
+    let commands = Commands { consortium, directory };
+    match command {
+        Command::Up(_) | Command::Verify(_) => Err("this command runs by itself".into()),
+        Command::Who => Ok((commands.who(), 0)),
+        Command::Records(command) => commands.records(command).await,
+        Command::Consent(command) => commands.consent(command).await,
+        Command::Rx(command) => commands.rx(command).await,
+        Command::Lab(command) => commands.lab(command).await,
+        Command::Emergency(command) => commands.emergency(command).await,
+        Command::Timeline { subject } => commands.timeline(&subject).await,
+        Command::Log { patient, at } => commands.log(&patient, &at).await,
+        Command::Reconcile { at, json } => commands.reconcile(at.as_deref(), json).await,
+        Command::Tx(TxCommand::Pending) => Ok((tx::pending(consortium), 0)),
+        Command::Tx(TxCommand::Show { hash }) => Ok((tx::show(consortium, hash).await?, 0)),
+    }
+}
+
+struct Commands<'a> {
+    consortium: &'a Consortium,
+    directory: &'a Path,
+}
+
+impl<'a> Commands<'a> {
+    fn now(&self) -> Timestamp {
+        self.consortium.now()
+    }
+
+    fn patient(&self, name: &str) -> Result<Arc<PatientActor>, Error> {
+        let unknown = || format!("there is no patient {name}; `salus who` lists them");
+        Ok(self.consortium.patients.find(name).ok_or_else(unknown)?)
+    }
+
+    fn gateway(&self, name: &str) -> Result<&'a Gateway, Error> {
+        let unknown = || format!("there is no institution {name}; `salus who` lists them");
+        Ok(self.consortium.find_institution(name).ok_or_else(unknown)?)
+    }
+
+    fn person(&self, name: &str) -> Result<&'a Person, Error> {
+        let unknown = || format!("there is no person {name}; `salus who` lists them");
+        Ok(self.consortium.find_person(name).ok_or_else(unknown)?)
+    }
+
+    /// The member address of an institution or a person.
+    fn reader(&self, name: &str) -> Result<Address, Error> {
+        if let Some(gateway) = self.consortium.find_institution(name) {
+            return Ok(gateway.member());
+        }
+        Ok(self.person(name)?.member)
+    }
+
+    fn who(&self) -> String {
+        let mut table = Table::new(&["who", "role", "address"], &[]);
+        for gateway in self.consortium.institutions() {
+            let role = gateway.role.to_string();
+            table.row(vec![gateway.name.clone(), role, gateway.member().to_string()]);
+            for (institution, person) in self.consortium.people() {
+                if institution == gateway.name {
+                    let (name, role) = (format!("  {}", person.name), person.role.to_string());
+                    table.row(vec![name, role, person.member.to_string()]);
+                }
+            }
+        }
+        for patient in self.consortium.patients.all() {
+            let account = patient.account().to_string();
+            table.row(vec![patient.name.clone(), "patient".into(), account]);
+        }
+        table.to_string()
+    }
+
+    async fn records(&self, command: RecordsCommand) -> Output {
+        match command {
+            RecordsCommand::List { patient, at } => self.list_records(&patient, &at).await,
+            RecordsCommand::Read { patient, reader, purpose, kinds, record, at, show } => {
+                let kinds = kind_set(&kinds);
+                let record = record.map(RecordId);
+                self.read(&patient, &reader, purpose, kinds, record, &at, show).await
+            }
+            RecordsCommand::Propose { patient, file, author } => {
+                let text = std::fs::read(self.directory.join(&file))
+                    .map_err(|error| format!("could not read {}: {error}", file.display()))?;
+                self.propose(&patient, &text, &author).await
+            }
+            RecordsCommand::Accept { patient, record } => {
+                self.answer_record(&patient, record, Verdict::Accept).await
+            }
+            RecordsCommand::Reject { patient, record } => {
+                self.answer_record(&patient, record, Verdict::Reject).await
+            }
+            RecordsCommand::Export { record, version, at, out } => {
+                let version =
+                    RecordVersion::try_from(version).map_err(|_| "versions are counted from 1")?;
+                let keeper = &self.gateway(&at)?.gatekeeper;
+                keeper.refresh(self.now()).await?;
+                let bundle = keeper.bundle(RecordId(record), version).await?;
+                let bundle = bundle.ok_or("there is no such version, or it is not anchored")?;
+                let path = self.directory.join(&out);
+                std::fs::write(&path, serde_json::to_vec_pretty(&bundle)?)
+                    .map_err(|error| format!("could not write {}: {error}", out.display()))?;
+                let hash = bundle.check()?.block_hash;
+                let text = format!("wrote {}\n  leads to block {hash}\n", out.display());
+                Ok((text, 0))
+            }
+        }
+    }
+
+    async fn list_records(&self, patient: &str, at: &str) -> Output {
+        let (patient, gateway) = (self.patient(patient)?, self.gateway(at)?);
+        let keeper = &gateway.gatekeeper;
+        keeper.refresh(self.now()).await?;
+        let listing = Listing { patient: patient.account(), steward: None, kinds: KindSet::ALL };
+        let entries = keeper.vault().list(&listing, None, LINES).await?;
+        let projection = keeper.projection().await;
+        let mut table =
+            Table::new(&["record", "version", "kind", "state", "sealed bytes"], &[1, 4]);
+        for entry in entries {
+            let (record, version) = entry.key();
+            let anchored = projection.records.anchor(record, version.get());
+            let state = match anchored {
+                _ if entry.is_erased => "erased".into(),
+                Some(anchored) => anchored.state.to_string(),
+                None => "in a batch".into(),
+            };
+            table.row(vec![
+                record.to_string(),
+                version.to_string(),
+                entry.header.kind.to_string(),
+                state,
+                thousands(entry.sealed_len),
+            ]);
+        }
+        Ok((table.to_string(), 0))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is an option of the command")]
+    async fn read(
+        &self,
+        patient: &str,
+        reader: &str,
+        purpose: Purpose,
+        kinds: KindSet,
+        record: Option<RecordId>,
+        at: &str,
+        show: bool,
+    ) -> Output {
+        let (patient, gateway) = (self.patient(patient)?, self.gateway(at)?);
+        let (keeper, now) = (&gateway.gatekeeper, self.now());
+        let (answered, receipt) = if patient.name.eq_ignore_ascii_case(reader) {
+            access::ask_as_patient(keeper, &patient, kinds, now).await?
+        } else {
+            let wanted = Wanted { patient: patient.account(), kinds, record, purpose };
+            access::ask(keeper, self.person(reader)?, &wanted, now).await?
+        };
+        let mut text = String::new();
+        let mut table = Table::new(&["record", "version", "kind", "bytes"], &[1, 3]);
+        for record in &answered.records {
+            table.row(vec![
+                record.record.to_string(),
+                record.version.to_string(),
+                record.kind.to_string(),
+                thousands(record.body.get().len() as u64),
+            ]);
+        }
+        text += &table.to_string();
+        if show {
+            for record in &answered.records {
+                let _ = writeln!(text, "{}", record.body);
+            }
+        }
+        let _ = writeln!(text, "receipt {}: {}", receipt.sequence, outcome_text(&receipt.outcome));
+        Ok((text, 0))
+    }
+
+    async fn propose(&self, patient: &str, text: &[u8], author: &str) -> Output {
+        let patient = self.patient(patient)?;
+        let author = self.person(author)?;
+        let resource: serde_json::Value = serde_json::from_slice(text)
+            .map_err(|error| format!("the file is not JSON: {error}"))?;
+        let resource_type = resource["resourceType"].as_str().unwrap_or_default();
+        let kind = Kind::of_resource(resource_type, &[], &[])
+            .ok_or("the file holds no FHIR resource about a patient")?;
+        let hospital = self.gateway("hospital")?;
+        let draft = Draft { kind, resource };
+        let (anchor, step) =
+            record::propose(hospital, author, &patient, &draft, self.now()).await?;
+        Ok((format!("record {}\n{}", anchor.record, step_text(&step)), 0))
+    }
+
+    async fn answer_record(&self, patient: &str, record: B256, verdict: Verdict) -> Output {
+        let patient = self.patient(patient)?;
+        let (gateway, anchor) = self.anchor(RecordId(record)).await?;
+        let step = record::answer(gateway, &patient, &anchor, verdict, self.now()).await?;
+        Ok((step_text(&step), 0))
+    }
+
+    /// The newest anchor of a record that stands by itself, and who keeps it.
+    async fn anchor(&self, record: RecordId) -> Result<(&'a Gateway, Anchor), Error> {
+        for gateway in self.consortium.institutions() {
+            let keeper = &gateway.gatekeeper;
+            keeper.refresh(self.now()).await?;
+            let Some(entry) = keeper.vault().head(record).await? else { continue };
+            let found = keeper.inclusion(record, entry.header.version).await?;
+            if let Some((anchor, Inclusion::Alone)) = found {
+                return Ok((gateway, anchor));
+            }
+        }
+        Err(format!("no record {record} stands by itself at any institution here").into())
+    }
+
+    async fn consent(&self, command: ConsentCommand) -> Output {
+        let hospital = self.gateway("hospital")?;
+        let now = self.now();
+        match command {
+            ConsentCommand::List { patient } => self.list_consents(&patient).await,
+            ConsentCommand::Grant { patient, reader, kinds, purposes, days, record } => {
+                let patient = self.patient(&patient)?;
+                let period = Duration::from_secs(days.saturating_mul(86_400));
+                let terms = Terms {
+                    period: Period::new(now, now.after(period))?,
+                    kinds: kind_set(&kinds),
+                    purposes: purposes.into_iter().collect::<PurposeSet>(),
+                };
+                let reader = self.reader(&reader)?;
+                let record = record.map(RecordId);
+                let (version, step) =
+                    consent::grant(hospital, &patient, reader, record, &terms, now).await?;
+                Ok((format!("{}  version {version}\n", step_text(&step)), 0))
+            }
+            ConsentCommand::Countersign { patient, reader, at, record } => {
+                let (patient, steward) = (self.patient(&patient)?, self.gateway(&at)?);
+                let (reader, record) = (self.reader(&reader)?, record.map(RecordId));
+                steward.gatekeeper.refresh(now).await?;
+                let version = {
+                    let projection = steward.gatekeeper.projection().await;
+                    let grants = projection.consents.grants(patient.account());
+                    let found = grants
+                        .iter()
+                        .find(|grant| grant.reader == reader && grant.record == record);
+                    found.ok_or("there is no such consent")?.version
+                };
+                let account = patient.account();
+                let step = consent::countersign(steward, account, reader, record, version).await?;
+                Ok((step_text(&step), 0))
+            }
+            ConsentCommand::Revoke { patient, reader, record } => {
+                let patient = self.patient(&patient)?;
+                let (reader, record) = (self.reader(&reader)?, record.map(RecordId));
+                let step = consent::revoke(hospital, &patient, reader, record, now).await?;
+                Ok((step_text(&step), 0))
+            }
+        }
+    }
+
+    async fn list_consents(&self, patient: &str) -> Output {
+        let patient = self.patient(patient)?;
+        let keeper = &self.gateway("hospital")?.gatekeeper;
+        keeper.refresh(self.now()).await?;
+        let projection = keeper.projection().await;
+        let head = ["reader", "kinds", "purposes", "until", "record", "in force"];
+        let mut table = Table::new(&head, &[]);
+        for grant in projection.consents.grants(patient.account()) {
+            let in_force = grant.terms.period.contains(self.now());
+            table.row(vec![
+                self.consortium.name_of(grant.reader),
+                grant.terms.kinds.to_string(),
+                grant.terms.purposes.to_string(),
+                grant.terms.period.closes_at().to_string(),
+                grant.record.map_or("all".into(), |record| record.to_string()),
+                if in_force { "yes".into() } else { "no".into() },
+            ]);
+        }
+        Ok((table.to_string(), 0))
+    }
+
+    async fn rx(&self, command: RxCommand) -> Output {
+        let (hospital, pharmacy) = (self.gateway("hospital")?, self.gateway("pharmacy")?);
+        let (physician, pharmacist) = (self.person("physician")?, self.person("pharmacist")?);
+        let now = self.now();
+        let steps = match command {
+            RxCommand::Issue { patient, medicine, dosage, quantity, fills, days } => {
+                let patient = self.patient(&patient)?;
+                if fills == 0 {
+                    return Err("a prescription is filled at least once".into());
+                }
+                let order = prescription::Order {
+                    medication: (String::new(), String::new(), medicine),
+                    dosage,
+                    quantity,
+                    fills,
+                    valid_for: Duration::from_secs(days.saturating_mul(86_400)),
+                };
+                let (anchor, steps) =
+                    prescription::issue(hospital, physician, &patient, &order, now).await?;
+                let text = steps.iter().map(step_text).collect::<String>();
+                return Ok((format!("prescription {}\n{text}", anchor.record), 0));
+            }
+            RxCommand::Permit { patient, id, by } => {
+                let patient = self.patient(&patient)?;
+                let (_, anchor) = self.anchor(RecordId(id)).await?;
+                let member = pharmacy.member();
+                let mut steps = Vec::new();
+                if by.as_deref() != Some("patient") {
+                    steps.push(
+                        prescription::permit_by_prescriber(hospital, physician, id, member).await?,
+                    );
+                }
+                if by.as_deref() != Some("prescriber") {
+                    steps.push(
+                        prescription::permit_by_patient(hospital, &patient, &anchor, member, now)
+                            .await?,
+                    );
+                }
+                steps
+            }
+            RxCommand::Claim { id } => vec![prescription::claim(pharmacy, pharmacist, id).await?],
+            RxCommand::Dispense { patient, id, quantity, batch } => {
+                let patient = self.patient(&patient)?;
+                let expires = now.after(Duration::from_secs(365 * 86_400));
+                let product = prescription::Product { quantity, batch, expires };
+                let dispensed =
+                    prescription::dispense(pharmacy, pharmacist, &patient, id, &product, now);
+                dispensed.await?.1
+            }
+            RxCommand::Cancel { id } => {
+                vec![prescription::cancel(hospital, physician, id).await?]
+            }
+            RxCommand::Show { id } => return self.show_prescription(id).await,
+        };
+        Ok((steps.iter().map(step_text).collect(), 0))
+    }
+
+    async fn show_prescription(&self, id: B256) -> Output {
+        let keeper = &self.gateway("hospital")?.gatekeeper;
+        keeper.refresh(self.now()).await?;
+        let projection = keeper.projection().await;
+        let held = projection.workflows.prescription(&id);
+        let held = held.ok_or("there is no such prescription")?;
+        let state = match () {
+            () if held.cancelled => "cancelled",
+            () if held.completed => "completed",
+            () if held.valid_until <= self.now() => "expired",
+            () if held.claimed_by.is_some() => "claimed",
+            () => "issued",
+        };
+        let name = |address| self.consortium.name_of(address);
+        let mut text = format!(
+            "{state}: {} fills of {} units for {}, by {}, until {}\n",
+            held.fills,
+            held.quantity,
+            name(held.patient),
+            name(held.prescriber),
+            held.valid_until,
+        );
+        for (pharmacy, (prescriber, patient)) in &held.permits {
+            let yes = |permitted: &bool| if *permitted { "yes" } else { "no" };
+            let _ = writeln!(
+                text,
+                "  {}: permitted by prescriber {}, by patient {}",
+                name(*pharmacy),
+                yes(prescriber),
+                yes(patient)
+            );
+        }
+        Ok((text, 0))
+    }
+
+    async fn lab(&self, command: LabCommand) -> Output {
+        let (hospital, lab) = (self.gateway("hospital")?, self.gateway("laboratory")?);
+        let (physician, scientist) = (self.person("physician")?, self.person("scientist")?);
+        let now = self.now();
+        let steps = match command {
+            LabCommand::Order { patient, test } => {
+                let patient = self.patient(&patient)?;
+                let code = json!({ "text": test });
+                let (anchor, steps) =
+                    laboratory::order(hospital, physician, &patient, lab, &code, now).await?;
+                let text = steps.iter().map(step_text).collect::<String>();
+                return Ok((format!("order {}\n{text}", anchor.record), 0));
+            }
+            LabCommand::Collect { id } => {
+                let label = B256::from(lab.gatekeeper.entropy().bytes::<32>());
+                vec![laboratory::collect(lab, scientist, id, label).await?]
+            }
+            LabCommand::Report { patient, id, result, critical } => {
+                let patient = self.patient(&patient)?;
+                let result = json!({ "valueString": result });
+                let reported =
+                    laboratory::report(lab, scientist, &patient, id, &result, critical, now);
+                reported.await?.1
+            }
+            LabCommand::Release { id } => vec![laboratory::release(lab, scientist, id).await?],
+            LabCommand::Acknowledge { id } => {
+                vec![laboratory::acknowledge(hospital, physician, id).await?]
+            }
+            LabCommand::Show { id } => return self.show_order(id).await,
+        };
+        Ok((steps.iter().map(step_text).collect(), 0))
+    }
+
+    async fn show_order(&self, id: B256) -> Output {
+        let keeper = &self.gateway("laboratory")?.gatekeeper;
+        keeper.refresh(self.now()).await?;
+        let projection = keeper.projection().await;
+        let held = projection.workflows.lab_order(&id).ok_or("there is no such order")?;
+        let text = format!(
+            "{:?} for {}, by {}{}{}\n",
+            held.state,
+            self.consortium.name_of(held.patient),
+            self.consortium.name_of(held.orderer),
+            if held.critical { ", critical" } else { "" },
+            if held.acknowledged { ", acknowledged" } else { "" },
+        );
+        Ok((text, 0))
+    }
+
+    async fn emergency(&self, command: EmergencyCommand) -> Output {
+        let department = self.gateway("emergency")?;
+        match command {
+            EmergencyCommand::Open { patient, kinds, minutes, reason } => {
+                let patient = self.patient(&patient)?;
+                let kinds = if kinds.is_empty() {
+                    domain::ProfessionalRole::Paramedic.may_read(Purpose::Emergency)
+                } else {
+                    kind_set(&kinds)
+                };
+                let period = Duration::from_secs(minutes.saturating_mul(60));
+                let paramedic = self.person("paramedic")?;
+                let account = patient.account();
+                let opened =
+                    emergency::open(department, paramedic, account, kinds, period, &reason);
+                let (opened, step) = opened.await?;
+                Ok((format!("opening {}\n{}", opened.id, step_text(&step)), 0))
+            }
+            EmergencyCommand::End { patient, id } => {
+                let opened = self.opening(&patient, id).await?;
+                let step = emergency::end(department, self.person("paramedic")?, &opened).await?;
+                Ok((step_text(&step), 0))
+            }
+            EmergencyCommand::Review { patient, id, verdict } => {
+                let opened = self.opening(&patient, id).await?;
+                let verdict = match verdict.as_str() {
+                    "justified" => emergency::Verdict::Justified,
+                    _ => emergency::Verdict::Unjustified,
+                };
+                let note = B256::from(department.gatekeeper.entropy().bytes::<32>());
+                let officer = self.person("officer")?;
+                let step = emergency::review(department, officer, &opened, verdict, note).await?;
+                Ok((step_text(&step), 0))
+            }
+            EmergencyCommand::List { patient } => self.list_openings(&patient).await,
+            EmergencyCommand::Restrict { patient, kinds, all } => {
+                let patient = self.patient(&patient)?;
+                let hospital = self.gateway("hospital")?;
+                let kinds = kinds.into_iter().collect();
+                let step = emergency::restrict(hospital, &patient, kinds, all, self.now()).await?;
+                Ok((step_text(&step), 0))
+            }
+        }
+    }
+
+    /// An opening as the contract wants it back.
+    async fn opening(
+        &self,
+        patient: &str,
+        id: B256,
+    ) -> Result<EmergencyAccess::EmergencyOpened, Error> {
+        let patient = self.patient(patient)?.account();
+        let keeper = &self.gateway("emergency")?.gatekeeper;
+        keeper.refresh(self.now()).await?;
+        let projection = keeper.projection().await;
+        let openings = projection.consents.emergency_openings(patient);
+        let held = openings.iter().find(|held| held.opening.id == id);
+        let held = held.ok_or("there is no such opening of this patient's records")?;
+        Ok(EmergencyAccess::EmergencyOpened {
+            id,
+            patient,
+            professional: held.opening.professional,
+            institution: held.institution,
+            opensAt: to_uint40(held.opened_for.opens_at()),
+            closesAt: to_uint40(held.opened_for.closes_at()),
+            kinds: held.opening.kinds.bits(),
+            reason: held.reason,
+        })
+    }
+
+    async fn list_openings(&self, patient: &str) -> Output {
+        let patient = self.patient(patient)?;
+        let keeper = &self.gateway("emergency")?.gatekeeper;
+        keeper.refresh(self.now()).await?;
+        let projection = keeper.projection().await;
+        let mut table = Table::new(&["opening", "who", "kinds", "until", "state"], &[]);
+        for held in projection.consents.emergency_openings(patient.account()) {
+            let running = !held.ended && held.opened_for.contains(self.now());
+            let state = match held.justified {
+                Some(true) => "reviewed: justified",
+                Some(false) => "reviewed: not justified",
+                None if running => "open",
+                None => "to be reviewed",
+            };
+            table.row(vec![
+                held.opening.id.to_string(),
+                self.consortium.name_of(held.opening.professional),
+                held.opening.kinds.to_string(),
+                held.opened_for.closes_at().to_string(),
+                state.into(),
+            ]);
+        }
+        Ok((table.to_string(), 0))
+    }
+
+    async fn timeline(&self, subject: &str) -> Output {
+        let keeper = &self.gateway("hospital")?.gatekeeper;
+        keeper.refresh(self.now()).await?;
+        let timeline = match (self.consortium.patients.find(subject), subject.parse::<B256>()) {
+            (Some(patient), _) => keeper.patient_timeline(patient.account()).await?,
+            (None, Ok(id)) => keeper.timeline(id).await?,
+            (None, Err(_)) => {
+                return Err(format!("{subject} is neither a patient nor an id").into());
+            }
+        };
+        let code = u8::from(!timeline.is_checked());
+        Ok((timeline_table(self.consortium, &timeline, LINES), code))
+    }
+
+    async fn log(&self, patient: &str, at: &str) -> Output {
+        let (patient, gateway) = (self.patient(patient)?, self.gateway(at)?);
+        let limit = u32::try_from(LINES)?;
+        let receipts = gateway.gatekeeper.receipts_of(patient.account(), None, limit).await?;
+        let mut table = Table::new(&["number", "time", "who", "purpose", "outcome"], &[0]);
+        for stored in receipts {
+            let receipt = stored.receipt;
+            table.row(vec![
+                receipt.sequence.to_string(),
+                receipt.time.to_string(),
+                self.consortium.name_of(receipt.requester),
+                receipt.purpose.to_string(),
+                outcome_text(&receipt.outcome),
+            ]);
+        }
+        Ok((table.to_string(), 0))
+    }
+
+    async fn reconcile(&self, at: Option<&str>, json: bool) -> Output {
+        let mut text = String::new();
+        let mut reports = serde_json::Map::new();
+        let mut code = 0;
+        for gateway in self.consortium.institutions() {
+            if at.is_some_and(|at| at != gateway.name) {
+                continue;
+            }
+            let report = gateway.gatekeeper.reconcile(self.now()).await?;
+            code |= u8::from(!report.is_clean());
+            let _ = writeln!(
+                text,
+                "{}: {} versions, {} bytes, against {} anchors up to block {}: {}",
+                gateway.name,
+                thousands(report.versions),
+                thousands(report.sealed_bytes),
+                thousands(report.anchors),
+                report.block,
+                if report.is_clean() { "nothing differs" } else { "differences" },
+            );
+            if !report.is_clean() {
+                text += &findings_table(&report);
+            }
+            reports.insert(gateway.name.clone(), serde_json::to_value(&report)?);
+        }
+        if reports.is_empty() {
+            return Err("there is no such institution; `salus who` lists them".into());
+        }
+        if json {
+            text = serde_json::to_string_pretty(&reports)? + "\n";
+        }
+        Ok((text, code))
+    }
+}
+
+fn kind_set(kinds: &[Kind]) -> KindSet {
+    if kinds.is_empty() { KindSet::ALL } else { kinds.iter().copied().collect() }
+}
+
+fn step_text(step: &Step) -> String {
+    format!(
+        "{} {}\n  block {}, transaction {}, {} gas, {}\n",
+        step.actor,
+        step.what,
+        step.block,
+        step.transaction,
+        thousands(step.gas_used),
+        step.time,
+    )
+}
+
+/// A timeline as a table: its newest `lines`.
+pub(crate) fn timeline_table(consortium: &Consortium, timeline: &Timeline, lines: usize) -> String {
+    let head = ["time", "block", "transaction", "contract", "who", "what", "checked"];
+    let mut table = Table::new(&head, &[1]);
+    let skipped = timeline.steps.len().saturating_sub(lines);
+    for step in &timeline.steps[skipped..] {
+        let (Actor::Patient(actor) | Actor::Member(actor)) = step.actor;
+        table.row(vec![
+            step.time.to_string(),
+            step.block.to_string(),
+            short(step.transaction),
+            step.contract.into(),
+            consortium.name_of(actor),
+            consortium.shorten(&step.what),
+            if step.checked { "yes".into() } else { "NO".into() },
+        ]);
+    }
+    let skipped = match skipped {
+        0 => String::new(),
+        skipped => format!("  ({} earlier steps)\n", thousands(skipped as u64)),
+    };
+    format!("{skipped}{table}")
+}
+
+/// What a reconciler found, as a table.
+pub(crate) fn findings_table(report: &Report) -> String {
+    let mut table = Table::new(&["finding", "record", "version", "anchored", "found"], &[2]);
+    let digest = |digest: Option<domain::RecordDigest>| digest.map_or("—".into(), short);
+    for finding in &report.findings {
+        table.row(vec![
+            finding.kind.to_string(),
+            short(finding.subject),
+            finding.version.to_string(),
+            digest(finding.anchored),
+            digest(finding.found),
+        ]);
+    }
+    let mut text = if table.is_empty() { String::new() } else { table.to_string() };
+    for finding in &report.log_findings {
+        let _ = writeln!(text, "  access log: {finding:?}");
+    }
+    text
+}
+
+impl Consortium {
+    /// A text with names in place of known addresses, and the rest of long hashes left out.
+    pub(crate) fn shorten(&self, text: &str) -> String {
+        let mut shortened = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(start) = rest.find("0x") {
+            let (before, found) = rest.split_at(start);
+            let digits = found[2..].bytes().take_while(u8::is_ascii_hexdigit).count();
+            let (hash, after) = found.split_at(2 + digits);
+            shortened += before;
+            shortened += &match (digits, hash.parse::<Address>()) {
+                (40, Ok(address)) => self.name_of(address),
+                (64.., _) => short(hash),
+                _ => hash.to_owned(),
+            };
+            rest = after;
+        }
+        shortened + rest
+    }
+}

@@ -1,0 +1,491 @@
+//! A whole consortium in one process: chain, contracts, institutions with their gateways, people.
+//!
+//! Opening continues what is in the directory: what was set up before is found on chain and not done
+//! again, and what a crash left unfinished is finished.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use alloy_eips::BlockId;
+use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_provider::Provider as _;
+use bindings::{Contract, Deployment, Registry, contract_name, convert::to_uint40};
+use chain::{Chain, ChainConfig, Clock, Genesis, Rpc, Sealing};
+use domain::{QueryDomain, Timestamp};
+use gatekeeper::{Entropy, Gatekeeper, Settings};
+use ledger::{Ledger, PrivateKeySigner, Projection, Sender, creation, deploy, predict_account};
+use vault::{Database, Kem, Keyring, SecretKey, Vault, VaultSettings};
+use workflows::{
+    Gateway, PatientActor, Person, Step, WorkflowError,
+    import::{Identifier, ParsedPatient},
+    relationship,
+};
+
+use crate::{
+    Error,
+    keys::KeyStore,
+    people::{INSTITUTIONS, PEOPLE, Patients},
+};
+
+/// The chain's id: the digits of a telephone keypad for SALUS.
+pub(crate) const CHAIN_ID: u64 = 72_587;
+
+/// How long the people of the demonstration are accredited.
+const ACCREDITATION: Duration = Duration::from_secs(365 * 86_400);
+
+/// A running consortium.
+pub(crate) struct Consortium {
+    pub(crate) keys: KeyStore,
+    pub(crate) rpc: Rpc,
+    pub(crate) ledger: Ledger,
+    pub(crate) deployment: Deployment,
+    pub(crate) patients: Patients,
+    gateways: BTreeMap<&'static str, Gateway>,
+    people: BTreeMap<&'static str, Person>,
+    /// What setting up did, for the table of costs.
+    pub(crate) setup: Vec<Step>,
+}
+
+/// How a consortium is opened.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OpenOptions {
+    /// All keys follow from these bytes instead of the system's randomness.
+    pub(crate) seed: Option<B256>,
+    /// Blocks at intervals instead of at once.
+    pub(crate) seal_every: Option<Duration>,
+}
+
+impl Consortium {
+    /// Opens the consortium in a directory, founding it when there is none.
+    pub(crate) async fn open(dir: &Path, options: &OpenOptions) -> Result<Self, Error> {
+        let entropy = Entropy::from_seed(match options.seed {
+            Some(seed) => seed.0,
+            None => random_seed()?,
+        });
+        let keys = KeyStore::open(dir, entropy.clone())?;
+        let mut stores = BTreeMap::new();
+        for (name, _) in INSTITUTIONS {
+            stores.insert(name, Store::open(&keys, name).await?);
+        }
+        let mut signers = BTreeMap::new();
+        for (name, institution, _) in PEOPLE {
+            let secret =
+                keys.secret(&stores[institution].keyring, &format!("person/{name}")).await?;
+            signers.insert(name, PrivateKeySigner::from_bytes(&B256::from(*secret))?);
+        }
+        let chain = open_chain(&keys, &stores, &signers)?;
+        chain.run_solo(options.seal_every.map_or(Sealing::Instant, Sealing::Interval));
+        let rpc = Rpc::new(chain);
+        let ledger = Ledger::embedded(rpc.clone());
+        let mut setup = Vec::new();
+        let deployment = deployment(&keys, &ledger, &stores, &mut setup).await?;
+        let mut gateways = BTreeMap::new();
+        for (name, role) in INSTITUTIONS {
+            let store = stores.remove(name).ok_or("every institution has a store")?;
+            let gateway = store.gateway(&keys, &ledger, deployment, name, role, &entropy).await?;
+            gateways.insert(name, gateway);
+        }
+        let mut people = BTreeMap::new();
+        for (name, institution, role) in PEOPLE {
+            let gateway: &Gateway = &gateways[institution];
+            let keyring =
+                Keyring::open(gateway.gatekeeper.vault().database(), &keys.root_key(institution)?)
+                    .await?;
+            let hpke = keys.secret(&keyring, &format!("person/{name}/hpke")).await?;
+            let signer = &signers[name];
+            let person = Person {
+                name: name.into(),
+                member: signer.address(),
+                role,
+                sender: Sender::new(ledger.clone(), signer.clone()),
+                secret: SecretKey::derive(Kem::X25519, &hpke),
+            };
+            people.insert(name, person);
+        }
+        let patients = open_patients(&keys, deployment).await?;
+        let mut consortium =
+            Self { keys, rpc, ledger, deployment, patients, gateways, people, setup };
+        consortium.register().await?;
+        consortium.recover().await?;
+        Ok(consortium)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp(self.chain().now())
+    }
+
+    pub(crate) const fn chain(&self) -> &Chain {
+        self.rpc.chain()
+    }
+
+    /// An institution that is always there.
+    pub(crate) fn institution(&self, name: &str) -> &Gateway {
+        self.find_institution(name).expect("the demonstration's institutions are all there")
+    }
+
+    pub(crate) fn find_institution(&self, name: &str) -> Option<&Gateway> {
+        self.gateways.get(name)
+    }
+
+    pub(crate) fn institutions(&self) -> impl Iterator<Item = &Gateway> {
+        INSTITUTIONS.iter().map(|(name, _)| &self.gateways[name])
+    }
+
+    /// A person who is always there.
+    pub(crate) fn person(&self, name: &str) -> &Person {
+        self.find_person(name).expect("the demonstration's people are all there")
+    }
+
+    pub(crate) fn find_person(&self, name: &str) -> Option<&Person> {
+        self.people.get(name)
+    }
+
+    pub(crate) fn people(&self) -> impl Iterator<Item = (&'static str, &Person)> {
+        PEOPLE.iter().map(|(name, institution, _)| (*institution, &self.people[name]))
+    }
+
+    /// What people call the one behind an address.
+    pub(crate) fn name_of(&self, address: Address) -> String {
+        let gateway = self.gateways.values().find(|gateway| gateway.member() == address);
+        let person = self.people.values().find(|person| person.member == address);
+        gateway
+            .map(|gateway| gateway.name.clone())
+            .or_else(|| person.map(|person| person.name.clone()))
+            .or_else(|| {
+                self.patients.find(&address.to_string()).map(|patient| patient.name.clone())
+            })
+            .unwrap_or_else(|| crate::table::short(address))
+    }
+
+    /// Enters people, profiles and the directory in the registry, as far as they are not there yet.
+    async fn register(&mut self) -> Result<(), Error> {
+        let now = self.now();
+        for gateway in self.gateways.values() {
+            gateway.gatekeeper.refresh(now).await?;
+        }
+        let registry = self.deployment.address(Contract::Registry);
+        let mut steps = Vec::new();
+        for (name, institution, role) in PEOPLE {
+            let gateway = &self.gateways[institution];
+            let member = self.people[name].member;
+            if gateway.gatekeeper.projection().await.registry.professional(&member).is_some() {
+                continue;
+            }
+            let until = to_uint40(now.after(ACCREDITATION));
+            let call = Registry::accreditCall { member, role: role.number(), until };
+            let outcome = gateway.sender().send(registry, &call).await?;
+            let what = format!("accredits {name} as {role}");
+            steps.push(Step::new(&gateway.name, what, "registry.accredit", &outcome));
+        }
+        for (name, _) in INSTITUTIONS {
+            let gateway = &self.gateways[name];
+            let member = gateway.member();
+            if gateway.gatekeeper.projection().await.registry.profile(&member).is_none() {
+                let call = Registry::setProfileCall {
+                    hpkeKey: gateway.secret.public_key().to_bytes().into(),
+                    endpoint: format!("salus://{name}"),
+                    peerId: B256::ZERO,
+                };
+                let outcome = gateway.sender().send(registry, &call).await?;
+                let what = "publishes its key and address";
+                steps.push(Step::new(name, what, "registry.set-profile", &outcome));
+            }
+        }
+        steps.extend(self.vote_for_directory(registry).await?);
+        self.setup.extend(steps);
+        Ok(())
+    }
+
+    /// The founders vote until the directory names the contracts.
+    async fn vote_for_directory(&self, registry: Address) -> Result<Vec<Step>, Error> {
+        let mut steps = Vec::new();
+        for (name, _) in INSTITUTIONS {
+            let listed = Registry::contractAtCall { name: contract_name(Contract::Records) };
+            let listed = self.ledger.call(registry, &listed, BlockId::latest()).await?;
+            if listed == self.deployment.address(Contract::Records) {
+                break;
+            }
+            let vote = Registry::voteCall { id: U256::ONE };
+            // Whoever voted before is refused, which is as good.
+            if let Ok(outcome) = self.gateways[name].sender().send(registry, &vote).await {
+                let what = "votes for the contracts' directory";
+                steps.push(Step::new(name, what, "registry.vote", &outcome));
+            }
+        }
+        Ok(steps)
+    }
+
+    /// Finishes what a crash left between vault and chain.
+    async fn recover(&self) -> Result<(), Error> {
+        for gateway in self.gateways.values() {
+            gateway.gatekeeper.refresh(self.now()).await?;
+            gateway.gatekeeper.resume_anchoring().await?;
+        }
+        Ok(())
+    }
+
+    /// The patient's account, made at the first meeting: account, relationship with the hospital, and
+    /// the identity number's digest in the registry.
+    pub(crate) async fn meet(
+        &self,
+        patient: &ParsedPatient,
+        steps: &mut Vec<Step>,
+    ) -> Result<Arc<PatientActor>, WorkflowError> {
+        let hospital = self.institution("hospital");
+        let source = hospital.keyed_digest("salus/source-id/v1", patient.id.as_bytes());
+        let failed = |error: Error| WorkflowError::Invalid(error.to_string());
+        let actor = match self.patients.by_source(source) {
+            Some(actor) => actor,
+            None => {
+                let account = self.make_account(hospital, steps).await?;
+                self.patients.add(account, source).map_err(failed)?
+            }
+        };
+        self.relate(hospital, &actor, false, steps).await?;
+        if let Some(identifier) = accepted_identifier(&patient.identifiers) {
+            self.bind_identity(hospital, &actor, identifier, steps).await?;
+        }
+        Ok(actor)
+    }
+
+    async fn make_account(
+        &self,
+        hospital: &Gateway,
+        steps: &mut Vec<Step>,
+    ) -> Result<Address, WorkflowError> {
+        let key = self.patients.key(self.patients.len());
+        let verifier = self.deployment.address(Contract::WebAuthnVerifier);
+        let factory = self.deployment.address(Contract::PatientAccounts);
+        let create = creation(key.signer(verifier), B256::ZERO);
+        let account = predict_account(&self.ledger, factory, &create).await?;
+        let code = self.ledger.provider().get_code_at(account).await;
+        let code: Bytes =
+            code.map_err(ledger::EndpointError::from).map_err(ledger::CallError::from)?;
+        if code.is_empty() {
+            let outcome = hospital.sender().send(factory, &create).await?;
+            let what = "makes a patient's account (passkey)";
+            steps.push(Step::new(&hospital.name, what, "account.create", &outcome));
+        }
+        Ok(account)
+    }
+
+    /// Proposes and accepts a relationship unless there is one.
+    pub(crate) async fn relate(
+        &self,
+        steward: &Gateway,
+        patient: &PatientActor,
+        countersigned: bool,
+        steps: &mut Vec<Step>,
+    ) -> Result<(), WorkflowError> {
+        let now = self.now();
+        steward.gatekeeper.refresh(now).await?;
+        let state = {
+            let projection = steward.gatekeeper.projection().await;
+            let held = projection.consents.relationship(patient.account(), steward.member());
+            held.and_then(|held| held.state)
+        };
+        if state == Some(domain::RelationshipState::Active) {
+            return Ok(());
+        }
+        if state != Some(domain::RelationshipState::Proposed) {
+            steps.push(relationship::propose(steward, patient, countersigned).await?);
+        }
+        steps.push(relationship::accept(steward, patient, countersigned, now).await?);
+        Ok(())
+    }
+
+    async fn bind_identity(
+        &self,
+        authority: &Gateway,
+        patient: &PatientActor,
+        identifier: &Identifier,
+        steps: &mut Vec<Step>,
+    ) -> Result<(), WorkflowError> {
+        let number = format!("{}|{}", identifier.system, identifier.value);
+        let digest = authority.keyed_digest("salus/identity/v1", number.as_bytes());
+        let bound = {
+            let projection = authority.gatekeeper.projection().await;
+            projection.registry.resolve(authority.member(), digest)
+        };
+        if bound.is_none() {
+            let call = Registry::bindIdentityCall { digest, account: patient.account() };
+            let registry = self.deployment.address(Contract::Registry);
+            let outcome = authority.sender().send(registry, &call).await?;
+            let what = "binds an identity number's digest to an account";
+            steps.push(Step::new(&authority.name, what, "registry.bind-identity", &outcome));
+        }
+        Ok(())
+    }
+
+    /// Stores everything and lets the directory go.
+    pub(crate) async fn close(&self) {
+        for gateway in self.gateways.values() {
+            let dir = self.keys.dir().join(&gateway.name);
+            let saved = gateway.gatekeeper.projection().await.save(&dir.join("projection"));
+            if let Err(error) = saved {
+                tracing::warn!(%error, "a projection was not saved; it will be built anew");
+            }
+            gateway.gatekeeper.vault().database().close().await;
+        }
+        self.chain().close();
+    }
+}
+
+/// The number to enter in the registry: a social security number where there is one.
+///
+/// # Source
+///
+/// The system of US social security numbers in FHIR R4, section 2.24.0.11.
+fn accepted_identifier(identifiers: &[Identifier]) -> Option<&Identifier> {
+    let social = identifiers.iter().find(|number| number.system.ends_with("us-ssn"));
+    social.or_else(|| identifiers.iter().find(|number| !number.value.is_empty()))
+}
+
+/// What one institution keeps, before its gateway runs.
+struct Store {
+    database: Database,
+    keyring: Keyring,
+    root_key: vault::RootKey,
+    signer: PrivateKeySigner,
+}
+
+impl Store {
+    async fn open(keys: &KeyStore, name: &str) -> Result<Self, Error> {
+        let database = keys.database(name).await?;
+        let root_key = keys.root_key(name)?;
+        let keyring = Keyring::open(&database, &root_key).await?;
+        let signer = keys.signer(name)?;
+        Ok(Self { database, keyring, root_key, signer })
+    }
+
+    async fn gateway(
+        self,
+        keys: &KeyStore,
+        ledger: &Ledger,
+        deployment: Deployment,
+        name: &str,
+        role: domain::InstitutionRole,
+        entropy: &Entropy,
+    ) -> Result<Gateway, Error> {
+        let dir = keys.dir_of(name)?;
+        let network = QueryDomain {
+            chain_id: ledger.chain_id(),
+            registry: deployment.address(Contract::Registry),
+        };
+        let settings = VaultSettings {
+            steward: self.signer.address(),
+            network,
+            bodies: dir.join("bodies"),
+            recovery_keys: Vec::new(),
+        };
+        let number_key = keys.secret(&self.keyring, "number-key").await?;
+        let hpke = keys.secret(&self.keyring, "hpke").await?;
+        let mut rng = entropy.fork();
+        let vault = Vault::unlock(settings, self.database, &self.root_key, &mut rng).await?;
+        let projection = Projection::load(&dir.join("projection"));
+        let sender = Sender::new(ledger.clone(), self.signer);
+        let settings = Settings::default();
+        let gatekeeper =
+            Gatekeeper::open(vault, deployment, sender, projection, settings, entropy.clone())
+                .await?;
+        let secret = SecretKey::derive(Kem::XWing, &hpke);
+        Ok(Gateway { name: name.into(), role, gatekeeper, secret, number_key })
+    }
+}
+
+/// Opens the chain, with ether for everybody when it begins.
+fn open_chain(
+    keys: &KeyStore,
+    stores: &BTreeMap<&'static str, Store>,
+    signers: &BTreeMap<&'static str, PrivateKeySigner>,
+) -> Result<Chain, Error> {
+    let dir = keys.dir().join("chain");
+    let clock: Clock = Arc::new(real_time);
+    let genesis = Genesis::of_chain_in(&dir).unwrap_or_else(|| {
+        let institutions = stores.values().map(|store| store.signer.address());
+        let people = signers.values().map(PrivateKeySigner::address);
+        let ether = U256::from(10).pow(U256::from(24));
+        institutions.chain(people).fold(Genesis::new(CHAIN_ID, real_time()), |genesis, address| {
+            genesis.with_balance(address, ether)
+        })
+    });
+    Ok(Chain::open(ChainConfig::new(dir, genesis, clock))?)
+}
+
+/// Where the contracts are: as noted, or deployed now.
+async fn deployment(
+    keys: &KeyStore,
+    ledger: &Ledger,
+    stores: &BTreeMap<&'static str, Store>,
+    setup: &mut Vec<Step>,
+) -> Result<Deployment, Error> {
+    let path = deployment_path(keys.dir());
+    if let Some(deployment) = read_deployment(&path)? {
+        return Ok(deployment);
+    }
+    let founders: Vec<_> =
+        INSTITUTIONS.iter().map(|(name, role)| (stores[name].signer.address(), *role)).collect();
+    let sender = Sender::new(ledger.clone(), stores["hospital"].signer.clone());
+    let deployed = deploy(&sender, &founders).await?;
+    for (contract, outcome) in &deployed.outcomes {
+        let what = format!("deploys {contract}");
+        setup.push(Step::new("hospital", what, "deploy", outcome));
+    }
+    let listed: BTreeMap<&str, Address> = Contract::ALL
+        .into_iter()
+        .map(|contract| (contract.name(), deployed.deployment.address(contract)))
+        .collect();
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    fs::write(&path, serde_json::to_vec_pretty(&listed)?)?;
+    Ok(deployed.deployment)
+}
+
+/// Where the contracts' addresses are noted, in the form that Ethereum tools use.
+pub(crate) fn deployment_path(dir: &Path) -> PathBuf {
+    dir.join("deployments").join(format!("{CHAIN_ID}.json"))
+}
+
+fn read_deployment(path: &Path) -> Result<Option<Deployment>, Error> {
+    let listed: BTreeMap<String, Address> = match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut addresses = [Address::ZERO; Contract::ALL.len()];
+    for (address, contract) in addresses.iter_mut().zip(Contract::ALL) {
+        let missing = || format!("{} names no {contract}", path.display());
+        *address = *listed.get(contract.name()).ok_or_else(missing)?;
+    }
+    Ok(Some(Deployment::from_addresses(addresses)))
+}
+
+async fn open_patients(keys: &KeyStore, deployment: Deployment) -> Result<Patients, Error> {
+    let dir = keys.dir_of("patients")?;
+    let database = Database::open_file(&dir.join("keyring.db")).await?;
+    let keyring = Keyring::open(&database, &keys.root_key("patients")?).await?;
+    let secret = keys.secret(&keyring, "devices").await?;
+    database.close().await;
+    let verifier = deployment.address(Contract::WebAuthnVerifier);
+    Patients::open(dir.join("patients.json"), secret, verifier)
+}
+
+/// The system's clock, which only this binary reads.
+#[expect(clippy::disallowed_methods, reason = "the binary is where the real clock enters")]
+fn real_time() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The system's randomness, which only this binary draws.
+#[expect(clippy::disallowed_methods, reason = "the binary is where real randomness enters")]
+fn random_seed() -> Result<[u8; 32], Error> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)?;
+    Ok(seed)
+}

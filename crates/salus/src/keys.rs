@@ -1,0 +1,142 @@
+//! Where a consortium's keys are kept.
+//!
+//! ```text
+//! DIR/passphrase                opens everything below; made at random unless SALUS_PASSPHRASE is set
+//! DIR/NAME/keystore.json        the institution's signing key (Ethereum V3)
+//! DIR/NAME/root.key             the root of its vault's keys (Argon2id)
+//! DIR/NAME/vault.db             records, receipts, and in the keyring the keys of its people
+//! DIR/patients/root.key         the patients' devices, of which there are none in a demonstration
+//! DIR/patients/keyring.db
+//! ```
+//!
+//! In a real consortium each institution has its own directory, its own passphrase, and its own machine.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use alloy_primitives::B256;
+use gatekeeper::Entropy;
+use ledger::PrivateKeySigner;
+use vault::{Database, Keyring, RootKey, RootKeyCost, keystore};
+use zeroize::Zeroizing;
+
+use crate::Error;
+
+/// The directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {action} {}; choose another directory with --data, or check its space and permissions", path.display())]
+pub(crate) struct DirError {
+    action: &'static str,
+    path: PathBuf,
+    #[source]
+    source: std::io::Error,
+}
+
+/// The keys of a consortium below one directory.
+pub(crate) struct KeyStore {
+    dir: PathBuf,
+    passphrase: Zeroizing<Vec<u8>>,
+    entropy: Entropy,
+}
+
+impl KeyStore {
+    /// Opens the directory, making it and a passphrase when there is none.
+    pub(crate) fn open(dir: &Path, entropy: Entropy) -> Result<Self, DirError> {
+        let fail = |action, path: PathBuf| move |source| DirError { action, path, source };
+        make_private_dir(dir)?;
+        let path = dir.join("passphrase");
+        let passphrase = match std::env::var("SALUS_PASSPHRASE") {
+            Ok(passphrase) => passphrase.into_bytes(),
+            Err(_) => match fs::read(&path) {
+                Ok(passphrase) => passphrase,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    let passphrase = hex::encode(entropy.bytes::<24>()).into_bytes();
+                    let mut options = fs::OpenOptions::new();
+                    let file = options.write(true).create_new(true).mode(0o600).open(&path);
+                    file.and_then(|mut file| {
+                        file.write_all(&passphrase)?;
+                        file.sync_all()
+                    })
+                    .map_err(fail("write", path))?;
+                    passphrase
+                }
+                Err(source) => return Err(fail("read", path)(source)),
+            },
+        };
+        Ok(Self { dir: dir.into(), passphrase: passphrase.into(), entropy })
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The directory of one institution.
+    pub(crate) fn dir_of(&self, name: &str) -> Result<PathBuf, DirError> {
+        let dir = self.dir.join(name);
+        make_private_dir(&dir)?;
+        Ok(dir)
+    }
+
+    /// An institution's signing key, made at the first call.
+    pub(crate) fn signer(&self, name: &str) -> Result<PrivateKeySigner, Error> {
+        let path = self.dir_of(name)?.join("keystore.json");
+        if path.exists() {
+            let secret = keystore::load(&path, &self.passphrase)?;
+            return Ok(PrivateKeySigner::from_bytes(&B256::from(*secret))?);
+        }
+        let secret = Zeroizing::new(self.entropy.bytes::<32>());
+        let signer = PrivateKeySigner::from_bytes(&B256::from(*secret))?;
+        let cost = keystore::ScryptCost::STANDARD;
+        let mut rng = self.entropy.fork();
+        let address = signer.address();
+        keystore::save(&path, &secret, address, &self.passphrase, cost, &mut rng)?;
+        Ok(signer)
+    }
+
+    /// The root key of a vault, made at the first call.
+    pub(crate) fn root_key(&self, name: &str) -> Result<RootKey, Error> {
+        let path = self.dir_of(name)?.join("root.key");
+        if path.exists() {
+            return Ok(RootKey::load(&path, &self.passphrase)?);
+        }
+        let mut rng = self.entropy.fork();
+        let key = RootKey::make(&mut rng);
+        key.save(&path, &self.passphrase, RootKeyCost::STANDARD, &mut rng)?;
+        Ok(key)
+    }
+
+    /// An institution's database.
+    pub(crate) async fn database(&self, name: &str) -> Result<Database, Error> {
+        let path = self.dir_of(name)?.join("vault.db");
+        Ok(Database::open_file(&path).await?)
+    }
+
+    /// A secret of 32 bytes from a keyring, made at the first call.
+    pub(crate) async fn secret(
+        &self,
+        keyring: &Keyring,
+        name: &str,
+    ) -> Result<Zeroizing<[u8; 32]>, Error> {
+        if let Some(secret) = keyring.get(name).await? {
+            let secret: [u8; 32] = secret.as_slice().try_into()?;
+            return Ok(secret.into());
+        }
+        let secret = Zeroizing::new(self.entropy.bytes::<32>());
+        keyring.put(name, &*secret, &mut self.entropy.fork()).await?;
+        Ok(secret)
+    }
+}
+
+/// Makes a directory that only its owner can look into.
+fn make_private_dir(dir: &Path) -> Result<(), DirError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(dir).map_err(|source| DirError {
+        action: "make the directory",
+        path: dir.into(),
+        source,
+    })
+}

@@ -1,0 +1,69 @@
+//! Drive it from a terminal.
+//!
+//! `salus up` runs a whole consortium in one process: chain, contracts, institutions, patients. The
+//! other commands act on it, from another terminal while it runs or on what it left behind.
+
+mod cli;
+mod commands;
+mod consortium;
+mod keys;
+mod people;
+mod price;
+mod remote;
+mod story;
+mod table;
+mod tamper;
+mod tx;
+mod up;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+
+/// Something did not work; the message says what to do, its causes say why.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => Err(error.into()),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            report(&*error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, Error> {
+    match cli.command {
+        Command::Up(options) => up::up(&cli.data, options).await,
+        Command::Verify(options) => verify::verify(&options),
+        _ => remote::run(cli).await,
+    }
+}
+
+/// Prints an error with all its causes, once.
+fn report(error: &dyn std::error::Error) {
+    eprintln!("error: {error}");
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        eprintln!("  because: {source}");
+        cause = source.source();
+    }
+}
+
+/// Logs go to standard error, as JSON, from `warn` on unless `SALUS_LOG` says otherwise.
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SALUS_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,488 @@
+//! One patient's story, told while it happens: every step is a transaction on the chain, and every
+//! refusal is a contract's or a gatekeeper's.
+
+use std::time::{Duration, Instant};
+
+use alloy_primitives::B256;
+use domain::{Kind, KindSet, Period, Purpose, PurposeSet, Terms, Timestamp};
+use gatekeeper::{FindingKind, Report};
+use serde_json::json;
+use workflows::{
+    Gateway, PatientActor, Person, Step, WorkflowError,
+    access::{self, Wanted},
+    consent, emergency,
+    import::SourceFile,
+    laboratory, prescription,
+    record::{self, Draft, Verdict},
+    relationship,
+};
+
+use crate::{
+    Error,
+    consortium::Consortium,
+    table::{Table, short, thousands},
+    tamper,
+};
+
+/// How many lines of a timeline or log are shown.
+const LINES_SHOWN: usize = 40;
+
+/// What the story leaves for the tables at the end.
+pub(crate) struct Story {
+    /// Every step.
+    pub(crate) steps: Vec<Step>,
+    /// Versions that reconciling read.
+    pub(crate) reconciled_versions: u64,
+    /// Their sealed bytes.
+    pub(crate) reconciled_bytes: u64,
+    /// How long that took.
+    pub(crate) reconcile_seconds: f64,
+}
+
+/// Plays the story for the first patient.
+pub(crate) async fn play(consortium: &Consortium) -> Result<Story, Error> {
+    let patient = consortium.patients.find("P001");
+    let patient = patient.ok_or("there is no patient to tell a story of; import some records")?;
+    let mut teller = Teller { consortium, patient: &patient, steps: Vec::new() };
+    println!();
+    println!("The story of {}, account {}", patient.name, patient.account());
+    teller.relationships().await?;
+    teller.records().await?;
+    teller.prescription().await?;
+    teller.laboratory().await?;
+    teller.emergency().await?;
+    teller.own_records().await?;
+    teller.log().await?;
+    teller.timeline().await?;
+    let (versions, bytes, seconds) = teller.reconcile().await?;
+    teller.tampering().await?;
+    Ok(Story {
+        steps: teller.steps,
+        reconciled_versions: versions,
+        reconciled_bytes: bytes,
+        reconcile_seconds: seconds,
+    })
+}
+
+/// Tells the story.
+struct Teller<'a> {
+    consortium: &'a Consortium,
+    patient: &'a PatientActor,
+    steps: Vec<Step>,
+}
+
+impl<'a> Teller<'a> {
+    fn heading(&self, title: &str) {
+        println!();
+        println!("{title}");
+    }
+
+    /// Something that happened.
+    fn tell(&mut self, step: Step) {
+        println!(
+            "  {:<11} {}\n  {:<11} block {}, transaction {}, {} gas, {}",
+            step.actor,
+            step.what,
+            "",
+            step.block,
+            short(step.transaction),
+            thousands(step.gas_used),
+            step.time,
+        );
+        self.steps.push(step);
+    }
+
+    /// Something that was read.
+    fn told(&self, who: &str, what: &str) {
+        println!("  {who:<11} {what}");
+    }
+
+    /// Something that must have been refused.
+    fn refused<T>(
+        &self,
+        who: &str,
+        what: &str,
+        outcome: Result<T, WorkflowError>,
+    ) -> Result<(), Error> {
+        match outcome {
+            Err(error) if error.is_refusal() => {
+                let reason = self.consortium.shorten(&error.to_string());
+                println!("  {who:<11} {what}: refused\n  {:<11} {reason}", "");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+            Ok(_) => Err(format!("{who} {what} was not refused, and must have been").into()),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.consortium.now()
+    }
+
+    fn gateway(&self, name: &str) -> &'a Gateway {
+        self.consortium.institution(name)
+    }
+
+    fn person(&self, name: &str) -> &'a Person {
+        self.consortium.person(name)
+    }
+
+    async fn read(
+        &self,
+        at: &str,
+        who: &str,
+        kinds: &[Kind],
+        record: Option<domain::RecordId>,
+        purpose: Purpose,
+    ) -> Result<usize, WorkflowError> {
+        let wanted =
+            Wanted { patient: self.patient.account(), kinds: KindSet::of(kinds), record, purpose };
+        let keeper = &self.gateway(at).gatekeeper;
+        let (answered, _) = access::ask(keeper, self.person(who), &wanted, self.now()).await?;
+        Ok(answered.records.len())
+    }
+
+    async fn relationships(&mut self) -> Result<(), Error> {
+        self.heading("Relationships");
+        let patient = self.patient;
+        for (name, countersigned) in [("laboratory", true), ("pharmacy", false)] {
+            let steward = self.gateway(name);
+            steward.gatekeeper.refresh(self.now()).await?;
+            let held = {
+                let projection = steward.gatekeeper.projection().await;
+                let held = projection.consents.relationship(patient.account(), steward.member());
+                held.and_then(|held| held.state)
+            };
+            if held == Some(domain::RelationshipState::Active) {
+                self.told(name, "has a relationship with the patient already");
+                continue;
+            }
+            let step = relationship::propose(steward, patient, countersigned).await?;
+            self.tell(step);
+            let wrong = relationship::accept(steward, patient, !countersigned, self.now()).await;
+            self.refused(&patient.name, "accepts another policy than the proposed one", wrong)?;
+            let step = relationship::accept(steward, patient, countersigned, self.now()).await?;
+            self.tell(step);
+        }
+        Ok(())
+    }
+
+    async fn records(&mut self) -> Result<(), Error> {
+        self.heading("A record proposed, verified and accepted; another rejected");
+        let (hospital, physician) = (self.gateway("hospital"), self.person("physician"));
+        let patient = self.patient;
+        for (text, verdict) in
+            [("Essential hypertension", Verdict::Accept), ("Fracture of forearm", Verdict::Reject)]
+        {
+            let resource = json!({
+                "resourceType": "Condition",
+                "code": { "text": text },
+                "subject": { "reference": format!("Patient/{}", patient.account()) },
+                "recordedDate": self.now().to_string(),
+            });
+            let draft = Draft { kind: Kind::Condition, resource };
+            let (anchor, step) =
+                record::propose(hospital, physician, patient, &draft, self.now()).await?;
+            self.tell(step);
+            let body = record::verify(hospital, patient, &anchor).await?;
+            let what = format!("opens it with their own key, {} bytes", body.len());
+            self.told(&patient.name, &what);
+            let step = record::answer(hospital, patient, &anchor, verdict, self.now()).await?;
+            self.tell(step);
+        }
+        Ok(())
+    }
+
+    async fn prescription(&mut self) -> Result<(), Error> {
+        self.heading("A prescription, permitted by prescriber and patient, dispensed once");
+        let (hospital, pharmacy) = (self.gateway("hospital"), self.gateway("pharmacy"));
+        let (physician, pharmacist) = (self.person("physician"), self.person("pharmacist"));
+        let patient = self.patient;
+        let order = prescription::Order {
+            medication: (
+                "http://www.nlm.nih.gov/research/umls/rxnorm".into(),
+                "314076".into(),
+                "lisinopril 10 MG Oral Tablet".into(),
+            ),
+            dosage: "one tablet in the morning".into(),
+            quantity: 30,
+            fills: 1,
+            valid_for: Duration::from_secs(30 * 86_400),
+        };
+        let (anchor, steps) =
+            prescription::issue(hospital, physician, patient, &order, self.now()).await?;
+        steps.into_iter().for_each(|step| self.tell(step));
+        let id = anchor.record.0;
+        let medication = [Kind::Medication];
+        let read = || {
+            let record = Some(anchor.record);
+            self.read("hospital", "pharmacist", &medication, record, Purpose::Treatment)
+        };
+        self.refused("pharmacist", "reads the prescription", read().await)?;
+        let claim = prescription::claim(pharmacy, pharmacist, id).await;
+        self.refused("pharmacist", "claims it", claim)?;
+        let member = pharmacy.member();
+        let step = prescription::permit_by_prescriber(hospital, physician, id, member).await?;
+        self.tell(step);
+        let claim = prescription::claim(pharmacy, pharmacist, id).await;
+        self.refused("pharmacist", "claims it with the prescriber's permission alone", claim)?;
+        let step =
+            prescription::permit_by_patient(hospital, patient, &anchor, member, self.now()).await?;
+        self.tell(step);
+        let record = Some(anchor.record);
+        let count =
+            self.read("hospital", "pharmacist", &medication, record, Purpose::Treatment).await?;
+        self.told("pharmacist", &format!("reads the prescription: {count} record"));
+        let step = prescription::claim(pharmacy, pharmacist, id).await?;
+        self.tell(step);
+        let product = prescription::Product {
+            quantity: 30,
+            batch: "LX-4711".into(),
+            expires: self.now().after(Duration::from_secs(400 * 86_400)),
+        };
+        let dispensed =
+            prescription::dispense(pharmacy, pharmacist, patient, id, &product, self.now()).await?;
+        dispensed.1.into_iter().for_each(|step| self.tell(step));
+        let again =
+            prescription::dispense(pharmacy, pharmacist, patient, id, &product, self.now()).await;
+        self.refused("pharmacist", "dispenses it a second time", again)
+    }
+
+    async fn laboratory(&mut self) -> Result<(), Error> {
+        self.heading("A laboratory result: alert, release, dual consent, revocation");
+        let (hospital, lab) = (self.gateway("hospital"), self.gateway("laboratory"));
+        let (physician, scientist) = (self.person("physician"), self.person("scientist"));
+        let patient = self.patient;
+        let code = json!({ "coding": [{ "system": "http://loinc.org", "code": "2823-3" }],
+            "text": "Potassium [Moles/volume] in Serum or Plasma" });
+        let (order, steps) =
+            laboratory::order(hospital, physician, patient, lab, &code, self.now()).await?;
+        steps.into_iter().for_each(|step| self.tell(step));
+        let id = order.record.0;
+        let record = Some(order.record);
+        let kinds = [Kind::Laboratory];
+        let count = self.read("hospital", "scientist", &kinds, record, Purpose::Treatment).await?;
+        self.told("scientist", &format!("reads the order: {count} record"));
+        let label = B256::from(lab.gatekeeper.entropy().bytes::<32>());
+        let step = laboratory::collect(lab, scientist, id, label).await?;
+        self.tell(step);
+        let result = json!({ "code": code, "valueQuantity": { "value": 6.8, "unit": "mmol/L" } });
+        let (result, steps) =
+            laboratory::report(lab, scientist, patient, id, &result, true, self.now()).await?;
+        steps.into_iter().for_each(|step| self.tell(step));
+        let step = laboratory::acknowledge(hospital, physician, id).await?;
+        self.tell(step);
+        let step = laboratory::release(lab, scientist, id).await?;
+        self.tell(step);
+
+        let record = Some(result.record);
+        let read = || self.read("laboratory", "consultant", &kinds, record, Purpose::Treatment);
+        self.refused("consultant", "reads the result", read().await)?;
+        let terms = Terms {
+            period: Period::new(self.now(), self.now().after(Duration::from_secs(7 * 86_400)))?,
+            kinds: KindSet::of(&kinds),
+            purposes: PurposeSet::of(&[Purpose::Treatment]),
+        };
+        let reader = self.gateway("emergency").member();
+        let granted = consent::grant(hospital, patient, reader, None, &terms, self.now()).await?;
+        let (version, step) = granted;
+        self.tell(step);
+        let read = || self.read("laboratory", "consultant", &kinds, record, Purpose::Treatment);
+        self.refused("consultant", "reads it on the patient's consent alone", read().await)?;
+        let account = patient.account();
+        let step = consent::countersign(lab, account, reader, None, version).await?;
+        self.tell(step);
+        let count =
+            self.read("laboratory", "consultant", &kinds, record, Purpose::Treatment).await?;
+        self.told("consultant", &format!("reads the result: {count} record"));
+        let step = consent::revoke(hospital, patient, reader, None, self.now()).await?;
+        self.tell(step);
+        let read = || self.read("laboratory", "consultant", &kinds, record, Purpose::Treatment);
+        self.refused("consultant", "reads it again", read().await)
+    }
+
+    async fn emergency(&mut self) -> Result<(), Error> {
+        self.heading("An emergency: the glass is broken, the patient alerted, the access reviewed");
+        let (hospital, department) = (self.gateway("hospital"), self.gateway("emergency"));
+        let (paramedic, officer) = (self.person("paramedic"), self.person("officer"));
+        let patient = self.patient;
+        let closed = KindSet::of(&[Kind::Condition]);
+        let step = emergency::restrict(hospital, patient, closed, false, self.now()).await?;
+        self.tell(step);
+        let kinds = [Kind::Demographics, Kind::Allergy, Kind::Medication, Kind::Laboratory];
+        let read = || self.read("hospital", "paramedic", &kinds, None, Purpose::Emergency);
+        self.refused("paramedic", "reads without an opening", read().await)?;
+        let account = patient.account();
+        let wanted = KindSet::of(&kinds);
+        let hour = Duration::from_secs(3_600);
+        let reason = "found unconscious";
+        let too_much = wanted.union(closed);
+        let open = emergency::open(department, paramedic, account, too_much, hour, reason).await;
+        self.refused("paramedic", "breaks the glass for what the patient closed", open)?;
+        let (opened, step) =
+            emergency::open(department, paramedic, account, wanted, hour, reason).await?;
+        self.tell(step);
+        let count = self.read("hospital", "paramedic", &kinds, None, Purpose::Emergency).await?;
+        self.told("paramedic", &format!("reads {count} records"));
+        let read =
+            || self.read("hospital", "paramedic", &[Kind::Condition], None, Purpose::Emergency);
+        self.refused("paramedic", "reads what the patient closed", read().await)?;
+        let read = || self.read("hospital", "consultant", &kinds, None, Purpose::Emergency);
+        self.refused("consultant", "reads on the paramedic's opening", read().await)?;
+        let step = emergency::end(department, paramedic, &opened).await?;
+        self.tell(step);
+        let read = || self.read("hospital", "paramedic", &kinds, None, Purpose::Emergency);
+        self.refused("paramedic", "reads after it was ended", read().await)?;
+        let note = B256::from(department.gatekeeper.entropy().bytes::<32>());
+        let verdict = emergency::Verdict::Justified;
+        let step = emergency::review(department, officer, &opened, verdict, note).await?;
+        self.tell(step);
+        let nothing = KindSet::EMPTY;
+        let step = emergency::restrict(hospital, patient, nothing, false, self.now()).await?;
+        self.tell(step);
+        Ok(())
+    }
+
+    async fn own_records(&mut self) -> Result<(), Error> {
+        self.heading("The patient's own view");
+        let patient = self.patient;
+        for name in ["hospital", "laboratory", "pharmacy"] {
+            let keeper = &self.gateway(name).gatekeeper;
+            let (answered, _) =
+                access::ask_as_patient(keeper, patient, KindSet::ALL, self.now()).await?;
+            let more = if answered.more { " and there are more" } else { "" };
+            let what = format!("opens {} records kept by the {name}{more}", answered.records.len());
+            self.told(&patient.name, &what);
+        }
+        Ok(())
+    }
+
+    async fn log(&mut self) -> Result<(), Error> {
+        self.heading("Who looked: the patient's access log");
+        let patient = self.patient.account();
+        let mut receipts = Vec::new();
+        for gateway in self.consortium.institutions() {
+            let found = gateway.gatekeeper.receipts_of(patient, None, 100).await?;
+            receipts.extend(found.into_iter().map(|found| (gateway.name.clone(), found.receipt)));
+        }
+        receipts.sort_by_key(|(_, receipt)| receipt.time);
+        let shown = receipts.len().saturating_sub(LINES_SHOWN);
+        let mut table = Table::new(&["time", "at", "who", "purpose", "outcome"], &[]);
+        for (at, receipt) in &receipts[shown..] {
+            table.row(vec![
+                receipt.time.to_string(),
+                at.clone(),
+                self.consortium.name_of(receipt.requester),
+                receipt.purpose.to_string(),
+                outcome_text(&receipt.outcome),
+            ]);
+        }
+        print!("{table}");
+        for gateway in self.consortium.institutions() {
+            let count = gateway.gatekeeper.anchor_log().await?;
+            if count > 0 {
+                self.told(&gateway.name, &format!("anchors {count} receipts of its access log"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn timeline(&mut self) -> Result<(), Error> {
+        self.heading("The patient's timeline, every step checked against its block");
+        let keeper = &self.gateway("hospital").gatekeeper;
+        let timeline = keeper.patient_timeline(self.patient.account()).await?;
+        print!("{}", crate::commands::timeline_table(self.consortium, &timeline, LINES_SHOWN));
+        let unchecked = timeline.steps.iter().filter(|step| !step.checked).count();
+        if unchecked > 0 {
+            return Err(format!("{unchecked} steps are not borne out by their blocks").into());
+        }
+        Ok(())
+    }
+
+    async fn reconcile(&mut self) -> Result<(u64, u64, f64), Error> {
+        self.heading("Vaults held against the chain");
+        let (mut versions, mut bytes, mut seconds) = (0, 0, 0.0);
+        for gateway in self.consortium.institutions() {
+            let started = Instant::now();
+            let report = gateway.gatekeeper.reconcile(self.now()).await?;
+            seconds += started.elapsed().as_secs_f64();
+            versions += report.versions;
+            bytes += report.sealed_bytes;
+            let what = format!(
+                "{} versions against {} anchors: {}",
+                thousands(report.versions),
+                thousands(report.anchors),
+                if report.is_clean() { "nothing differs" } else { "differences!" }
+            );
+            self.told(&gateway.name, &what);
+            if !report.is_clean() {
+                print!("{}", crate::commands::findings_table(&report));
+                return Err("a vault differs from the chain".into());
+            }
+        }
+        Ok((versions, bytes, seconds))
+    }
+
+    async fn tampering(&mut self) -> Result<(), Error> {
+        self.heading(
+            "A copy of the hospital's vault, tampered with: one altered, one inserted, one removed",
+        );
+        let hospital = self.gateway("hospital");
+        let dir = self.consortium.keys.dir().join("tampered-copy");
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir)?;
+        }
+        std::fs::create_dir_all(&dir)?;
+        let (done, report) = tamper::demonstrate(self.consortium, hospital, &dir).await?;
+        std::fs::remove_dir_all(&dir)?;
+        print!("{}", crate::commands::findings_table(&report));
+        let expected = [
+            (FindingKind::Altered, done.altered),
+            (FindingKind::Inserted, done.inserted),
+            (FindingKind::Missing, done.removed),
+        ];
+        check_exactly(&report, &expected)?;
+        self.told("reconciler", "found exactly these three");
+        Ok(())
+    }
+}
+
+/// The reconciler must find what was done, and nothing else.
+fn check_exactly(report: &Report, expected: &[(FindingKind, B256)]) -> Result<(), Error> {
+    let found: Vec<_> =
+        report.findings.iter().map(|finding| (finding.kind, finding.subject)).collect();
+    let same = found.len() == expected.len() && expected.iter().all(|one| found.contains(one));
+    if same && report.log_findings.is_empty() {
+        return Ok(());
+    }
+    Err("the reconciler did not find exactly what was tampered with".into())
+}
+
+/// What came of a query, in a few words.
+pub(crate) fn outcome_text(outcome: &domain::Outcome) -> String {
+    match outcome {
+        domain::Outcome::Allowed { records, basis } => {
+            let basis = match basis {
+                Some(domain::Basis::OwnRecord) => "own records",
+                Some(domain::Basis::CareTeam) => "care team",
+                Some(domain::Basis::Consent { .. }) => "consent",
+                Some(domain::Basis::Workflow { .. }) => "workflow",
+                Some(domain::Basis::Emergency { .. }) => "emergency",
+                None => "nothing there",
+            };
+            format!("{} records, {basis}", records.len())
+        }
+        domain::Outcome::Refused { reason } => format!("refused: {reason}"),
+    }
+}
+
+/// A few records of our own making, so that there is something to show without any data: three
+/// patients who never existed.
+pub(crate) fn own_records() -> Vec<SourceFile> {
+    const FILES: [(&str, &str); 3] = [
+        ("patient-1.json", include_str!("../demo/patient-1.json")),
+        ("patient-2.json", include_str!("../demo/patient-2.json")),
+        ("patient-3.json", include_str!("../demo/patient-3.json")),
+    ];
+    FILES.map(|(name, text)| SourceFile { name: name.into(), bytes: text.into() }).into()
+}

@@ -1,0 +1,245 @@
+//! The main job: a consortium, its records, one patient's story, and serving afterwards.
+
+use std::{
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use chain::ServerLimits;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::net::TcpListener;
+use workflows::{
+    Step, WorkflowError,
+    import::{FileProblem, ImportReport, Importer, SourceFile, Sources},
+};
+
+use crate::{
+    Error,
+    cli::UpOptions,
+    consortium::{Consortium, OpenOptions},
+    price::Price,
+    remote,
+    story::{self, Story},
+    table::{Table, thousands},
+};
+
+/// Runs everything; the exit code is 1 when files were refused.
+pub(crate) async fn up(dir: &Path, options: UpOptions) -> Result<ExitCode, Error> {
+    let started = Instant::now();
+    println!("Salus: a consortium in one process, kept in {}", dir.display());
+    let seal_every = options.seal_every.map(Duration::from_secs);
+    let open = OpenOptions { seed: options.seed, seal_every };
+    let consortium = Arc::new(Consortium::open(dir, &open).await?);
+    print_setup(&consortium, started.elapsed());
+    // Whatever happens from here on, what was done is stored and the directory let go.
+    let outcome = run(&consortium, &options).await;
+    consortium.close().await;
+    outcome
+}
+
+async fn run(consortium: &Arc<Consortium>, options: &UpOptions) -> Result<ExitCode, Error> {
+    let (report, mut steps, took) = import(consortium, options).await?;
+    print_import(consortium, &report, took);
+    if !options.no_story {
+        let price = Price { gwei: options.gwei, usd_per_ether: options.usd };
+        let story = story::play(consortium).await?;
+        steps.extend(consortium.setup.iter().cloned());
+        print_costs(&steps, &story, &report, price);
+        print_summary(consortium, &report, took, &story);
+    }
+    if !options.once {
+        serve(consortium, options).await?;
+    }
+    Ok(ExitCode::from(u8::from(!report.problems.is_empty())))
+}
+
+fn print_setup(consortium: &Consortium, took: Duration) {
+    println!();
+    println!("Institutions and people");
+    let mut table = Table::new(&["who", "role", "member address"], &[]);
+    for gateway in consortium.institutions() {
+        let role = gateway.role.to_string();
+        table.row(vec![gateway.name.clone(), role, gateway.member().to_string()]);
+        for (institution, person) in consortium.people() {
+            if institution == gateway.name {
+                let (name, role) = (format!("  {}", person.name), person.role.to_string());
+                table.row(vec![name, role, person.member.to_string()]);
+            }
+        }
+    }
+    print!("{table}");
+    let head = consortium.chain().head();
+    let fresh = if consortium.setup.is_empty() { "continued" } else { "founded" };
+    println!(
+        "  chain {} {fresh} at block {}, {} patients known, ready in {:.1} s",
+        consortium.chain().chain_id(),
+        head.header.number,
+        consortium.patients.len(),
+        took.as_secs_f64(),
+    );
+}
+
+/// Imports what was asked for, or the small set of our own making when nothing is there yet.
+async fn import(
+    consortium: &Consortium,
+    options: &UpOptions,
+) -> Result<(ImportReport, Vec<Step>, Duration), Error> {
+    let started = Instant::now();
+    let hospital = consortium.institution("hospital");
+    let mut importer = Importer::new(hospital, consortium.person("physician").member);
+    let mut steps = Vec::new();
+    let bar = ProgressBar::new_spinner().with_style(
+        ProgressStyle::with_template("  {spinner} {msg} in {elapsed}")
+            .expect("the template is valid"),
+    );
+    let files: Box<dyn Iterator<Item = Result<SourceFile, FileProblem>>> = match &options.fhir {
+        Some(path) => Box::new(Sources::open(path)?),
+        None => Box::new(crate::story::own_records().into_iter().map(Ok)),
+    };
+    for file in files {
+        let now = consortium.now();
+        importer
+            .take(file, now, async |patient| {
+                let actor = consortium.meet(patient, &mut steps).await?;
+                Ok::<_, WorkflowError>(actor.account())
+            })
+            .await?;
+        let report = importer.report();
+        bar.set_message(format!(
+            "{} files, {} patients, {} records sealed and anchored",
+            report.files, report.patients, report.records
+        ));
+        bar.tick();
+    }
+    let report = importer.finish().await?;
+    bar.finish_and_clear();
+    Ok((report, steps, started.elapsed()))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with a few digits only")]
+fn print_import(consortium: &Consortium, report: &ImportReport, took: Duration) {
+    println!();
+    println!("Import into the hospital's vault");
+    let seconds = took.as_secs_f64();
+    println!(
+        "  {} files, {} patients; {} records sealed and anchored in {} batches ({:.1} MB); \
+         {} were here already; {} resources are not about a patient",
+        thousands(report.files),
+        thousands(report.patients),
+        thousands(report.records),
+        report.batches.len(),
+        report.bytes as f64 / 1e6,
+        thousands(report.already_here),
+        thousands(report.not_records),
+    );
+    if report.records > 0 {
+        println!(
+            "  {seconds:.1} s, patients' accounts and relationships included: {} records/s",
+            thousands((report.records as f64 / seconds) as u64)
+        );
+    }
+    for problem in &report.problems {
+        println!("  refused: {problem}");
+    }
+    if !report.problems.is_empty() {
+        println!("  {} files were refused whole; nothing of them was kept", report.problems.len());
+    }
+    println!("  {} patients are known now", consortium.patients.len());
+}
+
+/// One line per operation: how often, what it used, what that costs.
+fn print_costs(steps: &[Step], story: &Story, report: &ImportReport, price: Price) {
+    println!();
+    println!("Gas and cost, at {} gwei and {} dollars per ether", price.gwei, price.usd_per_ether);
+    let head = ["operation", "times", "gas, mean", "gas, most", "cost of one"];
+    let mut table = Table::new(&head, &[1, 2, 3, 4]);
+    let mut operations: Vec<(String, Vec<u64>)> = Vec::new();
+    let mut add = |operation: String, gas: u64| match operations
+        .iter_mut()
+        .find(|(name, _)| *name == operation)
+    {
+        Some((_, all)) => all.push(gas),
+        None => operations.push((operation, vec![gas])),
+    };
+    for step in steps.iter().chain(&story.steps) {
+        let operation = match step.operation {
+            "deploy" => step.what.clone(),
+            operation => operation.into(),
+        };
+        add(operation, step.gas_used);
+    }
+    for (_, gas) in &report.batches {
+        add("record.anchor-batch".into(), *gas);
+    }
+    operations.sort();
+    for (operation, gas) in operations {
+        let mean = gas.iter().sum::<u64>() / gas.len() as u64;
+        let most = gas.iter().max().copied().unwrap_or_default();
+        let cost = format!("${:.4}", price.usd(mean));
+        let times = gas.len().to_string();
+        table.row(vec![operation, times, thousands(mean), thousands(most), cost]);
+    }
+    print!("{table}");
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with a few digits only")]
+fn print_summary(consortium: &Consortium, report: &ImportReport, took: Duration, story: &Story) {
+    let chain = consortium.chain();
+    let head = chain.head();
+    println!();
+    println!("Summary");
+    println!(
+        "  imported {} records of {} patients at {} records/s",
+        thousands(report.records),
+        thousands(report.patients),
+        thousands((report.records as f64 / took.as_secs_f64().max(0.001)) as u64),
+    );
+    println!(
+        "  reconciled {} versions, {:.1} MB, at {} versions/s",
+        thousands(story.reconciled_versions),
+        story.reconciled_bytes as f64 / 1e6,
+        thousands((story.reconciled_versions as f64 / story.reconcile_seconds.max(0.001)) as u64),
+    );
+    println!(
+        "  chain: {} blocks, {:.1} MB, head {}",
+        thousands(head.header.number),
+        chain.log_size_bytes() as f64 / 1e6,
+        head.hash,
+    );
+    if let Some(megabytes) = peak_memory_megabytes() {
+        println!("  memory at most {megabytes} MB");
+    }
+}
+
+/// The most memory that this process held, where the system tells.
+fn peak_memory_megabytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kilobytes / 1_024)
+}
+
+/// Serves JSON-RPC and the other commands until interrupted.
+async fn serve(consortium: &Arc<Consortium>, options: &UpOptions) -> Result<(), Error> {
+    let listener = TcpListener::bind(options.rpc).await.map_err(|error| {
+        format!("could not listen on {}: {error}; choose another address with --rpc", options.rpc)
+    })?;
+    let server = consortium.rpc.serve(listener, ServerLimits::default())?;
+    let commands = remote::serve(Arc::clone(consortium))?;
+    println!();
+    println!("Serving");
+    println!("  JSON-RPC on http://{0} and ws://{0}", server.address());
+    println!("  commands from another terminal: salus who, salus timeline P001, salus --help");
+    println!("  stop with Ctrl-C");
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
+    println!("stopping");
+    commands.stop();
+    server.stop();
+    Ok(())
+}
