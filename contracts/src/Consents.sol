@@ -121,10 +121,10 @@ contract Consents {
     /// @notice Lets `reader` open the caller's records of the given kinds, for the given purposes and period.
     /// @param reader The institution or professional whom the caller trusts, by its member address.
     /// @param record One record, or zero for all.
-    /// @param grant_ Replaces any earlier grant to `reader` for `record`.
-    function grant(address reader, bytes32 record, Grant calldata grant_) external {
-        (uint40 opensAt, uint40 closesAt) = (grant_.opensAt, grant_.closesAt);
-        (uint32 kinds, uint16 purposes) = (grant_.kinds, grant_.purposes);
+    /// @param terms Replace any earlier grant to `reader` for `record`.
+    function grant(address reader, bytes32 record, Grant calldata terms) external {
+        (uint40 opensAt, uint40 closesAt) = (terms.opensAt, terms.closesAt);
+        (uint32 kinds, uint16 purposes) = (terms.kinds, terms.purposes);
         if (reader == address(0)) revert NoReader();
         if (opensAt >= closesAt || closesAt <= block.timestamp || closesAt - opensAt > MAX_PERIOD) {
             revert InvalidPeriod(opensAt, closesAt, block.timestamp);
@@ -184,14 +184,11 @@ contract Consents {
     /// @dev By a grant for that record, or by one for all. Where the policy between patient and steward
     /// asks for it, and the reader is not the steward itself, the steward must have signed that very
     /// grant. After a relationship ended its policy stays as it was.
-    function permits(
-        address patient,
-        address steward,
-        address reader,
-        bytes32 record,
-        uint8 kind,
-        uint8 purpose
-    ) external view returns (bool) {
+    function permits(address patient, address steward, address reader, bytes32 record, uint8 kind, uint8 purpose)
+        external
+        view
+        returns (bool)
+    {
         bool countersigned = reader != steward && RELATIONSHIPS.needsCountersignature(patient, steward);
         return _permits(_keyOf(patient, reader, record), steward, countersigned, kind, purpose)
             || _permits(_keyOf(patient, reader, 0), steward, countersigned, kind, purpose);

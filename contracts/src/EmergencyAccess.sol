@@ -212,8 +212,7 @@ contract EmergencyAccess {
         if (block.timestamp < running.closesAt) revert StillOpen(running.closesAt);
 
         uint40 opensAt = uint40(block.timestamp);
-        Opening memory opening =
-            Opening(patient, professional, institution, opensAt, opensAt + period, kinds, reason);
+        Opening memory opening = Opening(patient, professional, institution, opensAt, opensAt + period, kinds, reason);
         id = idOf(opening);
         if (_statuses[id].opened) revert AlreadyOpened(id);
         _statuses[id].opened = true;

@@ -95,23 +95,22 @@ contract PatientAccount is EIP712, ERC165, IERC1271, IERC7821 {
     /// @notice The longest time that a patient waits for a recovery.
     uint256 internal constant MAX_RECOVERY_DELAY = 30 days;
 
-    /// @notice The longest custody: no state's age of majority lies above 21 years.
+    /// @notice The longest custody: no age of majority lies above 21 years. Custody of an adult is
+    /// renewed by that adult, or by the guardians through a recovery.
     uint256 internal constant MAX_CUSTODY = 21 * 366 days;
 
     /// @notice Size of a signer, in bytes. It leaves room for keys larger than a passkey's.
     uint256 internal constant MAX_SIGNER = 2048;
 
     /// @notice EIP-712 type of a batch of calls.
-    bytes32 internal constant EXECUTE_TYPEHASH = keccak256(
-        "Execute(Call[] calls,uint256 nonce,uint40 deadline)Call(address to,uint256 value,bytes data)"
-    );
+    bytes32 internal constant EXECUTE_TYPEHASH =
+        keccak256("Execute(Call[] calls,uint256 nonce,uint40 deadline)Call(address to,uint256 value,bytes data)");
 
     /// @notice EIP-712 type of one call in a batch.
     bytes32 internal constant CALL_TYPEHASH = keccak256("Call(address to,uint256 value,bytes data)");
 
     /// @notice EIP-712 type of what guardians sign.
-    bytes32 internal constant RECOVER_TYPEHASH =
-        keccak256("Recover(bytes newSigner,uint256 nonce,uint40 deadline)");
+    bytes32 internal constant RECOVER_TYPEHASH = keccak256("Recover(bytes newSigner,uint256 nonce,uint40 deadline)");
 
     /// @notice EIP-712 type that binds an ERC-1271 signature to this account.
     bytes32 internal constant MESSAGE_TYPEHASH = keccak256("Message(bytes32 hash)");
@@ -245,12 +244,9 @@ contract PatientAccount is EIP712, ERC165, IERC1271, IERC7821 {
 
     /// @notice Sets up a new account. The factory calls it in the transaction that makes the clone.
     /// @dev The factory's event announces all of it.
-    function initialize(
-        bytes calldata signer,
-        bytes32 guardians,
-        uint24 recoveryDelay,
-        Custodian[] calldata custodians
-    ) external {
+    function initialize(bytes calldata signer, bytes32 guardians, uint24 recoveryDelay, Custodian[] calldata custodians)
+        external
+    {
         if (msg.sender != FACTORY) revert NotFactory(msg.sender);
         if (signer.length == 0 && custodians.length == 0) revert NobodyCanAct();
         if (custodians.length > MAX_CUSTODIANS) revert TooManyCustodians(MAX_CUSTODIANS);
@@ -460,8 +456,7 @@ contract PatientAccount is EIP712, ERC165, IERC1271, IERC7821 {
         if (expected != given) revert WrongNonce(expected, given);
         isPatient = id == _signer;
         if (!isPatient && !_isCustodian(id)) revert NotAuthorised(id);
-        bytes32 digest =
-            _hashTypedDataV4(keccak256(abi.encode(EXECUTE_TYPEHASH, _hashCalls(calls), given, deadline)));
+        bytes32 digest = _hashTypedDataV4(keccak256(abi.encode(EXECUTE_TYPEHASH, _hashCalls(calls), given, deadline)));
         if (!_isSignedBy(signer, digest, _tail(opData, 3))) revert InvalidSignature(id);
 
         _nonce = expected + 1;
@@ -482,9 +477,8 @@ contract PatientAccount is EIP712, ERC165, IERC1271, IERC7821 {
     function _hashCalls(Execution[] calldata calls) private pure returns (bytes32) {
         bytes32[] memory hashes = new bytes32[](calls.length);
         for (uint256 i; i < calls.length; ++i) {
-            hashes[i] = keccak256(
-                abi.encode(CALL_TYPEHASH, calls[i].target, calls[i].value, keccak256(calls[i].callData))
-            );
+            hashes[i] =
+                keccak256(abi.encode(CALL_TYPEHASH, calls[i].target, calls[i].value, keccak256(calls[i].callData)));
         }
         return keccak256(abi.encodePacked(hashes));
     }
@@ -507,11 +501,7 @@ contract PatientAccount is EIP712, ERC165, IERC1271, IERC7821 {
 
     /// @dev As OpenZeppelin's `SignatureChecker` does it, without copying the key and the assertion of
     /// a passkey to memory twice: every act of a patient pays for that.
-    function _isSignedBy(bytes calldata signer, bytes32 digest, bytes calldata signature)
-        private
-        view
-        returns (bool)
-    {
+    function _isSignedBy(bytes calldata signer, bytes32 digest, bytes calldata signature) private view returns (bool) {
         if (signer.length <= 20) return SignatureChecker.isValidSignatureNow(signer, digest, signature);
         (bool success, bytes32 result,) = LowLevelCall.staticcallReturn64Bytes(
             address(bytes20(signer)), abi.encodeCall(IERC7913SignatureVerifier.verify, (signer[20:], digest, signature))
@@ -551,9 +541,9 @@ contract PatientAccount is EIP712, ERC165, IERC1271, IERC7821 {
 
     function _requireGuardians(GuardianSet calldata set, bytes[] calldata signatures, bytes32 digest) private view {
         uint256 length = set.signers.length;
-        if (
-            length > MAX_GUARDIANS || set.threshold == 0 || set.threshold > length || signatures.length != length
-        ) revert InvalidGuardians(set.threshold, length, signatures.length);
+        if (length > MAX_GUARDIANS || set.threshold == 0 || set.threshold > length || signatures.length != length) {
+            revert InvalidGuardians(set.threshold, length, signatures.length);
+        }
 
         bytes32[] memory signed = new bytes32[](length);
         uint256 count;

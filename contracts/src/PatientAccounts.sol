@@ -49,11 +49,8 @@ contract PatientAccounts {
 
     constructor() {
         IMPLEMENTATION = new PatientAccount();
-        _CODE_HASH = keccak256(
-            abi.encodePacked(
-                hex"363d3d373d3d3d363d73", IMPLEMENTATION, hex"5af43d82803e903d91602b57fd5bf3"
-            )
-        );
+        _CODE_HASH =
+            keccak256(abi.encodePacked(hex"363d3d373d3d3d363d73", IMPLEMENTATION, hex"5af43d82803e903d91602b57fd5bf3"));
     }
 
     /// @notice Makes an account.

@@ -315,9 +315,7 @@ contract Prescriptions {
         if (dispensing.productExpiry <= block.timestamp) revert ProductExpired(dispensing.productExpiry);
 
         remaining -= dispensing.quantity;
-        emit Dispensed(
-            id, pharmacy, pharmacist, prescription.patient, prescription.filled + 1, remaining, dispensing
-        );
+        emit Dispensed(id, pharmacy, pharmacist, prescription.patient, prescription.filled + 1, remaining, dispensing);
         if (remaining == 0) _finishFill(id, prescription, pharmacist);
         else _prescriptions[id].dispensed = prescription.dispensed + dispensing.quantity;
     }

@@ -256,9 +256,9 @@ contract Records is Multicall {
     /// @dev The base must be the version that is accepted now, or zero when none is.
     /// @param previous The version before `next`.
     function proposeAmendment(Anchor memory previous, Anchor memory next) external {
-        if (
-            next.record != previous.record || next.patient != previous.patient || next.steward != previous.steward
-        ) revert OtherRecord(previous.record, next.record);
+        if (next.record != previous.record || next.patient != previous.patient || next.steward != previous.steward) {
+            revert OtherRecord(previous.record, next.record);
+        }
         if (next.version != uint256(previous.version) + 1) revert NotNext(previous.version, next.version);
         State state = stateOf(previous);
         if (state == State.None || state == State.Proposed) revert WrongState(state);
@@ -422,11 +422,7 @@ contract Records is Multicall {
     }
 
     /// @notice Where an anchor of a batch stands; `None` when it does not count.
-    function stateInBatch(Anchor memory anchor, bytes32 root, bytes32[] calldata proof)
-        external
-        view
-        returns (State)
-    {
+    function stateInBatch(Anchor memory anchor, bytes32 root, bytes32[] calldata proof) external view returns (State) {
         if (!_isInBatch(anchor, root, proof)) return State.None;
         State state = stateOf(anchor);
         if (state != State.None && state != State.Proposed) return state;
@@ -498,7 +494,8 @@ contract Records is Multicall {
     }
 
     function _isInBatch(Anchor memory anchor, bytes32 root, bytes32[] calldata proof) private view returns (bool) {
-        return _batches[anchor.steward][root].anchoredAt != 0 && _folders[anchor.patient][anchor.steward].cover & _KNOWN != 0
+        return _batches[anchor.steward][root].anchoredAt != 0
+            && _folders[anchor.patient][anchor.steward].cover & _KNOWN != 0
             && MerkleProof.verifyCalldata(proof, root, leafOf(anchor));
     }
 
@@ -522,8 +519,7 @@ contract Records is Multicall {
     }
 
     function _requireWellFormed(Anchor memory anchor) private pure {
-        bool valid =
-            anchor.record != 0 && anchor.digest != 0 && anchor.kind < 32 && anchor.base < anchor.version;
+        bool valid = anchor.record != 0 && anchor.digest != 0 && anchor.kind < 32 && anchor.base < anchor.version;
         if (!valid) revert InvalidAnchor(anchor);
     }
 }

@@ -32,7 +32,8 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - Safety: identity digests are HMAC-SHA-256 under a secret key of the authority. A bare hash of
 ///   a social security number is found by trying them all; the contract cannot tell the difference.
 /// - Safety: an institution answers for whom it accredits. It can replace the key of its own
-///   professionals, and nobody else's.
+///   professionals, and nobody else's. It can also accredit an address that somebody else meant to
+///   use, which then takes another one; nothing is gained by it.
 /// - Liveness: more than half of the institutions can still sign. With fewer, members keep working,
 ///   but nobody is admitted or expelled.
 contract Registry is EIP712 {
@@ -334,10 +335,7 @@ contract Registry is EIP712 {
     /// @dev It needs a new key, for its old ones have their place in history. Its former
     /// professionals and devices stay out of force.
     /// @return id The proposal, with the caller's vote in it.
-    function proposeReadmission(address member, InstitutionRole role, address newSigner)
-        external
-        returns (uint256 id)
-    {
+    function proposeReadmission(address member, InstitutionRole role, address newSigner) external returns (uint256 id) {
         _requireExpelled(member);
         _requireUnused(newSigner);
         if (role == InstitutionRole.None) revert InvalidRole();
@@ -388,26 +386,30 @@ contract Registry is EIP712 {
 
     /* Professionals: their institution answers for them */
 
-    /// @notice Vouches for a professional, known by that address for life, until a time.
-    /// @dev Who is accredited elsewhere must be free first.
+    /// @notice Vouches for a professional, in a role, until a time.
+    /// @dev Whoever is accredited elsewhere must be free first. Naming the key and not the member keeps
+    /// a former institution, which may have replaced the key, from acting under the new accreditation.
+    /// @param signer The key that the professional signs with now. An address that was never a key
+    /// makes a new member, known by it for life.
     /// @param until When it ends, at most `MAX_ACCREDITATION` from now.
-    function accredit(address member, ProfessionalRole role, uint40 until) external {
+    function accredit(address signer, ProfessionalRole role, uint40 until) external {
         address employer = institution(msg.sender);
         if (role == ProfessionalRole.None) revert InvalidRole();
         _requirePeriod(until);
 
-        Key storage key = _keys[member];
-        if (key.kind != MemberKind.Professional || key.member != member) {
-            _requireUnused(member);
-            _keys[member] = Key(member, uint40(block.timestamp), 0, MemberKind.Professional);
+        Key memory key = _keys[signer];
+        if (key.kind == MemberKind.Professional && key.until == 0) {
+            Accreditation memory former = _accreditations[key.member];
+            if (_isInForce(former)) revert StillAccredited(key.member, former.institution);
         } else {
-            Accreditation memory former = _accreditations[member];
-            if (_isInForce(former)) revert StillAccredited(member, former.institution);
+            _requireUnused(signer);
+            key = Key(signer, uint40(block.timestamp), 0, MemberKind.Professional);
+            _keys[signer] = key;
         }
         uint32 term = _institutions[employer].term;
-        _accreditations[member] = Accreditation(employer, term, until, role);
+        _accreditations[key.member] = Accreditation(employer, term, until, role);
 
-        emit ProfessionalAccredited(employer, member, role, term, until);
+        emit ProfessionalAccredited(employer, key.member, role, term, until);
     }
 
     /// @notice Sets another end to an accreditation that is in force.
@@ -806,10 +808,7 @@ contract Registry is EIP712 {
         }
     }
 
-    function _requireProof(address member, address newSigner, uint40 deadline, bytes calldata signature)
-        private
-        view
-    {
+    function _requireProof(address member, address newSigner, uint40 deadline, bytes calldata signature) private view {
         if (block.timestamp > deadline) revert Expired(deadline);
         bytes32 digest = _hashTypedDataV4(
             keccak256(abi.encode(ROTATE_TYPEHASH, member, newSigner, _rotations[member].count, deadline))

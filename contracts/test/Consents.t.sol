@@ -171,9 +171,7 @@ contract ConsentsTest is Network {
         bool inPeriod = grant.opensAt <= time() && time() < grant.closesAt;
         bool covered = kind < 32 && purpose < 16 && grant.kinds & (uint32(1) << kind) != 0
             && grant.purposes & (uint16(1) << purpose) != 0;
-        assertEq(
-            consents.permits(patient, hospital, pharmacy, RECORD, kind, purpose), inPeriod && covered, "permitted"
-        );
+        assertEq(consents.permits(patient, hospital, pharmacy, RECORD, kind, purpose), inPeriod && covered, "permitted");
     }
 
     function test_a_grant_holds_to_the_second() public {

@@ -36,6 +36,7 @@ contract DeploymentTest is Network {
     }
 
     function test_every_contract_fits_the_size_limit() public view {
+        if (isMeasuringCoverage()) return;
         address[11] memory all = [
             address(registry),
             address(verifier),
@@ -60,7 +61,9 @@ contract DeploymentTest is Network {
         bytes memory all;
         for (uint256 i; i < SOURCES; ++i) {
             string memory name = names()[i];
-            all = bytes.concat(all, "src/", bytes(name), hex"00", bytes(vm.readFile(string.concat("src/", name))), hex"00");
+            all = bytes.concat(
+                all, "src/", bytes(name), hex"00", bytes(vm.readFile(string.concat("src/", name))), hex"00"
+            );
         }
         assertEq(entries.length, SOURCES, "a source is missing in the list of this test");
         string[11] memory artifacts = [
@@ -78,9 +81,7 @@ contract DeploymentTest is Network {
         ];
         for (uint256 i; i < artifacts.length; ++i) {
             string memory artifact = vm.readFile(string.concat("artifacts/", artifacts[i], ".json"));
-            assertEq(
-                vm.parseJsonBytes(artifact, ".sourceDigest"), abi.encodePacked(sha256(all)), artifacts[i]
-            );
+            assertEq(vm.parseJsonBytes(artifact, ".sourceDigest"), abi.encodePacked(sha256(all)), artifacts[i]);
         }
     }
 

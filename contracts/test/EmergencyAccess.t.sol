@@ -90,9 +90,7 @@ contract EmergencyAccessTest is Network {
     }
 
     function refusePeriod(uint40 period) internal {
-        vm.expectRevert(
-            abi.encodeWithSelector(EmergencyAccess.InvalidPeriod.selector, period, 1 minutes, 24 hours)
-        );
+        vm.expectRevert(abi.encodeWithSelector(EmergencyAccess.InvalidPeriod.selector, period, 1 minutes, 24 hours));
         vm.prank(paramedic);
         emergencies.open(patient, KINDS, period, "reason");
     }
@@ -220,9 +218,7 @@ contract EmergencyAccessTest is Network {
      */
 
     function refuseNotRunning(EmergencyAccess.Opening memory opened) internal {
-        vm.expectRevert(
-            abi.encodeWithSelector(EmergencyAccess.NotRunning.selector, keccak256(abi.encode(opened)))
-        );
+        vm.expectRevert(abi.encodeWithSelector(EmergencyAccess.NotRunning.selector, keccak256(abi.encode(opened))));
         vm.prank(patient);
         emergencies.end(opened);
     }
@@ -303,9 +299,7 @@ contract EmergencyAccessTest is Network {
     function test_an_officer_of_another_institution_does_not_review() public {
         EmergencyAccess.Opening memory opened = open(patient);
         accredit(hospital, stranger, ProfessionalRole.PrivacyOfficer);
-        vm.expectRevert(
-            abi.encodeWithSelector(EmergencyAccess.WrongInstitution.selector, emergency, hospital)
-        );
+        vm.expectRevert(abi.encodeWithSelector(EmergencyAccess.WrongInstitution.selector, emergency, hospital));
         vm.prank(stranger);
         emergencies.review(opened, EmergencyAccess.Verdict.Justified, "note");
     }
@@ -316,9 +310,7 @@ contract EmergencyAccessTest is Network {
         accredit(regulator, stranger, ProfessionalRole.PrivacyOfficer);
         accredit(hospital, vm.addr(0xE02), ProfessionalRole.PrivacyOfficer);
         EmergencyAccess.Opening memory opened = open(patient);
-        vm.expectRevert(
-            abi.encodeWithSelector(EmergencyAccess.WrongInstitution.selector, emergency, regulator)
-        );
+        vm.expectRevert(abi.encodeWithSelector(EmergencyAccess.WrongInstitution.selector, emergency, regulator));
         vm.prank(stranger);
         emergencies.review(opened, EmergencyAccess.Verdict.Justified, "note");
 
@@ -336,9 +328,7 @@ contract EmergencyAccessTest is Network {
         vm.expectRevert(EmergencyAccess.NoVerdict.selector);
         review(opened, EmergencyAccess.Verdict.None);
         opened.kinds = 1;
-        vm.expectRevert(
-            abi.encodeWithSelector(EmergencyAccess.UnknownOpening.selector, keccak256(abi.encode(opened)))
-        );
+        vm.expectRevert(abi.encodeWithSelector(EmergencyAccess.UnknownOpening.selector, keccak256(abi.encode(opened))));
         review(opened, EmergencyAccess.Verdict.Justified);
     }
 
@@ -352,9 +342,7 @@ contract EmergencyAccessTest is Network {
         review(opened, EmergencyAccess.Verdict.Justified);
         assertTrue(permits(0), "runs on");
         vm.expectRevert(
-            abi.encodeWithSelector(
-                EmergencyAccess.AlreadyReviewed.selector, id, EmergencyAccess.Verdict.Justified
-            )
+            abi.encodeWithSelector(EmergencyAccess.AlreadyReviewed.selector, id, EmergencyAccess.Verdict.Justified)
         );
         review(opened, EmergencyAccess.Verdict.Unjustified);
     }

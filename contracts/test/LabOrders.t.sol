@@ -93,9 +93,7 @@ contract LabOrdersTest is Network {
     }
 
     function test_only_a_laboratory_is_ordered_from() public {
-        vm.expectRevert(
-            abi.encodeWithSelector(LabOrders.NotLaboratory.selector, pharmacy, InstitutionRole.Pharmacy)
-        );
+        vm.expectRevert(abi.encodeWithSelector(LabOrders.NotLaboratory.selector, pharmacy, InstitutionRole.Pharmacy));
         vm.prank(physician);
         labOrders.order(ID, patient, pharmacy, "digest");
     }

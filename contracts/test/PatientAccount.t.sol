@@ -37,9 +37,8 @@ abstract contract PatientAccountTestBase is Signers {
     }
 
     function grantCall(address reader) internal view returns (bytes memory) {
-        return abi.encodeCall(
-            Consents.grant, (reader, 0, Consents.Grant(time(), time() + 30 days, uint32(1), uint16(1)))
-        );
+        return
+            abi.encodeCall(Consents.grant, (reader, 0, Consents.Grant(time(), time() + 30 days, uint32(1), uint16(1))));
     }
 
     function isGranted(PatientAccount who, address reader) internal view returns (bool) {
@@ -268,9 +267,7 @@ contract PatientAccountExecuteTest is PatientAccountTestBase {
     function test_a_call_that_fails_fails_all() public {
         calls.push(Call(address(relationships), 0, abi.encodeCall(Relationships.accept, (hospital, false))));
         bytes memory by = good();
-        vm.expectRevert(
-            abi.encodeWithSelector(Relationships.WrongOffer.selector, Relationships.Offer.None)
-        );
+        vm.expectRevert(abi.encodeWithSelector(Relationships.WrongOffer.selector, Relationships.Offer.None));
         run(1, deadline, by);
         assertFalse(isGranted(account, pharmacy), "nothing happened");
         assertEq(account.nonce(), 1, "nonce");
@@ -452,9 +449,7 @@ contract PatientAccountKeysTest is PatientAccountTestBase {
             PATIENT_KEY,
             one(address(account), abi.encodeCall(PatientAccount.setGuardians, ("guardians", 30 days + 1)))
         );
-        vm.expectRevert(
-            abi.encodeWithSelector(PatientAccount.InvalidDelay.selector, 30 days + 1, 1 days, 30 days)
-        );
+        vm.expectRevert(abi.encodeWithSelector(PatientAccount.InvalidDelay.selector, 30 days + 1, 1 days, 30 days));
         account.execute(MODE, batch);
         batch = signed(
             address(account),
@@ -488,10 +483,7 @@ contract PatientAccountKeysTest is PatientAccountTestBase {
             address(account),
             signer,
             PATIENT_KEY,
-            one(
-                address(account),
-                abi.encodeCall(PatientAccount.addCustodian, (Custodian(wallet(0xF03), time() + 30)))
-            )
+            one(address(account), abi.encodeCall(PatientAccount.addCustodian, (Custodian(wallet(0xF03), time() + 30))))
         );
         vm.expectRevert(abi.encodeWithSelector(PatientAccount.TooManyCustodians.selector, 2));
         account.execute(MODE, batch);
@@ -507,13 +499,9 @@ contract PatientAccountKeysTest is PatientAccountTestBase {
             address(account),
             signer,
             PATIENT_KEY,
-            one(
-                address(account), abi.encodeCall(PatientAccount.addCustodian, (Custodian(wallet(0xF01), time())))
-            )
+            one(address(account), abi.encodeCall(PatientAccount.addCustodian, (Custodian(wallet(0xF01), time()))))
         );
-        vm.expectRevert(
-            abi.encodeWithSelector(PatientAccount.InvalidCustody.selector, time(), time() + 21 * 366 days)
-        );
+        vm.expectRevert(abi.encodeWithSelector(PatientAccount.InvalidCustody.selector, time(), time() + 21 * 366 days));
         account.execute(MODE, batch);
     }
 
@@ -599,16 +587,12 @@ contract PatientAccountCustodyTest is PatientAccountTestBase {
     /// @dev A3: nothing of the account's own.
     function test_a_custodian_changes_nothing_of_the_account() public {
         refuseFor(PatientAccount.changeSigner.selector, abi.encodeCall(PatientAccount.changeSigner, (mother)));
-        refuseFor(
-            PatientAccount.setGuardians.selector, abi.encodeCall(PatientAccount.setGuardians, ("mine", DELAY))
-        );
+        refuseFor(PatientAccount.setGuardians.selector, abi.encodeCall(PatientAccount.setGuardians, ("mine", DELAY)));
         refuseFor(
             PatientAccount.addCustodian.selector,
             abi.encodeCall(PatientAccount.addCustodian, (Custodian(mother, majority + 1)))
         );
-        refuseFor(
-            PatientAccount.removeCustodian.selector, abi.encodeCall(PatientAccount.removeCustodian, (father))
-        );
+        refuseFor(PatientAccount.removeCustodian.selector, abi.encodeCall(PatientAccount.removeCustodian, (father)));
         refuseFor(PatientAccount.execute.selector, abi.encodeCall(PatientAccount.execute, (MODE, "")));
         refuseFor(bytes4(0), "");
         refuseFor(0x12345678, hex"12345678");
@@ -634,9 +618,7 @@ contract PatientAccountCustodyTest is PatientAccountTestBase {
         two[1] = Call(address(account), 0, abi.encodeCall(PatientAccount.installSigner, (mother)));
         bytes memory batch = signed(address(account), mother, 0xF01, two);
         vm.expectRevert(
-            abi.encodeWithSelector(
-                PatientAccount.NotForCustodian.selector, PatientAccount.installSigner.selector
-            )
+            abi.encodeWithSelector(PatientAccount.NotForCustodian.selector, PatientAccount.installSigner.selector)
         );
         account.execute(MODE, batch);
     }
@@ -730,9 +712,7 @@ contract PatientAccountRecoveryTest is PatientAccountTestBase {
     }
 
     function refuseGuardians() internal {
-        vm.expectRevert(
-            abi.encodeWithSelector(PatientAccount.WrongGuardians.selector, digestOf0(), digestOf(set))
-        );
+        vm.expectRevert(abi.encodeWithSelector(PatientAccount.WrongGuardians.selector, digestOf0(), digestOf(set)));
         proposeRecovery(time());
     }
 
@@ -847,9 +827,7 @@ contract PatientAccountRecoveryTest is PatientAccountTestBase {
         account = create(signer, digestOf(set), new Custodian[](0));
         signBy(who, 0, time());
         if (signing < threshold) {
-            vm.expectRevert(
-                abi.encodeWithSelector(PatientAccount.TooFewGuardians.selector, threshold, signing)
-            );
+            vm.expectRevert(abi.encodeWithSelector(PatientAccount.TooFewGuardians.selector, threshold, signing));
         }
         proposeRecovery(time());
     }
@@ -912,13 +890,7 @@ contract PatientAccountRecoveryTest is PatientAccountTestBase {
         parents[0] = Custodian(wallet(0xF09), time() + 365 days);
         account = create("", digestOf(set), parents);
         proposed();
-        act(
-            address(account),
-            wallet(0xF09),
-            0xF09,
-            address(account),
-            abi.encodeCall(PatientAccount.cancelRecovery, ())
-        );
+        act(address(account), wallet(0xF09), 0xF09, address(account), abi.encodeCall(PatientAccount.cancelRecovery, ()));
         checkNothingPending();
     }
 

@@ -84,9 +84,7 @@ contract PatientAccountsTest is Signers {
     function refuseCustody(uint40 until) internal {
         Custodian[] memory list = custodians(1);
         list[0].until = until;
-        vm.expectRevert(
-            abi.encodeWithSelector(PatientAccount.InvalidCustody.selector, until, time() + 21 * 366 days)
-        );
+        vm.expectRevert(abi.encodeWithSelector(PatientAccount.InvalidCustody.selector, until, time() + 21 * 366 days));
         create("", DELAY, list);
     }
 

@@ -102,9 +102,7 @@ contract PrescriptionsTest is Network {
     function test_only_doctors_prescribe() public {
         vm.expectRevert(abi.encodeWithSelector(Registry.NotProfessional.selector, hospital));
         issueAs(hospital, terms());
-        vm.expectRevert(
-            abi.encodeWithSelector(Prescriptions.WrongRole.selector, nurse, ProfessionalRole.Nurse)
-        );
+        vm.expectRevert(abi.encodeWithSelector(Prescriptions.WrongRole.selector, nurse, ProfessionalRole.Nurse));
         issueAs(nurse, terms());
         issueAs(colleague, terms());
     }
@@ -125,8 +123,7 @@ contract PrescriptionsTest is Network {
                 time()
             )
         );
-        bytes memory proof =
-            signature(PATIENT_KEY, typedDigest("Salus Registry", address(registry), structHash));
+        bytes memory proof = signature(PATIENT_KEY, typedDigest("Salus Registry", address(registry), structHash));
         vm.prank(physician);
         registry.rotate(patient, time(), proof);
         vm.expectRevert(abi.encodeWithSelector(Prescriptions.OwnPrescription.selector, physician));
@@ -141,9 +138,7 @@ contract PrescriptionsTest is Network {
     }
 
     function refuseTerms(Prescriptions.Terms memory given) internal {
-        vm.expectRevert(
-            abi.encodeWithSelector(Prescriptions.InvalidTerms.selector, given.quantity, given.fills)
-        );
+        vm.expectRevert(abi.encodeWithSelector(Prescriptions.InvalidTerms.selector, given.quantity, given.fills));
         issueAs(physician, given);
     }
 
@@ -232,9 +227,7 @@ contract PrescriptionsTest is Network {
     function test_only_a_pharmacy_is_permitted() public {
         issueAs(physician, terms());
         vm.expectRevert(
-            abi.encodeWithSelector(
-                Prescriptions.WrongInstitution.selector, laboratory, InstitutionRole.Laboratory
-            )
+            abi.encodeWithSelector(Prescriptions.WrongInstitution.selector, laboratory, InstitutionRole.Laboratory)
         );
         permitAs(patient, laboratory);
     }
@@ -292,9 +285,7 @@ contract PrescriptionsTest is Network {
         vm.expectRevert(abi.encodeWithSelector(Registry.NotProfessional.selector, pharmacy));
         vm.prank(pharmacy);
         prescriptions.claim(ID);
-        vm.expectRevert(
-            abi.encodeWithSelector(Prescriptions.WrongRole.selector, physician, ProfessionalRole.Physician)
-        );
+        vm.expectRevert(abi.encodeWithSelector(Prescriptions.WrongRole.selector, physician, ProfessionalRole.Physician));
         vm.prank(physician);
         prescriptions.claim(ID);
         accredit(hospital, stranger, ProfessionalRole.Pharmacist);

@@ -635,8 +635,7 @@ contract RecordBatchesTest is RecordsTestBase {
 
     function test_a_leaf_is_hashed_twice() public view {
         Records.Anchor memory a = first();
-        bytes32 inner =
-            keccak256(abi.encode(a.record, a.version, a.base, a.kind, a.patient, a.steward, a.digest));
+        bytes32 inner = keccak256(abi.encode(a.record, a.version, a.base, a.kind, a.patient, a.steward, a.digest));
         assertEq(records.leafOf(a), keccak256(bytes.concat(inner)), "leaf");
     }
 
@@ -799,9 +798,7 @@ contract RecordBatchesTest is RecordsTestBase {
     function test_a_materialised_anchor_is_as_in_the_batch() public {
         anchorBatch();
         vm.expectEmit(address(records));
-        emit Records.RecordMaterialised(
-            "record", patient, hospital, 1, 0, 5, "digest 1", root, Records.State.Proposed
-        );
+        emit Records.RecordMaterialised("record", patient, hospital, 1, 0, 5, "digest 1", root, Records.State.Proposed);
         materialise(hospital);
         check(first(), Records.State.Proposed);
         checkPending(0);

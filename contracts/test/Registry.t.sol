@@ -513,7 +513,7 @@ contract RegistryTest is Network {
      * ├── until now or before → InvalidPeriod
      * ├── for more than five years → InvalidPeriod
      * ├── address zero → Zero
-     * ├── an address that is a key of somebody else, or a member of another kind → AlreadySigner
+     * ├── a key of an institution or a device, or a key that is closed → AlreadySigner
      * ├── who is accredited, there or elsewhere → StillAccredited
      * ├── anew after the end: with another role, institution or both
      * └── otherwise: in force until that time
@@ -558,9 +558,32 @@ contract RegistryTest is Network {
         registry.accredit(laboratory, ProfessionalRole.Nurse, time() + 1);
 
         rotateTo(nurse, NEW_KEY);
-        refuse(Registry.AlreadySigner.selector, newSigner);
+        refuse(Registry.AlreadySigner.selector, nurse);
+        vm.prank(laboratory);
+        registry.accredit(nurse, ProfessionalRole.Nurse, time() + 1);
+        vm.expectRevert(abi.encodeWithSelector(Registry.StillAccredited.selector, nurse, hospital));
         vm.prank(laboratory);
         registry.accredit(newSigner, ProfessionalRole.Nurse, time() + 1);
+    }
+
+    /// @dev A hospital that replaced its nurse's key does not act under the next accreditation.
+    function test_accreditation_is_of_the_key_that_was_shown() public {
+        bytes memory proven = proof(NEW_KEY, nurse, 0, time());
+        vm.prank(hospital);
+        registry.rotateFor(nurse, newSigner, time(), proven);
+        vm.prank(hospital);
+        registry.revokeAccreditation(nurse);
+        refuse(Registry.AlreadySigner.selector, nurse);
+        vm.prank(laboratory);
+        registry.accredit(nurse, ProfessionalRole.Nurse, time() + 1);
+
+        vm.expectEmit(address(registry));
+        emit Registry.ProfessionalAccredited(laboratory, nurse, ProfessionalRole.Nurse, 1, time() + 1);
+        vm.prank(laboratory);
+        registry.accredit(newSigner, ProfessionalRole.Nurse, time() + 1);
+        (address member,, address institution) = registry.professional(newSigner);
+        assertEq(member, nurse, "the same member");
+        assertEq(institution, laboratory, "by its present key");
     }
 
     function test_accreditation_of_the_accredited_is_refused() public {
@@ -999,6 +1022,7 @@ contract RegistryTest is Network {
      */
 
     function test_finding_an_institution_takes_one_cold_slot() public view {
+        if (isMeasuringCoverage()) return;
         (Registry where, address signer) = (registry, hospital);
         uint256 before = gasleft();
         where.institution(signer);

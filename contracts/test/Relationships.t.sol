@@ -38,10 +38,7 @@ contract RelationshipsTest is Network {
         assertEq(relationships.isActive(patient, hospital), active, "active");
     }
 
-    function checkSummary(Relationships.Status status, uint256 active, uint256 offers, uint256 awaiting)
-        internal
-        view
-    {
+    function checkSummary(Relationships.Status status, uint256 active, uint256 offers, uint256 awaiting) internal view {
         (Relationships.Status status_, uint256 active_, uint256 offers_, uint256 awaiting_) =
             relationships.summary(patient);
         assertEq(uint256(status_), uint256(status), "status");

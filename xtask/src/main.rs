@@ -1,2 +1,42 @@
-//! What cargo cannot do.
-fn main() {}
+//! Do what cargo cannot: contracts, benchmarks, the whole test run.
+//!
+//! ```text
+//! cargo xtask test              everything that must pass, tools installed first
+//! cargo xtask contracts build   compile the contracts and write their artifacts
+//! cargo xtask contracts check   compile them and compare with the committed artifacts
+//! cargo xtask gas               measure gas per operation and write contracts/gas.json
+//! cargo xtask bench [NAME …]    measure, print a table, write target/bench/NAME.json
+//! ```
+
+mod bench;
+mod checks;
+mod run;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
+        ["test"] => test::everything(),
+        ["contracts", "build"] => tools::contracts_build(),
+        ["contracts", "check"] => tools::contracts_check(),
+        ["gas"] => tools::gas(),
+        ["bench", names @ ..] => bench::run(names),
+        _ => {
+            eprintln!(
+                "usage: cargo xtask test | contracts build | contracts check | gas | bench [NAME …]"
+            );
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nfailed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

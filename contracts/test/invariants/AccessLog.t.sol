@@ -30,7 +30,9 @@ contract AccessLogHandler is Handler {
         Batch[] storage batches = _batches[gatekeeper];
         bytes32 present = batches.length == 0 ? bytes32(0) : batches[batches.length - 1].head;
         bytes32 given = present;
-        if (chance(30)) given = chance(50) || batches.length == 0 ? bytes32(random(3)) : batches[random(batches.length)].head;
+        if (chance(30)) {
+            given = chance(50) || batches.length == 0 ? bytes32(random(3)) : batches[random(batches.length)].head;
+        }
         bytes32 root = chance(95) ? bytes32(random(type(uint256).max)) : bytes32(0);
         uint32 size = uint32(random(1000));
 

@@ -48,14 +48,16 @@ contract ConsentsHandler is Handler {
 
     /// @dev C1: it is always the caller's own grant that changes.
     function grant(uint256 seed) external seeded(seed) {
-        (address caller, address reader, bytes32 record) = (mostly(pick(patients), _everybody), pick(readers), _record());
+        (address caller, address reader, bytes32 record) =
+            (mostly(pick(patients), _everybody), pick(readers), _record());
         Consents.Grant memory given = Consents.Grant(
             uint40(time() - 1 days + random(2 days)),
             uint40(time() - 1 hours + random(3 days)),
             chance(95) ? uint32(random(1 << 32)) : 0,
             chance(95) ? uint16(random(1 << 16)) : 0
         );
-        bool expected = given.opensAt < given.closesAt && time() < given.closesAt && given.kinds != 0 && given.purposes != 0;
+        bool expected =
+            given.opensAt < given.closesAt && time() < given.closesAt && given.kinds != 0 && given.purposes != 0;
         bytes memory data = abi.encodeCall(Consents.grant, (reader, record, given));
         if (!attempt(caller, address(CONSENTS), data, expected, "C2: a grant that can be")) return;
         Model storage model = _models[caller][reader][record];
@@ -64,7 +66,8 @@ contract ConsentsHandler is Handler {
     }
 
     function revoke(uint256 seed) external seeded(seed) {
-        (address caller, address reader, bytes32 record) = (mostly(pick(patients), _everybody), pick(readers), _record());
+        (address caller, address reader, bytes32 record) =
+            (mostly(pick(patients), _everybody), pick(readers), _record());
         bytes memory data = abi.encodeCall(Consents.revoke, (reader, record));
         attempt(caller, address(CONSENTS), data, true, "C3: revoking never fails");
         Model storage model = _models[caller][reader][record];
@@ -77,7 +80,8 @@ contract ConsentsHandler is Handler {
         (address reader, bytes32 record) = (pick(readers), _record());
         Model storage model = _models[patient][reader][record];
         uint32 version = chance(10) && model.version != 0 ? model.version - 1 : model.version;
-        bool expected = isSteward(caller) && accepted[patient][caller] && model.grant.kinds != 0 && version == model.version;
+        bool expected =
+            isSteward(caller) && accepted[patient][caller] && model.grant.kinds != 0 && version == model.version;
         bytes memory data = abi.encodeCall(Consents.countersign, (patient, reader, record, version));
         if (!attempt(caller, address(CONSENTS), data, expected, "C4: the present version only")) return;
         model.countersigned[caller] = version;

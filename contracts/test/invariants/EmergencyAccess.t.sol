@@ -37,8 +37,12 @@ contract EmergencyAccessHandler is Handler {
         (EMERGENCIES, INSTITUTION, OFFICER) = (emergencies, institution, officer);
         (patients, openers) = (patients_, openers_);
         _everybody.push(officer);
-        for (uint256 i; i < patients.length; ++i) _everybody.push(patients[i]);
-        for (uint256 i; i < openers.length; ++i) _everybody.push(openers[i]);
+        for (uint256 i; i < patients.length; ++i) {
+            _everybody.push(patients[i]);
+        }
+        for (uint256 i; i < openers.length; ++i) {
+            _everybody.push(openers[i]);
+        }
     }
 
     function open(uint256 seed) external seeded(seed) {

@@ -33,14 +33,18 @@ contract LabOrdersHandler is Handler {
     constructor(LabOrders orders, address laboratory, address[5] memory everybody) {
         (ORDERS, LABORATORY) = (orders, laboratory);
         (PATIENT, DOCTOR, NURSE, SCIENTIST) = (everybody[0], everybody[1], everybody[2], everybody[3]);
-        for (uint256 i; i < 5; ++i) _everybody.push(everybody[i]);
+        for (uint256 i; i < 5; ++i) {
+            _everybody.push(everybody[i]);
+        }
     }
 
     function order(uint256 seed) external seeded(seed) {
         (address caller, bytes32 id) = (mostly(DOCTOR, _everybody), _id());
         Model storage model = _models[id];
         bytes memory data = abi.encodeCall(LabOrders.order, (id, PATIENT, LABORATORY, "digest"));
-        if (attempt(caller, address(ORDERS), data, caller == DOCTOR && model.ordered == 0, "O1: order")) ++model.ordered;
+        if (attempt(caller, address(ORDERS), data, caller == DOCTOR && model.ordered == 0, "O1: order")) {
+            ++model.ordered;
+        }
     }
 
     function collect(uint256 seed) external seeded(seed) {

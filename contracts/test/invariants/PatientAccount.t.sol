@@ -110,9 +110,8 @@ contract PatientAccountHandler is Handler {
             return (abi.encodeCall(PatientAccount.addCustodian, (Custodian(who, time() + 15 days))), free);
         }
         if (what == 4) {
-            return (
-                abi.encodeCall(PatientAccount.removeCustodian, (who)), custodians[0] == whom || custodians[1] == whom
-            );
+            return
+                (abi.encodeCall(PatientAccount.removeCustodian, (who)), custodians[0] == whom || custodians[1] == whom);
         }
         return (abi.encodeCall(PatientAccount.cancelRecovery, ()), recovering != 0);
     }
@@ -140,8 +139,7 @@ contract PatientAccountHandler is Handler {
             ++signing;
         }
         PatientAccount.GuardianSet memory set = PatientAccount.GuardianSet("salt", uint8(THRESHOLD), guardians());
-        bytes memory data =
-            abi.encodeCall(PatientAccount.proposeRecovery, (signer(whom), set, time(), signatures));
+        bytes memory data = abi.encodeCall(PatientAccount.proposeRecovery, (signer(whom), set, time(), signatures));
         bool expected = guarded && signing >= THRESHOLD;
         if (!attempt(address(this), address(ACCOUNT), data, expected, "A4: guardians propose")) return;
         (recovering, readyAt, proposedAt) = (whom, time() + 3 days, time());
@@ -198,14 +196,11 @@ contract PatientAccountHandler is Handler {
         view
         returns (bytes memory)
     {
-        bytes32 call = keccak256(
-            abi.encode(keccak256("Call(address to,uint256 value,bytes data)"), to, 0, keccak256(data))
-        );
-        bytes32 typeHash = keccak256(
-            "Execute(Call[] calls,uint256 nonce,uint40 deadline)Call(address to,uint256 value,bytes data)"
-        );
-        bytes32 digest =
-            _digest(keccak256(abi.encode(typeHash, keccak256(abi.encode(call)), given, uint256(time()))));
+        bytes32 call =
+            keccak256(abi.encode(keccak256("Call(address to,uint256 value,bytes data)"), to, 0, keccak256(data)));
+        bytes32 typeHash =
+            keccak256("Execute(Call[] calls,uint256 nonce,uint40 deadline)Call(address to,uint256 value,bytes data)");
+        bytes32 digest = _digest(keccak256(abi.encode(typeHash, keccak256(abi.encode(call)), given, uint256(time()))));
         Signers.Call[] memory calls_ = new Signers.Call[](tampered ? 2 : 1);
         for (uint256 i; i < calls_.length; ++i) {
             calls_[i] = Signers.Call(to, 0, data);
@@ -232,7 +227,7 @@ contract PatientAccountHandler is Handler {
     }
 }
 
-/// forge-config: default.invariant.depth = 160
+/// forge-config: default.invariant.depth = 320
 contract PatientAccountInvariants is Signers, InvariantTest {
     PatientAccountHandler internal handler;
     Counter internal counter;

@@ -44,7 +44,9 @@ contract PrescriptionsHandler is Handler {
         (pharmacies, _pharmacists) = (pharmacies_, pharmacists);
         _everybody.push(patient);
         _everybody.push(prescriber);
-        for (uint256 i; i < pharmacists.length; ++i) _everybody.push(pharmacists[i]);
+        for (uint256 i; i < pharmacists.length; ++i) {
+            _everybody.push(pharmacists[i]);
+        }
 
         for (uint256 i; i < 2; ++i) {
             Prescriptions.Terms memory terms =
@@ -73,7 +75,9 @@ contract PrescriptionsHandler is Handler {
         bool expected = place < 2 && _isOpen(model) && time() >= model.claimedUntil && _permitted(model, place)
             && time() >= model.nextFillAt;
         bytes memory data = abi.encodeCall(Prescriptions.claim, (id));
-        if (!attempt(_pharmacists[place], address(PRESCRIPTIONS), data, expected, "P2, P3: claims what is free")) return;
+        if (!attempt(_pharmacists[place], address(PRESCRIPTIONS), data, expected, "P2, P3: claims what is free")) {
+            return;
+        }
         (model.holder, model.claimedUntil) = (place, time() + 2 hours);
     }
 
@@ -119,7 +123,7 @@ contract PrescriptionsHandler is Handler {
     }
 
     function wait(uint256 seed) external seeded(seed) {
-        skip(chance(80) ? random(1 hours) : random(2 days));
+        skip(chance(85) ? random(10 minutes) : random(1 days));
     }
 
     function _id() internal returns (bytes32) {
@@ -159,7 +163,7 @@ contract PrescriptionsHandler is Handler {
     }
 }
 
-/// forge-config: default.invariant.depth = 200
+/// forge-config: default.invariant.depth = 400
 contract PrescriptionsInvariants is Network, InvariantTest {
     PrescriptionsHandler internal handler;
 
@@ -190,9 +194,7 @@ contract PrescriptionsInvariants is Network, InvariantTest {
             assertTrue(model.total <= uint256(stored.quantity) * stored.fills, "P1: never beyond");
             assertTrue(stored.claimedUntil <= time() + 2 hours, "P2: no longer claim");
             for (uint256 j; j < 2; ++j) {
-                assertEq(
-                    prescriptions.readable(id, handler.pharmacies(j)), handler.readable(id, j), "P3: readable"
-                );
+                assertEq(prescriptions.readable(id, handler.pharmacies(j)), handler.readable(id, j), "P3: readable");
             }
         }
     }

@@ -83,7 +83,9 @@ contract RecordsHandler is Handler {
             ? abi.encodeCall(Relationships.proposePolicy, (patient, countersigned))
             : abi.encodeCall(Relationships.propose, (patient, countersigned));
         bool expected = _isSteward(caller)
-            && (ofPolicy ? active && model.countersigned != countersigned : !active && model.offer == Relationships.Offer.None);
+            && (ofPolicy
+                    ? active && model.countersigned != countersigned
+                    : !active && model.offer == Relationships.Offer.None);
         if (!attempt(caller, address(RELATIONSHIPS), data, expected, "L1: a steward offers")) return;
         model.offer = _asOffer(countersigned);
     }
@@ -119,9 +121,8 @@ contract RecordsHandler is Handler {
     function _end() internal {
         (address patient, address steward, bool byPatient) = (pick(patients), pick(stewards), chance(50));
         Relationship storage model = _relationships[patient][steward];
-        bytes memory data = byPatient
-            ? abi.encodeCall(Relationships.end, (steward))
-            : abi.encodeCall(Relationships.endFor, (patient));
+        bytes memory data =
+            byPatient ? abi.encodeCall(Relationships.end, (steward)) : abi.encodeCall(Relationships.endFor, (patient));
         bool expected = model.standing == Relationships.State.Active;
         address caller = byPatient ? patient : steward;
         if (!attempt(caller, address(RELATIONSHIPS), data, expected, "ends what is active")) return;
@@ -140,7 +141,8 @@ contract RecordsHandler is Handler {
     /* Records, one by one */
 
     function propose(uint256 seed) external seeded(seed) {
-        (address caller, address patient, bytes32 record) = (mostly(pick(stewards), _everybody), pick(patients), ids[random(3)]);
+        (address caller, address patient, bytes32 record) =
+            (mostly(pick(stewards), _everybody), pick(patients), ids[random(3)]);
         Version[] storage versions = _versions[patient][caller][record];
         Records.Anchor memory anchor = Records.Anchor(record, 1, 0, 7, patient, caller, _digest());
         bool expected = _isActive(patient, caller) && versions.length == 0;
@@ -159,8 +161,8 @@ contract RecordsHandler is Handler {
         Records.Anchor memory next = Records.Anchor(record, version, base, 7, patient, steward, _digest());
 
         address caller = mostly(steward, _everybody);
-        bool expected = caller == steward && _isActive(patient, steward) && last.state != Records.State.Proposed
-            && base == right;
+        bool expected =
+            caller == steward && _isActive(patient, steward) && last.state != Records.State.Proposed && base == right;
         bytes memory data = abi.encodeCall(Records.proposeAmendment, (last.anchor, next));
         if (!attempt(caller, address(RECORDS), data, expected, "R1, R2, R3: amends")) return;
         versions.push(Version(next, Records.State.Proposed, true));
@@ -222,7 +224,9 @@ contract RecordsHandler is Handler {
         if (_batches.length == 0) return;
         Batch storage batch = _batches[random(_batches.length)];
         bytes memory data = abi.encodeCall(Records.acceptBatch, (batch.anchor.steward, batch.root));
-        if (attempt(batch.anchor.patient, address(RECORDS), data, !batch.accepted, "R5: accepts once")) batch.accepted = true;
+        if (attempt(batch.anchor.patient, address(RECORDS), data, !batch.accepted, "R5: accepts once")) {
+            batch.accepted = true;
+        }
     }
 
     function materialise(uint256 seed) external seeded(seed) {
@@ -236,11 +240,9 @@ contract RecordsHandler is Handler {
             Version memory present = versions[0];
             bool same = present.anchor.digest == anchor.digest;
             expected = expected
-                && (
-                    same
+                && (same
                         ? present.state == Records.State.Proposed && !present.single && batch.accepted
-                        : present.state == Records.State.Rejected && caller == anchor.patient
-                );
+                        : present.state == Records.State.Rejected && caller == anchor.patient);
         }
         bytes memory data = abi.encodeCall(Records.materialise, (anchor, batch.root, _proof(batch)));
         if (!attempt(caller, address(RECORDS), data, expected, "R5: materialises")) return;
@@ -312,7 +314,7 @@ contract RecordsHandler is Handler {
     }
 }
 
-/// forge-config: default.invariant.depth = 200
+/// forge-config: default.invariant.depth = 400
 contract RecordsInvariants is Network, InvariantTest {
     RecordsHandler internal handler;
 
@@ -327,7 +329,11 @@ contract RecordsInvariants is Network, InvariantTest {
     }
 
     /// @dev All of Relationships and Records against the model, folder by folder. Who can do what is in the handler.
-    function invariant_L1_L2_L3_L4_R1_R2_R3_R4_R5_R6_R7_every_folder_is_as_the_model() public view everyFew(handler.calls()) {
+    function invariant_L1_L2_L3_L4_R1_R2_R3_R4_R5_R6_R7_every_folder_is_as_the_model()
+        public
+        view
+        everyFew(handler.calls())
+    {
         for (uint256 i; i < 2; ++i) {
             uint256 listed;
             for (uint256 j; j < 2; ++j) {

@@ -90,7 +90,9 @@ contract RegistryHandler is Handler {
             possible = isInstitution[subject] && _isUnused(signer);
         }
         bool last = kind_ == Registry.ProposalKind.Expulsion && count == 1;
-        if (!attempt(caller, address(REGISTRY), data, _isMember(caller) && possible && !last, "proposes what can be")) return;
+        if (!attempt(caller, address(REGISTRY), data, _isMember(caller) && possible && !last, "proposes what can be")) {
+            return;
+        }
         _proposals.push(Proposal(kind_, subject, signer, time() + 30 days, false));
         _cast(_proposals.length - 1, _memberOf[caller]);
     }
@@ -111,7 +113,8 @@ contract RegistryHandler is Handler {
         if (_proposals.length == 0) return;
         uint256 index = _recent();
         Proposal memory proposal = _proposals[index];
-        bool expected = !proposal.executed && time() < proposal.deadline && 2 * votes(index) > count && _isPossible(proposal);
+        bool expected =
+            !proposal.executed && time() < proposal.deadline && 2 * votes(index) > count && _isPossible(proposal);
         bytes memory data = abi.encodeCall(Registry.execute, (index + 1));
         if (attempt(pick(_keys), address(REGISTRY), data, expected, "G4: executes a majority")) _carryOut(index);
     }
@@ -119,10 +122,11 @@ contract RegistryHandler is Handler {
     /* Professionals */
 
     function accredit(uint256 seed) external seeded(seed) {
-        (address caller, address member) = (_institutionKey(), pick(_keys));
+        (address caller, address signer) = (_institutionKey(), pick(_keys));
         uint40 period = uint40(chance(90) ? random(20 days) : 0);
-        bool free = _isUnused(member) || (_isProfessional[member] && !isAccredited(member));
-        bytes memory data = abi.encodeCall(Registry.accredit, (member, ProfessionalRole.Nurse, time() + period));
+        address member = _isUnused(signer) ? signer : _memberOf[signer];
+        bool free = _isUnused(signer) || (_isOpen[signer] && _isProfessional[member] && !isAccredited(member));
+        bytes memory data = abi.encodeCall(Registry.accredit, (signer, ProfessionalRole.Nurse, time() + period));
         bool expected = _isMember(caller) && free && period != 0;
         if (!attempt(caller, address(REGISTRY), data, expected, "G5: accredits who is free")) return;
         if (_memberOf[member] == address(0)) (_memberOf[member], _isOpen[member]) = (member, true);
@@ -134,9 +138,8 @@ contract RegistryHandler is Handler {
     function end(uint256 seed) external seeded(seed) {
         bool resigns = chance(30);
         (address caller, address member) = (resigns ? pick(_keys) : _institutionKey(), pick(_keys));
-        bytes memory data = resigns
-            ? abi.encodeCall(Registry.resign, ())
-            : abi.encodeCall(Registry.revokeAccreditation, (member));
+        bytes memory data =
+            resigns ? abi.encodeCall(Registry.resign, ()) : abi.encodeCall(Registry.revokeAccreditation, (member));
         if (resigns) member = _memberOf[caller];
         bool expected = resigns
             ? _isOpen[caller] && isAccredited(member)
@@ -154,7 +157,9 @@ contract RegistryHandler is Handler {
         bytes memory proof = _proof(FIRST_KEY + to, member);
         bytes memory data = abi.encodeCall(Registry.rotate, (signer, time(), proof));
         bool expected = member != address(0) && _isOpen[caller] && _isUnused(signer);
-        if (attempt(caller, address(REGISTRY), data, expected, "G1: rotates to an unused key")) _rotate(member, signer);
+        if (attempt(caller, address(REGISTRY), data, expected, "G1: rotates to an unused key")) {
+            _rotate(member, signer);
+        }
     }
 
     function rotateFor(uint256 seed) external seeded(seed) {
@@ -189,8 +194,8 @@ contract RegistryHandler is Handler {
 
     function isAccredited(address member) public view returns (bool) {
         Accreditation memory accreditation = _accreditations[member];
-        return isInstitution[accreditation.institution] && generation[accreditation.institution] == accreditation.generation
-            && time() < accreditation.until;
+        return isInstitution[accreditation.institution]
+            && generation[accreditation.institution] == accreditation.generation && time() < accreditation.until;
     }
 
     function identityOf(address authority, bytes32 digest) external view returns (address) {
@@ -324,13 +329,12 @@ contract RegistryHandler is Handler {
                 time()
             )
         );
-        (uint8 v, bytes32 r, bytes32 s) =
-            vm.sign(privateKey, keccak256(abi.encodePacked(hex"1901", domain, message)));
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(privateKey, keccak256(abi.encodePacked(hex"1901", domain, message)));
         return abi.encodePacked(r, s, v);
     }
 }
 
-/// forge-config: default.invariant.depth = 160
+/// forge-config: default.invariant.depth = 320
 contract RegistryInvariants is Network, InvariantTest {
     RegistryHandler internal handler;
 

@@ -2,8 +2,9 @@
 pragma solidity 0.8.37;
 
 // Forge compiles only what somebody imports.
-import {ERC7913WebAuthnVerifier} from
-    "@openzeppelin/contracts/utils/cryptography/verifiers/ERC7913WebAuthnVerifier.sol";
+import {
+    ERC7913WebAuthnVerifier
+} from "@openzeppelin/contracts/utils/cryptography/verifiers/ERC7913WebAuthnVerifier.sol";
 
 import {AccessLog} from "../../src/AccessLog.sol";
 import {Consents} from "../../src/Consents.sol";
@@ -66,8 +67,7 @@ abstract contract Network is Test {
         records = Records(deploy("Records", abi.encode(registry, relationships)));
         consents = Consents(deploy("Consents", abi.encode(registry, relationships)));
         emergencies = EmergencyAccess(deploy("EmergencyAccess", abi.encode(registry)));
-        prescriptions =
-            Prescriptions(deploy("Prescriptions", abi.encode(registry, relationships)));
+        prescriptions = Prescriptions(deploy("Prescriptions", abi.encode(registry, relationships)));
         labOrders = LabOrders(deploy("LabOrders", abi.encode(registry, relationships)));
         accessLog = AccessLog(deploy("AccessLog", abi.encode(registry)));
 

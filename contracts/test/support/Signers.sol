@@ -13,8 +13,7 @@ contract ContractWallet {
     }
 
     function isValidSignature(bytes32 hash, bytes calldata signature) external view returns (bytes4) {
-        address signer =
-            ecrecover(hash, uint8(signature[64]), bytes32(signature[0:32]), bytes32(signature[32:64]));
+        address signer = ecrecover(hash, uint8(signature[64]), bytes32(signature[0:32]), bytes32(signature[32:64]));
         return signer == OWNER ? bytes4(0x1626ba7e) : bytes4(0xffffffff);
     }
 }
@@ -108,9 +107,8 @@ abstract contract Signers is Network {
             );
             hashes = bytes.concat(hashes, hash);
         }
-        bytes32 typeHash = keccak256(
-            "Execute(Call[] calls,uint256 nonce,uint40 deadline)Call(address to,uint256 value,bytes data)"
-        );
+        bytes32 typeHash =
+            keccak256("Execute(Call[] calls,uint256 nonce,uint40 deadline)Call(address to,uint256 value,bytes data)");
         return accountDigest(account, keccak256(abi.encode(typeHash, keccak256(hashes), nonce, deadline)));
     }
 

@@ -55,10 +55,15 @@ abstract contract Test is Cheats {
     /// @dev Forge knows a test contract by it.
     bool public constant IS_TEST = true;
 
+    /// @notice Whether the contracts are compiled for measuring coverage, larger and slower than they are.
+    function isMeasuringCoverage() internal view returns (bool) {
+        return vm.envOr("COVERAGE", false);
+    }
+
     /// @notice Deploys a contract from its committed artifact: the tests run the bytes that are deployed.
     /// @dev Measuring coverage takes forge's own compilation: see the README.
     function deploy(string memory name, bytes memory arguments) internal returns (address) {
-        bytes memory code = vm.envOr("COVERAGE", false)
+        bytes memory code = isMeasuringCoverage()
             ? vm.getCode(string.concat(name, ".sol:", name))
             : vm.parseJsonBytes(vm.readFile(string.concat("artifacts/", name, ".json")), ".bytecode");
         return this.create(bytes.concat(code, arguments));
@@ -92,8 +97,6 @@ abstract contract Handler is Cheats {
         vm.prank(caller);
         (bool success,) = to.call(data);
         assertEq(success, expected, what);
-        string memory line = string.concat(success ? "OK " : "no ", what, " ", vm.toString(uint256(uint32(bytes4(data)))));
-        (bool z,) = address(0x000000000000000000636F6e736F6c652e6c6f67).staticcall(abi.encodeWithSignature("log(string)", line)); z;
         return success;
     }
 

@@ -71,13 +71,15 @@ impl Timeline {
 }
 
 impl Gatekeeper {
-    /// Everything on chain about a patient, by account.
+    /// Everything on chain about a patient, by account, their prescriptions and orders included.
     ///
     /// # Errors
     ///
     /// [`GatekeeperError`] when the chain cannot be asked.
     pub async fn patient_timeline(&self, patient: Address) -> Result<Timeline, GatekeeperError> {
-        self.timeline(patient.into_word()).await
+        let mut subjects = vec![patient.into_word()];
+        subjects.extend(self.projection().await.workflows.of_patient(patient));
+        self.timeline_of(subjects).await
     }
 
     /// Everything on chain about a record, a prescription, an order or an opening, by its id.
@@ -86,13 +88,17 @@ impl Gatekeeper {
     ///
     /// [`GatekeeperError`] when the chain cannot be asked.
     pub async fn timeline(&self, subject: B256) -> Result<Timeline, GatekeeperError> {
+        self.timeline_of(vec![subject]).await
+    }
+
+    async fn timeline_of(&self, subjects: Vec<B256>) -> Result<Timeline, GatekeeperError> {
         let mut logs = BTreeMap::new();
         for position in 1..4 {
             let base = Filter::new().address(self.deployment().addresses()).from_block(0);
             let filter = match position {
-                1 => base.topic1(subject),
-                2 => base.topic2(subject),
-                _ => base.topic3(subject),
+                1 => base.topic1(subjects.clone()),
+                2 => base.topic2(subjects.clone()),
+                _ => base.topic3(subjects.clone()),
             };
             for log in self.ledger().logs(&filter).await? {
                 if let (Some(block), Some(index)) = (log.block_number, log.log_index) {
@@ -230,8 +236,10 @@ fn describe(
                 let what = if event.optedOut {
                     "opted out of emergency access".into()
                 } else {
-                    let kinds = KindSet::from_bits(event.kinds);
-                    format!("closed to emergency access: {kinds}")
+                    match KindSet::from_bits(event.kinds) {
+                        KindSet::EMPTY => "open to emergency access".into(),
+                        kinds => format!("closed to emergency access: {kinds}"),
+                    }
                 };
                 (what, Patient(event.patient), None)
             }
@@ -327,11 +335,11 @@ fn describe_prescription(
             ("prescription issued".into(), Member(event.prescriber), Some(event.id))
         }
         PrescriptionsEvents::PharmacyPermitted(event) => {
-            let what = format!("pharmacy {} permitted", event.pharmacy);
+            let what = format!("dispensing permitted to {}", event.pharmacy);
             (what, either(event.id, event.by), Some(event.id))
         }
         PrescriptionsEvents::PharmacyWithdrawn(event) => {
-            let what = format!("permission of pharmacy {} withdrawn", event.pharmacy);
+            let what = format!("permission of {} withdrawn", event.pharmacy);
             (what, either(event.id, event.by), Some(event.id))
         }
         PrescriptionsEvents::PrescriptionClaimed(event) => {

@@ -65,8 +65,8 @@ fn terms(kinds: &[Kind]) -> Terms {
 }
 
 fn grant(reader: Address) -> Consents::grantCall {
-    let grant_ = convert::to_grant(&terms(&[Kind::Laboratory]));
-    Consents::grantCall { reader, record: B256::ZERO, grant_ }
+    let terms = convert::to_grant(&terms(&[Kind::Laboratory]));
+    Consents::grantCall { reader, record: B256::ZERO, terms }
 }
 
 async fn contracts_are_deployed_and_listed(world: World) {
@@ -183,7 +183,7 @@ async fn batches_run_whole_or_not_at_all(world: World) {
 
     let nothing = Consents::Grant { kinds: 0, ..convert::to_grant(&terms(&[Kind::Allergy])) };
     let bad =
-        Consents::grantCall { reader: address("emergency"), record: B256::ZERO, grant_: nothing };
+        Consents::grantCall { reader: address("emergency"), record: B256::ZERO, terms: nothing };
     let good = Call::to_contract(consents, &grant(address("emergency")));
     let calls = vec![good, Call::to_contract(consents, &bad)];
     let refused = patient.act(&hospital, calls, VALID_UNTIL).await;

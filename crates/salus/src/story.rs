@@ -365,7 +365,7 @@ impl<'a> Teller<'a> {
             let found = gateway.gatekeeper.receipts_of(patient, None, 100).await?;
             receipts.extend(found.into_iter().map(|found| (gateway.name.clone(), found.receipt)));
         }
-        receipts.sort_by_key(|(_, receipt)| receipt.time);
+        receipts.sort_by_key(|(_, receipt)| (receipt.time, receipt.sequence));
         let shown = receipts.len().saturating_sub(LINES_SHOWN);
         let mut table = Table::new(&["time", "at", "who", "purpose", "outcome"], &[]);
         for (at, receipt) in &receipts[shown..] {

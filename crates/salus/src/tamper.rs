@@ -80,7 +80,7 @@ async fn tamper(copy: &Path) -> Result<Tampering, Error> {
     let (altered, removed) = (record(first)?, record(last)?);
     let inserted = B256::repeat_byte(0x5a);
     sqlx::query(
-        "update records set body = substr(body, 1, length(body) - 1) || x'00' where record = $1",
+        "update records set body = cast(substr(body, 1, length(body) - 1) || x'00' as blob) where record = $1",
     )
     .bind(altered.to_vec())
     .execute(&mut connection)

@@ -5,9 +5,10 @@ use domain::{Address, RecordDigest};
 use rand_core::CryptoRng;
 use rayon::prelude::*;
 
+use crate::header::Header;
 use crate::keys::KindKey;
 use crate::put::NewRecord;
-use crate::sealed::{self, Header, SealingKey};
+use crate::sealed::{self, SealingKey};
 
 /// Seals records on all cores, digests and key wraps included, and says how long they became.
 #[must_use]

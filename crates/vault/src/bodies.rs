@@ -10,8 +10,9 @@
 //! row that names it is committed. So a committed row has its file, whenever the process is killed
 //! (S6). What is left without a row is removed when the folder is opened next.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,8 +38,8 @@ pub(crate) struct Bodies {
 
 impl Bodies {
     pub(crate) fn open(folder: &Path) -> Result<Self, OpenDatabaseError> {
-        fs::create_dir_all(folder)
-            .map_err(|source| OpenDatabaseError::NotWritable { path: folder.to_owned(), source })?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|source| OpenDatabaseError::NotWritable { path: folder.to_owned(), source })?;
         let lock = lock_file(&folder.join("lock"))?;
         Ok(Self { folder: folder.to_owned(), next: AtomicU64::new(0), _lock: lock })
     }
@@ -62,7 +63,8 @@ impl Bodies {
     pub(crate) fn incoming(&self) -> io::Result<Incoming> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!("{INCOMING}{number}"));
-        let file = File::options().create_new(true).read(true).write(true).open(&path)?;
+        let mut options = File::options();
+        let file = options.create_new(true).read(true).write(true).mode(0o600).open(&path)?;
         Ok(Incoming { path: Some(path), file })
     }
 

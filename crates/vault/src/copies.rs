@@ -14,14 +14,16 @@ use sqlx::{AnyConnection, Row as _};
 
 use crate::bodies::{Incoming, ROW_BODY_MAX};
 use crate::entries::{CORRUPT, Entry, fixed, kind_of};
+use crate::header::{HEADER_LEN, Header};
 use crate::keys::{ContentKey, KindKey, WRAPPED_CONTENT_KEY_LEN};
 use crate::kind_keys::{KindKeyId, KindKeyName};
 use crate::open::{OpenError, Opened};
+use crate::passing::DigestReader;
 use crate::put::PutError;
 use crate::recipients::{self, Binding, PublicKey, SecretKey, Subject};
 use crate::rows::{self, Row};
 use crate::schema::Place;
-use crate::sealed::{self, HEADER_LEN, Header, MAX_SEALED_LEN, UnsealError};
+use crate::sealed::{self, MAX_SEALED_LEN, UnsealError};
 use crate::store_error::StoreError;
 use crate::vault::Vault;
 use crate::wraps::{self, Wrap};
@@ -140,7 +142,7 @@ impl SealedCopy {
     ) -> Result<Header, OpenError> {
         let digest = self.entry.digest;
         let key = self.content_key_for(identity, network).ok_or(OpenError::NoKey { digest })?;
-        let mut sealed = sealed::DigestReader::new(sealed);
+        let mut sealed = DigestReader::new(sealed);
         let header =
             sealed::open_stream(&mut sealed, &key, writer).map_err(|source| match source {
                 UnsealError::Write(_) | UnsealError::Read(_) => {
@@ -469,7 +471,7 @@ fn copy_all(
     file: &mut impl Write,
     receive: impl Fn(io::Error) -> ImportError,
 ) -> Result<(RecordDigest, u64), ImportError> {
-    let mut hash = sealed::DigestReader::new(reader);
+    let mut hash = DigestReader::new(reader);
     let mut buffer = vec![0; 64 * 1024];
     let mut length = 0;
     loop {

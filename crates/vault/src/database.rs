@@ -10,8 +10,9 @@
 //! own holds. Within a process, one transaction writes at a time.
 
 use std::fmt::Write as _;
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -139,6 +140,12 @@ impl Database {
     pub async fn open_file(path: &Path) -> Result<Self, OpenDatabaseError> {
         let path = std::path::absolute(path).map_err(|_| OpenDatabaseError::BadUrl)?;
         let lock = lock_file(&path.with_added_extension("lock"))?;
+        // SQLite gives its other files the mode of this one. Bodies are sealed, but who has how many
+        // records of which kind is nobody's business either.
+        private_options()
+            .write(true)
+            .open(&path)
+            .map_err(|source| OpenDatabaseError::NotWritable { path: path.clone(), source })?;
         let mut url = "sqlite://".to_owned();
         for byte in path.to_str().ok_or(OpenDatabaseError::BadUrl)?.bytes() {
             match byte {
@@ -147,9 +154,13 @@ impl Database {
                 _ => write!(url, "%{byte:02X}").expect("writing to a string does not fail"),
             }
         }
-        url.push_str("?mode=rwc");
         let lock = Lock::File { _file: lock };
-        Self::connect(Backend::Sqlite, connect_options(&url)?, lock).await
+        let database = Self::connect(Backend::Sqlite, connect_options(&url)?, lock).await?;
+        // The files are on disk only when their names are.
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(|source| OpenDatabaseError::NotWritable { path, source })?;
+        Ok(database)
     }
 
     async fn connect(
@@ -282,17 +293,19 @@ impl DerefMut for WriteTransaction {
 /// Takes a lock file for as long as the file stays open.
 pub(crate) fn lock_file(path: &Path) -> Result<File, OpenDatabaseError> {
     let not_writable = |source| OpenDatabaseError::NotWritable { path: path.to_owned(), source };
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(not_writable)?;
+    let file = private_options().write(true).open(path).map_err(not_writable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenDatabaseError::InUse),
         Err(TryLockError::Error(source)) => Err(not_writable(source)),
     }
+}
+
+/// Makes a file for its owner only, when there is none.
+fn private_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).mode(0o600);
+    options
 }
 
 fn connect_options(url: &str) -> Result<AnyConnectOptions, OpenDatabaseError> {

@@ -4,8 +4,8 @@ use domain::{Address, Kind, KindSet, RecordDigest, RecordId, RecordVersion, Time
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
+use crate::header::{Content, Header};
 use crate::schema::Place;
-use crate::sealed::{Content, Header};
 use crate::store_error::StoreError;
 use crate::vault::Vault;
 

@@ -87,7 +87,12 @@ mod recipients;
 mod root_file;
 
 mod sealed;
+
+mod header;
 mod segments;
+
+mod compression;
+mod passing;
 
 mod bodies;
 mod database;
@@ -121,6 +126,7 @@ pub use copies::{Identity, ImportError, OnConflict, SealedBytes, SealedCopy};
 pub use database::{Backend, Database, OpenDatabaseError, WriteTransaction};
 pub use entries::{Entry, Listing, PAGE_LEN_MAX};
 pub use erasure::{EraseError, ErasureCheck, ErasureOrder, ErasureReason, ErasureReceipt};
+pub use header::{Content, Header};
 pub use keyring::{Keyring, KeyringError};
 pub use keys::{RootKey, WrongKey};
 pub use kind_keys::{KindKeyId, KindKeyName};
@@ -132,7 +138,7 @@ pub use recipients::{BadPublicKey, Binding, Kem, PublicKey, SecretKey, Subject};
 pub use recovery::{RecoverError, Recovered};
 pub use root_file::{RootKeyCost, RootKeyError};
 pub use scan::{Scan, ScanState, Scanned};
-pub use sealed::{Content, Header, MAX_BODY_LEN, SealError, UnsealError};
+pub use sealed::{MAX_BODY_LEN, SealError, UnsealError};
 pub use store_error::StoreError;
 pub use vault::{UnlockError, Vault, VaultSettings};
 pub use wraps::Wrap;

@@ -31,6 +31,7 @@ use zeroize::Zeroizing;
 use crate::entries::{Entry, entry_columns, entry_of, place_of};
 use crate::keys::ContentKey;
 use crate::kind_keys::KindKeyId;
+use crate::passing::DigestReader;
 use crate::schema::Place;
 use crate::sealed::{self, UnsealError};
 use crate::store_error::StoreError;
@@ -309,7 +310,7 @@ fn open_sealed(
                 std::io::ErrorKind::NotFound => OpenError::Missing { digest },
                 _ => OpenError::Store(error.into()),
             })?;
-            let mut file = sealed::DigestReader::new(file);
+            let mut file = DigestReader::new(file);
             let header = sealed::open_stream(&mut file, key, writer).map_err(unseal_error)?;
             if file.finish() != digest {
                 return Err(OpenError::Tampered { digest });

@@ -16,11 +16,12 @@ use tokio::sync::{OwnedRwLockReadGuard, mpsc, oneshot};
 use crate::bodies::{Incoming, ROW_BODY_MAX, Unclaimed};
 use crate::database::WriteTransaction;
 use crate::entries::Entry;
+use crate::header::{Content, Header};
 use crate::keys::ContentKey;
 use crate::kind_keys::CurrentKey;
 use crate::patient_keys::CurrentKeys;
 use crate::rows::{self, ROWS_PER_INSERT, Row, RowGroup};
-use crate::sealed::{self, Content, Header, SealError, SealingKey};
+use crate::sealed::{self, SealError, SealingKey};
 use crate::store_error::StoreError;
 use crate::vault::{Inner, Vault};
 

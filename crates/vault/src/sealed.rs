@@ -31,18 +31,19 @@
 //!
 //! Format 1 opens forever: `tests/samples` holds records sealed by the first release.
 
-use std::cell::{Cell, RefCell};
 use std::io::{self, Read, Write};
 
-use domain::{Address, Kind, RecordDigest, RecordId, RecordVersion, Timestamp};
+use domain::RecordDigest;
 use hkdf::Hkdf;
 use rand_core::CryptoRng;
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
-use zstd::zstd_safe::{DCtx, DParameter, ResetDirective};
 
+use crate::compression::{Decompressor, ZSTD_LEVEL, compress};
+use crate::header::{COMMITMENT_LEN, HEADER_LEN, Header, RawHeader};
 use crate::keys::ContentKey;
+use crate::passing::{CopyError, DigestWriter, copy_body};
 use crate::segments::{
     BodyCipher, NONCE_PREFIX_LEN, SEGMENT_LEN, SegmentReader, SegmentWriter, TAG_LEN, Tampered,
 };
@@ -54,69 +55,10 @@ pub const MAX_BODY_LEN: u64 = 256 * 1024 * 1024;
 pub(crate) const MAX_SEALED_LEN: u64 =
     HEADER_LEN as u64 + MAX_BODY_LEN + (MAX_BODY_LEN / SEGMENT_LEN as u64 + 1) * TAG_LEN as u64;
 
-/// Length of the header of format 1, in bytes.
-pub(crate) const HEADER_LEN: usize = 131;
-
-const MAGIC: &[u8; 4] = b"SLRC";
-const FORMAT: u8 = 1;
 const LABEL: &[u8] = b"salus/record/v1";
-const FLAG_COMPRESSED: u8 = 1;
-const COMMITMENT_LEN: usize = 32;
-
-/// The fast end: higher levels make FHIR JSON a few per cent smaller at several times the cost.
-const ZSTD_LEVEL: i32 = 1;
-
-/// The largest window a frame may ask for, 8 MiB, so that opening needs little memory. Our own level
-/// needs 512 KiB.
-const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 /// How much of a long body is tried out to see whether compressing helps, in bytes.
 const SAMPLE_LEN: usize = 1024 * 1024;
-
-/// What a body is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Content {
-    /// A FHIR R4 resource, JSON as it was received.
-    FhirJson = 1,
-    /// Any other bytes, such as a scanned document.
-    Other = 2,
-}
-
-impl Content {
-    /// The number in headers and rows.
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        self as u8
-    }
-
-    pub(crate) const fn of_number(number: u8) -> Option<Self> {
-        match number {
-            1 => Some(Self::FhirJson),
-            2 => Some(Self::Other),
-            _ => None,
-        }
-    }
-}
-
-/// What a sealed record says of itself, in the clear and bound to the body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Header {
-    /// Which record.
-    pub record: RecordId,
-    /// Which version of it.
-    pub version: RecordVersion,
-    /// What it is about.
-    pub kind: Kind,
-    /// What the body is.
-    pub content: Content,
-    /// Which institution keeps it, by member address.
-    pub steward: Address,
-    /// Who wrote it, by member address.
-    pub author: Address,
-    /// When it was sealed.
-    pub created: Timestamp,
-}
 
 /// The random inputs of sealing one record.
 pub(crate) struct SealingKey {
@@ -183,88 +125,6 @@ pub enum UnsealError {
     /// The body could not be handed on.
     #[error("the body could not be written")]
     Write(#[source] io::Error),
-}
-
-impl Header {
-    /// Reads the header of sealed bytes. It is proven only once the record opens.
-    ///
-    /// # Errors
-    ///
-    /// [`UnsealError::NotSealed`], [`UnsealError::UnknownFormat`] or [`UnsealError::Malformed`].
-    pub fn read(sealed: &[u8]) -> Result<Self, UnsealError> {
-        let bytes = sealed.first_chunk().ok_or(UnsealError::NotSealed)?;
-        RawHeader::decode(bytes).map(|raw| raw.header)
-    }
-}
-
-/// A header with the fields that only opening needs.
-struct RawHeader {
-    header: Header,
-    is_compressed: bool,
-    nonce_prefix: [u8; NONCE_PREFIX_LEN],
-    commitment: [u8; COMMITMENT_LEN],
-}
-
-impl RawHeader {
-    fn encode(&self) -> [u8; HEADER_LEN] {
-        let Header { record, version, kind, content, steward, author, created } = &self.header;
-        let flags = if self.is_compressed { FLAG_COMPRESSED } else { 0 };
-        let mut bytes = [0; HEADER_LEN];
-        let mut rest = bytes.as_mut_slice();
-        for field in [
-            MAGIC.as_slice(),
-            &[FORMAT, flags, kind.number(), content.number()],
-            record.0.as_slice(),
-            &version.get().to_be_bytes(),
-            steward.as_slice(),
-            author.as_slice(),
-            &created.0.to_be_bytes(),
-            &self.nonce_prefix,
-            &self.commitment,
-        ] {
-            rest.write_all(field).expect("the fields add up to the header's length");
-        }
-        bytes
-    }
-
-    fn decode(bytes: &[u8; HEADER_LEN]) -> Result<Self, UnsealError> {
-        let mut fields = Fields(bytes);
-        if &fields.take::<4>() != MAGIC {
-            return Err(UnsealError::NotSealed);
-        }
-        let [format, flags, kind, content] = fields.take();
-        if format != FORMAT {
-            return Err(UnsealError::UnknownFormat { format });
-        }
-        if flags & !FLAG_COMPRESSED != 0 {
-            return Err(UnsealError::Malformed);
-        }
-        let header = Header {
-            record: RecordId(fields.take().into()),
-            version: u32::from_be_bytes(fields.take())
-                .try_into()
-                .map_err(|_| UnsealError::Malformed)?,
-            kind: kind.try_into().map_err(|_| UnsealError::Malformed)?,
-            content: Content::of_number(content).ok_or(UnsealError::Malformed)?,
-            steward: fields.take().into(),
-            author: fields.take().into(),
-            created: Timestamp(u64::from_be_bytes(fields.take())),
-        };
-        let (nonce_prefix, commitment) = (fields.take(), fields.take());
-        Ok(Self { header, is_compressed: flags == FLAG_COMPRESSED, nonce_prefix, commitment })
-    }
-}
-
-/// Takes fields of fixed length off the front of a header.
-struct Fields<'b>(&'b [u8]);
-
-impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> [u8; N] {
-        let (field, rest) =
-            self.0.split_first_chunk().expect("the fields add up to the header's length");
-        self.0 = rest;
-        *field
-    }
 }
 
 /// The key of the body, and what the header shows of the content key.
@@ -366,8 +226,8 @@ pub(crate) fn open_stream(
     let mut segments = SegmentReader::new(cipher, sealed);
     if raw.is_compressed {
         let mut context = Decompressor::take().map_err(UnsealError::Read)?;
-        let decoder = zstd::stream::read::Decoder::with_context(&mut segments, &mut context.0);
-        copy_body(decoder.single_frame(), writer).map_err(CopyError::into_unseal_error)?;
+        let body = context.expand(&mut segments);
+        copy_body(body, writer).map_err(CopyError::into_unseal_error)?;
         context.give_back();
         // The frame may end before the body does; reading on also proves that the body is whole.
         let mut rest = [0];
@@ -396,49 +256,6 @@ fn prepare(header: &Header, is_compressed: bool, with: &SealingKey) -> (RawHeade
 const fn sealed_len(body_len: usize) -> usize {
     let segments = body_len / SEGMENT_LEN + 1;
     HEADER_LEN + body_len + segments * TAG_LEN
-}
-
-fn compress(body: &[u8]) -> Option<Vec<u8>> {
-    thread_local! {
-        // Making a compressor costs more than compressing one record with it.
-        static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> =
-            RefCell::new(zstd::bulk::Compressor::new(ZSTD_LEVEL).ok());
-    }
-    COMPRESSOR.with_borrow_mut(|compressor| compressor.as_mut()?.compress(body).ok())
-}
-
-/// What zstd needs to expand a frame. Making one costs more than expanding a short record with it, so
-/// each thread keeps one that did its work.
-struct Decompressor(DCtx<'static>);
-
-thread_local! {
-    static DECOMPRESSOR: Cell<Option<Decompressor>> = const { Cell::new(None) };
-}
-
-impl Decompressor {
-    fn take() -> io::Result<Self> {
-        if let Some(kept) = DECOMPRESSOR.take() {
-            return Ok(kept);
-        }
-        let failed = |_| io::Error::from(io::ErrorKind::OutOfMemory);
-        let mut context = DCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?;
-        context.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX)).map_err(failed)?;
-        Ok(Self(context))
-    }
-
-    /// Keeps it for the next record, when the last one went well.
-    fn give_back(mut self) {
-        if self.0.reset(ResetDirective::SessionOnly).is_ok() {
-            DECOMPRESSOR.set(Some(self));
-        }
-    }
-}
-
-/// Which side of a copy failed.
-enum CopyError {
-    Read(io::Error),
-    Write(io::Error),
-    TooLarge,
 }
 
 impl CopyError {
@@ -473,93 +290,20 @@ impl CopyError {
     }
 }
 
-/// Copies a body, never more of it than a body may have: what a frame says of its length is not
-/// believed.
-fn copy_body(mut reader: impl Read, mut writer: impl Write) -> Result<(), CopyError> {
-    let mut buffer = vec![0; SEGMENT_LEN];
-    let mut copied = 0;
-    loop {
-        let count = match reader.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(CopyError::Read(error)),
-        };
-        copied += count as u64;
-        if copied > MAX_BODY_LEN {
-            return Err(CopyError::TooLarge);
-        }
-        writer.write_all(&buffer[..count]).map_err(CopyError::Write)?;
-    }
-}
-
 /// Whether this is the content key to which a sealed record commits.
 pub(crate) fn is_key_of(sealed: &[u8], key: &ContentKey) -> bool {
     let raw = sealed.first_chunk().map(RawHeader::decode);
     matches!(raw, Some(Ok(raw)) if BodyKey::derive(key).commitment == raw.commitment)
 }
 
-/// Hashes and counts what passes.
-struct DigestWriter<W> {
-    hash: Sha256,
-    written: u64,
-    inner: W,
-}
-
-impl<W: Write> DigestWriter<W> {
-    fn new(inner: W) -> Self {
-        Self { hash: Sha256::new(), written: 0, inner }
-    }
-
-    fn finish(self) -> (RecordDigest, u64) {
-        let digest = <[u8; 32]>::from(self.hash.finalize());
-        (RecordDigest(digest.into()), self.written)
-    }
-}
-
-impl<W: Write> Write for DigestWriter<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.inner.write(bytes)?;
-        self.hash.update(&bytes[..count]);
-        self.written += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-/// Hashes what passes.
-pub(crate) struct DigestReader<R> {
-    hash: Sha256,
-    inner: R,
-}
-
-impl<R: Read> DigestReader<R> {
-    pub(crate) fn new(inner: R) -> Self {
-        Self { hash: Sha256::new(), inner }
-    }
-
-    /// The digest of what was read. After a record opened, that is all there was.
-    pub(crate) fn finish(self) -> RecordDigest {
-        RecordDigest(<[u8; 32]>::from(self.hash.finalize()).into())
-    }
-}
-
-impl<R: Read> Read for DigestReader<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.hash.update(&buffer[..count]);
-        Ok(count)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use domain::{Address, Kind, RecordId, Timestamp};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::compression::ZSTD_WINDOW_LOG_MAX;
+    use crate::header::{Content, FLAG_COMPRESSED};
     use crate::testing::{rng, sample};
 
     fn header() -> Header {

@@ -119,7 +119,7 @@ async fn check_clean(vault: &Vault, place: &Place) -> Vec<RecordId> {
 }
 
 /// Puts records, one by one and in batches, until it is killed.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the child of the test below"]
 async fn child_puts_records() {
     let Some(vault) = open_as_child().await else { return };
@@ -127,11 +127,27 @@ async fn child_puts_records() {
     let mut rng = chacha20::ChaCha20Rng::seed_from_u64(first);
     let mut next = first;
     loop {
-        let count = if rng.next_u32().is_multiple_of(3) { 1 + rng.next_u64() % 40 } else { 1 };
-        let numbers = next..next + count;
-        vault.put_many(numbers.clone().map(numbered).collect(), &mut rng).await.unwrap();
-        numbers.for_each(acknowledge);
-        next += count;
+        // One alone, a batch, or some at the same time, which are written together.
+        let count = 1 + rng.next_u64() % 40;
+        let numbers = match rng.next_u32() % 3 {
+            0 => next..next + 1,
+            _ => next..next + count,
+        };
+        next = numbers.end;
+        if rng.next_u32().is_multiple_of(2) {
+            vault.put_many(numbers.clone().map(numbered).collect(), &mut rng).await.unwrap();
+            numbers.for_each(acknowledge);
+            continue;
+        }
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in numbers {
+            let (vault, mut rng) = (vault.clone(), common::rng(number));
+            tasks.spawn(async move {
+                vault.put(numbered(number), &mut rng).await.unwrap();
+                acknowledge(number);
+            });
+        }
+        tasks.join_all().await;
     }
 }
 

@@ -378,3 +378,21 @@ async fn commit_after_a_failed_statement_is_no_success(place: Place) {
     assert_eq!(rows.unwrap().len(), usize::from(committed));
     vault.put(record(1), &mut rng(2)).await.unwrap();
 }
+
+#[tokio::test]
+async fn files_are_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::sqlite();
+    let vault = place.unlock().await;
+    vault.put_many(vec![record(1), long_record(2)], &mut rng(2)).await.unwrap();
+    let mut files = 0;
+    for folder in [place.folder.path(), &place.bodies()] {
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, if path.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
+            files += 1;
+        }
+    }
+    assert_eq!(files, 7, "database, log, index, two locks, one folder, one record");
+}

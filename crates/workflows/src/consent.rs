@@ -25,7 +25,7 @@ pub async fn grant(
     terms: &Terms,
     now: Timestamp,
 ) -> Result<(u32, Step), WorkflowError> {
-    let grant = Consents::grantCall { reader, record: to_scope(record), grant_: to_grant(terms) };
+    let grant = Consents::grantCall { reader, record: to_scope(record), terms: to_grant(terms) };
     let call = Call::to_contract(relay.at(Contract::Consents), &grant);
     let outcome = patient.act(relay.sender(), vec![call], now).await?;
     let granted = outcome.events::<Consents::ConsentGranted>();

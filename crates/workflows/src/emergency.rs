@@ -109,7 +109,10 @@ pub async fn restrict(
     let restrict = EmergencyAccess::restrictCall { kinds: kinds.bits(), optedOut: opted_out };
     let call = Call::to_contract(relay.at(Contract::EmergencyAccess), &restrict);
     let outcome: Outcome = patient.act(relay.sender(), vec![call], now).await?;
-    let what =
-        if opted_out { "opts out of emergency access" } else { "restricts emergency access" };
+    let what = match kinds {
+        _ if opted_out => "opts out of emergency access".into(),
+        KindSet::EMPTY => "opens everything to emergency access".into(),
+        kinds => format!("closes {kinds} to emergency access"),
+    };
     Ok(Step::new(&patient.name, what, "emergency.restrict", &outcome))
 }

@@ -187,8 +187,9 @@ impl Projection {
         let AccessLogEvents::ReceiptsAppended(appended) = event;
         let log = self.logs.entry(appended.gatekeeper).or_default();
         log.head = appended.head;
-        log.receipts = appended.firstSequence + u64::from(appended.count) - 1;
-        log.batches.push((appended.root, appended.firstSequence, appended.count));
+        // The contract counts receipts from 0, the log's sequence begins at 1.
+        log.receipts = appended.firstSequence + u64::from(appended.count);
+        log.batches.push((appended.root, appended.firstSequence + 1, appended.count));
     }
 
     /// The facts that bear on a read of one record by `reader`, all from the cursor's block.

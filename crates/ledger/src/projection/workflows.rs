@@ -221,6 +221,14 @@ impl Workflows {
         if prescribed || ordered { vec![grant] } else { Vec::new() }
     }
 
+    /// The ids of a patient's prescriptions and orders.
+    #[must_use]
+    pub fn of_patient(&self, patient: Address) -> Vec<B256> {
+        let prescriptions = self.prescriptions.iter().filter(|(_, held)| held.patient == patient);
+        let orders = self.lab_orders.iter().filter(|(_, held)| held.patient == patient);
+        prescriptions.map(|(id, _)| *id).chain(orders.map(|(id, _)| *id)).collect()
+    }
+
     /// A prescription by its id.
     #[must_use]
     pub fn prescription(&self, id: &B256) -> Option<&Prescription> {
