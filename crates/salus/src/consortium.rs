@@ -177,7 +177,7 @@ impl Consortium {
                 continue;
             }
             let until = to_uint40(now.after(ACCREDITATION));
-            let call = Registry::accreditCall { member, role: role.number(), until };
+            let call = Registry::accreditCall { signer: member, role: role.number(), until };
             let outcome = gateway.sender().send(registry, &call).await?;
             let what = format!("accredits {name} as {role}");
             steps.push(Step::new(&gateway.name, what, "registry.accredit", &outcome));

@@ -133,7 +133,7 @@ impl World {
             ("emergency", "officer", ProfessionalRole::PrivacyOfficer),
         ] {
             let call = Registry::accreditCall {
-                member: address(professional),
+                signer: address(professional),
                 role: role.number(),
                 until,
             };
