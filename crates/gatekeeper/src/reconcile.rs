@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use alloy_primitives::B256;
-use domain::{Anchor, AnchorState, RecordDigest, RecordId, Timestamp};
+use domain::{Anchor, AnchorState, RecordDigest, RecordId, RecordVersion, Timestamp};
 use ledger::Projection;
 use serde::{Deserialize, Serialize};
 use vault::{ScanState, Scanned};
@@ -127,6 +127,23 @@ impl Gatekeeper {
     }
 
     /// What the chain says should be here, and batches about which it cannot say it any more.
+    /// The digest on chain of every version that this steward should have: what a copy is held
+    /// against.
+    ///
+    /// # Errors
+    ///
+    /// [`GatekeeperError`] when the database failed.
+    pub async fn anchored(
+        &self,
+    ) -> Result<HashMap<(RecordId, RecordVersion), RecordDigest>, GatekeeperError> {
+        let (expected, ..) = self.expected().await?;
+        let standing = expected.into_iter().filter(|(_, expected)| !expected.erased);
+        let keyed = standing.filter_map(|((record, version), expected)| {
+            Some(((record, RecordVersion::try_from(version).ok()?), expected.digest))
+        });
+        Ok(keyed.collect())
+    }
+
     async fn expected(
         &self,
     ) -> Result<(HashMap<(RecordId, u32), Expected>, Vec<Finding>, u64, Timestamp), GatekeeperError>

@@ -119,7 +119,7 @@ impl Workload {
         let relationships = deployment.address(Contract::Relationships);
         let mut proposing = Vec::new();
         let mut accepting = Vec::new();
-        for (patient, steward) in patients.iter_mut().zip((0..STEWARDS as usize).cycle()) {
+        for (patient, steward) in patients.iter_mut().zip((0..stewards.len()).cycle()) {
             let propose =
                 Relationships::proposeCall { patient: patient.address, countersigned: false };
             proposing.push(stewards[steward].call(relationships, &propose));

@@ -89,6 +89,9 @@ pub(crate) struct UpOptions {
     /// Make a block at most every so many seconds, instead of as soon as something waits.
     #[arg(long)]
     pub(crate) seal_every: Option<u64>,
+    /// Also write the figures of the summary to this file, as JSON.
+    #[arg(long)]
+    pub(crate) summary: Option<PathBuf>,
     /// The gas price at which costs are shown, in gwei.
     #[arg(long, default_value_t = crate::price::Price::default().gwei)]
     pub(crate) gwei: f64,
@@ -158,6 +161,11 @@ pub(crate) enum RecordsCommand {
         patient: String,
         /// Which record.
         record: B256,
+    },
+    /// Bring a patient's records from every institution into the patient's own vault.
+    Fetch {
+        /// Whose.
+        patient: String,
     },
     /// Write a proof bundle that `salus verify` checks offline.
     Export {

@@ -124,6 +124,20 @@ impl<'a> Commands<'a> {
             RecordsCommand::Reject { patient, record } => {
                 self.answer_record(&patient, record, Verdict::Reject).await
             }
+            RecordsCommand::Fetch { patient } => {
+                let patient = self.patient(&patient)?;
+                let mut table =
+                    Table::new(&["from", "new copies", "sealed bytes", "already here"], &[1, 2, 3]);
+                for (name, fetched) in self.consortium.fetch_copies(&patient).await? {
+                    table.row(vec![
+                        name,
+                        thousands(fetched.records),
+                        thousands(fetched.sealed_bytes),
+                        thousands(fetched.kept_already),
+                    ]);
+                }
+                Ok((table.to_string(), 0))
+            }
             RecordsCommand::Export { record, version, at, out } => {
                 let version =
                     RecordVersion::try_from(version).map_err(|_| "versions are counted from 1")?;

@@ -22,6 +22,7 @@ use ledger::{Ledger, PrivateKeySigner, Projection, Sender, creation, deploy, pre
 use vault::{Database, Kem, Keyring, SecretKey, Vault, VaultSettings};
 use workflows::{
     Gateway, PatientActor, Person, Step, WorkflowError,
+    copies::{self, Fetched},
     import::{Identifier, ParsedPatient},
     relationship,
 };
@@ -320,6 +321,28 @@ impl Consortium {
             steps.push(Step::new(&authority.name, what, "registry.bind-identity", &outcome));
         }
         Ok(())
+    }
+
+    /// Brings a patient's records from every steward into the patient's own vault.
+    pub(crate) async fn fetch_copies(
+        &self,
+        patient: &PatientActor,
+    ) -> Result<Vec<(String, Fetched)>, Error> {
+        let hospital = &self.institution("hospital").gatekeeper;
+        let own = self.patients.vault(patient, hospital.domain(), hospital.entropy()).await?;
+        let mut all = Vec::new();
+        for steward in self.institutions() {
+            let held = {
+                let projection = steward.gatekeeper.projection().await;
+                projection.consents.relationship(patient.account(), steward.member()).is_some()
+            };
+            if held {
+                let fetched = copies::fetch(steward, patient, &own, self.now()).await?;
+                all.push((steward.name.clone(), fetched));
+            }
+        }
+        own.database().close().await;
+        Ok(all)
     }
 
     /// Stores everything and lets the directory go.

@@ -7,6 +7,7 @@
 //! DIR/NAME/vault.db             records, receipts, and in the keyring the keys of its people
 //! DIR/patients/root.key         the patients' devices, of which there are none in a demonstration
 //! DIR/patients/keyring.db
+//! DIR/patients/P001/vault.db    one patient's copies of their own records
 //! ```
 //!
 //! In a real consortium each institution has its own directory, its own passphrase, and its own machine.
@@ -132,7 +133,7 @@ impl KeyStore {
 }
 
 /// Makes a directory that only its owner can look into.
-fn make_private_dir(dir: &Path) -> Result<(), DirError> {
+pub(crate) fn make_private_dir(dir: &Path) -> Result<(), DirError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true).mode(0o700).create(dir).map_err(|source| DirError {
         action: "make the directory",

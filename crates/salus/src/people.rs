@@ -7,16 +7,17 @@ use std::{
 };
 
 use alloy_primitives::{Address, B256};
-use domain::{InstitutionRole, ProfessionalRole};
+use domain::{InstitutionRole, ProfessionalRole, QueryDomain};
+use gatekeeper::Entropy;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use ledger::{Passkey, Patient, PatientKey};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-use vault::{Kem, SecretKey};
+use vault::{Database, Kem, RootKey, SecretKey, Vault, VaultSettings};
 use workflows::PatientActor;
 use zeroize::Zeroizing;
 
-use crate::Error;
+use crate::{Error, keys::make_private_dir};
 
 /// The institutions, the hospital first: it deploys the contracts and keeps the imported records.
 pub(crate) const INSTITUTIONS: [(&str, InstitutionRole); 4] = [
@@ -102,6 +103,28 @@ impl Patients {
         let mut mac = Hmac::<Sha256>::new_from_slice(&*self.secret).expect("any length is a key");
         mac.update(format!("salus/demo-patient/v1/{purpose}/{index}/{attempt}").as_bytes());
         B256::from_slice(&mac.finalize().into_bytes())
+    }
+
+    /// The vault on this patient's device, where copies of their records are kept.
+    pub(crate) async fn vault(
+        &self,
+        patient: &PatientActor,
+        network: QueryDomain,
+        entropy: &Entropy,
+    ) -> Result<Vault, Error> {
+        let known = self.read().iter().position(|known| known.actor.account() == patient.account());
+        let index = known.ok_or("the patient is not known here")?;
+        let dir = self.path.with_file_name(&patient.name);
+        make_private_dir(&dir)?;
+        let database = Database::open_file(&dir.join("vault.db")).await?;
+        let settings = VaultSettings {
+            steward: patient.account(),
+            network,
+            bodies: dir.join("bodies"),
+            recovery_keys: Vec::new(),
+        };
+        let root_key = RootKey::from_bytes(&self.derive("vault", index, 0).0);
+        Ok(Vault::unlock(settings, database, &root_key, &mut entropy.fork()).await?)
     }
 
     /// How many there are.

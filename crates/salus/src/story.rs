@@ -36,7 +36,7 @@ pub(crate) struct Story {
     /// Their sealed bytes.
     pub(crate) reconciled_bytes: u64,
     /// How long that took.
-    pub(crate) reconcile_seconds: f64,
+    pub(crate) reconcile_time: Duration,
 }
 
 /// Plays the story for the first patient.
@@ -54,13 +54,13 @@ pub(crate) async fn play(consortium: &Consortium) -> Result<Story, Error> {
     teller.own_records().await?;
     teller.log().await?;
     teller.timeline().await?;
-    let (versions, bytes, seconds) = teller.reconcile().await?;
+    let (versions, bytes, took) = teller.reconcile().await?;
     teller.tampering().await?;
     Ok(Story {
         steps: teller.steps,
         reconciled_versions: versions,
         reconciled_bytes: bytes,
-        reconcile_seconds: seconds,
+        reconcile_time: took,
     })
 }
 
@@ -354,6 +354,14 @@ impl<'a> Teller<'a> {
             let what = format!("opens {} records kept by the {name}{more}", answered.records.len());
             self.told(&patient.name, &what);
         }
+        for (name, fetched) in self.consortium.fetch_copies(patient).await? {
+            let what = format!(
+                "keeps copies of {} records of the {name} in their own vault, each held against \
+                 the chain; {} were there already",
+                fetched.records, fetched.kept_already
+            );
+            self.told(&patient.name, &what);
+        }
         Ok(())
     }
 
@@ -399,13 +407,13 @@ impl<'a> Teller<'a> {
         Ok(())
     }
 
-    async fn reconcile(&mut self) -> Result<(u64, u64, f64), Error> {
+    async fn reconcile(&mut self) -> Result<(u64, u64, Duration), Error> {
         self.heading("Vaults held against the chain");
-        let (mut versions, mut bytes, mut seconds) = (0, 0, 0.0);
+        let (mut versions, mut bytes, mut took) = (0, 0, Duration::ZERO);
         for gateway in self.consortium.institutions() {
             let started = Instant::now();
             let report = gateway.gatekeeper.reconcile(self.now()).await?;
-            seconds += started.elapsed().as_secs_f64();
+            took += started.elapsed();
             versions += report.versions;
             bytes += report.sealed_bytes;
             let what = format!(
@@ -420,7 +428,7 @@ impl<'a> Teller<'a> {
                 return Err("a vault differs from the chain".into());
             }
         }
-        Ok((versions, bytes, seconds))
+        Ok((versions, bytes, took))
     }
 
     async fn tampering(&mut self) -> Result<(), Error> {

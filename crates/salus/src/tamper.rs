@@ -27,6 +27,7 @@ pub(crate) async fn demonstrate(
 ) -> Result<(Tampering, Report), Error> {
     let copy = dir.join("vault.db");
     copy_database(gateway, &copy).await?;
+    copy_bodies(&consortium.keys.dir_of(&gateway.name)?.join("bodies"), &dir.join("bodies"))?;
     let tampering = tamper(&copy).await?;
     let keys = &consortium.keys;
     let database = Database::open_file(&copy).await?;
@@ -63,6 +64,24 @@ async fn copy_database(gateway: &Gateway, copy: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Copies the folder where long bodies are kept.
+fn copy_bodies(from: &Path, to: &Path) -> Result<(), Error> {
+    if !from.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_bodies(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
 /// Alters the first record's last byte, puts a forged record in, and takes the last one out.
 async fn tamper(copy: &Path) -> Result<Tampering, Error> {
     let url = format!("sqlite://{}", copy.display());
@@ -80,7 +99,9 @@ async fn tamper(copy: &Path) -> Result<Tampering, Error> {
     let (altered, removed) = (record(first)?, record(last)?);
     let inserted = B256::repeat_byte(0x5a);
     sqlx::query(
-        "update records set body = cast(substr(body, 1, length(body) - 1) || x'00' as blob) where record = $1",
+        "update records set body = cast(substr(body, 1, length(body) - 1) ||
+             case when substr(body, -1) = x'00' then x'01' else x'00' end as blob)
+         where record = $1",
     )
     .bind(altered.to_vec())
     .execute(&mut connection)

@@ -7,8 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chain::ServerLimits;
+use chain::{Chain, ServerLimits};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 use tokio::net::TcpListener;
 use workflows::{
     Step, WorkflowError,
@@ -47,7 +48,12 @@ async fn run(consortium: &Arc<Consortium>, options: &UpOptions) -> Result<ExitCo
         let story = story::play(consortium).await?;
         steps.extend(consortium.setup.iter().cloned());
         print_costs(&steps, &story, &report, price);
-        print_summary(consortium, &report, took, &story);
+        let summary = Summary::new(consortium.chain(), &report, took, &story);
+        summary.print(took, &story);
+        if let Some(path) = &options.summary {
+            std::fs::write(path, serde_json::to_vec_pretty(&summary)?)
+                .map_err(|error| format!("could not write {}: {error}", path.display()))?;
+        }
     }
     if !options.once {
         serve(consortium, options).await?;
@@ -118,26 +124,25 @@ async fn import(
     Ok((report, steps, started.elapsed()))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "shown with a few digits only")]
 fn print_import(consortium: &Consortium, report: &ImportReport, took: Duration) {
     println!();
     println!("Import into the hospital's vault");
-    let seconds = took.as_secs_f64();
     println!(
-        "  {} files, {} patients; {} records sealed and anchored in {} batches ({:.1} MB); \
+        "  {} files, {} patients; {} records sealed and anchored in {} batches ({}); \
          {} were here already; {} resources are not about a patient",
         thousands(report.files),
         thousands(report.patients),
         thousands(report.records),
         report.batches.len(),
-        report.bytes as f64 / 1e6,
+        megabytes(report.bytes),
         thousands(report.already_here),
         thousands(report.not_records),
     );
     if report.records > 0 {
         println!(
-            "  {seconds:.1} s, patients' accounts and relationships included: {} records/s",
-            thousands((report.records as f64 / seconds) as u64)
+            "  {:.1} s, patients' accounts and relationships included: {} records/s",
+            took.as_secs_f64(),
+            thousands(per_second(report.records, took))
         );
     }
     for problem in &report.problems {
@@ -184,33 +189,69 @@ fn print_costs(steps: &[Step], story: &Story, report: &ImportReport, price: Pric
     print!("{table}");
 }
 
-#[expect(clippy::cast_precision_loss, reason = "shown with a few digits only")]
-fn print_summary(consortium: &Consortium, report: &ImportReport, took: Duration, story: &Story) {
-    let chain = consortium.chain();
-    let head = chain.head();
-    println!();
-    println!("Summary");
-    println!(
-        "  imported {} records of {} patients at {} records/s",
-        thousands(report.records),
-        thousands(report.patients),
-        thousands((report.records as f64 / took.as_secs_f64().max(0.001)) as u64),
-    );
-    println!(
-        "  reconciled {} versions, {:.1} MB, at {} versions/s",
-        thousands(story.reconciled_versions),
-        story.reconciled_bytes as f64 / 1e6,
-        thousands((story.reconciled_versions as f64 / story.reconcile_seconds.max(0.001)) as u64),
-    );
-    println!(
-        "  chain: {} blocks, {:.1} MB, head {}",
-        thousands(head.header.number),
-        chain.log_size_bytes() as f64 / 1e6,
-        head.hash,
-    );
-    if let Some(megabytes) = peak_memory_megabytes() {
-        println!("  memory at most {megabytes} MB");
+/// What a run did, in figures.
+#[derive(Serialize)]
+struct Summary {
+    imported_patients: u64,
+    imported_records: u64,
+    imported_bytes: u64,
+    import_seconds: f64,
+    reconciled_versions: u64,
+    reconciled_bytes: u64,
+    reconcile_seconds: f64,
+    blocks: u64,
+    chain_bytes: u64,
+    /// Where the system tells.
+    peak_memory_megabytes: Option<u64>,
+}
+
+impl Summary {
+    fn new(chain: &Chain, report: &ImportReport, took: Duration, story: &Story) -> Self {
+        Self {
+            imported_patients: report.patients,
+            imported_records: report.records,
+            imported_bytes: report.bytes,
+            import_seconds: took.as_secs_f64(),
+            reconciled_versions: story.reconciled_versions,
+            reconciled_bytes: story.reconciled_bytes,
+            reconcile_seconds: story.reconcile_time.as_secs_f64(),
+            blocks: chain.head().header.number,
+            chain_bytes: chain.log_size_bytes(),
+            peak_memory_megabytes: peak_memory_megabytes(),
+        }
     }
+
+    fn print(&self, took: Duration, story: &Story) {
+        println!();
+        println!("Summary");
+        println!(
+            "  imported {} records of {} patients at {} records/s",
+            thousands(self.imported_records),
+            thousands(self.imported_patients),
+            thousands(per_second(self.imported_records, took)),
+        );
+        println!(
+            "  reconciled {} versions, {}, at {} versions/s",
+            thousands(self.reconciled_versions),
+            megabytes(self.reconciled_bytes),
+            thousands(per_second(self.reconciled_versions, story.reconcile_time)),
+        );
+        println!("  chain: {} blocks, {}", thousands(self.blocks), megabytes(self.chain_bytes));
+        if let Some(megabytes) = self.peak_memory_megabytes {
+            println!("  memory at most {megabytes} MB");
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with a few digits only")]
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+/// How many a second, rounded down.
+fn per_second(count: u64, took: Duration) -> u64 {
+    let rate = u128::from(count) * 1_000_000 / took.as_micros().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
 /// The most memory that this process held, where the system tells.

@@ -2,7 +2,7 @@
 //! that only the asking person can open.
 
 use alloy_primitives::{Address, B256};
-use domain::{KindSet, Purpose, Query, Receipt, RecordId, Timestamp};
+use domain::{KindSet, Purpose, Query, Receipt, RecordDigest, RecordId, Timestamp};
 use gatekeeper::{Gatekeeper, QuerySignature, SignedQuery};
 use serde::Deserialize;
 use vault::{SecretKey, answer};
@@ -46,6 +46,8 @@ pub struct AnsweredRecord {
     pub version: u32,
     /// What it is about.
     pub kind: domain::Kind,
+    /// Its name on chain.
+    pub digest: RecordDigest,
     /// The record itself.
     pub body: Box<serde_json::value::RawValue>,
 }
@@ -61,7 +63,7 @@ pub async fn ask(
     wanted: &Wanted,
     now: Timestamp,
 ) -> Result<(Answered, Receipt), WorkflowError> {
-    let query = make_query(keeper, wanted, &person.secret, now);
+    let query = make_query(keeper, wanted, None, &person.secret, now);
     let digest = query.signing_digest(keeper.domain());
     let signature = person.sender.signer().sign_hash(&digest).await;
     let signature = signature.map_err(|error| WorkflowError::Invalid(error.to_string()))?;
@@ -80,23 +82,44 @@ pub async fn ask_as_patient(
     kinds: KindSet,
     now: Timestamp,
 ) -> Result<(Answered, Receipt), WorkflowError> {
+    ask_as_patient_after(keeper, patient, kinds, None, now).await
+}
+
+/// As [`ask_as_patient`], for the records after one: the next part of a long answer.
+///
+/// # Errors
+///
+/// [`WorkflowError::Answer`] when it refuses.
+pub async fn ask_as_patient_after(
+    keeper: &Gatekeeper,
+    patient: &PatientActor,
+    kinds: KindSet,
+    after: Option<RecordId>,
+    now: Timestamp,
+) -> Result<(Answered, Receipt), WorkflowError> {
     let account = patient.account();
     let purpose = Purpose::PatientRequest;
     let wanted = Wanted { patient: account, kinds, record: None, purpose };
-    let query = make_query(keeper, &wanted, &patient.secret, now);
+    let query = make_query(keeper, &wanted, after, &patient.secret, now);
     let digest = query.signing_digest(keeper.domain());
     let signature = patient.patient.sign_message(keeper.ledger().chain_id(), digest);
     let signature = QuerySignature::Account { account, signature };
     send(keeper, query, signature, &patient.secret, now).await
 }
 
-fn make_query(keeper: &Gatekeeper, wanted: &Wanted, secret: &SecretKey, now: Timestamp) -> Query {
+fn make_query(
+    keeper: &Gatekeeper,
+    wanted: &Wanted,
+    after: Option<RecordId>,
+    secret: &SecretKey,
+    now: Timestamp,
+) -> Query {
     Query {
         gatekeeper: keeper.member(),
         patient: wanted.patient,
         kinds: wanted.kinds,
         record: wanted.record,
-        after: None,
+        after,
         limit: RECORDS_MAX,
         purpose: wanted.purpose,
         recipient_key: secret.public_key().digest(),

@@ -2,7 +2,7 @@
 
 use gatekeeper::{AnchorError, AnswerError, GatekeeperError};
 use ledger::{CallError, SendError};
-use vault::{OpenError, PutError, StoreError};
+use vault::{ImportError, OpenError, PutError, StoreError};
 
 /// Why a step did not happen.
 ///
@@ -31,6 +31,9 @@ pub enum WorkflowError {
     /// The record was not opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// A copy was not kept.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

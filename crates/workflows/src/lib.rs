@@ -9,6 +9,7 @@ mod step;
 
 pub mod access;
 pub mod consent;
+pub mod copies;
 pub mod emergency;
 pub mod import;
 pub mod laboratory;
