@@ -1,55 +1,99 @@
 //! Measures, prints a table, and writes `target/bench/NAME.json`.
 //!
-//! A benchmark is an example of a crate that prints one JSON object per line: `{name, value, unit,
-//! goal}`. A goal is a number to reach: at least, or with `"at_most": true` at most.
+//! A figure is a JSON object `{name, value, unit, goal}`. A goal is a number to reach: at least, or with
+//! `"at_most": true` at most. Most benchmarks are examples of a crate, which print such objects.
 
 use std::fs;
 
 use serde_json::{Value, json};
 
 use crate::{
-    run::{Failure, output, program, root},
+    run::{Failure, output, program, root, succeed},
     tools,
 };
 
-/// The benchmarks, with the crate whose example each is.
-const BENCHES: &[(&str, &str, &str)] = &[
-    ("ledger", "ledger", "bench_ledger"),
-    ("vault", "vault", "bench_vault"),
-    ("import", "salus", "bench_import"),
+/// Measures one thing and gives its figures.
+type Bench = fn() -> Result<Vec<Value>, Failure>;
+
+/// The benchmarks by name.
+const BENCHES: &[(&str, Bench)] = &[
+    ("ledger", || example("ledger", "bench_ledger")),
+    ("vault", || example("vault", "bench_vault")),
+    ("import", import),
 ];
 
 /// Runs the named benchmarks, or all.
 pub(crate) fn run(names: &[&str]) -> Result<(), Failure> {
-    let unknown = names.iter().find(|name| !BENCHES.iter().any(|(known, ..)| known == *name));
+    let unknown = names.iter().find(|name| !BENCHES.iter().any(|(known, _)| known == *name));
     if let Some(unknown) = unknown {
-        let known: Vec<_> = BENCHES.iter().map(|(name, ..)| *name).collect();
+        let known: Vec<_> = BENCHES.iter().map(|(name, _)| *name).collect();
         return Err(format!("there is no benchmark {unknown}; there are {}", known.join(", ")));
     }
     tools::install_npm()?;
-    for (name, package, example) in BENCHES {
+    for (name, bench) in BENCHES {
         if names.is_empty() || names.contains(name) {
-            run_one(name, package, example)?;
+            println!("\n=== bench {name} at {}", tools::commit());
+            let mut rows = bench()?;
+            for row in &mut rows {
+                row["met"] = met(row);
+            }
+            print_table(&rows);
+            write(name, &rows)?;
         }
     }
     Ok(())
 }
 
-fn run_one(name: &str, package: &str, example: &str) -> Result<(), Failure> {
-    println!("\n=== bench {name} at {}", tools::commit());
+/// Runs a crate's example that prints its figures, one JSON object a line.
+fn example(package: &str, example: &str) -> Result<Vec<Value>, Failure> {
     let arguments =
         ["run", "--quiet", "--release", "--locked", "--package", package, "--example", example];
     let printed = output(&mut program("cargo", &arguments))?;
-    let mut rows = Vec::new();
-    for line in printed.lines().filter(|line| line.starts_with('{')) {
-        let mut row: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
-        row["met"] = met(&row);
-        rows.push(row);
-    }
-    print_table(&rows);
+    let rows = printed.lines().filter(|line| line.starts_with('{'));
+    rows.map(|line| serde_json::from_str(line).map_err(|error| error.to_string())).collect()
+}
+
+/// Runs the main job on the archive of real patients, as users do, and takes its own figures.
+fn import() -> Result<Vec<Value>, Failure> {
+    let data = tools::shared_data().ok_or("../shared/data is not there: nothing to import")?;
+    let archive = data.join("fhir/synthea_r4_smart_first100_bundles.tar.zst");
+    let dir = root().join("target/bench/import");
+    let summary = root().join("target/bench/import-summary.json");
+    let _ = fs::remove_dir_all(&dir);
+    succeed(&mut program("cargo", &["build", "--quiet", "--release", "--locked"]))?;
+    let mut command = program("cargo", &["run", "--quiet", "--release", "--locked", "--", "up"]);
+    command.arg("--once").arg("--data").arg(&dir).arg("--fhir").arg(archive);
+    output(command.arg("--summary").arg(&summary))?;
+    let _ = fs::remove_dir_all(&dir);
+    let text = fs::read(&summary).map_err(|error| error.to_string())?;
+    let summary: Value = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    let figure = |key: &str| summary[key].as_f64().unwrap_or_default();
+    let rate = |count: &str, seconds: &str| figure(count) / figure(seconds).max(1e-9);
+    let reconciled = rate("reconciled_versions", "reconcile_seconds");
+    let reconciled_bytes = rate("reconciled_bytes", "reconcile_seconds") / 1e6;
+    let imported = rate("imported_records", "import_seconds");
+    Ok(vec![
+        json!({ "name": "patients imported", "value": figure("imported_patients"), "unit": "" }),
+        json!({ "name": "records imported, sealed and anchored", "unit": "",
+            "value": figure("imported_records") }),
+        json!({ "name": "import end to end, accounts and relationships included",
+            "value": imported, "unit": "records/s", "goal": 20_000 }),
+        json!({ "name": "the same in bytes of FHIR", "unit": "MB/s",
+            "value": rate("imported_bytes", "import_seconds") / 1e6 }),
+        json!({ "name": "reconcile, four vaults", "value": reconciled, "unit": "records/s",
+            "goal": 100_000 }),
+        json!({ "name": "the same in sealed bytes", "value": reconciled_bytes, "unit": "MB/s" }),
+        json!({ "name": "chain's blocks on disk", "value": figure("chain_bytes") / 1e6,
+            "unit": "MB" }),
+        json!({ "name": "memory of `salus up`, at most", "unit": "MB", "goal": 400,
+            "at_most": true, "value": figure("peak_memory_megabytes") }),
+    ])
+}
+
+fn write(name: &str, rows: &[Value]) -> Result<(), Failure> {
     let dir = root().join("target/bench");
     fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
-    let text = serde_json::to_string_pretty(&rows).map_err(|error| error.to_string())?;
+    let text = serde_json::to_string_pretty(rows).map_err(|error| error.to_string())?;
     fs::write(dir.join(format!("{name}.json")), text).map_err(|error| error.to_string())
 }
 

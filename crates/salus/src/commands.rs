@@ -166,7 +166,7 @@ impl<'a> Commands<'a> {
             Table::new(&["record", "version", "kind", "state", "sealed bytes"], &[1, 4]);
         for entry in entries {
             let (record, version) = entry.key();
-            let anchored = projection.records.anchor(record, version.get());
+            let anchored = projection.records.anchor(entry.header.steward, record, version.get());
             let state = match anchored {
                 _ if entry.is_erased => "erased".into(),
                 Some(anchored) => anchored.state.to_string(),

@@ -4,7 +4,7 @@
 //! again, and what a crash left unfinished is finished.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -17,6 +17,7 @@ use alloy_provider::Provider as _;
 use bindings::{Contract, Deployment, Registry, contract_name, convert::to_uint40};
 use chain::{Chain, ChainConfig, Clock, Genesis, Rpc, Sealing};
 use domain::{QueryDomain, Timestamp};
+use futures_util::future::try_join_all;
 use gatekeeper::{Entropy, Gatekeeper, Settings};
 use ledger::{Ledger, PrivateKeySigner, Projection, Sender, creation, deploy, predict_account};
 use vault::{Database, Kem, Keyring, SecretKey, Vault, VaultSettings};
@@ -230,36 +231,56 @@ impl Consortium {
         Ok(())
     }
 
-    /// The patient's account, made at the first meeting: account, relationship with the hospital, and
-    /// the identity number's digest in the registry.
+    /// The accounts of patients, in their order. At the first meeting each gets an account, a
+    /// relationship with the hospital, and the identity number's digest in the registry; all of them
+    /// at the same time, so that they share blocks.
     pub(crate) async fn meet(
         &self,
-        patient: &ParsedPatient,
+        patients: &[ParsedPatient],
         steps: &mut Vec<Step>,
-    ) -> Result<Arc<PatientActor>, WorkflowError> {
-        let hospital = self.institution("hospital");
-        let source = hospital.keyed_digest("salus/source-id/v1", patient.id.as_bytes());
+    ) -> Result<Vec<Address>, WorkflowError> {
         let failed = |error: Error| WorkflowError::Invalid(error.to_string());
-        let actor = match self.patients.by_source(source) {
-            Some(actor) => actor,
-            None => {
-                let account = self.make_account(hospital, steps).await?;
-                self.patients.add(account, source).map_err(failed)?
-            }
+        let hospital = self.institution("hospital");
+        let source = |patient: &ParsedPatient| {
+            hospital.keyed_digest("salus/source-id/v1", patient.id.as_bytes())
         };
-        self.relate(hospital, &actor, false, steps).await?;
-        if let Some(identifier) = accepted_identifier(&patient.identifiers) {
-            self.bind_identity(hospital, &actor, identifier, steps).await?;
-        }
-        Ok(actor)
+        let is_new = |source: &B256| self.patients.by_source(*source).is_none();
+        let new: Vec<B256> = patients.iter().map(source).filter(is_new).collect();
+        let next = self.patients.len();
+        let making = (next..next + new.len()).map(|index| self.make_account(hospital, index));
+        let made = try_join_all(making).await?;
+        let accounts = made.iter().map(|(account, _)| *account);
+        self.patients.add_all(accounts.zip(new)).map_err(failed)?;
+        steps.extend(made.into_iter().filter_map(|(_, step)| step));
+
+        hospital.gatekeeper.refresh(self.now()).await?;
+        let numbers = self.numbers_to_bind(hospital, patients).await;
+        let introducing = patients.iter().zip(numbers).map(async |(patient, number)| {
+            let known = self.patients.by_source(source(patient));
+            let actor = known.expect("everybody has an account by now");
+            let mut steps = self.relate(hospital, &actor, false).await?;
+            if let Some(digest) = number {
+                steps.push(self.bind_identity(hospital, &actor, digest).await?);
+            }
+            Ok::<_, WorkflowError>((actor.account(), steps))
+        });
+        let introduced = try_join_all(introducing).await?;
+        Ok(introduced
+            .into_iter()
+            .map(|(account, done)| {
+                steps.extend(done);
+                account
+            })
+            .collect())
     }
 
+    /// The account of the patient with this index, and the step that made it unless it was there.
     async fn make_account(
         &self,
         hospital: &Gateway,
-        steps: &mut Vec<Step>,
-    ) -> Result<Address, WorkflowError> {
-        let key = self.patients.key(self.patients.len());
+        index: usize,
+    ) -> Result<(Address, Option<Step>), WorkflowError> {
+        let key = self.patients.key(index);
         let verifier = self.deployment.address(Contract::WebAuthnVerifier);
         let factory = self.deployment.address(Contract::PatientAccounts);
         let create = creation(key.signer(verifier), B256::ZERO);
@@ -267,60 +288,68 @@ impl Consortium {
         let code = self.ledger.provider().get_code_at(account).await;
         let code: Bytes =
             code.map_err(ledger::EndpointError::from).map_err(ledger::CallError::from)?;
-        if code.is_empty() {
-            let outcome = hospital.sender().send(factory, &create).await?;
-            let what = "makes a patient's account (passkey)";
-            steps.push(Step::new(&hospital.name, what, "account.create", &outcome));
+        if !code.is_empty() {
+            return Ok((account, None));
         }
-        Ok(account)
+        let outcome = hospital.sender().send(factory, &create).await?;
+        let what = "makes a patient's account (passkey)";
+        Ok((account, Some(Step::new(&hospital.name, what, "account.create", &outcome))))
     }
 
-    /// Proposes and accepts a relationship unless there is one.
-    pub(crate) async fn relate(
+    /// Proposes and accepts a relationship unless there is one. What is known of the chain must be up
+    /// to date.
+    async fn relate(
         &self,
         steward: &Gateway,
         patient: &PatientActor,
         countersigned: bool,
-        steps: &mut Vec<Step>,
-    ) -> Result<(), WorkflowError> {
-        let now = self.now();
-        steward.gatekeeper.refresh(now).await?;
+    ) -> Result<Vec<Step>, WorkflowError> {
         let state = {
             let projection = steward.gatekeeper.projection().await;
             let held = projection.consents.relationship(patient.account(), steward.member());
             held.and_then(|held| held.state)
         };
+        let mut steps = Vec::new();
         if state == Some(domain::RelationshipState::Active) {
-            return Ok(());
+            return Ok(steps);
         }
         if state != Some(domain::RelationshipState::Proposed) {
             steps.push(relationship::propose(steward, patient, countersigned).await?);
         }
-        steps.push(relationship::accept(steward, patient, countersigned, now).await?);
-        Ok(())
+        steps.push(relationship::accept(steward, patient, countersigned, self.now()).await?);
+        Ok(steps)
+    }
+
+    /// For each patient the digest of the identity number to enter in the registry, unless it is there
+    /// or another of them claims the same.
+    async fn numbers_to_bind(
+        &self,
+        authority: &Gateway,
+        patients: &[ParsedPatient],
+    ) -> Vec<Option<B256>> {
+        let projection = authority.gatekeeper.projection().await;
+        let mut claimed = HashSet::new();
+        let number = |patient: &ParsedPatient| {
+            let identifier = accepted_identifier(&patient.identifiers)?;
+            let number = format!("{}|{}", identifier.system, identifier.value);
+            let digest = authority.keyed_digest("salus/identity/v1", number.as_bytes());
+            let bound = projection.registry.resolve(authority.member(), digest);
+            (bound.is_none() && claimed.insert(digest)).then_some(digest)
+        };
+        patients.iter().map(number).collect()
     }
 
     async fn bind_identity(
         &self,
         authority: &Gateway,
         patient: &PatientActor,
-        identifier: &Identifier,
-        steps: &mut Vec<Step>,
-    ) -> Result<(), WorkflowError> {
-        let number = format!("{}|{}", identifier.system, identifier.value);
-        let digest = authority.keyed_digest("salus/identity/v1", number.as_bytes());
-        let bound = {
-            let projection = authority.gatekeeper.projection().await;
-            projection.registry.resolve(authority.member(), digest)
-        };
-        if bound.is_none() {
-            let call = Registry::bindIdentityCall { digest, account: patient.account() };
-            let registry = self.deployment.address(Contract::Registry);
-            let outcome = authority.sender().send(registry, &call).await?;
-            let what = "binds an identity number's digest to an account";
-            steps.push(Step::new(&authority.name, what, "registry.bind-identity", &outcome));
-        }
-        Ok(())
+        digest: B256,
+    ) -> Result<Step, WorkflowError> {
+        let call = Registry::bindIdentityCall { digest, account: patient.account() };
+        let registry = self.deployment.address(Contract::Registry);
+        let outcome = authority.sender().send(registry, &call).await?;
+        let what = "binds an identity number's digest to an account";
+        Ok(Step::new(&authority.name, what, "registry.bind-identity", &outcome))
     }
 
     /// Brings a patient's records from every steward into the patient's own vault.

@@ -155,17 +155,16 @@ impl Patients {
         self.read().iter().map(|known| Arc::clone(&known.actor)).collect()
     }
 
-    /// Remembers a new patient.
-    pub(crate) fn add(&self, account: Address, source: B256) -> Result<Arc<PatientActor>, Error> {
-        let actor = {
+    /// Remembers new patients.
+    pub(crate) fn add_all(&self, new: impl Iterator<Item = (Address, B256)>) -> Result<(), Error> {
+        {
             let mut known = self.write();
-            let actor = Arc::new(self.actor(known.len(), account));
-            let entry = Entry { account, source };
-            known.push(Known { entry, actor: Arc::clone(&actor) });
-            actor
-        };
-        self.save()?;
-        Ok(actor)
+            for (account, source) in new {
+                let actor = Arc::new(self.actor(known.len(), account));
+                known.push(Known { entry: Entry { account, source }, actor });
+            }
+        }
+        self.save()
     }
 
     fn save(&self) -> Result<(), Error> {

@@ -12,8 +12,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use workflows::{
-    Step, WorkflowError,
-    import::{FileProblem, ImportReport, Importer, SourceFile, Sources},
+    Step,
+    import::{FileProblem, ImportReport, Importer, ParsedPatient, SourceFile, Sources},
 };
 
 use crate::{
@@ -100,25 +100,21 @@ async fn import(
         ProgressStyle::with_template("  {spinner} {msg} in {elapsed}")
             .expect("the template is valid"),
     );
-    let files: Box<dyn Iterator<Item = Result<SourceFile, FileProblem>>> = match &options.fhir {
-        Some(path) => Box::new(Sources::open(path)?),
-        None => Box::new(crate::story::own_records().into_iter().map(Ok)),
-    };
-    for file in files {
-        let now = consortium.now();
-        importer
-            .take(file, now, async |patient| {
-                let actor = consortium.meet(patient, &mut steps).await?;
-                Ok::<_, WorkflowError>(actor.account())
-            })
-            .await?;
-        let report = importer.report();
+    let files: Box<dyn Iterator<Item = Result<SourceFile, FileProblem>> + Send> =
+        match &options.fhir {
+            Some(path) => Box::new(Sources::open(path)?),
+            None => Box::new(story::own_records().into_iter().map(Ok)),
+        };
+    let accounts_of =
+        async |patients: &[ParsedPatient]| consortium.meet(patients, &mut steps).await;
+    let progress = |report: &ImportReport| {
         bar.set_message(format!(
             "{} files, {} patients, {} records sealed and anchored",
             report.files, report.patients, report.records
         ));
         bar.tick();
-    }
+    };
+    importer.take_all(files, consortium.now(), accounts_of, progress).await?;
     let report = importer.finish().await?;
     bar.finish_and_clear();
     Ok((report, steps, started.elapsed()))

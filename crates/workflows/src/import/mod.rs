@@ -14,7 +14,10 @@ use std::collections::{HashMap, HashSet};
 
 use alloy_primitives::{Address, B256};
 use domain::{RecordId, RecordVersion, Timestamp};
+use gatekeeper::AnchorError;
+use rayon::prelude::*;
 use serde::Serialize;
+use tokio::{sync::mpsc, task::JoinHandle};
 use vault::{Content, NewRecord};
 
 use crate::{Gateway, WorkflowError};
@@ -58,7 +61,19 @@ pub struct ImportReport {
 /// How many records are sealed and anchored together.
 const BATCH_RECORDS: usize = 5_000;
 
+/// How many bytes of files are parsed together, unless one file alone has more.
+const PARSED_BYTES: usize = 8 << 20;
+
+/// A file that was read and checked by itself.
+type Parsed = Result<(String, ParsedFile), FileProblem>;
+
+/// A batch on its way into vault and chain.
+type Anchoring = JoinHandle<Result<(u64, B256, u64), AnchorError>>;
+
 /// Imports into one institution's vault.
+///
+/// Three things go on at once: the next files are read and parsed, accounts are made for the patients
+/// of these, and the records of those before are sealed and anchored.
 pub struct Importer<'a> {
     steward: &'a Gateway,
     author: Address,
@@ -70,6 +85,7 @@ pub struct Importer<'a> {
     /// Records that the vault holds already, of the patients met so far.
     present: HashSet<RecordId>,
     waiting: Vec<NewRecord>,
+    anchoring: Option<Anchoring>,
     report: ImportReport,
 }
 
@@ -85,6 +101,7 @@ impl<'a> Importer<'a> {
             file_names: Vec::new(),
             present: HashSet::new(),
             waiting: Vec::new(),
+            anchoring: None,
             report: ImportReport::default(),
         }
     }
@@ -95,35 +112,116 @@ impl<'a> Importer<'a> {
         &self.report
     }
 
-    /// Takes in one file; `account_of` gives the account of a patient met for the first time, making
-    /// one if need be.
+    /// Takes in files; `accounts_of` gives the accounts of patients met for the first time, in their
+    /// order, making them if need be. `progress` is told from time to time how it went so far.
     ///
     /// # Errors
     ///
     /// [`WorkflowError`] when the vault or the chain failed. A bad file is no error: it goes into the
     /// report.
+    pub async fn take_all(
+        &mut self,
+        files: impl Iterator<Item = Result<SourceFile, FileProblem>> + Send + 'static,
+        now: Timestamp,
+        mut accounts_of: impl AsyncFnMut(&[ParsedPatient]) -> Result<Vec<Address>, WorkflowError>,
+        mut progress: impl FnMut(&ImportReport),
+    ) -> Result<(), WorkflowError> {
+        // One group waits while another is parsed, so that memory stays bounded.
+        let (send, mut receive) = mpsc::channel(1);
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut files = files.fuse();
+            loop {
+                let parsed = parse_some(&mut files);
+                if parsed.is_empty() || send.blocking_send(parsed).is_err() {
+                    return;
+                }
+            }
+        });
+        while let Some(parsed) = receive.recv().await {
+            self.keep(parsed, now, &mut accounts_of).await?;
+            progress(&self.report);
+        }
+        // Nobody aborts it, so it can only have panicked, and that is ours to pass on.
+        reading.await.map_err(|error| WorkflowError::Invalid(error.to_string()))
+    }
+
+    /// Takes in one file, as [`Importer::take_all`] does.
+    ///
+    /// # Errors
+    ///
+    /// As there.
     pub async fn take(
         &mut self,
         file: Result<SourceFile, FileProblem>,
         now: Timestamp,
-        account_of: impl AsyncFnMut(&ParsedPatient) -> Result<Address, WorkflowError>,
+        mut account_of: impl AsyncFnMut(&ParsedPatient) -> Result<Address, WorkflowError>,
     ) -> Result<(), WorkflowError> {
-        let parsed = file.and_then(|file| {
-            let parsed = parse(&file)?;
-            self.check_against_others(&file.name, &parsed)?;
-            Ok((file.name, parsed))
-        });
-        match parsed {
-            Ok((name, parsed)) => self.keep(name, parsed, now, account_of).await,
-            Err(problem) => {
-                self.report.problems.push(problem);
-                Ok(())
+        let accounts_of = async |patients: &[ParsedPatient]| {
+            let mut accounts = Vec::new();
+            for patient in patients {
+                accounts.push(account_of(patient).await?);
+            }
+            Ok(accounts)
+        };
+        self.take_all(std::iter::once(file), now, accounts_of, |_| ()).await
+    }
+
+    /// Keeps what is right of a group of files.
+    async fn keep(
+        &mut self,
+        parsed: Vec<Parsed>,
+        now: Timestamp,
+        accounts_of: &mut impl AsyncFnMut(&[ParsedPatient]) -> Result<Vec<Address>, WorkflowError>,
+    ) -> Result<(), WorkflowError> {
+        let mut patients: Vec<ParsedPatient> = Vec::new();
+        let mut resources = Vec::new();
+        for parsed in parsed {
+            let checked = parsed.and_then(|(name, parsed)| {
+                self.check_against_others(&name, &parsed, &patients)?;
+                Ok((name, parsed))
+            });
+            match checked {
+                Ok((name, parsed)) => {
+                    self.file_names.push(name);
+                    self.report.files += 1;
+                    self.report.not_records += parsed.not_records;
+                    let names = parsed.resources.iter().map(ParsedResource::name);
+                    self.taken.extend(names.map(|name| (name, self.file_names.len() - 1)));
+                    let is_new = |patient: &ParsedPatient| {
+                        !self.accounts.contains_key(&patient.id)
+                            && !patients.iter().any(|other| other.id == patient.id)
+                    };
+                    let new: Vec<_> = parsed.patients.into_iter().filter(is_new).collect();
+                    patients.extend(new);
+                    resources.extend(parsed.resources);
+                }
+                Err(problem) => self.report.problems.push(problem),
             }
         }
+        let accounts = accounts_of(&patients).await?;
+        for (patient, account) in patients.into_iter().zip(accounts) {
+            self.note_present(account).await?;
+            self.accounts.insert(patient.id, account);
+            self.report.patients += 1;
+        }
+        for resource in resources {
+            self.queue(resource, now);
+        }
+        while self.waiting.len() >= BATCH_RECORDS {
+            let rest = self.waiting.split_off(BATCH_RECORDS);
+            let batch = std::mem::replace(&mut self.waiting, rest);
+            self.start_anchoring(batch).await?;
+        }
+        Ok(())
     }
 
     /// Refuses resources that another file brought, and subjects that nobody brought.
-    fn check_against_others(&self, file: &str, parsed: &ParsedFile) -> Result<(), FileProblem> {
+    fn check_against_others(
+        &self,
+        file: &str,
+        parsed: &ParsedFile,
+        met: &[ParsedPatient],
+    ) -> Result<(), FileProblem> {
         let problem = |place: &str, reason: String| FileProblem {
             file: file.into(),
             place: place.into(),
@@ -134,7 +232,8 @@ impl<'a> Importer<'a> {
                 let reason = format!("this resource is in {} already", self.file_names[*earlier]);
                 return Err(problem(&resource.place, reason));
             }
-            let known = parsed.patients.iter().any(|patient| patient.id == resource.subject)
+            let mut brought = parsed.patients.iter().chain(met);
+            let known = brought.any(|patient| patient.id == resource.subject)
                 || self.accounts.contains_key(&resource.subject);
             if !known {
                 return Err(problem(&resource.place, "its patient is in no file so far".into()));
@@ -143,51 +242,25 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    async fn keep(
-        &mut self,
-        name: String,
-        parsed: ParsedFile,
-        now: Timestamp,
-        mut account_of: impl AsyncFnMut(&ParsedPatient) -> Result<Address, WorkflowError>,
-    ) -> Result<(), WorkflowError> {
-        for patient in &parsed.patients {
-            if self.accounts.contains_key(&patient.id) {
-                continue;
-            }
-            let account = account_of(patient).await?;
-            self.note_present(account).await?;
-            self.accounts.insert(patient.id.clone(), account);
-            self.report.patients += 1;
+    /// Queues a resource to be sealed, unless it is here already.
+    fn queue(&mut self, resource: ParsedResource, now: Timestamp) {
+        let patient = self.accounts[&resource.subject];
+        let record = self.record_id(patient, &resource);
+        if !self.present.insert(record) {
+            self.report.already_here += 1;
+            return;
         }
-        self.file_names.push(name);
-        self.report.files += 1;
-        self.report.not_records += parsed.not_records;
-        for resource in parsed.resources {
-            self.taken.insert(resource.name(), self.file_names.len() - 1);
-            let patient = self.accounts[&resource.subject];
-            let record = self.record_id(patient, &resource);
-            if !self.present.insert(record) {
-                self.report.already_here += 1;
-                continue;
-            }
-            self.report.bytes += resource.body.len() as u64;
-            self.waiting.push(NewRecord {
-                record,
-                version: RecordVersion::FIRST,
-                patient,
-                kind: resource.kind,
-                content: Content::FhirJson,
-                author: self.author,
-                created: now,
-                body: resource.body,
-            });
-        }
-        while self.waiting.len() >= BATCH_RECORDS {
-            let rest = self.waiting.split_off(BATCH_RECORDS);
-            let batch = std::mem::replace(&mut self.waiting, rest);
-            self.seal_and_anchor(batch).await?;
-        }
-        Ok(())
+        self.report.bytes += resource.body.len() as u64;
+        self.waiting.push(NewRecord {
+            record,
+            version: RecordVersion::FIRST,
+            patient,
+            kind: resource.kind,
+            content: Content::FhirJson,
+            author: self.author,
+            created: now,
+            body: resource.body,
+        });
     }
 
     /// Notes which records of a patient the vault holds already.
@@ -214,10 +287,25 @@ impl<'a> Importer<'a> {
         RecordId(self.steward.keyed_digest("salus/record-id/v1", &name))
     }
 
-    async fn seal_and_anchor(&mut self, batch: Vec<NewRecord>) -> Result<(), WorkflowError> {
-        let count = batch.len() as u64;
-        let (_, root, outcome) = self.steward.gatekeeper.put_and_anchor(batch).await?;
-        self.report.batches.push((root, outcome.gas_used()));
+    /// Starts sealing and anchoring a batch, when the one before is done.
+    async fn start_anchoring(&mut self, batch: Vec<NewRecord>) -> Result<(), WorkflowError> {
+        self.end_anchoring().await?;
+        let gatekeeper = self.steward.gatekeeper.clone();
+        self.anchoring = Some(tokio::spawn(async move {
+            let count = batch.len() as u64;
+            let (_, root, outcome) = gatekeeper.put_and_anchor(batch).await?;
+            Ok((count, root, outcome.gas_used()))
+        }));
+        Ok(())
+    }
+
+    /// Waits for the batch that is on its way.
+    async fn end_anchoring(&mut self) -> Result<(), WorkflowError> {
+        let Some(anchoring) = self.anchoring.take() else { return Ok(()) };
+        let anchored = anchoring.await;
+        let anchored = anchored.map_err(|error| WorkflowError::Invalid(error.to_string()))?;
+        let (count, root, gas) = anchored?;
+        self.report.batches.push((root, gas));
         self.report.records += count;
         Ok(())
     }
@@ -230,8 +318,28 @@ impl<'a> Importer<'a> {
     pub async fn finish(mut self) -> Result<ImportReport, WorkflowError> {
         let batch = std::mem::take(&mut self.waiting);
         if !batch.is_empty() {
-            self.seal_and_anchor(batch).await?;
+            self.start_anchoring(batch).await?;
         }
+        self.end_anchoring().await?;
         Ok(self.report)
     }
+}
+
+/// Reads and parses the next files, on all cores.
+fn parse_some(files: &mut impl Iterator<Item = Result<SourceFile, FileProblem>>) -> Vec<Parsed> {
+    let mut group = Vec::new();
+    let mut bytes = 0;
+    for file in files {
+        bytes += file.as_ref().map_or(0, |file| file.bytes.len());
+        group.push(file);
+        if bytes >= PARSED_BYTES {
+            break;
+        }
+    }
+    let parse_one = |file: Result<SourceFile, FileProblem>| {
+        let file = file?;
+        let parsed = parse(&file)?;
+        Ok((file.name, parsed))
+    };
+    group.into_par_iter().map(parse_one).collect()
 }

@@ -1,0 +1,309 @@
+//! The binary as people use it: the main job, the commands from another terminal, and what goes wrong.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::{Value, json};
+
+fn salus(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_salus"));
+    command
+        .arg("--data")
+        .arg(dir)
+        .current_dir(dir.parent().unwrap())
+        .env_remove("SALUS_PASSPHRASE");
+    command
+}
+
+fn run(dir: &Path, arguments: &[&str]) -> Output {
+    salus(dir).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// What a command prints when it works.
+fn good(dir: &Path, arguments: &[&str]) -> String {
+    let output = run(dir, arguments);
+    let (printed, failed) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{arguments:?}: {printed}{failed}");
+    printed
+}
+
+/// What a command says when it fails, which must be with exit code 2.
+fn bad(dir: &Path, arguments: &[&str]) -> String {
+    let output = run(dir, arguments);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", text(&output.stdout));
+    text(&output.stderr)
+}
+
+/// `salus up` that keeps serving until dropped.
+struct Serving {
+    process: Child,
+    address: String,
+}
+
+impl Serving {
+    fn start(dir: &Path, more: &[&str]) -> Self {
+        let mut command = salus(dir);
+        command.args(["up", "--no-story", "--rpc", "127.0.0.1:0"]).args(more);
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let address = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| {
+                let rest = line.trim().strip_prefix("JSON-RPC on http://")?;
+                Some(rest.split(' ').next()?.to_owned())
+            })
+            .expect("it says where it listens");
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, address }
+    }
+
+    fn call(&self, method: &str, params: Value) -> Value {
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let body = body.to_string();
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(
+            stream,
+            "POST / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str::<Value>(body).unwrap()["result"].clone()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The word after `label` in what was printed.
+fn word_after<'a>(printed: &'a str, label: &str) -> &'a str {
+    let (_, rest) = printed.split_once(label).unwrap_or_else(|| panic!("no {label}: {printed}"));
+    rest.split_whitespace().next().unwrap().trim_end_matches(',')
+}
+
+/// The longest hexadecimal word of a line that holds `part`.
+fn hash_in_line(printed: &str, part: &str) -> String {
+    let line = printed.lines().find(|line| line.contains(part));
+    let line = line.unwrap_or_else(|| panic!("no line with {part}: {printed}"));
+    let mut words = line.split_whitespace().filter(|word| word.starts_with("0x"));
+    words.find(|word| word.len() == 66).unwrap().to_owned()
+}
+
+/// One data directory that was set up once; each test works on a copy of its own.
+fn set_up() -> tempfile::TempDir {
+    static TEMPLATE: std::sync::LazyLock<tempfile::TempDir> = std::sync::LazyLock::new(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let printed = good(&dir.path().join("data"), &["up", "--once"]);
+        for told in [
+            "dispenses it a second time: refused",
+            "reads it on the patient's consent alone: refused",
+            "reads it again: refused",
+            "reads without an opening: refused",
+            "reads what the patient closed: refused",
+            "in their own vault",
+            "found exactly these three",
+            "Gas and cost",
+            "Summary",
+        ] {
+            assert!(printed.contains(told), "the story tells: {told}\n{printed}");
+        }
+        dir
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let mut copy = Command::new("cp");
+    copy.arg("-r").arg(TEMPLATE.path().join("data")).arg(dir.path());
+    assert!(copy.status().unwrap().success());
+    dir
+}
+
+#[test]
+fn commands_work_on_what_was_left_behind_and_from_another_terminal() {
+    let dir = set_up();
+    let data = dir.path().join("data");
+    // Nothing runs: the command opens the directory itself.
+    assert!(good(&data, &["who"]).contains("P003"));
+    let clean = good(&data, &["reconcile"]);
+    assert!(clean.contains("nothing differs"), "{clean}");
+
+    let serving = Serving::start(&data, &[]);
+    assert_eq!(serving.call("eth_chainId", json!([])), "0x11b8b");
+    let before = serving.call("eth_blockNumber", json!([]));
+    let refused = bad(&data, &["records", "read", "P002", "--as", "consultant"]);
+    assert!(refused.contains("refused"), "{refused}");
+    let granted = good(&data, &["consent", "grant", "P002", "emergency", "--kinds", "condition"]);
+    assert!(granted.contains("version 1"), "{granted}");
+    let read = ["records", "read", "P002", "--as", "consultant", "--kinds", "condition"];
+    assert!(good(&data, &read).contains("consent"));
+    good(&data, &["consent", "revoke", "P002", "emergency"]);
+    assert!(bad(&data, &read).contains("refused"));
+    assert_ne!(serving.call("eth_blockNumber", json!([])), before);
+
+    let issued = good(&data, &["rx", "issue", "P002", "lisinopril 10 MG"]);
+    let id = word_after(&issued, "prescription ");
+    assert!(bad(&data, &["rx", "claim", id]).contains("refused"));
+    good(&data, &["rx", "permit", "P002", id]);
+    good(&data, &["rx", "claim", id]);
+    good(&data, &["rx", "dispense", "P002", id, "--batch", "B-1"]);
+    assert!(bad(&data, &["rx", "dispense", "P002", id, "--batch", "B-1"]).contains("refused"));
+    assert!(good(&data, &["timeline", "P002"]).contains("pharmacist"));
+    assert!(good(&data, &["log", "P002"]).contains("refused"));
+    let fetched = good(&data, &["records", "fetch", "P002"]);
+    assert!(fetched.contains("hospital"), "{fetched}");
+    assert!(good(&data, &["reconcile"]).contains("nothing differs"));
+}
+
+#[test]
+fn a_transaction_is_seen_before_and_after_it_is_sealed() {
+    let dir = set_up();
+    let data = dir.path().join("data");
+    let serving = Serving::start(&data, &["--seal-every", "3600"]);
+    // It waits for a block that comes in an hour, so the command does not end by itself.
+    let revoking = ["consent", "revoke", "P001", "laboratory"];
+    let mut waiting = salus(&data).args(revoking).stdout(Stdio::null()).spawn().unwrap();
+    let pending = loop {
+        let printed = good(&data, &["tx", "pending"]);
+        if printed.contains("0x") {
+            break printed;
+        }
+        assert!(waiting.try_wait().unwrap().is_none(), "the command waits for its block");
+        std::thread::yield_now();
+    };
+    let hash = hash_in_line(&pending, "hospital");
+    let shown = good(&data, &["tx", "show", &hash]);
+    assert!(shown.contains("waiting for a block"), "{shown}");
+    assert!(shown.contains("would succeed now"), "{shown}");
+    assert!(shown.contains("revoke"), "{shown}");
+    let content = serving.call("txpool_content", json!([]));
+    assert!(content["pending"].to_string().contains(&hash), "{content}");
+    drop(serving);
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+
+    let serving = Serving::start(&data, &[]);
+    let sealed = good(&data, &["consent", "grant", "P001", "laboratory", "--kinds", "condition"]);
+    assert!(sealed.contains("block"), "{sealed}");
+    let head = serving.call("eth_getBlockByNumber", json!(["latest", false]));
+    let hash = head["transactions"][0].as_str().unwrap().to_owned();
+    let shown = good(&data, &["tx", "show", &hash]);
+    for part in ["succeeded, sealed in block", "gas used", "event", "grant"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+}
+
+#[test]
+fn an_exported_bundle_proves_a_record_without_the_network() {
+    let dir = set_up();
+    let data = dir.path().join("data");
+    let listed = good(&data, &["records", "list", "P001"]);
+    for state in ["accepted", "in a batch"] {
+        let record = hash_in_line(&listed, state);
+        let bundle = dir.path().join("bundle.json");
+        let path = bundle.to_str().unwrap();
+        good(&data, &["records", "export", &record, "--out", path]);
+        // Verifying needs the bundle alone: the directory given here does not exist.
+        let nowhere = dir.path().join("nowhere");
+        let proven = good(&nowhere, &["verify", path]);
+        assert!(proven.contains("proven") && proven.contains(&record), "{proven}");
+        let other_block = format!("0x{}", "11".repeat(32));
+        let output = run(&nowhere, &["verify", path, "--block-hash", &other_block]);
+        assert_eq!(output.status.code(), Some(1));
+
+        let mut forged: Value = serde_json::from_slice(&fs::read(&bundle).unwrap()).unwrap();
+        let sealed = forged["sealed"].as_str().unwrap();
+        let (kept, last) = sealed.split_at(sealed.len() - 1);
+        forged["sealed"] = json!(format!("{kept}{}", if last == "0" { "1" } else { "0" }));
+        fs::write(&bundle, forged.to_string()).unwrap();
+        let output = run(&nowhere, &["verify", path]);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+        assert!(text(&output.stdout).contains("not proven"));
+    }
+}
+
+#[test]
+fn refused_files_are_named_and_the_exit_code_is_1() {
+    let dir = set_up();
+    let data = dir.path().join("data");
+    let files = dir.path().join("files");
+    fs::create_dir(&files).unwrap();
+    fs::write(files.join("broken.json"), "{ \"resourceType\": \"Bundle\", ").unwrap();
+    fs::write(files.join("latin.json"), b"{ \"resourceType\": \"Pati\xe9nt\" }").unwrap();
+    let whole = include_str!("../demo/patient-1.json").replace("demo-", "other-");
+    fs::write(files.join("whole.json"), whole).unwrap();
+    let output = run(&data, &["up", "--once", "--fhir", files.to_str().unwrap()]);
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{printed}{}", text(&output.stderr));
+    for part in ["broken.json", "latin.json", "2 files were refused whole", "1 files,"] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+}
+
+#[test]
+fn what_cannot_work_is_said_clearly() {
+    let dir = set_up();
+    let data = dir.path().join("data");
+    assert!(bad(&dir.path().join("none"), &["who"]).contains("run `salus up` first"));
+    let missing = bad(&data, &["up", "--once", "--fhir", "not-there.json"]);
+    assert!(missing.contains("not-there.json"), "{missing}");
+    assert!(bad(&data, &["records", "list", "P999"]).contains("salus who"));
+    let unknown = bad(&data, &["timeline", "0x00"]);
+    assert!(unknown.contains("0x00") || unknown.contains("salus who"), "{unknown}");
+
+    // Somebody else listens there.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let failed = bad(&data, &["up", "--no-story", "--rpc", &address]);
+    assert!(failed.contains("--rpc"), "{failed}");
+
+    // One process at a time.
+    let _serving = Serving::start(&data, &[]);
+    let second = bad(&data, &["up", "--once"]);
+    assert!(second.contains("in use"), "{second}");
+}
+
+/// Root may write everywhere, so the command runs as somebody who may not.
+#[test]
+fn a_directory_that_cannot_be_written_is_said_clearly() {
+    const NOBODY: u32 = 65_534;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let failed = bad(&file.join("data"), &["up", "--once"]);
+    assert!(failed.contains("--data"), "{failed}");
+
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_salus"));
+    let copy = dir.path().join("salus");
+    fs::copy(program, &copy).unwrap();
+    if !Command::new("chmod").args(["a+rx"]).args([dir.path(), &copy]).status().unwrap().success() {
+        return;
+    }
+    let mut command = Command::new(&copy);
+    command.args(["up", "--once", "--data"]).arg(dir.path().join("data")).current_dir("/");
+    let output = match command.uid(NOBODY).gid(NOBODY).output() {
+        // Already somebody else, who may not become nobody.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return,
+        output => output.unwrap(),
+    };
+    assert_eq!(output.status.code(), Some(2));
+    let failed = text(&output.stderr);
+    assert!(failed.contains("--data") && failed.contains("permissions"), "{failed}");
+}
