@@ -19,7 +19,7 @@ use bindings::{Contract, Records, convert::to_anchor};
 use domain::{Anchor, Kind, RecordDigest, RecordId, RecordVersion, merkle};
 use ledger::SendError;
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
+use sqlx::{Row as _, any::AnyRow};
 use vault::{Entry, NewRecord, PutError, StoreError};
 
 use crate::{Gatekeeper, GatekeeperError};
@@ -68,9 +68,17 @@ impl From<sqlx::Error> for AnchorError {
 #[derive(Clone, Debug)]
 pub(crate) struct StoredBatch {
     pub(crate) root: B256,
+    /// What its leaves are made of; nothing when the manifest cannot be read.
     pub(crate) anchors: Vec<Anchor>,
     /// The transaction that anchored it, once there is one.
     pub(crate) transaction: Option<B256>,
+}
+
+impl StoredBatch {
+    /// Whether the manifest is the one that the root was made of.
+    pub(crate) fn is_whole(&self) -> bool {
+        tree(&self.anchors).is_some_and(|tree| tree.root() == self.root)
+    }
 }
 
 /// The anchor of a version that replaces `base`.
@@ -139,7 +147,7 @@ fn proposal(anchor: &Anchor, previous: Option<&Anchor>) -> Bytes {
     call.into()
 }
 
-pub(crate) fn tree(anchors: &[Anchor]) -> Option<merkle::Tree> {
+fn tree(anchors: &[Anchor]) -> Option<merkle::Tree> {
     merkle::Tree::new(anchors.iter().map(Anchor::leaf).collect())
 }
 
@@ -271,43 +279,57 @@ impl Gatekeeper {
     ///
     /// # Errors
     ///
-    /// [`AnchorError`]; trying again continues.
+    /// The first [`AnchorError`], after everything else was tried: what the chain refuses for good, such
+    /// as a proposal to a patient who has left, must not hold up the others. Trying again continues.
     pub async fn resume_anchoring(&self) -> Result<usize, AnchorError> {
         let mut resumed = 0;
+        let mut failed = None;
+        let mut note = |outcome: Result<(), AnchorError>| match outcome {
+            Ok(()) => resumed += 1,
+            Err(error) => failed = failed.take().or(Some(error)),
+        };
         for batch in self.batches().await? {
-            if batch.transaction.is_some() {
-                continue;
+            // Of a batch that is not whole nobody knows any more what it anchors.
+            if batch.transaction.is_none() && batch.is_whole() {
+                note(self.resume_batch(&batch).await);
             }
-            let on_chain = {
-                let projection = self.inner.projection.read().await;
-                let found = projection.records.batch(self.member(), batch.root);
-                found.map(|batch| batch.moment.transaction)
-            };
-            match on_chain {
-                Some(transaction) => self.note_anchored(batch.root, transaction).await?,
-                None => {
-                    self.send_root(batch.root, batch.anchors.len()).await?;
-                }
-            }
-            resumed += 1;
         }
         for (record, version, call) in self.proposals().await? {
-            let on_chain = {
-                let projection = self.inner.projection.read().await;
-                projection.records.anchor(record, version.get()).is_some()
-            };
-            if on_chain {
-                self.forget_proposal(record, version).await?;
-            } else {
-                self.send_proposal(record, version, call).await?;
-            }
-            resumed += 1;
+            note(self.resume_proposal(record, version, call).await);
         }
-        Ok(resumed)
+        failed.map_or(Ok(resumed), Err)
+    }
+
+    async fn resume_batch(&self, batch: &StoredBatch) -> Result<(), AnchorError> {
+        let on_chain = {
+            let projection = self.inner.projection.read().await;
+            let found = projection.records.batch(self.member(), batch.root);
+            found.map(|batch| batch.moment.transaction)
+        };
+        match on_chain {
+            Some(transaction) => Ok(self.note_anchored(batch.root, transaction).await?),
+            None => self.send_root(batch.root, batch.anchors.len()).await.map(drop),
+        }
+    }
+
+    async fn resume_proposal(
+        &self,
+        record: RecordId,
+        version: RecordVersion,
+        call: Bytes,
+    ) -> Result<(), AnchorError> {
+        let on_chain = {
+            let projection = self.inner.projection.read().await;
+            projection.records.anchor(self.member(), record, version.get()).is_some()
+        };
+        if on_chain {
+            return Ok(self.forget_proposal(record, version).await?);
+        }
+        self.send_proposal(record, version, call).await.map(drop)
     }
 
     async fn proposals(&self) -> Result<Vec<(RecordId, RecordVersion, Bytes)>, StoreError> {
-        const CORRUPT: StoreError = StoreError::Corrupt { what: "a proposal" };
+        const CORRUPT: StoreError = StoreError::Corrupt { what: "proposal" };
         let rows = sqlx::query("select record, version, call from proposals order by record")
             .fetch_all(self.vault().database().readers())
             .await?;
@@ -323,23 +345,21 @@ impl Gatekeeper {
             .collect()
     }
 
-    /// All stored batches, in the order in which they were made.
+    /// All stored batches, in the order in which they were made. A row without a root is none.
     pub(crate) async fn batches(&self) -> Result<Vec<StoredBatch>, StoreError> {
-        const CORRUPT: StoreError = StoreError::Corrupt { what: "a batch of anchors" };
         let rows = sqlx::query("select root, manifest, tx from anchor_batches order by position")
             .fetch_all(self.vault().database().readers())
             .await?;
-        rows.iter()
-            .map(|row| {
-                let (root, manifest, transaction): (Vec<u8>, Vec<u8>, Vec<u8>) =
-                    (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-                Ok(StoredBatch {
-                    root: B256::try_from(root.as_slice()).map_err(|_| CORRUPT)?,
-                    anchors: decode(&manifest, self.member()).ok_or(CORRUPT)?,
-                    transaction: B256::try_from(transaction.as_slice()).ok(),
-                })
+        // Whoever writes to the database behind the gatekeeper's back may have put anything anywhere.
+        let bytes = |row: &AnyRow, column| row.try_get::<Vec<u8>, _>(column).unwrap_or_default();
+        let batch = |row| {
+            Some(StoredBatch {
+                root: B256::try_from(bytes(row, 0).as_slice()).ok()?,
+                anchors: decode(&bytes(row, 1), self.member()).unwrap_or_default(),
+                transaction: B256::try_from(bytes(row, 2).as_slice()).ok(),
             })
-            .collect()
+        };
+        Ok(rows.iter().filter_map(batch).collect())
     }
 
     /// How one version is on chain, with its anchor; `None` when it is not.
@@ -354,11 +374,17 @@ impl Gatekeeper {
     ) -> Result<Option<(Anchor, Inclusion)>, GatekeeperError> {
         let alone = {
             let projection = self.inner.projection.read().await;
-            projection.records.anchor(record, version.get()).map(|entry| entry.anchor)
+            projection
+                .records
+                .anchor(self.member(), record, version.get())
+                .map(|entry| entry.anchor)
         };
         for batch in self.batches().await? {
             let wanted = |anchor: &&Anchor| anchor.record == record && anchor.version == version;
-            if let Some(position) = batch.anchors.iter().position(|anchor| wanted(&anchor)) {
+            if let Some(position) = batch.anchors.iter().position(|anchor| wanted(&anchor))
+                && batch.is_whole()
+                && self.projection().await.records.batch(self.member(), batch.root).is_some()
+            {
                 let proof = tree(&batch.anchors).and_then(|tree| tree.proof(position));
                 let proof = proof.expect("the position is a leaf's");
                 let inclusion = Inclusion::Batch { root: batch.root, proof };

@@ -288,9 +288,10 @@ impl Gatekeeper {
     async fn serve(
         &self,
         request: &ReadRequest,
-        nonce: Option<(Address, B256, Timestamp)>,
+        nonce: Option<Nonce>,
         now: Timestamp,
     ) -> Result<(Served, Receipt), AnswerError> {
+        let nonce = nonce.map(|nonce| (nonce, now));
         let (permits, refusal, more, time) = self.decide_all(request, now).await?;
         if permits.is_empty()
             && let Some(refusal) = refusal
@@ -302,7 +303,15 @@ impl Gatekeeper {
         let basis = permits.first().map(|(permit, _)| permit.basis());
         let mut records = Vec::with_capacity(permits.len());
         for (permit, entry) in permits {
-            let opened = self.vault().open(permit, Some(entry.header.version)).await?;
+            let opened = match self.vault().open(permit, Some(entry.header.version)).await {
+                Ok(opened) => opened,
+                Err(error) => {
+                    // Nothing is given out, but the attempt was made (S5).
+                    let reason = "a permitted record could not be opened".into();
+                    self.log_outcome(request, Outcome::Refused { reason }, None, time).await?;
+                    return Err(error.into());
+                }
+            };
             records.push(opened_record(&entry, opened.body()));
         }
         let named = records.iter().map(|record| (record.record, record.digest)).collect();
@@ -442,7 +451,7 @@ impl Gatekeeper {
         &self,
         request: &ReadRequest,
         outcome: Outcome,
-        nonce: Option<(Address, B256, Timestamp)>,
+        nonce: Option<(Nonce, Timestamp)>,
         time: Timestamp,
     ) -> Result<Receipt, AnswerError> {
         let receipt = Receipt {
@@ -458,7 +467,7 @@ impl Gatekeeper {
             outcome,
         };
         let logged = self.log(receipt.clone(), async |transaction| match nonce {
-            Some(nonce) => use_nonce(transaction, nonce, time).await,
+            Some((nonce, now)) => use_nonce(transaction, nonce, now).await,
             None => Ok(true),
         });
         if let Some(logged) = logged.await? {
@@ -506,11 +515,17 @@ fn refused(refusal: QueryRefusal) -> Outcome {
     Outcome::Refused { reason: refusal.to_string() }
 }
 
+/// Whose nonce, the nonce, and the deadline of the query that it came with.
+type Nonce = (Address, B256, Timestamp);
+
 /// Marks a nonce as used, and forgets those whose queries can no longer come. False when it was used
 /// already: two copies of one query may be looked at at the same time.
+///
+/// `now` is by the clock that deadlines are held against, not by the chain's: a nonce that is forgotten
+/// before its query's deadline has passed could be used again (S7).
 async fn use_nonce(
     transaction: &mut WriteTransaction,
-    (requester, nonce, deadline): (Address, B256, Timestamp),
+    (requester, nonce, deadline): Nonce,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     let bound = |time: Timestamp| i64::try_from(time.0).unwrap_or(i64::MAX);

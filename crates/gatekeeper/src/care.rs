@@ -23,7 +23,7 @@ impl CareTeams {
         let mut members = HashSet::with_capacity(rows.len());
         for row in rows {
             let (patient, professional): (Vec<u8>, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-            let corrupt = |_| StoreError::Corrupt { what: "a care team" };
+            let corrupt = |_| StoreError::Corrupt { what: "care team" };
             members.insert((
                 Address::try_from(patient.as_slice()).map_err(corrupt)?,
                 Address::try_from(professional.as_slice()).map_err(corrupt)?,

@@ -182,12 +182,19 @@ impl Gatekeeper {
             *inner.refreshed.lock() = Some(now);
             return Ok(());
         }
+        self.catch_up().await?;
+        *inner.refreshed.lock() = Some(now);
+        Ok(())
+    }
+
+    /// Takes in what is new on chain, and acts on it.
+    pub(crate) async fn catch_up(&self) -> Result<(), GatekeeperError> {
+        let inner = &self.inner;
         let revocations = {
             let mut projection = inner.projection.write().await;
             projection.catch_up(self.ledger(), &inner.deployment).await?;
             projection.take_revocations()
         };
-        *inner.refreshed.lock() = Some(now);
         for (patient, kinds) in revocations {
             inner.vault.new_epoch(patient, kinds, &mut inner.entropy.fork()).await?;
         }

@@ -21,13 +21,15 @@ use crate::{Gatekeeper, GatekeeperError};
 const BATCH_MAX: u64 = 10_000;
 
 /// How many receipts are read at a time.
-const PAGE: i64 = 2_000;
+const PAGE: u64 = 2_000;
 
 /// The access log of one gatekeeper.
 #[derive(Debug)]
 pub(crate) struct AccessLog {
     database: Database,
-    tail: Mutex<Tail>,
+    /// `None` while it is not known whether the last receipt was written: whoever was writing it may
+    /// have been dropped while the database was at work. The database is asked then.
+    tail: Mutex<Option<Tail>>,
 }
 
 /// Where the next receipt goes.
@@ -52,12 +54,14 @@ pub struct StoredReceipt {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFinding {
-    /// A receipt is missing: the numbers have a gap.
+    /// Receipts are missing: the numbers have a gap.
     Gap {
-        /// The number that is missing.
+        /// The first number that is missing.
         sequence: u64,
+        /// How many are missing.
+        count: u64,
     },
-    /// A receipt was changed, or one before it was left out.
+    /// A receipt was changed or cannot be read, or the one before it was left out.
     Altered {
         /// Its number.
         sequence: u64,
@@ -94,22 +98,25 @@ pub enum LogError {
 
 impl AccessLog {
     pub(crate) async fn open(database: Database) -> Result<Self, StoreError> {
-        let row = sqlx::query("select sequence, head from receipts order by sequence desc limit 1")
-            .fetch_optional(database.readers())
-            .await?;
-        let tail = match row {
-            None => Tail { sequence: 1, head: ReceiptHead::default() },
-            Some(row) => {
-                let head: Vec<u8> = row.try_get(1)?;
-                let corrupt = |_| StoreError::Corrupt { what: "the access log" };
-                Tail {
-                    sequence: row.try_get::<i64, _>(0)?.unsigned_abs() + 1,
-                    head: ReceiptHead(B256::try_from(head.as_slice()).map_err(corrupt)?),
-                }
-            }
-        };
+        // A log whose end cannot be read takes no receipts, so nothing is answered; but what is wrong
+        // with it can be found out.
+        let tail = read_tail(&mut *database.readers().acquire().await?).await.ok();
         Ok(Self { database, tail: Mutex::new(tail) })
     }
+}
+
+/// Where the next receipt goes, by what is written.
+async fn read_tail(connection: &mut sqlx::AnyConnection) -> Result<Tail, StoreError> {
+    let row = sqlx::query("select sequence, head from receipts order by sequence desc limit 1")
+        .fetch_optional(connection)
+        .await?;
+    let Some(row) = row else { return Ok(Tail { sequence: 1, head: ReceiptHead::default() }) };
+    let head: Vec<u8> = row.try_get(1)?;
+    let corrupt = |_| StoreError::Corrupt { what: "receipt" };
+    Ok(Tail {
+        sequence: row.try_get::<i64, _>(0)?.unsigned_abs() + 1,
+        head: ReceiptHead(B256::try_from(head.as_slice()).map_err(corrupt)?),
+    })
 }
 
 impl Gatekeeper {
@@ -123,7 +130,12 @@ impl Gatekeeper {
         also: impl AsyncFnOnce(&mut WriteTransaction) -> Result<bool, StoreError>,
     ) -> Result<Option<Receipt>, GatekeeperError> {
         let log = &self.inner.log;
-        let mut tail = log.tail.lock().await;
+        let mut known = log.tail.lock().await;
+        let tail = match known.take() {
+            Some(tail) => tail,
+            // As the writer, so that whatever was being written is there or never will be.
+            None => read_tail(&mut *log.database.begin().await?).await?,
+        };
         receipt.sequence = tail.sequence;
         receipt.gatekeeper = self.member();
         let head = tail.head.after(&receipt);
@@ -144,10 +156,11 @@ impl Gatekeeper {
         .execute(&mut *transaction)
         .await?;
         if !also(&mut transaction).await? {
+            *known = Some(tail);
             return Ok(None);
         }
         transaction.commit().await?;
-        *tail = Tail { sequence: receipt.sequence + 1, head };
+        *known = Some(Tail { sequence: receipt.sequence + 1, head });
         Ok(Some(receipt))
     }
 
@@ -180,14 +193,24 @@ impl Gatekeeper {
     ///
     /// [`LogError`]; what was not anchored is anchored next time.
     pub async fn anchor_log(&self) -> Result<u64, LogError> {
+        self.catch_up().await?;
         let anchored = {
-            let mut projection = self.inner.projection.write().await;
-            let caught_up = projection.catch_up(self.ledger(), self.deployment()).await;
-            caught_up.map_err(GatekeeperError::from)?;
+            let projection = self.inner.projection.read().await;
             projection.logs.get(&self.member()).cloned().unwrap_or_default()
         };
         let receipts = self.receipts_after(anchored.receipts, BATCH_MAX).await?;
-        let leaves: Vec<B256> = receipts.iter().map(|stored| stored.receipt.leaf()).collect();
+        // A number that is missing would move all later receipts in the batch: nothing is anchored
+        // over it, and checking the log says what is wrong.
+        let numbered = receipts.iter().zip(anchored.receipts + 1..);
+        let leaves: Vec<B256> = numbered
+            .map(|(row, sequence)| match row {
+                Row { sequence: Some(found), stored: Some(stored), .. } if *found == sequence => {
+                    Ok(stored.receipt.leaf())
+                }
+                _ => Err(StoreError::Corrupt { what: "receipt" }),
+            })
+            .collect::<Result<_, _>>()
+            .map_err(GatekeeperError::from)?;
         let count = u32::try_from(leaves.len()).expect("a batch is bounded");
         let Some(tree) = merkle::Tree::new(leaves) else { return Ok(0) };
         let call =
@@ -196,20 +219,16 @@ impl Gatekeeper {
         Ok(count.into())
     }
 
-    async fn receipts_after(
-        &self,
-        sequence: u64,
-        limit: u64,
-    ) -> Result<Vec<StoredReceipt>, GatekeeperError> {
+    async fn receipts_after(&self, sequence: u64, limit: u64) -> Result<Vec<Row>, GatekeeperError> {
         let rows = sqlx::query(
-            "select receipt, head, signature from receipts
+            "select receipt, head, signature, sequence, patient, digest from receipts
             where sequence > $1 order by sequence limit $2",
         )
         .bind(sequence_bound(sequence))
         .bind(sequence_bound(limit))
         .fetch_all(self.inner.log.database.readers())
         .await?;
-        Ok(rows.iter().map(stored_receipt).collect::<Result<_, _>>()?)
+        Ok(rows.iter().map(Row::of).collect())
     }
 
     /// Checks the whole log: numbers, chain of heads, signatures, and what was anchored.
@@ -225,14 +244,14 @@ impl Gatekeeper {
             (projection.logs.get(&self.member()).cloned().unwrap_or_default(), signer)
         };
         let mut check = LogCheck::new(&anchored);
-        let mut last = 0;
-        loop {
-            let page = self.receipts_after(last, PAGE.unsigned_abs()).await?;
-            let Some(newest) = page.last() else { break };
-            last = newest.receipt.sequence;
-            for stored in &page {
-                check.take(stored, signer);
+        let mut last = Some(0);
+        while let Some(after) = last {
+            let page = self.receipts_after(after, PAGE).await?;
+            for row in &page {
+                check.take(row, signer);
             }
+            // Rows whose number is none come after all others, and nothing comes after them.
+            last = page.last().and_then(|row| row.sequence);
         }
         Ok(check.finish())
     }
@@ -243,7 +262,7 @@ fn sequence_bound(sequence: u64) -> i64 {
 }
 
 fn stored_receipt(row: &sqlx::any::AnyRow) -> Result<StoredReceipt, StoreError> {
-    const CORRUPT: StoreError = StoreError::Corrupt { what: "a receipt" };
+    const CORRUPT: StoreError = StoreError::Corrupt { what: "receipt" };
     let text: String = row.try_get(0)?;
     let (head, signature): (Vec<u8>, Vec<u8>) = (row.try_get(1)?, row.try_get(2)?);
     Ok(StoredReceipt {
@@ -253,11 +272,41 @@ fn stored_receipt(row: &sqlx::any::AnyRow) -> Result<StoredReceipt, StoreError> 
     })
 }
 
+/// A row of the log, as far as it can be read.
+struct Row {
+    /// Its number; `None` when it is none.
+    sequence: Option<u64>,
+    /// The receipt; `None` when it cannot be read.
+    stored: Option<StoredReceipt>,
+    /// Whether the columns by which receipts are found say what the receipt says.
+    agrees: bool,
+}
+
+impl Row {
+    /// Whoever writes to the database behind the gatekeeper's back may have put anything anywhere.
+    fn of(row: &sqlx::any::AnyRow) -> Self {
+        let sequence = row.try_get::<i64, _>(3).ok().and_then(|number| u64::try_from(number).ok());
+        let stored = stored_receipt(row).ok();
+        let holds = |column, expected: &[u8]| {
+            row.try_get::<Vec<u8>, _>(column).is_ok_and(|found| found == expected)
+        };
+        let agrees = stored.as_ref().is_some_and(|StoredReceipt { receipt, .. }| {
+            Some(receipt.sequence) == sequence
+                && holds(4, receipt.patient.as_slice())
+                && holds(5, receipt.digest().as_slice())
+        });
+        Self { sequence, stored, agrees }
+    }
+}
+
 /// Holds a log against itself and against what was anchored.
 struct LogCheck<'a> {
     anchored: &'a AnchoredLog,
     next: u64,
-    head: ReceiptHead,
+    /// The head after the last receipt; `None` when that one could not be read.
+    head: Option<ReceiptHead>,
+    /// How many of the anchored batches were read.
+    batches: usize,
     /// Leaves of the anchored batch that is being read.
     leaves: Vec<B256>,
     findings: Vec<LogFinding>,
@@ -265,23 +314,34 @@ struct LogCheck<'a> {
 
 impl<'a> LogCheck<'a> {
     const fn new(anchored: &'a AnchoredLog) -> Self {
-        let head = ReceiptHead(B256::ZERO);
-        Self { anchored, next: 1, head, leaves: Vec::new(), findings: Vec::new() }
+        let head = Some(ReceiptHead(B256::ZERO));
+        Self { anchored, next: 1, head, batches: 0, leaves: Vec::new(), findings: Vec::new() }
     }
 
-    fn take(&mut self, stored: &StoredReceipt, signer: Option<Address>) {
-        let sequence = stored.receipt.sequence;
-        while self.next < sequence {
-            self.findings.push(LogFinding::Gap { sequence: self.next });
-            self.leaves.push(B256::ZERO);
-            self.next += 1;
-            self.close_batch();
+    fn take(&mut self, row: &Row, signer: Option<Address>) {
+        let Some(sequence) = row.sequence else {
+            self.findings.push(LogFinding::Altered { sequence: self.next });
+            return;
+        };
+        if self.next < sequence {
+            let count = sequence - self.next;
+            self.findings.push(LogFinding::Gap { sequence: self.next, count });
+            self.close_batches(sequence - 1);
         }
-        self.next = sequence + 1;
-        if self.head.after(&stored.receipt) != stored.head {
-            self.findings.push(LogFinding::Altered { sequence });
+        self.next = sequence.saturating_add(1);
+        let altered = LogFinding::Altered { sequence };
+        let Some(stored) = &row.stored else {
+            self.findings.push(altered);
+            self.head = None;
+            self.close_batches(sequence);
+            return;
+        };
+        // After one that cannot be read, the signature alone vouches for the head.
+        let follows = self.head.is_none_or(|head| head.after(&stored.receipt) == stored.head);
+        if !row.agrees || !follows {
+            self.findings.push(altered);
         }
-        self.head = stored.head;
+        self.head = Some(stored.head);
         let recovered = Signature::try_from(stored.signature.as_ref())
             .ok()
             .and_then(|signature| signature.recover_address_from_prehash(&stored.head.0).ok());
@@ -289,23 +349,19 @@ impl<'a> LogCheck<'a> {
             self.findings.push(LogFinding::BadSignature { sequence });
         }
         self.leaves.push(stored.receipt.leaf());
-        self.close_batch();
+        self.close_batches(sequence);
     }
 
-    /// Compares a batch with its anchored root once all its receipts were read.
-    fn close_batch(&mut self) {
-        let last = self.next - 1;
-        let Some((root, first_sequence, _)) = self
-            .anchored
-            .batches
-            .iter()
-            .find(|(_, first, count)| first + u64::from(*count) - 1 == last)
-        else {
-            return;
-        };
-        let tree = merkle::Tree::new(std::mem::take(&mut self.leaves));
-        if tree.map(|tree| tree.root()) != Some(*root) {
-            self.findings.push(LogFinding::AnchorDiffers { first_sequence: *first_sequence });
+    /// Compares each batch that ends at `last` or before with its anchored root.
+    fn close_batches(&mut self, last: u64) {
+        while let Some((root, first_sequence, count)) = self.anchored.batches.get(self.batches)
+            && first_sequence + u64::from(*count) - 1 <= last
+        {
+            self.batches += 1;
+            let tree = merkle::Tree::new(std::mem::take(&mut self.leaves));
+            if tree.map(|tree| tree.root()) != Some(*root) {
+                self.findings.push(LogFinding::AnchorDiffers { first_sequence: *first_sequence });
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use ledger::Projection;
 use serde::{Deserialize, Serialize};
 use vault::{ScanState, Scanned};
 
-use crate::{Gatekeeper, GatekeeperError, LogFinding, anchoring::tree};
+use crate::{Gatekeeper, GatekeeperError, LogFinding};
 
 /// One difference between vault and chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -41,7 +41,8 @@ pub enum FindingKind {
     Missing,
     /// The chain says that it was erased, but it is still here.
     Stale,
-    /// The list of a batch was changed or lost, or its root never reached the chain.
+    /// The list of a batch was changed or lost, or its root never reached the chain. Nothing shows any
+    /// more which records it anchored, so these are found as inserted.
     BrokenBatch,
 }
 
@@ -126,7 +127,6 @@ impl Gatekeeper {
         Ok(Report { block, time, versions, sealed_bytes, anchors, findings, log_findings })
     }
 
-    /// What the chain says should be here, and batches about which it cannot say it any more.
     /// The digest on chain of every version that this steward should have: what a copy is held
     /// against.
     ///
@@ -144,6 +144,7 @@ impl Gatekeeper {
         Ok(keyed.collect())
     }
 
+    /// What the chain says should be here, and batches about which it cannot say it any more.
     async fn expected(
         &self,
     ) -> Result<(HashMap<(RecordId, u32), Expected>, Vec<Finding>, u64, Timestamp), GatekeeperError>
@@ -153,15 +154,12 @@ impl Gatekeeper {
         let cursor = projection.cursor();
         let mut expected = HashMap::new();
         let mut findings = Vec::new();
-        let mut listed: Vec<B256> = Vec::new();
         for batch in &stored {
-            let root = tree(&batch.anchors).map(|tree| tree.root());
             let on_chain = projection.records.batch(self.member(), batch.root).is_some();
-            if root != Some(batch.root) || !on_chain {
+            if !batch.is_whole() || !on_chain {
                 findings.push(broken_batch(batch.root));
                 continue;
             }
-            listed.push(batch.root);
             expected
                 .extend(batch.anchors.iter().map(|anchor| expect(anchor, AnchorState::Proposed)));
         }

@@ -87,7 +87,7 @@ pub struct SaveError {
 }
 
 /// Changes with every change of the saved form; older files are then rebuilt from the chain.
-const SAVED_VERSION: u8 = 1;
+const SAVED_VERSION: u8 = 2;
 
 impl Projection {
     /// The last block taken in.
@@ -215,9 +215,11 @@ impl Projection {
             restricted_kinds: self.consents.restricted_kinds(patient),
             in_care_team: false,
             workflow_grants: institution
-                .map(|institution| self.workflows.grants(institution, record, time))
+                .map(|institution| {
+                    self.workflows.grants(institution, patient, steward, record, time)
+                })
                 .unwrap_or_default(),
-            erased: self.records.is_erased(record),
+            erased: self.records.is_erased(steward, record),
         }
     }
 

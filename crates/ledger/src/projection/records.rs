@@ -9,10 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Moment;
 
-/// Anchors by record and version, and the batches in which others were anchored.
+/// Anchors by steward, record and version, and the batches in which others were anchored.
+///
+/// The contract keeps a folder per steward, so another steward can anchor something of its own under
+/// an id that it has read on chain. That must not change what is known of the first one's record.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Records {
-    anchors: HashMap<(RecordId, u32), AnchorEntry>,
+    anchors: HashMap<(Address, RecordId, u32), AnchorEntry>,
     batches: HashMap<(Address, B256), Batch>,
 }
 
@@ -56,25 +59,55 @@ impl Records {
                 self.insert(AnchorEntry { anchor, state, moment });
             }
             Event::RecordAccepted(accepted) => {
-                self.set(accepted.record, accepted.version, AnchorState::Accepted);
+                self.set(
+                    accepted.steward,
+                    accepted.record,
+                    accepted.version,
+                    AnchorState::Accepted,
+                );
                 if accepted.base > 0 {
-                    self.set(accepted.record, accepted.base, AnchorState::Superseded);
+                    self.set(
+                        accepted.steward,
+                        accepted.record,
+                        accepted.base,
+                        AnchorState::Superseded,
+                    );
                 }
             }
             Event::RecordRejected(rejected) => {
-                self.set(rejected.record, rejected.version, AnchorState::Rejected);
+                self.set(
+                    rejected.steward,
+                    rejected.record,
+                    rejected.version,
+                    AnchorState::Rejected,
+                );
             }
             Event::RecordWithdrawn(withdrawn) => {
-                self.set(withdrawn.record, withdrawn.version, AnchorState::Rejected);
+                self.set(
+                    withdrawn.steward,
+                    withdrawn.record,
+                    withdrawn.version,
+                    AnchorState::Rejected,
+                );
             }
             Event::RecordDisputed(disputed) => {
-                self.set(disputed.record, disputed.version, AnchorState::Disputed);
+                self.set(
+                    disputed.steward,
+                    disputed.record,
+                    disputed.version,
+                    AnchorState::Disputed,
+                );
             }
             Event::DisputeResolved(resolved) => {
-                self.set(resolved.record, resolved.version, AnchorState::Accepted);
+                self.set(
+                    resolved.steward,
+                    resolved.record,
+                    resolved.version,
+                    AnchorState::Accepted,
+                );
             }
             Event::RecordErased(erased) => {
-                self.set(erased.record, erased.version, AnchorState::Erased);
+                self.set(erased.steward, erased.record, erased.version, AnchorState::Erased);
             }
             Event::BatchAnchored(anchored) => {
                 let count = anchored.count;
@@ -92,19 +125,20 @@ impl Records {
     }
 
     fn insert(&mut self, entry: AnchorEntry) {
-        self.anchors.insert((entry.anchor.record, entry.anchor.version.get()), entry);
+        let Anchor { steward, record, version, .. } = entry.anchor;
+        self.anchors.insert((steward, record, version.get()), entry);
     }
 
-    fn set(&mut self, record: B256, version: u32, state: AnchorState) {
-        if let Some(entry) = self.anchors.get_mut(&(RecordId(record), version)) {
+    fn set(&mut self, steward: Address, record: B256, version: u32, state: AnchorState) {
+        if let Some(entry) = self.anchors.get_mut(&(steward, RecordId(record), version)) {
             entry.state = state;
         }
     }
 
-    /// An anchor that stands by itself, by record and version.
+    /// An anchor that stands by itself, by steward, record and version.
     #[must_use]
-    pub fn anchor(&self, record: RecordId, version: u32) -> Option<&AnchorEntry> {
-        self.anchors.get(&(record, version))
+    pub fn anchor(&self, steward: Address, record: RecordId, version: u32) -> Option<&AnchorEntry> {
+        self.anchors.get(&(steward, record, version))
     }
 
     /// All anchors that stand by themselves.
@@ -123,9 +157,9 @@ impl Records {
         self.batches.iter()
     }
 
-    /// Whether the first version of a record was erased, and with it the record.
+    /// Whether the first version of a steward's record was erased, and with it the record.
     #[must_use]
-    pub fn is_erased(&self, record: RecordId) -> bool {
-        self.anchor(record, 1).is_some_and(|entry| entry.state == AnchorState::Erased)
+    pub fn is_erased(&self, steward: Address, record: RecordId) -> bool {
+        self.anchor(steward, record, 1).is_some_and(|entry| entry.state == AnchorState::Erased)
     }
 }

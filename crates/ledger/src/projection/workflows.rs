@@ -199,24 +199,33 @@ impl Workflows {
         }
     }
 
-    /// What workflows let an institution read of one record at `time`.
+    /// What workflows let an institution read at `time` of one record that `steward` keeps for
+    /// `patient`.
+    ///
+    /// Ids are chosen by whoever prescribes or orders, and those of records can be read on chain. So a
+    /// workflow counts only when it is about this patient and was begun at the steward of the record.
     #[must_use]
     pub fn grants(
         &self,
         institution: Address,
+        patient: Address,
+        steward: Address,
         record: RecordId,
         time: Timestamp,
     ) -> Vec<WorkflowGrant> {
         let workflow = record.0;
         let grant = WorkflowGrant { workflow, institution, record };
         let prescribed = self.prescriptions.get(&workflow).is_some_and(|held| {
-            !held.cancelled
+            (held.patient, held.institution) == (patient, steward)
+                && !held.cancelled
                 && !held.completed
                 && time < held.valid_until
                 && held.permits.get(&institution) == Some(&(true, true))
         });
         let ordered = self.lab_orders.get(&workflow).is_some_and(|held| {
-            held.laboratory == institution && held.state != LabOrderState::Cancelled
+            (held.patient, held.institution) == (patient, steward)
+                && held.laboratory == institution
+                && held.state != LabOrderState::Cancelled
         });
         if prescribed || ordered { vec![grant] } else { Vec::new() }
     }
