@@ -8,7 +8,7 @@ use domain::{Kind, Purpose};
 
 /// Patients' records, shared under the patient's consent, governed on Ethereum.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true)]
+#[command(version)]
 pub(crate) struct Cli {
     /// Where everything is kept.
     #[arg(long, global = true, env = "SALUS_DATA", default_value = "salus-data")]

@@ -95,9 +95,8 @@ impl Consortium {
         let mut people = BTreeMap::new();
         for (name, institution, role) in PEOPLE {
             let gateway: &Gateway = &gateways[institution];
-            let keyring =
-                Keyring::open(gateway.gatekeeper.vault().database(), &keys.root_key(institution)?)
-                    .await?;
+            let root_key = keys.root_key(institution)?;
+            let keyring = Keyring::open(gateway.gatekeeper.vault().database(), &root_key).await?;
             let hpke = keys.secret(&keyring, &format!("person/{name}/hpke")).await?;
             let signer = &signers[name];
             let person = Person {
@@ -402,7 +401,7 @@ fn accepted_identifier(identifiers: &[Identifier]) -> Option<&Identifier> {
 struct Store {
     database: Database,
     keyring: Keyring,
-    root_key: vault::RootKey,
+    root_key: Arc<vault::RootKey>,
     signer: PrivateKeySigner,
 }
 
@@ -521,7 +520,8 @@ fn read_deployment(path: &Path) -> Result<Option<Deployment>, Error> {
 async fn open_patients(keys: &KeyStore, deployment: Deployment) -> Result<Patients, Error> {
     let dir = keys.dir_of("patients")?;
     let database = Database::open_file(&dir.join("keyring.db")).await?;
-    let keyring = Keyring::open(&database, &keys.root_key("patients")?).await?;
+    let root_key = keys.root_key("patients")?;
+    let keyring = Keyring::open(&database, &root_key).await?;
     let secret = keys.secret(&keyring, "devices").await?;
     database.close().await;
     let verifier = deployment.address(Contract::WebAuthnVerifier);

@@ -13,10 +13,12 @@
 //! In a real consortium each institution has its own directory, its own passphrase, and its own machine.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Write as _,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use alloy_primitives::B256;
@@ -42,6 +44,7 @@ pub(crate) struct KeyStore {
     dir: PathBuf,
     passphrase: Zeroizing<Vec<u8>>,
     entropy: Entropy,
+    root_keys: Mutex<BTreeMap<String, Arc<RootKey>>>,
 }
 
 impl KeyStore {
@@ -68,7 +71,12 @@ impl KeyStore {
                 Err(source) => return Err(fail("read", path)(source)),
             },
         };
-        Ok(Self { dir: dir.into(), passphrase: passphrase.into(), entropy })
+        Ok(Self {
+            dir: dir.into(),
+            passphrase: passphrase.into(),
+            entropy,
+            root_keys: Mutex::default(),
+        })
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -98,8 +106,19 @@ impl KeyStore {
         Ok(signer)
     }
 
-    /// The root key of a vault, made at the first call.
-    pub(crate) fn root_key(&self, name: &str) -> Result<RootKey, Error> {
+    /// The root key of a vault, made at the first call. Opening its file takes a while, by intention,
+    /// and is done once.
+    pub(crate) fn root_key(&self, name: &str) -> Result<Arc<RootKey>, Error> {
+        let mut opened = self.root_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = opened.get(name) {
+            return Ok(Arc::clone(key));
+        }
+        let key = Arc::new(self.open_root_key(name)?);
+        opened.insert(name.into(), Arc::clone(&key));
+        Ok(key)
+    }
+
+    fn open_root_key(&self, name: &str) -> Result<RootKey, Error> {
         let path = self.dir_of(name)?.join("root.key");
         if path.exists() {
             return Ok(RootKey::load(&path, &self.passphrase)?);

@@ -124,13 +124,13 @@ fn print_import(consortium: &Consortium, report: &ImportReport, took: Duration) 
     println!();
     println!("Import into the hospital's vault");
     println!(
-        "  {} files, {} patients; {} records sealed and anchored in {} batches ({}); \
-         {} were here already; {} resources are not about a patient",
+        "  {} files, {} patients; {} records ({}) sealed and anchored, batches: {}; \
+         here already: {}; resources that are not about a patient: {}",
         thousands(report.files),
         thousands(report.patients),
         thousands(report.records),
-        report.batches.len(),
         megabytes(report.bytes),
+        report.batches.len(),
         thousands(report.already_here),
         thousands(report.not_records),
     );
