@@ -159,6 +159,8 @@ struct History {
     /// With which key each member signs now.
     keys: HashMap<&'static str, &'static str>,
     spare: Vec<&'static str>,
+    /// Patient, reader, record and kinds of grants, to ask for what they cover.
+    granted: Vec<(usize, usize, Option<RecordId>, KindSet)>,
     openings: Vec<EmergencyAccess::Opening>,
     /// Seconds at which something begins or ends.
     edges: Vec<u64>,
@@ -175,7 +177,7 @@ impl History {
         let mut rng = rng(seed);
         for (steward, patient) in STEWARDS.into_iter().zip(PATIENTS).chain([("hospital", "quinn")])
         {
-            world.relate(steward, patient, rng.next_u32() % 2 == 0).await;
+            world.relate(steward, patient, rng.next_u32().is_multiple_of(2)).await;
         }
         let settings = Settings { staleness_max: Duration::ZERO, ..Settings::default() };
         let gatekeeper = world.gatekeeper_with("hospital", settings).await;
@@ -195,6 +197,7 @@ impl History {
             told: Vec::new(),
             keys: members.map(|name| (name, name)).collect(),
             spare: SPARE_KEYS.to_vec(),
+            granted: Vec::new(),
             openings: Vec::new(),
             edges: Vec::new(),
             care_team: HashSet::new(),
@@ -204,7 +207,7 @@ impl History {
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        (self.rng.next_u64() % bound as u64) as usize
+        usize::try_from(self.rng.next_u64() % bound as u64).unwrap()
     }
 
     fn pick<T: Copy>(&mut self, from: &[T]) -> T {
@@ -286,7 +289,8 @@ impl History {
     }
 
     async fn grant(&mut self) -> String {
-        let (patient, reader) = (self.pick(&PATIENTS), self.some_reader());
+        let (owner, grantee) = (self.below(PATIENTS.len()), self.below(READERS));
+        let (patient, reader) = (PATIENTS[owner], member_name(grantee));
         let scope = self.some_scope();
         let now = self.world.now().0;
         let (mut one, other) = (self.some_time(), self.some_time());
@@ -306,6 +310,9 @@ impl History {
         };
         let sent = self.send(patient, Contract::Consents, &call).await;
         let is_granted = sent.is_ok();
+        if is_granted {
+            self.granted.push((owner, grantee, scope, terms.kinds));
+        }
         if is_granted && self.chance(40) {
             // Otherwise dual consent would hardly ever come about.
             let steward = self.pick(&STEWARDS);
@@ -456,7 +463,7 @@ impl History {
             }
             _ => {
                 let note = B256::repeat_byte(1);
-                let verdict = choice as u8 - 1;
+                let verdict = u8::try_from(choice).unwrap() - 1;
                 let call = EmergencyAccess::reviewCall { opening, verdict, note };
                 self.send("fay", Contract::EmergencyAccess, &call).await
             }
@@ -637,6 +644,32 @@ impl History {
             let reader = INSTITUTIONS.len() + 3 + self.below(2);
             let (record, kind) = (self.below(2), self.below(2));
             return Read { reader, patient, steward, record, kind, purpose: 1 };
+        }
+        if !self.granted.is_empty() && self.chance(60) {
+            let place = self.below(self.granted.len());
+            let (patient, reader, scope, kinds) = self.granted[place];
+            let covered: Vec<usize> =
+                (0..KINDS.len()).filter(|kind| kinds.contains(KINDS[*kind])).collect();
+            let kind = self.pick(&covered);
+            let scoped =
+                (0..KINDS.len()).find(|place| Some(self::record(patient, *place)) == scope);
+            // By the reader that is named, or by somebody who works there.
+            let employer = member_name(reader);
+            let staff: Vec<usize> = (0..STAFF.len())
+                .filter(|place| STAFF[*place].0 == employer)
+                .map(|place| INSTITUTIONS.len() + place)
+                .chain([reader])
+                .collect();
+            let reader = self.pick(&staff);
+            let purpose = self.pick(&[0, 0, 0, 2]);
+            return Read {
+                reader,
+                patient,
+                steward,
+                record: scoped.unwrap_or(kind),
+                kind,
+                purpose,
+            };
         }
         let purpose = self.pick(&[0, 0, 0, 0, 0, 1, 2, 3]);
         Read { reader: self.below(READERS), patient, steward, record, kind, purpose }

@@ -11,7 +11,7 @@ use bindings::{
 };
 use domain::Timestamp;
 
-use crate::{CallError, Ledger, Outcome, Passkey, SendError, Sender};
+use crate::{CallError, EndpointError, Ledger, Outcome, Passkey, SendError, Sender};
 
 /// What a patient signs with.
 #[derive(Debug)]
@@ -159,6 +159,8 @@ pub async fn is_valid_signature(
         Ok(answer) => Ok(answer.0 == MAGIC),
         // An account that does not understand the signature says so by refusing.
         Err(CallError::Reverted(_)) => Ok(false),
+        // So does an address where there is no account: it answers nothing.
+        Err(CallError::Endpoint(EndpointError::Malformed { .. })) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -47,6 +47,7 @@ impl Records {
         event: RecordsEvents,
         moment: Moment,
     ) -> Result<(), UnknownNumber> {
+        use AnchorState as State;
         use RecordsEvents as Event;
         match event {
             Event::RecordProposed(proposed) => {
@@ -59,55 +60,25 @@ impl Records {
                 self.insert(AnchorEntry { anchor, state, moment });
             }
             Event::RecordAccepted(accepted) => {
-                self.set(
-                    accepted.steward,
-                    accepted.record,
-                    accepted.version,
-                    AnchorState::Accepted,
-                );
+                self.set((accepted.steward, accepted.record, accepted.version), State::Accepted);
                 if accepted.base > 0 {
-                    self.set(
-                        accepted.steward,
-                        accepted.record,
-                        accepted.base,
-                        AnchorState::Superseded,
-                    );
+                    self.set((accepted.steward, accepted.record, accepted.base), State::Superseded);
                 }
             }
             Event::RecordRejected(rejected) => {
-                self.set(
-                    rejected.steward,
-                    rejected.record,
-                    rejected.version,
-                    AnchorState::Rejected,
-                );
+                self.set((rejected.steward, rejected.record, rejected.version), State::Rejected);
             }
             Event::RecordWithdrawn(withdrawn) => {
-                self.set(
-                    withdrawn.steward,
-                    withdrawn.record,
-                    withdrawn.version,
-                    AnchorState::Rejected,
-                );
+                self.set((withdrawn.steward, withdrawn.record, withdrawn.version), State::Rejected);
             }
             Event::RecordDisputed(disputed) => {
-                self.set(
-                    disputed.steward,
-                    disputed.record,
-                    disputed.version,
-                    AnchorState::Disputed,
-                );
+                self.set((disputed.steward, disputed.record, disputed.version), State::Disputed);
             }
             Event::DisputeResolved(resolved) => {
-                self.set(
-                    resolved.steward,
-                    resolved.record,
-                    resolved.version,
-                    AnchorState::Accepted,
-                );
+                self.set((resolved.steward, resolved.record, resolved.version), State::Accepted);
             }
             Event::RecordErased(erased) => {
-                self.set(erased.steward, erased.record, erased.version, AnchorState::Erased);
+                self.set((erased.steward, erased.record, erased.version), State::Erased);
             }
             Event::BatchAnchored(anchored) => {
                 let count = anchored.count;
@@ -129,7 +100,7 @@ impl Records {
         self.anchors.insert((steward, record, version.get()), entry);
     }
 
-    fn set(&mut self, steward: Address, record: B256, version: u32, state: AnchorState) {
+    fn set(&mut self, (steward, record, version): (Address, B256, u32), state: AnchorState) {
         if let Some(entry) = self.anchors.get_mut(&(steward, RecordId(record), version)) {
             entry.state = state;
         }
