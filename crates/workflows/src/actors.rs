@@ -1,6 +1,7 @@
 //! Who takes part: institutions with their gateways, the people who act for them, and patients.
 
 use alloy_primitives::{Address, B256};
+use alloy_sol_types::SolCall;
 use bindings::{Contract, patient_account::Call};
 use domain::{InstitutionRole, ProfessionalRole, RecordId, Timestamp};
 use gatekeeper::Gatekeeper;
@@ -9,6 +10,8 @@ use ledger::{Outcome, Patient, SendError, Sender};
 use sha2::Sha256;
 use vault::{PublicKey, SecretKey};
 use zeroize::Zeroizing;
+
+use crate::WorkflowError;
 
 /// An institution with its gateway.
 #[derive(Clone)]
@@ -76,6 +79,18 @@ pub struct Person {
     pub sender: Sender,
     /// The key with which they open answers.
     pub secret: SecretKey,
+}
+
+impl Person {
+    /// Asks the chain whether it would refuse a call of this person, without sending it: what would be
+    /// refused must not leave a sealed record behind.
+    pub(crate) async fn check(
+        &self,
+        to: Address,
+        call: &impl SolCall,
+    ) -> Result<(), WorkflowError> {
+        self.sender.check(to, call).await.map_err(WorkflowError::Send)
+    }
 }
 
 /// A patient with account and keys.

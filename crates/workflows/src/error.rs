@@ -57,6 +57,9 @@ impl WorkflowError {
         matches!(
             self,
             Self::Send(SendError::Refused(_) | SendError::Reverted { .. })
+                | Self::Anchor(AnchorError::Send(
+                    SendError::Refused(_) | SendError::Reverted { .. }
+                ))
                 | Self::Answer(AnswerError::Refused(_))
         )
     }

@@ -16,7 +16,7 @@ use crate::{Gateway, PatientActor, Person, Step, WorkflowError, record::Draft};
 ///
 /// # Errors
 ///
-/// [`WorkflowError`] when the chain refuses.
+/// [`WorkflowError`] when the chain refuses. It is asked before anything is sealed.
 pub async fn order(
     hospital: &Gateway,
     orderer: &Person,
@@ -25,6 +25,15 @@ pub async fn order(
     code: &Value,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    let id = hospital.make_record_id();
+    let contract = hospital.at(Contract::LabOrders);
+    let order = |digest| LabOrders::orderCall {
+        id: id.0,
+        patient: patient.account(),
+        laboratory: laboratory.member(),
+        digest,
+    };
+    orderer.check(contract, &order(B256::repeat_byte(1))).await?;
     let resource = json!({
         "resourceType": "ServiceRequest",
         "status": "active",
@@ -37,15 +46,9 @@ pub async fn order(
         "performer": [{ "reference": format!("Organization/{}", laboratory.member()) }],
     });
     let draft = Draft { kind: Kind::Laboratory, resource };
-    let new = draft.first_version(hospital.make_record_id(), orderer, patient, now);
+    let new = draft.first_version(id, orderer, patient, now);
     let (anchor, anchored) = hospital.gatekeeper.put_and_propose(new, None).await?;
-    let call = LabOrders::orderCall {
-        id: anchor.record.0,
-        patient: patient.account(),
-        laboratory: laboratory.member(),
-        digest: anchor.digest.0,
-    };
-    let ordered = orderer.sender.send(hospital.at(Contract::LabOrders), &call).await?;
+    let ordered = orderer.sender.send(contract, &order(anchor.digest.0)).await?;
     let steps = vec![
         Step::new(&hospital.name, "proposes the order record", "record.propose", &anchored),
         Step::new(&orderer.name, "orders a laboratory test", "lab.order", &ordered),
@@ -73,7 +76,7 @@ pub async fn collect(
 ///
 /// # Errors
 ///
-/// [`WorkflowError`] when the chain refuses.
+/// [`WorkflowError`] when the chain refuses. It is asked before anything is sealed.
 pub async fn report(
     laboratory: &Gateway,
     scientist: &Person,
@@ -83,6 +86,9 @@ pub async fn report(
     critical: bool,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    let contract = laboratory.at(Contract::LabOrders);
+    let report = |digest| LabOrders::reportCall { id, digest, critical };
+    scientist.check(contract, &report(B256::repeat_byte(1))).await?;
     let mut resource = json!({
         "resourceType": "Observation",
         "status": "final",
@@ -101,8 +107,7 @@ pub async fn report(
     let draft = Draft { kind: Kind::Laboratory, resource };
     let new = draft.first_version(laboratory.make_record_id(), scientist, patient, now);
     let (anchor, anchored) = laboratory.gatekeeper.put_and_propose(new, None).await?;
-    let call = LabOrders::reportCall { id, digest: anchor.digest.0, critical };
-    let reported = scientist.sender.send(laboratory.at(Contract::LabOrders), &call).await?;
+    let reported = scientist.sender.send(contract, &report(anchor.digest.0)).await?;
     let what = if critical { "reports a critical result" } else { "reports the result" };
     let steps = vec![
         Step::new(&laboratory.name, "proposes the result record", "record.propose", &anchored),

@@ -35,7 +35,8 @@ pub struct Order {
 ///
 /// # Errors
 ///
-/// [`WorkflowError`] when the chain refuses, such as a prescriber who is not in force.
+/// [`WorkflowError`] when the chain refuses, such as a prescriber who is not in force. It is asked
+/// before anything is sealed, so a refused prescription leaves nothing behind.
 pub async fn issue(
     hospital: &Gateway,
     prescriber: &Person,
@@ -43,6 +44,20 @@ pub async fn issue(
     order: &Order,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    let id = hospital.make_record_id();
+    let contract = hospital.at(Contract::Prescriptions);
+    let issue = |digest| Prescriptions::issueCall {
+        id: id.0,
+        terms: Prescriptions::Terms {
+            patient: patient.account(),
+            digest,
+            quantity: order.quantity,
+            fills: order.fills,
+            validUntil: to_uint40(now.after(order.valid_for)),
+            fillInterval: to_uint40(Timestamp(0)),
+        },
+    };
+    prescriber.check(contract, &issue(B256::repeat_byte(1))).await?;
     let (system, code, text) = &order.medication;
     let resource = json!({
         "resourceType": "MedicationRequest",
@@ -56,23 +71,14 @@ pub async fn issue(
         "requester": { "reference": format!("Practitioner/{}", prescriber.member) },
         "dosageInstruction": [{ "text": order.dosage }],
         "dispenseRequest": {
-            "numberOfRepeatsAllowed": order.fills - 1,
+            "numberOfRepeatsAllowed": order.fills.saturating_sub(1),
             "quantity": { "value": order.quantity },
         },
     });
     let draft = Draft { kind: Kind::Medication, resource };
-    let new = draft.first_version(hospital.make_record_id(), prescriber, patient, now);
+    let new = draft.first_version(id, prescriber, patient, now);
     let (anchor, anchored) = hospital.gatekeeper.put_and_propose(new, None).await?;
-    let terms = Prescriptions::Terms {
-        patient: patient.account(),
-        digest: anchor.digest.0,
-        quantity: order.quantity,
-        fills: order.fills,
-        validUntil: to_uint40(now.after(order.valid_for)),
-        fillInterval: to_uint40(Timestamp(0)),
-    };
-    let call = Prescriptions::issueCall { id: anchor.record.0, terms };
-    let issued = prescriber.sender.send(hospital.at(Contract::Prescriptions), &call).await?;
+    let issued = prescriber.sender.send(contract, &issue(anchor.digest.0)).await?;
     let steps = vec![
         Step::new(&hospital.name, "proposes the prescription record", "record.propose", &anchored),
         Step::new(&prescriber.name, "issues the prescription", "prescription.issue", &issued),
@@ -168,7 +174,7 @@ pub async fn dispense(
     };
     let call = |dispensing| Prescriptions::dispenseCall { id, dispensing };
     let contract = pharmacy.at(Contract::Prescriptions);
-    check_first(pharmacist, contract, &call(dispensing.clone())).await?;
+    pharmacist.check(contract, &call(dispensing.clone())).await?;
     let resource = json!({
         "resourceType": "MedicationDispense",
         "status": "completed",
@@ -205,13 +211,4 @@ pub async fn cancel(
     let call = Prescriptions::cancelCall { id };
     let outcome = prescriber.sender.send(hospital.at(Contract::Prescriptions), &call).await?;
     Ok(Step::new(&prescriber.name, "cancels the prescription", "prescription.cancel", &outcome))
-}
-
-/// Asks the chain whether a call would be refused, without sending it.
-async fn check_first(
-    person: &Person,
-    to: Address,
-    call: &impl alloy_sol_types::SolCall,
-) -> Result<(), WorkflowError> {
-    person.sender.check(to, call).await.map_err(WorkflowError::Send)
 }

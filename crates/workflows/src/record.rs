@@ -3,8 +3,10 @@
 //! The sealed record is in the steward's vault before its digest goes on chain. The patient is alerted
 //! by the event, opens the record with their own key, and answers. An amendment is the next version.
 
+use alloy_primitives::B256;
 use bindings::{Contract, Records, convert::to_anchor, patient_account::Call};
 use domain::{Anchor, Kind, RecordId, RecordVersion, Timestamp};
+use gatekeeper::Inclusion;
 use vault::{Content, ErasureOrder, ErasureReason, NewRecord};
 
 use crate::{Gateway, PatientActor, Person, Step, WorkflowError};
@@ -58,7 +60,8 @@ pub async fn propose(
     Ok((anchor, Step::new(&steward.name, what, "record.propose", &outcome)))
 }
 
-/// The steward seals the next version of a record and proposes it.
+/// The steward seals the next version of a record and proposes it. A record that came in a batch is
+/// first given a place of its own on chain.
 ///
 /// # Errors
 ///
@@ -70,14 +73,16 @@ pub async fn amend(
     previous: &Anchor,
     draft: &Draft,
     now: Timestamp,
-) -> Result<(Anchor, Step), WorkflowError> {
+) -> Result<(Anchor, Vec<Step>), WorkflowError> {
     let version = RecordVersion::try_from(previous.version.get() + 1)
         .map_err(|_| WorkflowError::Invalid("no version follows this one".into()))?;
     let new = draft.first_version(previous.record, author, patient, now);
     let new = NewRecord { version, ..new };
+    let mut steps = Vec::from_iter(materialise(steward, previous).await?);
     let (anchor, outcome) = steward.gatekeeper.put_and_propose(new, Some(previous)).await?;
     let what = format!("proposes version {version}");
-    Ok((anchor, Step::new(&steward.name, what, "record.amend", &outcome)))
+    steps.push(Step::new(&steward.name, what, "record.amend", &outcome));
+    Ok((anchor, steps))
 }
 
 /// What a patient answers to a record.
@@ -154,7 +159,7 @@ pub async fn answer(
 pub async fn accept_batch(
     steward: &Gateway,
     patient: &PatientActor,
-    root: alloy_primitives::B256,
+    root: B256,
     now: Timestamp,
 ) -> Result<Step, WorkflowError> {
     let accept = Records::acceptBatchCall { steward: steward.member(), root };
@@ -163,24 +168,57 @@ pub async fn accept_batch(
     Ok(Step::new(&patient.name, "accepts a batch", "record.accept-batch", &outcome))
 }
 
-/// The steward destroys one version and every key to it, and says so on chain.
+/// The steward gives a record that came in a batch a place of its own on chain, from where it can be
+/// answered, amended and erased alone; nothing when it has one.
 ///
 /// # Errors
 ///
-/// [`WorkflowError`]. The body is gone before the chain is told; telling it again is possible.
+/// [`WorkflowError`] when it is not on chain at all.
+pub async fn materialise(
+    steward: &Gateway,
+    anchor: &Anchor,
+) -> Result<Option<Step>, WorkflowError> {
+    let (records, on_chain) = (steward.at(Contract::Records), to_anchor(anchor));
+    let state = Records::stateOfCall { anchor: on_chain.clone() };
+    let latest = Default::default();
+    // Zero says that no place of its own holds this anchor.
+    if steward.gatekeeper.ledger().call(records, &state, latest).await? != 0 {
+        return Ok(None);
+    }
+    let inclusion = steward.gatekeeper.inclusion(anchor.record, anchor.version).await?;
+    let Some((_, Inclusion::Batch { root, proof })) = inclusion else {
+        return Err(WorkflowError::Unknown { what: "record", id: anchor.record.0 });
+    };
+    let call = Records::materialiseCall { anchor: on_chain, root, proof };
+    let outcome = steward.sender().send(records, &call).await?;
+    let what = "takes a record out of its batch";
+    Ok(Some(Step::new(&steward.name, what, "record.materialise", &outcome)))
+}
+
+/// The steward destroys one version and every key to it, and says so on chain. A record that came in a
+/// batch is first given a place of its own there.
+///
+/// # Errors
+///
+/// [`WorkflowError`] when the chain would refuse; then nothing was destroyed. The body is gone before
+/// the chain is told; telling it again is possible.
 pub async fn erase(
     steward: &Gateway,
     anchor: &Anchor,
     reason: ErasureReason,
     now: Timestamp,
-) -> Result<Step, WorkflowError> {
+) -> Result<Vec<Step>, WorkflowError> {
+    let mut steps = Vec::from_iter(materialise(steward, anchor).await?);
+    let records = steward.at(Contract::Records);
+    let erase = |receipt| Records::eraseCall { anchor: to_anchor(anchor), receipt };
+    steward.sender().check(records, &erase(B256::repeat_byte(1))).await?;
     let order = ErasureOrder { by: steward.member(), reason, at: now };
     let vault = steward.gatekeeper.vault();
     let receipt = vault
         .erase(anchor.record, anchor.version, order, &mut steward.gatekeeper.entropy().fork())
         .await
         .map_err(|error| WorkflowError::Invalid(error.to_string()))?;
-    let call = Records::eraseCall { anchor: to_anchor(anchor), receipt: receipt.digest() };
-    let outcome = steward.sender().send(steward.at(Contract::Records), &call).await?;
-    Ok(Step::new(&steward.name, "erases a record", "record.erase", &outcome))
+    let outcome = steward.sender().send(records, &erase(receipt.digest())).await?;
+    steps.push(Step::new(&steward.name, "erases a record", "record.erase", &outcome));
+    Ok(steps)
 }

@@ -23,7 +23,8 @@ pub async fn propose(
     Ok(Step::new(&steward.name, "proposes a relationship", "relationship.propose", &outcome))
 }
 
-/// The patient accepts it, and the steward learns to which key the patient's records are sealed.
+/// The patient accepts it, and the steward learns to which key the patient's records are sealed: first,
+/// so that a crash in between leaves no active relationship whose records the patient cannot open.
 ///
 /// # Errors
 ///
@@ -34,12 +35,12 @@ pub async fn accept(
     countersigned: bool,
     now: Timestamp,
 ) -> Result<Step, WorkflowError> {
-    let accept = Relationships::acceptCall { steward: steward.member(), countersigned };
-    let call = Call::to_contract(steward.at(Contract::Relationships), &accept);
-    let outcome = patient.act(steward.sender(), vec![call], now).await?;
     let (vault, entropy) = (steward.gatekeeper.vault(), steward.gatekeeper.entropy());
     let keys = [patient.public_key()];
     vault.set_patient_keys(patient.account(), &keys, &mut entropy.fork()).await?;
+    let accept = Relationships::acceptCall { steward: steward.member(), countersigned };
+    let call = Call::to_contract(steward.at(Contract::Relationships), &accept);
+    let outcome = patient.act(steward.sender(), vec![call], now).await?;
     Ok(Step::new(&patient.name, "accepts it", "relationship.accept", &outcome))
 }
 
