@@ -51,8 +51,8 @@ pub enum SourcesError {
 }
 
 impl Sources {
-    /// The files of a folder (in order of their names, subfolders included), of an archive, or one
-    /// file.
+    /// The files of a folder (those of patients first, then in order of their names, subfolders
+    /// included), of an archive, or one file.
     ///
     /// # Errors
     ///
@@ -95,7 +95,11 @@ impl Iterator for Sources {
 fn collect(dir: &Path, files: &mut VecDeque<PathBuf>) -> io::Result<()> {
     let mut paths: Vec<_> =
         fs::read_dir(dir)?.map(|file| file.map(|file| file.path())).collect::<Result<_, _>>()?;
-    paths.sort();
+    // A bulk export has a file per type, and whom a record is about must be known before it.
+    let is_patients = |path: &Path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().contains("Patient"))
+    };
+    paths.sort_by_cached_key(|path| (!is_patients(path), path.clone()));
     for path in paths {
         if path.is_dir() {
             collect(&path, files)?;

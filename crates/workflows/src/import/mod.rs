@@ -61,6 +61,10 @@ pub struct ImportReport {
 /// How many records are sealed and anchored together.
 const BATCH_RECORDS: usize = 5_000;
 
+/// How many bytes of records wait at most before they are sealed, however few they are; what one group
+/// of files brings may come on top. Scanned documents are large.
+const BATCH_BYTES: usize = 32 << 20;
+
 /// How many bytes of files are parsed together, unless one file alone has more.
 const PARSED_BYTES: usize = 8 << 20;
 
@@ -85,6 +89,7 @@ pub struct Importer<'a> {
     /// Records that the vault holds already, of the patients met so far.
     present: HashSet<RecordId>,
     waiting: Vec<NewRecord>,
+    waiting_bytes: usize,
     anchoring: Option<Anchoring>,
     report: ImportReport,
 }
@@ -101,6 +106,7 @@ impl<'a> Importer<'a> {
             file_names: Vec::new(),
             present: HashSet::new(),
             waiting: Vec::new(),
+            waiting_bytes: 0,
             anchoring: None,
             report: ImportReport::default(),
         }
@@ -207,9 +213,10 @@ impl<'a> Importer<'a> {
         for resource in resources {
             self.queue(resource, now);
         }
-        while self.waiting.len() >= BATCH_RECORDS {
-            let rest = self.waiting.split_off(BATCH_RECORDS);
+        while self.waiting.len() >= BATCH_RECORDS || self.waiting_bytes >= BATCH_BYTES {
+            let rest = self.waiting.split_off(BATCH_RECORDS.min(self.waiting.len()));
             let batch = std::mem::replace(&mut self.waiting, rest);
+            self.waiting_bytes = self.waiting.iter().map(|record| record.body.len()).sum();
             self.start_anchoring(batch).await?;
         }
         Ok(())
@@ -251,6 +258,7 @@ impl<'a> Importer<'a> {
             return;
         }
         self.report.bytes += resource.body.len() as u64;
+        self.waiting_bytes += resource.body.len();
         self.waiting.push(NewRecord {
             record,
             version: RecordVersion::FIRST,

@@ -3,7 +3,10 @@
 //! A resource is kept as it was received, byte for byte. Only its type, id, subject, categories and
 //! security labels are read.
 
-use std::collections::HashSet;
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+};
 
 use domain::Kind;
 use serde::Deserialize;
@@ -135,6 +138,10 @@ struct BundleEntry<'a> {
     resource: Option<&'a RawValue>,
 }
 
+/// How deep arrays and objects may stand in each other. FHIR needs a third of it; beyond 127, those who
+/// read records would give up.
+const DEPTH_MAX: usize = 100;
+
 /// Checks a file and takes it apart.
 ///
 /// # Errors
@@ -148,32 +155,113 @@ pub fn parse(file: &SourceFile) -> Result<ParsedFile, FileProblem> {
     })?;
     // A byte order mark is allowed in files, not in JSON.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut parser =
-        Parser { file: &file.name, parsed: ParsedFile::default(), seen: HashSet::new() };
+    let mut parser = Parser {
+        file: &file.name,
+        text,
+        parsed: ParsedFile::default(),
+        seen: HashSet::new(),
+        patient_urls: HashMap::new(),
+        references: Vec::new(),
+    };
     if file.name.ends_with(".ndjson") {
         for (line, resource) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty())
         {
-            let place = format!("line {line}");
-            parser.any(&place, "", resource)?;
+            parser.document(Place { line: Some(line), entry: None }, resource)?;
         }
     } else {
-        parser.any("the file", "", text)?;
+        parser.document(Place { line: None, entry: None }, text)?;
     }
-    Ok(parser.parsed)
+    Ok(parser.finish())
+}
+
+/// Where in a file something is.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The line of NDJSON, from 1.
+    line: Option<usize>,
+    /// The entry of a bundle, from 0.
+    entry: Option<usize>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.line, self.entry) {
+            (None, None) => f.write_str("the file"),
+            (Some(line), None) => write!(f, "line {line}"),
+            (None, Some(entry)) => write!(f, "entry {entry}"),
+            (Some(line), Some(entry)) => write!(f, "line {line}, entry {entry}"),
+        }
+    }
+}
+
+/// Whether and where JSON is nested deeper than [`DEPTH_MAX`], as an offset in bytes.
+fn too_deep(text: &str) -> Option<usize> {
+    let (mut depth, mut in_string, mut escaped) = (0, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' if depth == DEPTH_MAX => return Some(at),
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// How a UUID is written where an address is expected.
+const URN: &str = "urn:uuid:";
+
+/// The UUIDs that a resource refers to.
+fn uuid_references(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices("\"urn:uuid:").filter_map(|(at, opening)| {
+        let before = text[..at].trim_end().strip_suffix(':')?.trim_end();
+        let uuid = text[at + opening.len()..].split('"').next()?;
+        before.ends_with("\"reference\"").then_some(uuid)
+    })
 }
 
 struct Parser<'a> {
     file: &'a str,
+    text: &'a str,
     parsed: ParsedFile,
     seen: HashSet<(String, String)>,
+    /// Ids of patients whose entry has an address of its own, by the UUID in it.
+    patient_urls: HashMap<String, String>,
+    /// References that the bundle at hand has to resolve, and where they are.
+    references: Vec<(Place, &'a str)>,
 }
 
-impl Parser<'_> {
-    fn problem(&self, place: &str, reason: impl Into<String>) -> FileProblem {
-        FileProblem { file: self.file.into(), place: place.into(), reason: reason.into() }
+impl<'a> Parser<'a> {
+    fn problem(&self, place: Place, reason: impl Into<String>) -> FileProblem {
+        FileProblem { file: self.file.into(), place: place.to_string(), reason: reason.into() }
     }
 
-    fn json<'a, T: Deserialize<'a>>(&self, place: &str, text: &'a str) -> Result<T, FileProblem> {
+    /// A problem at a line and column of the file. `line` and `column` count from the beginning of
+    /// `part`, which is a part of the file's text.
+    fn problem_at(
+        &self,
+        place: Place,
+        part: &str,
+        (line, column): (usize, usize),
+        reason: &str,
+    ) -> FileProblem {
+        let before = &self.text[..part.as_ptr().addr() - self.text.as_ptr().addr()];
+        let lines_before = before.bytes().filter(|byte| *byte == b'\n').count();
+        let column_before = before.len() - before.rfind('\n').map_or(0, |newline| newline + 1);
+        let column = if line == 1 { column_before + column } else { column };
+        let mut problem = self.problem(place, reason);
+        problem.place += &match place.line {
+            Some(_) => format!(", column {column}"),
+            None => format!(", line {} column {column}", lines_before + line),
+        };
+        problem
+    }
+
+    fn json<T: Deserialize<'a>>(&self, place: Place, text: &'a str) -> Result<T, FileProblem> {
         serde_json::from_str(text).map_err(|error| {
             // What serde says may quote a value; say only where and of what sort.
             let sort = match error.classify() {
@@ -181,14 +269,38 @@ impl Parser<'_> {
                 serde_json::error::Category::Syntax => "it is not JSON",
                 _ => "a field is not what FHIR R4 says it is",
             };
-            let at = format!("{place}, line {} column {}", error.line(), error.column());
-            self.problem(&at, sort)
+            self.problem_at(place, text, (error.line(), error.column()), sort)
         })
     }
 
+    /// What is parsed, with each subject by the patient's id.
+    fn finish(self) -> ParsedFile {
+        let mut parsed = self.parsed;
+        for resource in &mut parsed.resources {
+            if let Some(id) = self.patient_urls.get(&resource.subject) {
+                resource.subject.clone_from(id);
+            }
+        }
+        parsed
+    }
+
+    /// A file, or a line of NDJSON.
+    fn document(&mut self, place: Place, text: &'a str) -> Result<(), FileProblem> {
+        if let Some(at) = too_deep(text) {
+            let part = &text[at..];
+            let reason = format!("it is nested deeper than {DEPTH_MAX} levels");
+            return Err(self.problem_at(place, part, (1, 1), &reason));
+        }
+        self.any(place, "", text)
+    }
+
     /// A bundle or a resource.
-    fn any(&mut self, place: &str, full_url: &str, text: &str) -> Result<(), FileProblem> {
-        let head: Head<'_> = self.json(place, text)?;
+    fn any(&mut self, place: Place, full_url: &str, text: &'a str) -> Result<(), FileProblem> {
+        let head: Head<'a> = self.json(place, text)?;
+        // A list of the right length would pass for an object.
+        if !text.trim_start().starts_with('{') {
+            return Err(self.problem(place, "it is not a JSON object"));
+        }
         let Some(resource_type) = head.resource_type.clone() else {
             return Err(self.problem(place, "it has no resourceType"));
         };
@@ -198,8 +310,8 @@ impl Parser<'_> {
         self.resource(place, full_url, &resource_type, &head, text)
     }
 
-    fn bundle(&mut self, place: &str, head: &Head<'_>) -> Result<(), FileProblem> {
-        if place != "the file" && !place.starts_with("line") {
+    fn bundle(&mut self, place: Place, head: &Head<'a>) -> Result<(), FileProblem> {
+        if place.entry.is_some() {
             return Err(self.problem(place, "a bundle inside a bundle"));
         }
         let kind: Option<String> = match head.kind {
@@ -210,27 +322,41 @@ impl Parser<'_> {
         if !kind.as_deref().is_some_and(|kind| known.contains(&kind)) {
             return Err(self.problem(place, "the bundle's type is missing or cannot be imported"));
         }
-        let entries: Vec<BundleEntry<'_>> = match head.entry {
+        let entries: Vec<BundleEntry<'a>> = match head.entry {
             Some(entries) => self.json(place, entries.get())?,
             None => Vec::new(),
         };
         for (index, entry) in entries.iter().enumerate() {
-            let place = format!("entry {index}");
+            let place = Place { entry: Some(index), ..place };
             let Some(resource) = entry.resource else {
-                return Err(self.problem(&place, "it has no resource"));
+                return Err(self.problem(place, "it has no resource"));
             };
-            self.any(&place, &entry.full_url, resource.get())?;
+            self.any(place, &entry.full_url, resource.get())?;
         }
+        self.resolve(&entries)
+    }
+
+    /// References by UUID mean an entry of the same bundle (FHIR R4, `Bundle`, resolving references). A
+    /// record's patient may be in another file, which the importer checks.
+    fn resolve(&mut self, entries: &[BundleEntry<'a>]) -> Result<(), FileProblem> {
+        let urls = entries.iter().filter_map(|entry| entry.full_url.strip_prefix(URN));
+        let known: HashSet<&str> =
+            urls.chain(self.seen.iter().map(|(_, id)| id.as_str())).collect();
+        let dangling = self.references.iter().find(|(_, uuid)| !known.contains(uuid));
+        if let Some((place, _)) = dangling {
+            return Err(self.problem(*place, "a reference leads to no entry of the bundle"));
+        }
+        self.references.clear();
         Ok(())
     }
 
     fn resource(
         &mut self,
-        place: &str,
+        place: Place,
         full_url: &str,
         resource_type: &str,
-        head: &Head<'_>,
-        text: &str,
+        head: &Head<'a>,
+        text: &'a str,
     ) -> Result<(), FileProblem> {
         if !RESOURCE_TYPES.contains(&resource_type) {
             return Err(self.problem(place, "its resourceType is none of FHIR R4"));
@@ -252,18 +378,25 @@ impl Parser<'_> {
                 None => Vec::new(),
             };
             self.parsed.patients.push(ParsedPatient { id: id.clone(), identifiers });
+            if let Some(url) = full_url.strip_prefix(URN) {
+                self.patient_urls.insert(url.into(), id.clone());
+            }
             id.clone()
         } else {
             let subjects = [&head.subject, &head.patient, &head.beneficiary, &head.individual];
             let subject = subjects.into_iter().flatten().find_map(|subject| {
                 let reference = subject.reference.as_str();
-                let id = reference.strip_prefix("urn:uuid:");
+                let id = reference.strip_prefix(URN);
                 id.or_else(|| reference.rsplit_once("Patient/").map(|(_, id)| id))
             });
             subject.ok_or_else(|| self.problem(place, "it names no patient"))?.to_owned()
         };
+        if place.entry.is_some() {
+            let references = uuid_references(text).filter(|uuid| *uuid != subject);
+            self.references.extend(references.map(|uuid| (place, uuid)));
+        }
         self.parsed.resources.push(ParsedResource {
-            place: place.into(),
+            place: place.to_string(),
             resource_type: resource_type.into(),
             id,
             subject,
@@ -274,8 +407,8 @@ impl Parser<'_> {
     }
 
     /// A resource's id, or the one that its bundle gives it.
-    fn id(&self, place: &str, full_url: &str, head: &Head<'_>) -> Result<String, FileProblem> {
-        let id = head.id.as_deref().or_else(|| full_url.strip_prefix("urn:uuid:"));
+    fn id(&self, place: Place, full_url: &str, head: &Head<'a>) -> Result<String, FileProblem> {
+        let id = head.id.as_deref().or_else(|| full_url.strip_prefix(URN));
         let id = id.ok_or_else(|| self.problem(place, "it has no id"))?;
         // FHIR R4, section 2.24.0.1: the type `id`.
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
@@ -285,7 +418,7 @@ impl Parser<'_> {
         Ok(id.to_owned())
     }
 
-    fn categories(&self, place: &str, head: &Head<'_>) -> Result<Vec<String>, FileProblem> {
+    fn categories(&self, place: Place, head: &Head<'a>) -> Result<Vec<String>, FileProblem> {
         let Some(category) = head.category else { return Ok(Vec::new()) };
         let concepts: Vec<Concept> = if category.get().starts_with('[') {
             // Some types have lists of plain codes here, which say nothing of the kind.
@@ -523,6 +656,53 @@ mod tests {
             refused(&bundle(&entries), "entry 1", reason);
         }
         refused(&bundle(&format!("{PATIENT},{{}}")), "entry 1", "no resource");
+    }
+
+    #[test]
+    fn places_are_those_of_the_file() {
+        let text = "{\"resourceType\":\"Bundle\",\n \"type\":\"batch\",\n \"entry\":[\n  {\"resource\":{\n   \"resourceType\":\"Patient\",\n   \"id\":7}}]}";
+        refused(&file("a.json", text), "entry 0, line 6 column 9", "not what FHIR R4 says");
+        let lines = "\n{\"resourceType\":\"Patient\",\"id\":7}";
+        refused(&file("a.ndjson", lines), "line 2, column 32", "not what FHIR R4 says");
+        let bundle = r#"{"resourceType":"Bundle","type":"batch","entry":[{}]}"#;
+        refused(&file("a.ndjson", bundle), "line 1, entry 0", "no resource");
+        let inner = r#"{"resourceType":"Bundle","type":"batch"}"#;
+        let outer = bundle.replace("{}", &format!(r#"{{"resource":{inner}}}"#));
+        refused(&file("a.ndjson", &outer), "line 1, entry 0", "inside a bundle");
+        refused(&file("a.json", "[]"), "the file", "not");
+    }
+
+    #[test]
+    fn nesting_has_an_end() {
+        let nested = |levels: usize| {
+            let (open, close) = ("[".repeat(levels), "]".repeat(levels));
+            file("a.json", &format!(r#"{{"resourceType":"Patient","id":"p","x":{open}{close}}}"#))
+        };
+        assert!(parse(&nested(DEPTH_MAX - 1)).is_ok());
+        refused(&nested(DEPTH_MAX), "the file, line 1 column 139", "nested deeper");
+        let brackets = "[{\\\"".repeat(DEPTH_MAX);
+        let text = format!(r#"{{"resourceType":"Patient","id":"p","x":"{brackets}"}}"#);
+        assert!(parse(&file("a.json", &text)).is_ok(), "text does not nest");
+    }
+
+    #[test]
+    fn references_lead_to_entries_of_the_bundle() {
+        let condition = |encounter: &str| {
+            let condition = r#"{"resource":{"resourceType":"Condition","id":"c",
+                "note":[{"text":"\"reference\": \"urn:uuid:in-a-note\""}],
+                "encounter":{"reference" : "urn:uuid:E"},"subject":{"reference":"urn:uuid:p9"}}}"#;
+            bundle(&format!("{PATIENT},{}", condition.replace('E', encounter)))
+        };
+        refused(&condition("nowhere"), "entry 1", "leads to no entry");
+        assert!(parse(&condition("p1")).is_ok(), "the patient may be in another file");
+    }
+
+    #[test]
+    fn subjects_by_address_are_the_patients_own_ids() {
+        let patient = PATIENT.replace("urn:uuid:p1", "urn:uuid:address");
+        let condition = r#"{"resource":{"resourceType":"Condition","id":"c","subject":{"reference":"urn:uuid:address"}}}"#;
+        let parsed = parse(&bundle(&format!("{condition},{patient}"))).unwrap();
+        assert_eq!(parsed.resources[0].subject, "p1");
     }
 
     #[test]
