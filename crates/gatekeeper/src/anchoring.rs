@@ -16,7 +16,7 @@
 use alloy_primitives::{Address, B256, Bytes, TxKind};
 use alloy_sol_types::SolCall as _;
 use bindings::{Contract, Records, convert::to_anchor};
-use domain::{Anchor, Kind, RecordDigest, RecordId, RecordVersion, merkle};
+use domain::{Anchor, AnchorState, Kind, RecordDigest, RecordId, RecordVersion, merkle};
 use ledger::SendError;
 use serde::{Deserialize, Serialize};
 use sqlx::{Row as _, any::AnyRow};
@@ -191,7 +191,8 @@ impl Gatekeeper {
     /// Seals one version, keeps it, and proposes it by itself: the first version of a record, or with
     /// `previous` the one after that.
     ///
-    /// The chain is asked first whether it would take it, so that a refusal leaves nothing behind.
+    /// The chain is asked first whether it would take it, so that a refusal leaves nothing behind. What
+    /// is known of the chain must be up to date when there is a `previous`.
     ///
     /// # Errors
     ///
@@ -203,7 +204,10 @@ impl Gatekeeper {
         previous: Option<&Anchor>,
     ) -> Result<(Anchor, ledger::Outcome), AnchorError> {
         let contract = self.deployment().address(Contract::Records);
-        let base = previous.map_or(0, |previous| previous.version.get());
+        let base = match previous {
+            Some(previous) => self.base_after(previous).await,
+            None => 0,
+        };
         let probe = Anchor {
             record: record.record,
             version: record.version,
@@ -227,6 +231,19 @@ impl Gatekeeper {
         batch.commit().await?;
         let outcome = self.send_proposal(anchor.record, anchor.version, call).await?;
         Ok((anchor, outcome))
+    }
+
+    /// The version that is accepted now, which the one after `previous` would replace; zero when none
+    /// is, such as after the first was rejected.
+    async fn base_after(&self, previous: &Anchor) -> u32 {
+        let projection = self.inner.projection.read().await;
+        let is_live = |version: &u32| {
+            let entry = projection.records.anchor(self.member(), previous.record, *version);
+            entry.is_some_and(|entry| {
+                matches!(entry.state, AnchorState::Accepted | AnchorState::Disputed)
+            })
+        };
+        [previous.version.get(), previous.base].into_iter().find(is_live).unwrap_or(0)
     }
 
     async fn send_proposal(
