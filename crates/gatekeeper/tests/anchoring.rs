@@ -159,6 +159,7 @@ async fn proposals_resume() {
     let gatekeeper = world.gatekeeper("hospital").await;
     let (accepted, _) = gatekeeper.put_and_propose(world.record(1, "pat"), None).await.unwrap();
     world.accept("pat", &accepted).await;
+    gatekeeper.refresh(world.now()).await.unwrap();
     let wei = impoverish(&world, "hospital").await;
     let next = NewRecord { version: version(2), ..world.record(1, "pat") };
     gatekeeper.put_and_propose(next, Some(&accepted)).await.unwrap_err();

@@ -97,6 +97,7 @@ async fn long_records_and_later_versions_have_bundles() {
     let (anchor, _) =
         gatekeeper.put_and_propose(long(world.record(20, "pat")), None).await.unwrap();
     world.accept("quinn", &alone.anchor).await;
+    gatekeeper.refresh(world.now()).await.unwrap();
     let next = vault::NewRecord { version: version(2), ..world.record(9, "quinn") };
     gatekeeper.put_and_propose(next, Some(&alone.anchor)).await.unwrap();
     gatekeeper.refresh(world.now()).await.unwrap();

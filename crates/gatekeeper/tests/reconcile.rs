@@ -42,6 +42,7 @@ impl Hospital {
         let new = world.record(ALONE, "pat");
         let (one, _) = gatekeeper.put_and_propose(new.clone(), None).await.unwrap();
         world.accept("pat", &one).await;
+        gatekeeper.refresh(world.now()).await.unwrap();
         let new = NewRecord { version: version(2), ..new };
         let (two, _) = gatekeeper.put_and_propose(new, Some(&one)).await.unwrap();
         let hospital = Self { world, gatekeeper, roots: [first, second], alone: [one, two] };
