@@ -8,7 +8,7 @@ use alloy_primitives::{B256, Bytes};
 
 use crate::{
     BlockEnvironment, Genesis, Receipt, Transaction, TransactionError,
-    block::{BodyRoots, seal_header},
+    block::{BodyRoots, next_base_fee, seal_header},
     execute::execute,
     hashes::BlockHashes,
     state::{Commitment, HistoryLimits, StateDelta, World},
@@ -27,6 +27,20 @@ pub enum AuditError {
         /// What is wrong with it.
         #[source]
         source: TransactionError,
+    },
+    /// The block is not the next one.
+    #[error("block {given} was given where block {expected} follows")]
+    NotNext {
+        /// The number of the block that follows.
+        expected: u64,
+        /// The number that the header gives.
+        given: u64,
+    },
+    /// Its time is before its parent's, or its base fee or gas limit does not follow from its parent.
+    #[error("the time, base fee or gas limit of block {number} does not follow from its parent")]
+    Unfounded {
+        /// The block.
+        number: u64,
     },
     /// Executing the block gives another header.
     #[error("block {number} says it is {claimed}, but executing it gives {found}")]
@@ -47,6 +61,9 @@ pub struct Audit {
     commitment: Commitment,
     hashes: BlockHashes,
     parent: B256,
+    /// The header of the block before; none for the first, since a genesis is known by its hash.
+    before: Option<Header>,
+    next: u64,
 }
 
 impl Audit {
@@ -57,7 +74,8 @@ impl Audit {
         let hashes = BlockHashes::new(0);
         let commitment = Commitment::of(&world, &hashes);
         hashes.push(genesis_hash);
-        Self { chain_id: genesis.chain_id(), world, commitment, hashes, parent: genesis_hash }
+        let chain_id = genesis.chain_id();
+        Self { chain_id, world, commitment, hashes, parent: genesis_hash, before: None, next: 1 }
     }
 
     /// Executes the next block, compares its header, and returns its receipts.
@@ -70,6 +88,16 @@ impl Audit {
         header: &Header,
         transactions: &[Bytes],
     ) -> Result<Vec<Receipt>, AuditError> {
+        if let Some(before) = &self.before {
+            let base_fee = before.base_fee_per_gas.unwrap_or_default();
+            let base_fee = next_base_fee(before.gas_used, before.gas_limit, base_fee);
+            let founded = header.timestamp >= before.timestamp
+                && header.gas_limit == before.gas_limit
+                && header.base_fee_per_gas == Some(base_fee);
+            if !founded {
+                return Err(AuditError::Unfounded { number: header.number });
+            }
+        }
         let (found, receipts) = self.execute(header, transactions)?;
         if found != *header {
             let (claimed, found) = (header.hash_slow(), found.hash_slow());
@@ -83,13 +111,17 @@ impl Audit {
     ///
     /// # Errors
     ///
-    /// [`AuditError::Transaction`] when a transaction is not valid on this chain.
+    /// [`AuditError::NotNext`], or [`AuditError::Transaction`] when a transaction is not valid on
+    /// this chain.
     pub fn execute(
         &mut self,
         header: &Header,
         transactions: &[Bytes],
     ) -> Result<(Header, Vec<Receipt>), AuditError> {
         let number = header.number;
+        if number != self.next {
+            return Err(AuditError::NotNext { expected: self.next, given: number });
+        }
         let decode = |(index, raw): (usize, &Bytes)| {
             Transaction::decode(raw.clone(), self.chain_id)
                 .map_err(|source| AuditError::Transaction { number, index, source })
@@ -107,6 +139,8 @@ impl Audit {
         );
         self.parent = header.hash_slow();
         self.hashes.push(self.parent);
+        self.before = Some(header.clone());
+        self.next += 1;
         Ok((found, receipts))
     }
 }

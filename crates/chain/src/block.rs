@@ -53,6 +53,13 @@ impl Block {
         self.receipts.get(index).map_or(0, |receipt| receipt.cumulative_gas_used)
     }
 
+    /// About what the block takes in memory: its transactions and the data of its logs.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let raw: usize = self.transactions.iter().map(|transaction| transaction.raw().len()).sum();
+        let logs = self.receipts.iter().flat_map(|receipt| &receipt.logs);
+        raw + logs.map(|log| log.data.data.len()).sum::<usize>()
+    }
+
     /// How many logs come before those of transaction `index`.
     #[must_use]
     pub fn logs_before(&self, index: usize) -> usize {

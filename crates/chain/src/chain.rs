@@ -34,7 +34,7 @@ use crate::{
     hashes::BlockHashes,
     pool::{Pool, SenderState},
     stages::Job,
-    state::{AccountProof, Commitment, HistoryLimits, StateView, World},
+    state::{AccountProof, Commitment, StateView, World},
     store::{BlockLog, Index, Key},
 };
 
@@ -43,6 +43,9 @@ const RECENT_BLOCKS: usize = 512;
 
 /// Transactions among the recent blocks, at most; a few large blocks count like many small ones.
 const RECENT_TRANSACTIONS: usize = 20_000;
+
+/// Bytes of the recent blocks, at most.
+const RECENT_BYTES: usize = 256 << 20;
 
 /// Reasons remembered for transactions that were dropped.
 const DROPPED_REMEMBERED: usize = 4_096;
@@ -124,6 +127,10 @@ pub(crate) struct Shared {
     pub(crate) dropped: Mutex<Dropped>,
     pub(crate) heads: broadcast::Sender<SharedBlock>,
     pub(crate) arrivals: broadcast::Sender<B256>,
+    pub(crate) genesis_block: SharedBlock,
+    /// Held while a payload enters, so that payloads enter in the order of their heights. Always
+    /// taken before `entrance`, and never by a stage.
+    pub(crate) entering: Mutex<()>,
     /// Where payloads enter; gone once the chain is closed.
     pub(crate) entrance: Mutex<Option<Entrance>>,
     /// The number of the newest durable block, for those who wait for it to change.
@@ -136,8 +143,8 @@ pub(crate) struct Shared {
     pub(crate) closing: AtomicBool,
     pub(crate) stopped: RwLock<Option<String>>,
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Holds the lock on the directory.
-    pub(crate) _lock: File,
+    /// Holds the lock on the directory, until the chain is closed.
+    pub(crate) lock: Mutex<Option<File>>,
 }
 
 pub(crate) struct Entrance {
@@ -150,23 +157,28 @@ pub(crate) struct Entrance {
 pub(crate) struct Recent {
     blocks: VecDeque<SharedBlock>,
     transactions: usize,
+    bytes: usize,
 }
 
 impl Recent {
     pub(crate) fn new(head: SharedBlock) -> Self {
-        let mut recent = Self { blocks: VecDeque::new(), transactions: 0 };
+        let mut recent = Self { blocks: VecDeque::new(), transactions: 0, bytes: 0 };
         recent.push(head);
         recent
     }
 
     pub(crate) fn push(&mut self, block: SharedBlock) {
         self.transactions += block.transactions.len();
+        self.bytes += block.size_bytes();
         self.blocks.push_back(block);
         while self.blocks.len() > 1
-            && (self.blocks.len() > RECENT_BLOCKS || self.transactions > RECENT_TRANSACTIONS)
+            && (self.blocks.len() > RECENT_BLOCKS
+                || self.transactions > RECENT_TRANSACTIONS
+                || self.bytes > RECENT_BYTES)
         {
             let oldest = self.blocks.pop_front().expect("more than one is held");
             self.transactions -= oldest.transactions.len();
+            self.bytes -= oldest.size_bytes();
         }
     }
 
@@ -201,8 +213,14 @@ impl Dropped {
 
 impl Chain {
     /// Runs `work` on a thread of its own that closing the chain waits for.
-    pub(crate) fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) {
-        let thread = std::thread::Builder::new().name(format!("chain-{name}")).spawn(work);
+    ///
+    /// A panic there stops the chain: what is left of its stages could confirm nothing more.
+    pub(crate) fn spawn(&self, name: &'static str, work: impl FnOnce() + Send + 'static) {
+        let stops = StopsOnPanic { shared: Arc::clone(&self.shared), name };
+        let thread = std::thread::Builder::new().name(format!("chain-{name}")).spawn(move || {
+            let _stops = stops;
+            work();
+        });
         // Without its threads a chain is nothing, and a system without threads left is lost anyhow.
         self.shared.threads.lock().push(thread.expect("the system can start a thread"));
     }
@@ -211,15 +229,28 @@ impl Chain {
     ///
     /// Other handles still read, but nothing changes any more.
     pub fn close(&self) {
-        self.shared.closing.store(true, Ordering::SeqCst);
+        {
+            // Under the pool's lock: whoever just saw that the chain runs on must not begin to wait
+            // after having missed the news.
+            let _pool = self.shared.pool.lock();
+            self.shared.closing.store(true, Ordering::SeqCst);
+        }
         self.shared.entrance.lock().take();
         self.shared.pool_changed.notify_all();
-        let threads = std::mem::take(&mut *self.shared.threads.lock());
-        for thread in threads {
+        // The lock is held until all have ended, so that nobody else lets the directory go before.
+        let mut threads = self.shared.threads.lock();
+        for thread in threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a stage of the chain panicked");
             }
         }
+        self.shared.lock.lock().take();
+    }
+
+    /// Why the chain takes nothing more, when it had to stop. It still answers what it knows.
+    #[must_use]
+    pub fn stopped(&self) -> Option<String> {
+        self.shared.stopped.read().clone()
     }
 
     /// The chain's id (EIP-155).
@@ -250,11 +281,24 @@ impl Chain {
             return Ok(Some(Arc::clone(block)));
         }
         if number == 0 {
-            let limits = HistoryLimits { blocks: 1, values: 1 };
-            let genesis = &self.shared.config.genesis;
-            return Ok(Some(Arc::new(genesis.block(&genesis.world(limits)))));
+            return Ok(Some(Arc::clone(&self.shared.genesis_block)));
         }
         Ok(self.shared.log.read(number)?.map(Arc::new))
+    }
+
+    /// The hash of a durable block by its number, without reading the block.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when the disk cannot be read.
+    pub fn block_hash(&self, number: u64) -> Result<Option<B256>, ReadError> {
+        if let Some(block) = self.shared.recent.read().get(number) {
+            return Ok(Some(block.hash));
+        }
+        if number == 0 {
+            return Ok(Some(self.shared.genesis_block.hash));
+        }
+        Ok(self.shared.log.hash(number)?)
     }
 
     /// A durable block by its hash.
@@ -430,7 +474,7 @@ impl Chain {
 
     /// Waits until a transaction that was taken in is in a durable block.
     ///
-    /// `None` when it was dropped, or the deadline passed.
+    /// `None` when it was dropped, the chain stopped, or the deadline passed.
     ///
     /// # Errors
     ///
@@ -447,6 +491,9 @@ impl Chain {
             }
             let mut number = self.shared.head_number.lock();
             if *number == seen {
+                if self.stopped().is_some() {
+                    return Ok(None);
+                }
                 let timed_out =
                     self.shared.head_changed.wait_until(&mut number, deadline).timed_out();
                 if timed_out && *number == seen {
@@ -484,6 +531,21 @@ impl Chain {
     #[must_use]
     pub fn log_size_bytes(&self) -> u64 {
         self.shared.log.size_bytes()
+    }
+}
+
+/// Stops the chain when the thread that holds this panics.
+struct StopsOnPanic {
+    shared: Arc<Shared>,
+    name: &'static str,
+}
+
+impl Drop for StopsOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let name = self.name;
+            self.shared.stop(format!("its {name} stage failed, which the log explains"));
+        }
     }
 }
 
@@ -548,30 +610,53 @@ impl Chain {
     pub fn apply(&self, payload: Payload, certificate: Certificate) -> Result<Applied, ApplyError> {
         self.verify(&payload)?;
         let (done, applied) = oneshot::channel();
-        let stopped = || {
-            let reason = self.shared.stopped.read().clone();
-            ApplyError::Stopped { reason: reason.unwrap_or_else(|| "it was closed".into()) }
-        };
+        let entering = self.shared.entering.lock();
         let jobs = {
             let mut entrance = self.shared.entrance.lock();
-            let entrance = entrance.as_mut().ok_or_else(stopped)?;
+            let entrance = entrance.as_mut().ok_or_else(|| self.not_applied())?;
             let (last, time) = entrance.last;
-            if payload.height <= last {
-                // Its hash may still be on the way.
-                let _ = done.send(self.shared.hashes.wait(payload.height));
-                return Ok(Applied(applied));
-            }
-            if payload.height != last + 1 {
+            if payload.height > last + 1 {
                 return Err(ApplyError::NotNext { last, given: payload.height });
             }
-            if payload.timestamp < time {
+            if payload.height <= last {
+                None
+            } else if payload.timestamp < time {
                 return Err(ApplyError::BackInTime { given: payload.height });
+            } else {
+                entrance.last = (payload.height, payload.timestamp);
+                Some(entrance.jobs.clone())
             }
-            entrance.last = (payload.height, payload.timestamp);
-            entrance.jobs.clone()
         };
-        jobs.send(Job { payload, certificate, done }).map_err(|_| stopped())?;
+        match jobs {
+            Some(jobs) => {
+                let job = Job { payload, certificate, done };
+                jobs.send(job).map_err(|_| self.not_applied())?;
+            }
+            None => {
+                // Others may enter while this one waits.
+                drop(entering);
+                let _ = done.send(self.wait_for_block(payload.height)?);
+            }
+        }
         Ok(Applied(applied))
+    }
+
+    /// Waits until block `height`, which was taken before, is durable.
+    fn wait_for_block(&self, height: u64) -> Result<B256, ApplyError> {
+        let mut number = self.shared.head_number.lock();
+        while *number < height {
+            if self.stopped().is_some() {
+                return Err(self.not_applied());
+            }
+            self.shared.head_changed.wait(&mut number);
+        }
+        drop(number);
+        let hash = self.block_hash(height).ok().flatten();
+        hash.ok_or_else(|| ApplyError::Stopped { reason: format!("block {height} is unreadable") })
+    }
+
+    fn not_applied(&self) -> ApplyError {
+        ApplyError::Stopped { reason: self.stopped().unwrap_or_else(|| "it was closed".into()) }
     }
 
     /// Whether blocks are on their way through the stages.

@@ -68,7 +68,13 @@ pub(crate) fn execute(
         deferred: Vec::new(),
     };
     for transaction in transactions {
-        if executed.gas_used + transaction.envelope().gas_limit() > environment.gas_limit {
+        let gas_limit = transaction.envelope().gas_limit();
+        if gas_limit > environment.gas_limit {
+            // It would never fit; put off, it would come back for ever.
+            executed.rejected.push((transaction, "exceeds block gas limit".into()));
+            continue;
+        }
+        if executed.gas_used + gas_limit > environment.gas_limit {
             executed.deferred.push(transaction);
             continue;
         }

@@ -24,6 +24,8 @@ struct Recent {
     /// The number of the first hash held.
     first: u64,
     hashes: VecDeque<B256>,
+    /// No more hashes will come.
+    closed: bool,
 }
 
 impl Recent {
@@ -41,7 +43,7 @@ impl BlockHashes {
     /// No hashes yet; the first to come is that of block `first`.
     pub(crate) const fn new(first: u64) -> Self {
         Self {
-            recent: Mutex::new(Recent { first, hashes: VecDeque::new() }),
+            recent: Mutex::new(Recent { first, hashes: VecDeque::new(), closed: false }),
             sealed: Condvar::new(),
         }
     }
@@ -62,10 +64,19 @@ impl BlockHashes {
         self.recent.lock().get(number)
     }
 
+    /// Says that no more hashes will come, so that nobody waits for one for ever.
+    pub(crate) fn close(&self) {
+        self.recent.lock().closed = true;
+        self.sealed.notify_all();
+    }
+
     /// The hash of block `number`, which is on the way if it is not there yet; zero when too old.
+    ///
+    /// Zero too when it will never come because the chain stopped; what is executed with it is then
+    /// never confirmed.
     pub(crate) fn wait(&self, number: u64) -> B256 {
         let mut recent = self.recent.lock();
-        while number >= recent.next() {
+        while number >= recent.next() && !recent.closed {
             self.sealed.wait(&mut recent);
         }
         recent.get(number).unwrap_or_default()
@@ -128,6 +139,16 @@ mod tests {
             hashes.push(B256::repeat_byte(1));
             hashes.push(B256::repeat_byte(2));
             assert_eq!(waiter.join().unwrap(), B256::repeat_byte(2));
+        });
+    }
+
+    #[test]
+    fn waiting_ends_when_no_more_blocks_will_come() {
+        let hashes = BlockHashes::new(0);
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| hashes.wait(7));
+            hashes.close();
+            assert_eq!(waiter.join().unwrap(), B256::ZERO);
         });
     }
 

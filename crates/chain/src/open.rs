@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64},
@@ -24,7 +24,7 @@ use crate::{
     pool::Pool,
     stages::BLOCKS_BETWEEN_STAGES,
     state::{Commitment, HistoryLimits, World},
-    store::{BlockLog, Checkpoints, Index},
+    store::{BlockLog, Checkpoints, Index, sync_dir},
 };
 
 /// Old values kept for reading earlier states; about 100 bytes each.
@@ -81,7 +81,7 @@ impl Chain {
         let lock = prepare_dir(&config)?;
         let limits = HistoryLimits { blocks: config.history_blocks, values: HISTORY_VALUES };
         let mut world = config.genesis.world(limits);
-        let genesis = config.genesis.block(&world);
+        let genesis = Arc::new(config.genesis.block(&world));
         let log = BlockLog::open(&config.dir, config.genesis.chain_id())?;
         let last = log.last();
         let fail = |action| {
@@ -98,7 +98,7 @@ impl Chain {
             index: &index,
             checkpoints,
             hashes: BlockHashes::new(0),
-            genesis: Arc::new(genesis),
+            genesis: Arc::clone(&genesis),
             parent: B256::ZERO,
         };
         let (commitment, recent) = replay.run(&mut world, last)?;
@@ -114,11 +114,13 @@ impl Chain {
             log,
             index,
             recent: RwLock::new(recent),
-            pool: Mutex::new(Pool::new(config.pool)),
+            pool: Mutex::new(Pool::new(config.pool, genesis.header.gas_limit)),
             pool_changed: Condvar::new(),
             dropped: Mutex::default(),
             heads: broadcast::channel(256).0,
             arrivals: broadcast::channel(1_024).0,
+            genesis_block: genesis,
+            entering: Mutex::new(()),
             entrance: Mutex::new(Some(entrance)),
             head_number: Mutex::new(last),
             head_changed: Condvar::new(),
@@ -131,7 +133,7 @@ impl Chain {
             closing: AtomicBool::new(false),
             stopped: RwLock::new(None),
             threads: Mutex::default(),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
             config,
         });
         let chain = Self { shared };
@@ -144,7 +146,7 @@ impl Chain {
 fn prepare_dir(config: &ChainConfig) -> Result<File, OpenError> {
     let dir = &config.dir;
     let fail = |action, path: PathBuf| move |source| OpenError::Io { action, path, source };
-    fs::create_dir_all(dir).map_err(fail("make the directory", dir.clone()))?;
+    make_dir(dir).map_err(fail("make the directory", dir.clone()))?;
     let lock_path = dir.join("lock");
     let lock = File::create(&lock_path).map_err(fail("create", lock_path.clone()))?;
     match lock.try_lock() {
@@ -156,7 +158,8 @@ fn prepare_dir(config: &ChainConfig) -> Result<File, OpenError> {
     match fs::read(&path) {
         Ok(bytes) => {
             let found = serde_json::from_slice::<alloy_genesis::Genesis>(&bytes);
-            if found.is_ok_and(|found| Genesis::from(found) == config.genesis) {
+            let found = found.map_err(|error| fail("understand", path)(error.into()))?;
+            if Genesis::from(found) == config.genesis {
                 return Ok(lock);
             }
             Err(OpenError::OtherGenesis { dir: dir.clone() })
@@ -168,11 +171,28 @@ fn prepare_dir(config: &ChainConfig) -> Result<File, OpenError> {
             fs::write(&unfinished, text)
                 .and_then(|()| File::open(&unfinished)?.sync_all())
                 .and_then(|()| fs::rename(&unfinished, &path))
+                .and_then(|()| sync_dir(dir))
                 .map_err(fail("write", path))?;
             Ok(lock)
         }
         Err(source) => Err(fail("read", path)(source)),
     }
+}
+
+/// Makes a directory and those above it, and has their names on the disk: a confirmed block in a
+/// directory that a power cut can take away would not be confirmed.
+fn make_dir(dir: &Path) -> io::Result<()> {
+    let missing: Vec<_> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
+    fs::create_dir_all(dir)?;
+    for parent in missing.into_iter().filter_map(Path::parent) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match sync_dir(parent) {
+            // One may make entries in a directory that one may not read.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            done => done?,
+        }
+    }
+    Ok(())
 }
 
 /// Brings the world, the tries and the index up to the last block of the log.

@@ -73,6 +73,14 @@ pub enum PoolError {
     /// The sender has as many waiting as one may.
     #[error("too many transactions of this sender are waiting")]
     SenderFull,
+    /// No block could ever hold it.
+    #[error("exceeds block gas limit: gas limit {given}, block {block}")]
+    AboveBlockGas {
+        /// What the transaction asks for.
+        given: u64,
+        /// What a block has.
+        block: u64,
+    },
     /// The pool is full, and this one offers no more than those in it.
     #[error("transaction pool is full")]
     Full,
@@ -89,6 +97,8 @@ const REPLACEMENT_BUMP_PERCENT: u128 = 10;
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     limits: PoolLimits,
+    /// The most gas that all transactions of a block may use together.
+    block_gas: u64,
     senders: AddressMap<Sender>,
     hashes: B256Map<(Address, u64)>,
     /// One entry per sender whose next transaction waits, the best first.
@@ -146,8 +156,8 @@ pub(crate) struct SenderState {
 }
 
 impl Pool {
-    pub(crate) fn new(limits: PoolLimits) -> Self {
-        Self { limits, ..Self::default() }
+    pub(crate) fn new(limits: PoolLimits, block_gas: u64) -> Self {
+        Self { limits, block_gas, ..Self::default() }
     }
 
     /// How many transactions wait.
@@ -205,6 +215,10 @@ impl Pool {
         let next = sender.map_or(state.nonce, |sender| sender.next.max(state.nonce));
         if self.hashes.contains_key(&transaction.hash()) {
             return Err(PoolError::AlreadyKnown);
+        }
+        if envelope.gas_limit() > self.block_gas {
+            let (given, block) = (envelope.gas_limit(), self.block_gas);
+            return Err(PoolError::AboveBlockGas { given, block });
         }
         if given < next {
             return Err(PoolError::NonceTooLow { next, given });
@@ -268,9 +282,13 @@ impl Pool {
     }
 
     /// Takes the best transactions out for a block, at most `limit`, that pay `base_fee` at least.
+    ///
+    /// All of them fit into the block whatever they use. Otherwise one could be left over whose
+    /// sender's later transactions are on the way in the next block already, and fail there.
     pub(crate) fn take(&mut self, limit: usize, base_fee: u64) -> Vec<Transaction> {
         let mut taken = Vec::new();
         let mut too_cheap = Vec::new();
+        let mut gas_left = self.block_gas;
         while taken.len() < limit
             && let Some(rank) = self.ready.pop_first()
         {
@@ -282,6 +300,12 @@ impl Pool {
                 too_cheap.push(rank);
                 continue;
             }
+            let Some(left) = gas_left.checked_sub(best.transaction.envelope().gas_limit()) else {
+                sender.waiting.insert(nonce, best);
+                self.ready.insert(rank);
+                break;
+            };
+            gas_left = left;
             sender.next += 1;
             if let Some(next) = sender.waiting.get(&sender.next) {
                 self.ready.insert(next.rank());

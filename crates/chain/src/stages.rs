@@ -13,7 +13,7 @@ use alloy_primitives::{B256, Bytes};
 use tokio::sync::oneshot;
 
 use crate::{
-    Block, BlockEnvironment, Certificate, LogError, Payload, SharedBlock,
+    Block, BlockEnvironment, Certificate, Payload, SharedBlock,
     block::{BodyRoots, next_base_fee, seal_header},
     chain::{Chain, Shared, sender_state},
     execute::{Executed, execute},
@@ -107,7 +107,12 @@ impl Shared {
             parent.base_fee_per_gas = Some(environment.base_fee);
             parent.timestamp = environment.timestamp;
             let after = next_base_fee(parent.gas_used, parent.gas_limit, environment.base_fee);
-            self.next_base_fee.store(after, Ordering::SeqCst);
+            let before = self.next_base_fee.swap(after, Ordering::SeqCst);
+            if after < before {
+                // What waits may have become worth a block. The lock is for whoever just looked.
+                drop(self.pool.lock());
+                self.pool_changed.notify_one();
+            }
             self.executed.store(environment.number, Ordering::SeqCst);
             let job = ExecutedJob { environment, executed, delta, certificate, done };
             if to_seal.send(job).is_err() {
@@ -178,7 +183,7 @@ impl Shared {
             }
             let blocks: Vec<&Block> = jobs.iter().map(|job| &*job.block).collect();
             if let Err(error) = self.log.append(&blocks) {
-                self.stop(&error);
+                self.stop(whole_story(&error));
                 return;
             }
             for SealedJob { block, delta, done } in jobs {
@@ -196,17 +201,18 @@ impl Shared {
     }
 
     /// Stops the chain for good: what could not be written was not confirmed.
-    fn stop(&self, error: &LogError) {
-        let mut reason = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(source) = cause {
-            reason = format!("{reason}: {source}");
-            cause = source.source();
-        }
-        tracing::error!(%reason, "the chain stopped; nothing unconfirmed was kept");
-        *self.stopped.write() = Some(reason);
+    ///
+    /// What is confirmed can still be read. Whoever waits for a block is told.
+    pub(crate) fn stop(&self, reason: String) {
+        let reason = format!("{reason}; see to its cause, then start it again");
+        tracing::error!(%reason, "the chain stopped and takes nothing more; it still answers");
+        self.stopped.write().get_or_insert(reason);
         self.entrance.lock().take();
+        self.hashes.close();
         self.pool_changed.notify_all();
+        // The lock is for whoever just looked and is about to wait.
+        drop(self.head_number.lock());
+        self.head_changed.notify_all();
     }
 
     /// Stores what is derived from the log, from time to time and at the end.
@@ -235,5 +241,39 @@ impl Shared {
         if let Err(error) = checkpoints.flush().and_then(|()| self.index.flush()) {
             tracing::warn!(%error, "could not store derived data; it will be tried again");
         }
+    }
+}
+
+/// An error with all its causes.
+fn whole_story(error: &dyn std::error::Error) -> String {
+    let mut story = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        story = format!("{story}: {source}");
+        cause = source.source();
+    }
+    story
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::{ApplyError, Chain, ChainConfig, Genesis, Payload};
+
+    #[test]
+    fn panic_in_a_stage_stops_the_chain_and_nobody_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = ChainConfig::new(dir.path(), Genesis::new(1, 1), Arc::new(|| 1));
+        let chain = Chain::open(config).unwrap();
+        chain.spawn("test", || panic!("on purpose"));
+        while chain.stopped().is_none() {
+            std::thread::yield_now();
+        }
+        let executed = chain.applied();
+        let payload = Payload { height: 1, timestamp: 1, executed, transactions: Vec::new() };
+        let refused = chain.apply(payload, crate::Certificate::new());
+        assert!(matches!(refused, Err(ApplyError::Stopped { .. })));
+        chain.close();
     }
 }

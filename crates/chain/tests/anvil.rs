@@ -22,7 +22,7 @@ use alloy_trie::{
     TrieAccount,
     root::{state_root_unhashed, storage_root_unhashed},
 };
-use chain::{Audit, Receipt};
+use chain::{Audit, AuditError, Receipt};
 use common::{CHAIN_ID, STORE, Wallet, genesis, post, store_input, wallets};
 use serde_json::json;
 
@@ -254,5 +254,16 @@ fn altered_block_is_noticed() {
     header.gas_used += 1;
     assert!(audit().block(&header, &raw).is_err());
     assert!(audit().block(&block.header, &[]).is_err());
+    // Numbers from outside must neither be believed nor waited for.
+    for given in [0, 2, u64::MAX] {
+        let header = Header { number: given, ..block.header.clone() };
+        let refused = audit().block(&header, &raw);
+        assert!(matches!(refused, Err(AuditError::NotNext { expected: 1, .. })));
+    }
+    let mut second = audit();
+    second.block(&block.header, &raw).unwrap();
+    let before = &block.header;
+    let header = Header { number: 2, gas_limit: before.gas_limit + 1, ..before.clone() };
+    assert!(matches!(second.block(&header, &[]), Err(AuditError::Unfounded { number: 2 })));
     chain.close();
 }

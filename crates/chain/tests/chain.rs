@@ -139,6 +139,107 @@ fn applying_again_gives_the_block_that_is_there() {
 }
 
 #[test]
+fn payloads_fit_into_a_block_so_that_nothing_on_the_way_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = ManualClock::new(2_000_000).config(dir.path());
+    config.genesis = genesis().with_gas_limit(500_000);
+    let chain = Chain::open(config).unwrap();
+    let wallet = Wallet::new(0);
+    let hashes: Vec<_> =
+        (0..5).map(|value| chain.submit(wallet.store(1, value)).unwrap()).collect();
+    // Each may use 200,000 gas. All are proposed before any has run.
+    let payloads: Vec<_> = std::iter::from_fn(|| {
+        let mut payload = chain.propose()?;
+        payload.height = 0;
+        Some(payload)
+    })
+    .collect();
+    let sizes: Vec<_> = payloads.iter().map(|payload| payload.transactions.len()).collect();
+    assert_eq!(sizes, [2, 2, 1]);
+    for (height, mut payload) in (1..).zip(payloads) {
+        payload.height = height;
+        chain.apply(payload, Certificate::new()).unwrap().wait().unwrap();
+    }
+    for hash in hashes {
+        assert!(chain.find_transaction(&hash).unwrap().is_some());
+    }
+    chain.close();
+}
+
+#[test]
+fn transaction_that_no_block_can_hold_is_refused_and_never_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = ManualClock::new(2_000_000).config(dir.path());
+    config.genesis = genesis().with_gas_limit(100_000);
+    let chain = Chain::open(config).unwrap();
+    let raw = Wallet::new(0).store(1, 1);
+    match chain.submit(raw.clone()) {
+        Err(SubmitError::Refused(PoolError::AboveBlockGas { given: 200_000, block: 100_000 })) => {}
+        other => panic!("{other:?}"),
+    }
+    // As if another member had put it in. It must not come back for ever in empty blocks.
+    let transaction = chain::Transaction::decode(raw, CHAIN_ID).unwrap();
+    let hash = transaction.hash();
+    let executed = chain.applied();
+    let payload = chain::Payload {
+        height: 1,
+        timestamp: 2_000_000,
+        executed,
+        transactions: vec![transaction],
+    };
+    chain.apply(payload, Certificate::new()).unwrap().wait().unwrap();
+    assert!(chain.dropped_reason(&hash).unwrap().contains("gas limit"));
+    assert!(chain.waiting(&hash).is_none() && chain.propose().is_none());
+    chain.close();
+}
+
+#[test]
+fn payloads_from_many_threads_run_in_the_order_of_their_heights() {
+    let dir = tempfile::tempdir().unwrap();
+    let chain = open(dir.path());
+    let wallet = Wallet::new(0);
+    let payload = |height: u64| {
+        let transaction = chain::Transaction::decode(wallet.store(1, height), CHAIN_ID).unwrap();
+        chain::Payload {
+            height,
+            timestamp: 2_000_000,
+            executed: chain.applied(),
+            transactions: vec![transaction],
+        }
+    };
+    let payloads: Vec<_> = (1..=200).map(payload).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for payload in &payloads {
+                    // Whoever comes second gets the block that is there, once it is durable.
+                    while chain.applied().0 + 4 < payload.height {
+                        std::thread::yield_now();
+                    }
+                    loop {
+                        match chain.apply(payload.clone(), Certificate::new()) {
+                            Ok(applied) => {
+                                let hash = applied.wait().unwrap();
+                                let block = chain.block(payload.height).unwrap().unwrap();
+                                assert_eq!(block.hash, hash);
+                                break;
+                            }
+                            Err(ApplyError::NotNext { .. }) => std::thread::yield_now(),
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                }
+            });
+        }
+    });
+    for payload in &payloads {
+        let block = chain.block(payload.height).unwrap().unwrap();
+        assert_eq!(block.transactions[0].hash(), payload.transactions[0].hash());
+    }
+    chain.close();
+}
+
+#[test]
 fn payload_runs_what_can_run_and_skips_the_rest() {
     let dir = tempfile::tempdir().unwrap();
     let chain = open(dir.path());

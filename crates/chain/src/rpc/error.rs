@@ -16,6 +16,8 @@ pub(crate) const INTERNAL_ERROR: i64 = -32_603;
 pub(crate) const SERVER_ERROR: i64 = -32_000;
 /// The result would exceed a limit.
 pub(crate) const LIMIT_EXCEEDED: i64 = -32_005;
+/// The answers to a batch have become too long. go-ethereum's code.
+pub(crate) const RESPONSE_TOO_LARGE: i64 = -32_003;
 /// A call reverted; the data is what it reverted with. go-ethereum's code, which clients look for.
 pub(crate) const REVERTED: i64 = 3;
 

@@ -21,6 +21,9 @@ const IDLE_SECONDS: u64 = 5 * 60;
 /// How many filters there may be.
 const FILTERS_MAX: usize = 1_000;
 
+/// How many block hashes one poll gives.
+const BLOCKS_PER_POLL: u64 = 10_000;
+
 /// The filters of all clients.
 #[derive(Clone, Default)]
 pub(super) struct Filters(Arc<Mutex<State>>);
@@ -48,6 +51,9 @@ enum Kind {
 impl Rpc {
     pub(super) fn new_filter(&self, params: &mut Params) -> RpcResult {
         let filter: Filter = params.required("filter")?;
+        if filter.get_block_hash().is_some() {
+            return Err(RpcError::invalid_params("a filter has a range of blocks, not one block"));
+        }
         let after = self.chain.head().header.number;
         self.install(Kind::Logs { filter: Box::new(filter), after })
     }
@@ -63,7 +69,7 @@ impl Rpc {
     fn install(&self, kind: Kind) -> RpcResult {
         let now = self.chain.now();
         let mut state = self.filters.0.lock();
-        state.filters.retain(|_, filter| filter.last_used + IDLE_SECONDS > now);
+        state.forget_idle(now);
         if state.filters.len() >= FILTERS_MAX {
             return Err(RpcError::new(SERVER_ERROR, "too many filters are installed"));
         }
@@ -80,9 +86,9 @@ impl Rpc {
 
     pub(super) fn filter_logs(&self, params: &mut Params) -> RpcResult {
         let id = params.number("filter id")?;
-        let filter = match self.filters.0.lock().filters.get(&id) {
-            Some(Polled { kind: Kind::Logs { filter, .. }, .. }) => filter.clone(),
-            _ => return Err(not_found()),
+        let filter = match self.filters.0.lock().used(id, self.chain.now())? {
+            Kind::Logs { filter, .. } => filter.clone(),
+            Kind::Blocks { .. } | Kind::Arrivals(_) => return Err(not_found()),
         };
         value(self.search(&filter)?)
     }
@@ -90,41 +96,64 @@ impl Rpc {
     pub(super) fn filter_changes(&self, params: &mut Params) -> RpcResult {
         let id = params.number("filter id")?;
         let (now, head) = (self.chain.now(), self.chain.head().header.number);
-        let asked = {
+        let (from, to, filter) = {
             let mut state = self.filters.0.lock();
-            let polled = state.filters.get_mut(&id).ok_or_else(not_found)?;
-            polled.last_used = now;
-            match &mut polled.kind {
+            match state.used(id, now)? {
                 Kind::Arrivals(arrivals) => return value(drain(arrivals)),
                 Kind::Blocks { after } => {
-                    let from = std::mem::replace(after, head);
-                    (from, None)
+                    // What is beyond comes with the next poll.
+                    let to = head.min(*after + BLOCKS_PER_POLL);
+                    (std::mem::replace(after, to) + 1, to, None)
                 }
                 Kind::Logs { filter, after } => {
-                    let from = std::mem::replace(after, head);
-                    (from, Some(filter.clone()))
+                    (std::mem::replace(after, head) + 1, head, Some(filter.clone()))
                 }
             }
         };
-        match asked {
-            (after, None) => {
-                let mut hashes = Vec::new();
-                for number in after + 1..=head {
-                    hashes.extend(self.chain.block(number)?.map(|block| block.hash));
-                }
-                value(hashes)
-            }
-            (after, Some(filter)) if after < head => {
-                // The filter's own range still bounds what it matches.
-                let from = filter.get_from_block().unwrap_or(0).max(after + 1);
-                let to = filter.get_to_block().unwrap_or(head).min(head);
-                if from > to {
-                    return value([(); 0]);
-                }
-                value(self.search(&filter.from_block(from).to_block(to))?)
-            }
-            _ => value([(); 0]),
+        let changes = match filter {
+            None => self.hashes(from, to),
+            Some(filter) => self.logs_between(*filter, from, to),
+        };
+        if changes.is_err()
+            && let Ok(Kind::Blocks { after } | Kind::Logs { after, .. }) =
+                self.filters.0.lock().used(id, now)
+        {
+            // Nobody has seen them, so they must come again.
+            *after = (*after).min(from - 1);
         }
+        changes
+    }
+
+    fn hashes(&self, from: u64, to: u64) -> RpcResult {
+        let mut hashes = Vec::new();
+        for number in from..=to {
+            hashes.extend(self.chain.block_hash(number)?);
+        }
+        value(hashes)
+    }
+
+    fn logs_between(&self, filter: Filter, from: u64, to: u64) -> RpcResult {
+        // The filter's own range still bounds what it matches.
+        let from = filter.get_from_block().unwrap_or(0).max(from);
+        let to = filter.get_to_block().unwrap_or(to).min(to);
+        if from > to {
+            return value([(); 0]);
+        }
+        value(self.search(&filter.from_block(from).to_block(to))?)
+    }
+}
+
+impl State {
+    fn forget_idle(&mut self, now: u64) {
+        self.filters.retain(|_, filter| filter.last_used.saturating_add(IDLE_SECONDS) > now);
+    }
+
+    /// A filter that is asked for, and therefore lives on.
+    fn used(&mut self, id: u64, now: u64) -> Result<&mut Kind, RpcError> {
+        self.forget_idle(now);
+        let polled = self.filters.get_mut(&id).ok_or_else(not_found)?;
+        polled.last_used = now;
+        Ok(&mut polled.kind)
     }
 }
 

@@ -5,10 +5,13 @@ use alloy_primitives::B256;
 use alloy_rpc_types_eth::{Filter, FilterBlockOption, Log};
 
 use super::{Rpc, RpcError, RpcResult, convert, error::LIMIT_EXCEEDED, params::Params, value};
-use crate::{SharedBlock, store::Key};
+use crate::store::Key;
 
 /// The most logs that one search gives.
 const LOGS_MAX: usize = 10_000;
+
+/// The most bytes of data that the logs of one search hold.
+const LOGS_BYTES_MAX: usize = 16 << 20;
 
 /// The most blocks that one search opens.
 const BLOCKS_MAX: usize = 100_000;
@@ -22,43 +25,48 @@ impl Rpc {
         value(self.search(&filter)?)
     }
 
-    /// All logs that a filter matches.
+    /// All logs that a filter matches. Holds one block at a time.
     pub(super) fn search(&self, filter: &Filter) -> Result<Vec<Log>, RpcError> {
         let mut found = Vec::new();
-        for block in self.matching_blocks(filter)? {
-            found.extend(convert::block_logs(&block).filter(|log| filter.rpc_matches(log)));
-            if found.len() > LOGS_MAX {
-                return Err(too_much(format!("more than {LOGS_MAX} logs match")));
+        let mut size_bytes = 0;
+        for number in self.matching_blocks(filter)? {
+            let block = self.chain.block(number)?;
+            let Some(block) = block.filter(|block| filter.matches_bloom(block.header.logs_bloom))
+            else {
+                continue;
+            };
+            for log in convert::block_logs(&block).filter(|log| filter.rpc_matches(log)) {
+                size_bytes += log.inner.data.data.len();
+                if found.len() == LOGS_MAX {
+                    return Err(too_much(format!("more than {LOGS_MAX} logs match")));
+                }
+                if size_bytes > LOGS_BYTES_MAX {
+                    return Err(too_much("the data of the logs that match is too long".into()));
+                }
+                found.push(log);
             }
         }
         Ok(found)
     }
 
-    fn matching_blocks(
-        &self,
-        filter: &Filter,
-    ) -> Result<impl Iterator<Item = SharedBlock>, RpcError> {
-        let numbers = match filter.block_option {
+    /// The numbers of the blocks to look into, in ascending order.
+    fn matching_blocks(&self, filter: &Filter) -> Result<Vec<u64>, RpcError> {
+        match filter.block_option {
             FilterBlockOption::AtBlockHash(hash) => {
-                vec![self.require_block(hash.into())?.header.number]
+                Ok(vec![self.require_block(hash.into())?.header.number])
             }
             FilterBlockOption::Range { from_block, to_block } => {
                 let (from, to) = (self.number(from_block), self.number(to_block));
                 if from > to {
                     return Err(RpcError::invalid_params("fromBlock is after toBlock"));
                 }
-                self.candidates(filter, from, to.min(self.chain.head().header.number))?
-            }
-        };
-        let mut blocks = Vec::new();
-        for number in numbers {
-            if let Some(block) = self.chain.block(number)?
-                && filter.matches_bloom(block.header.logs_bloom)
-            {
-                blocks.push(block);
+                let head = self.chain.head().header.number;
+                if from > head {
+                    return Ok(Vec::new());
+                }
+                self.candidates(filter, from, to.min(head))
             }
         }
-        Ok(blocks.into_iter())
     }
 
     fn number(&self, block: Option<BlockNumberOrTag>) -> u64 {
@@ -94,7 +102,7 @@ impl Rpc {
                 }
             });
         }
-        let width = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
+        let width = usize::try_from(to - from + 1).unwrap_or(usize::MAX);
         let count = candidates.as_ref().map_or(width, Vec::len);
         if count > BLOCKS_MAX {
             return Err(too_much(format!("the search would open {count} blocks")));

@@ -8,6 +8,7 @@
 //! Methods, types and error codes follow the Ethereum execution API specification
 //! (<https://github.com/ethereum/execution-apis>) and, where it is silent, go-ethereum.
 
+mod access;
 mod call;
 mod convert;
 mod error;
@@ -17,6 +18,7 @@ mod logs;
 mod params;
 mod read;
 mod server;
+mod socket;
 mod submit;
 mod transport;
 
@@ -26,6 +28,7 @@ use alloy_primitives::{Bytes, keccak256};
 
 use crate::Chain;
 
+pub use access::ServerAccess;
 pub use error::RpcError;
 pub use server::{ServerHandle, ServerLimits};
 pub use transport::InProcess;
@@ -127,7 +130,7 @@ impl Rpc {
             "eth_uninstallFilter" => self.uninstall_filter(params),
             "eth_subscribe" | "eth_unsubscribe" => Err(RpcError::new(
                 error::METHOD_NOT_FOUND,
-                "subscriptions need a WebSocket connection",
+                "subscriptions need a WebSocket connection, and a request of their own",
             )),
             _ => Err(RpcError::method_not_found(method)),
         }

@@ -49,7 +49,8 @@ impl Rpc {
     }
 
     fn not_included(&self, hash: &B256) -> RpcError {
-        match self.chain.dropped_reason(hash) {
+        let stopped = || self.chain.stopped().map(|why| format!("the chain has stopped: {why}"));
+        match self.chain.dropped_reason(hash).or_else(stopped) {
             Some(reason) => RpcError::new(SERVER_ERROR, reason),
             None => RpcError {
                 data: Some(json!(hash)),

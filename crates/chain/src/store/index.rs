@@ -7,9 +7,10 @@
 //!
 //! # Format of a run
 //!
-//! Entries in ascending order, nothing else: `key u64 | place u64`, little-endian. A place is
-//! `block << 24 | position in the block`; for logs the position is zero. A run with a wrong length is
-//! dropped, and its blocks are indexed again from the log.
+//! Entries in ascending order, `key u64 | place u64`, little-endian, then `"SALUSIDX" | entries u64`. A
+//! place is `block << 24 | position in the block`; for logs the position is zero. A run whose end says
+//! something else is dropped, and its blocks are indexed again from the log. Bits that the disk turns over are not
+//! noticed here: checking would read the whole index at every start. Removing it has it made again.
 
 use std::{
     collections::BTreeSet,
@@ -30,6 +31,9 @@ use crate::Block;
 
 const ENTRY_LEN: usize = 16;
 const POSITION_BITS: u32 = 24;
+
+/// Begins the end of a run; another format takes another name.
+const MAGIC: &[u8; 8] = b"SALUSIDX";
 
 /// What can be looked up.
 #[derive(Clone, Copy, Debug)]
@@ -160,6 +164,9 @@ impl Index {
         key: Key<'_>,
         blocks: RangeInclusive<u64>,
     ) -> io::Result<Vec<(u64, usize)>> {
+        if blocks.is_empty() {
+            return Ok(Vec::new());
+        }
         let key = key.fold();
         let low = (key, blocks.start() << POSITION_BITS);
         let high = (key, blocks.end() << POSITION_BITS | ((1 << POSITION_BITS) - 1));
@@ -198,7 +205,10 @@ impl Index {
         if range.from == range.to {
             return Ok(());
         }
-        self.dir.write(range, |file| storing.iter().try_for_each(|entry| put(file, *entry)))?;
+        self.dir.write(range, |file| {
+            storing.iter().try_for_each(|entry| put(file, *entry))?;
+            put_end(file, storing.len() as u64)
+        })?;
         let run = Run::open(&self.dir, range)?.map(Arc::new);
         {
             let mut state = self.state.write();
@@ -220,16 +230,18 @@ impl Index {
         let sources = [older.entries()?, newer.entries()?];
         self.dir.write(merged, |file| {
             let [mut older, mut newer] = sources;
+            let mut count = 0;
             let (mut old, mut new) = (older.next().transpose()?, newer.next().transpose()?);
             while let Some(least) = old.into_iter().chain(new).min() {
                 put(file, least)?;
+                count += 1;
                 if old == Some(least) {
                     old = older.next().transpose()?;
                 } else {
                     new = newer.next().transpose()?;
                 }
             }
-            Ok(())
+            put_end(file, count)
         })?;
         let run = Run::open(&self.dir, merged)?.map(Arc::new);
         {
@@ -248,6 +260,11 @@ fn put(file: &mut BufWriter<File>, (key, place): IndexEntry) -> io::Result<()> {
     file.write_all(&place.to_le_bytes())
 }
 
+fn put_end(file: &mut BufWriter<File>, entries: u64) -> io::Result<()> {
+    file.write_all(MAGIC)?;
+    file.write_all(&entries.to_le_bytes())
+}
+
 fn parse(bytes: &[u8]) -> IndexEntry {
     let word = |at: usize| {
         u64::from_le_bytes(bytes[at..at + 8].try_into().expect("an entry is two words"))
@@ -259,9 +276,15 @@ impl Run {
     /// `None` when the file cannot be a run.
     fn open(dir: &RunDir, range: Range) -> io::Result<Option<Self>> {
         let file = File::open(dir.path(range))?;
-        let length = file.metadata()?.len();
-        let whole = length.is_multiple_of(ENTRY_LEN as u64);
-        Ok(whole.then_some(Self { range, file, entries: length / ENTRY_LEN as u64 }))
+        let Some(end) = file.metadata()?.len().checked_sub(ENTRY_LEN as u64) else {
+            return Ok(None);
+        };
+        let mut bytes = [0; ENTRY_LEN];
+        file.read_exact_at(&mut bytes, end)?;
+        let (magic, entries) = bytes.split_at(MAGIC.len());
+        let entries = u64::from_le_bytes(entries.try_into().expect("eight bytes"));
+        let whole = magic == MAGIC && entries.checked_mul(ENTRY_LEN as u64) == Some(end);
+        Ok(whole.then_some(Self { range, file, entries }))
     }
 
     fn entries(&self) -> io::Result<impl Iterator<Item = io::Result<IndexEntry>> + use<>> {
@@ -362,6 +385,8 @@ mod tests {
         let topic = B256::with_last_byte(50);
         assert_eq!(find(index, Key::Topic(0, &topic), 0..=200), [50]);
         assert!(find(index, Key::Topic(1, &topic), 0..=200).is_empty());
+        let none = RangeInclusive::new(9, 3);
+        assert!(find(index, Key::Address(&one), none).is_empty());
     }
 
     #[test]
@@ -390,7 +415,10 @@ mod tests {
         index.add(&block(1));
         index.flush().unwrap();
         let path = index.dir.path(Range { from: 0, to: 1 });
-        std::fs::write(&path, [0; 15]).unwrap();
-        assert_eq!(Index::open(dir.path().into(), 1).unwrap().height(), 0);
+        let whole = std::fs::read(&path).unwrap();
+        for damaged in [&[][..], &[0; 15], &whole[..whole.len() - ENTRY_LEN], &whole[ENTRY_LEN..]] {
+            std::fs::write(&path, damaged).unwrap();
+            assert_eq!(Index::open(dir.path().into(), 1).unwrap().height(), 0);
+        }
     }
 }

@@ -21,5 +21,5 @@ mod runs;
 
 pub(crate) use checkpoint::Checkpoints;
 pub(crate) use index::{Index, Key};
-pub(crate) use log::BlockLog;
 pub use log::LogError;
+pub(crate) use log::{BlockLog, sync_dir};

@@ -74,11 +74,18 @@ impl RunDir {
         fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
     ) -> io::Result<()> {
         let unfinished = self.path.join(format!("{}-{}.unfinished", range.from, range.to));
-        let mut writer = BufWriter::with_capacity(1 << 18, File::create(&unfinished)?);
-        fill(&mut writer)?;
-        writer.flush()?;
-        writer.get_ref().sync_data()?;
-        fs::rename(&unfinished, self.path(range))?;
+        let written = (|| {
+            let mut writer = BufWriter::with_capacity(1 << 18, File::create(&unfinished)?);
+            fill(&mut writer)?;
+            writer.flush()?;
+            writer.get_ref().sync_data()?;
+            fs::rename(&unfinished, self.path(range))
+        })();
+        if written.is_err() {
+            // On a full disk the space counts; what stays is swept away when it is next opened.
+            let _ = fs::remove_file(&unfinished);
+        }
+        written?;
         sync_dir(&self.path)
     }
 
@@ -119,6 +126,19 @@ mod tests {
         let (_, chain) = RunDir::open(dir.path().into()).unwrap();
         assert_eq!(chain, [Range { from: 0, to: 9 }, Range { from: 9, to: 12 }]);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn failed_run_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let (runs, _) = RunDir::open(dir.path().into()).unwrap();
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let written = runs.write(Range { from: 0, to: 1 }, |file| {
+            file.write_all(&[7; 1 << 20])?;
+            Err(full())
+        });
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

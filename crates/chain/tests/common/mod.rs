@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+pub mod served;
+
 use std::{
     path::Path,
     sync::{
@@ -50,6 +52,11 @@ impl Wallet {
         let signature = sign_message(key, B256::ZERO).unwrap();
         let address = signature.recover_address_from_prehash(&B256::ZERO).unwrap();
         Self { key, address, nonce: AtomicU64::new(0) }
+    }
+
+    /// The key, for programs that sign by themselves.
+    pub fn key(&self) -> B256 {
+        self.key
     }
 
     pub fn sign(&self, transaction: TxEip1559) -> Bytes {
