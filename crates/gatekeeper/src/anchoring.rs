@@ -192,7 +192,7 @@ impl Gatekeeper {
     /// `previous` the one after that.
     ///
     /// The chain is asked first whether it would take it, so that a refusal leaves nothing behind. What
-    /// is known of the chain must be up to date when there is a `previous`.
+    /// is known of the chain must be up to date when `previous` was rejected or erased.
     ///
     /// # Errors
     ///
@@ -233,17 +233,22 @@ impl Gatekeeper {
         Ok((anchor, outcome))
     }
 
-    /// The version that is accepted now, which the one after `previous` would replace; zero when none
-    /// is, such as after the first was rejected.
+    /// The version that is in force, which the one after `previous` would replace; zero when none is,
+    /// such as after the first was rejected.
     async fn base_after(&self, previous: &Anchor) -> u32 {
         let projection = self.inner.projection.read().await;
-        let is_live = |version: &u32| {
-            let entry = projection.records.anchor(self.member(), previous.record, *version);
-            entry.is_some_and(|entry| {
-                matches!(entry.state, AnchorState::Accepted | AnchorState::Disputed)
-            })
+        let state = |version| {
+            let entry = projection.records.anchor(self.member(), previous.record, version);
+            entry.map(|entry| entry.state)
         };
-        [previous.version.get(), previous.base].into_iter().find(is_live).unwrap_or(0)
+        let version = previous.version.get();
+        match (state(version), state(previous.base)) {
+            (Some(AnchorState::Rejected | AnchorState::Erased), base) => match base {
+                Some(AnchorState::Accepted | AnchorState::Disputed) => previous.base,
+                _ => 0,
+            },
+            _ => version,
+        }
     }
 
     async fn send_proposal(

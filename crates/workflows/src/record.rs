@@ -79,6 +79,7 @@ pub async fn amend(
     let new = draft.first_version(previous.record, author, patient, now);
     let new = NewRecord { version, ..new };
     let mut steps = Vec::from_iter(materialise(steward, previous).await?);
+    steward.gatekeeper.refresh(now).await?;
     let (anchor, outcome) = steward.gatekeeper.put_and_propose(new, Some(previous)).await?;
     let what = format!("proposes version {version}");
     steps.push(Step::new(&steward.name, what, "record.amend", &outcome));

@@ -601,6 +601,22 @@ async fn amended_record_becomes_the_next_version() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rejected_versions_are_corrected_by_the_next() {
+    let scene = Scene::new().await;
+    let first = scene.propose("fracture of the left arm").await;
+    scene.answer(&first, Verdict::Reject).await.unwrap();
+    let second = scene.amend(&first, "fracture of the right arm").await.unwrap();
+    assert_eq!((second.version.get(), second.base), (2, 0), "nothing was accepted before");
+    scene.answer(&second, Verdict::Accept).await.unwrap();
+    let third = scene.amend(&second, "fracture of both arms").await.unwrap();
+    scene.answer(&third, Verdict::Reject).await.unwrap();
+    let fourth = scene.amend(&third, "fracture of the right arm, healed").await.unwrap();
+    assert_eq!((fourth.version.get(), fourth.base), (4, 2), "the second is still in force");
+    scene.answer(&fourth, Verdict::Accept).await.unwrap();
+    assert_eq!(scene.versions("hospital").await, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn erased_record_is_gone_and_stays_so() {
     let scene = Scene::new().await;
     let (world, patient) = (&scene.world, &scene.patient);

@@ -58,7 +58,7 @@ fn confirmed_imports_survive_kill_9() {
     let dir = tempfile::tempdir().unwrap();
     let template = dir.path().join("template");
     prepare(&template);
-    let mut confirmations = 0;
+    let (mut confirmations, mut resumed) = (0, 0);
     for round in 0..rounds.unwrap_or(25_u64) {
         let place = dir.path().join("round");
         copy(&template, &place);
@@ -69,9 +69,10 @@ fn confirmed_imports_survive_kill_9() {
             confirmed.extend(run_and_kill(&place, &seed[1 + 8 * kill..]));
         }
         confirmations += confirmed.len();
-        runtime().block_on(check(&place, &confirmed, round));
+        resumed += runtime().block_on(check(&place, &confirmed, round));
         fs::remove_dir_all(&place).unwrap();
     }
+    println!("{confirmations} confirmations; {resumed} batches and proposals had to be sent again");
     assert!(confirmations > 100, "rounds are long enough to confirm something: {confirmations}");
 }
 
@@ -97,18 +98,19 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-async fn open(dir: &Path) -> World {
+/// Opens what is there and finishes what a crash left between vault and chain; tells how much that was.
+async fn open(dir: &Path) -> (World, usize) {
     let world = World::open(dir, &["hospital"]).await;
     let keeper = &world.gateway("hospital").gatekeeper;
     keeper.refresh(world.now()).await.unwrap();
-    keeper.resume_anchoring().await.unwrap();
-    world
+    let resumed = keeper.resume_anchoring().await.unwrap();
+    (world, resumed)
 }
 
 /// Imports each file, reads it as its patient, and proposes a record, saying after each what was
 /// confirmed.
 async fn child(dir: &Path) {
-    let world = open(dir).await;
+    let (world, _) = open(dir).await;
     let hospital = world.gateway("hospital");
     let say = |line: String| println!("{line}");
     say("ready".into());
@@ -194,8 +196,9 @@ fn run_and_kill(dir: &Path, seed: &[u8]) -> Vec<Confirmed> {
     confirmed
 }
 
-async fn check(dir: &Path, confirmed: &[Confirmed], round: u64) {
-    let world = open(dir).await;
+/// Holds what is left against what was confirmed; tells how much was left between vault and chain.
+async fn check(dir: &Path, confirmed: &[Confirmed], round: u64) -> usize {
+    let (world, resumed) = open(dir).await;
     let keeper = &world.gateway("hospital").gatekeeper;
     let interrupted = world.assert_clean("hospital").await;
     for one in confirmed {
@@ -237,6 +240,7 @@ async fn check(dir: &Path, confirmed: &[Confirmed], round: u64) {
     let again = world.import(&dir.join("files")).await;
     assert_eq!((again.records, again.batches.len()), (0, 0), "round {round}");
     world.close().await;
+    resumed
 }
 
 /// How many records of a patient the hospital imported.
