@@ -8,7 +8,8 @@
 //!
 //! A file is written under an `incoming` name, synced, renamed, and the folder is synced, before the
 //! row that names it is committed. So a committed row has its file, whenever the process is killed
-//! (S6). What is left without a row is removed when the folder is opened next.
+//! (S6). What is left without a row is removed when the folder is opened next; so a new database gets no
+//! folder that has records, which would be another database's.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
@@ -44,17 +45,23 @@ impl Bodies {
         Ok(Self { folder: folder.to_owned(), next: AtomicU64::new(0), _lock: lock })
     }
 
-    /// Removes what an interrupted run left, and returns the digests that have a file.
-    pub(crate) fn sweep_incoming(&self) -> io::Result<Vec<RecordDigest>> {
+    /// Removes what an interrupted run was just writing.
+    pub(crate) fn sweep_incoming(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
+            let name = entry?.file_name();
+            if name.to_str().is_some_and(|name| name.starts_with(INCOMING)) {
+                fs::remove_file(self.folder.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The digests that have a file.
+    pub(crate) fn digests(&self) -> io::Result<Vec<RecordDigest>> {
         let mut digests = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let name = entry?.file_name();
-            let Some(name) = name.to_str() else { continue };
-            if name.starts_with(INCOMING) {
-                fs::remove_file(self.folder.join(name))?;
-            } else if let Ok(digest) = name.parse() {
-                digests.push(digest);
-            }
+            digests.extend(name.to_str().and_then(|name| name.parse::<RecordDigest>().ok()));
         }
         Ok(digests)
     }
@@ -68,14 +75,22 @@ impl Bodies {
         Ok(Incoming { path: Some(path), file })
     }
 
-    /// Gives a written file its name, durably.
-    pub(crate) fn keep(&self, mut incoming: Incoming, digest: RecordDigest) -> io::Result<()> {
+    /// Gives a written file its name, durably. Until a row names it, what is returned looks after it.
+    pub(crate) fn keep(
+        bodies: &Arc<Self>,
+        mut incoming: Incoming,
+        digest: RecordDigest,
+    ) -> io::Result<Unclaimed> {
         incoming.sync()?;
+        let is_new = !bodies.is_there(digest)?;
+        let unclaimed =
+            Unclaimed { bodies: Arc::clone(bodies), digest, is_new, is_claimed: !is_new };
         if let Some(path) = &incoming.path {
-            fs::rename(path, self.path(digest))?;
+            fs::rename(path, bodies.path(digest))?;
             incoming.path = None;
         }
-        self.sync()
+        bodies.sync()?;
+        Ok(unclaimed)
     }
 
     pub(crate) fn open_body(&self, digest: RecordDigest) -> io::Result<File> {
@@ -122,23 +137,24 @@ impl Bodies {
 }
 
 /// A body that has its file, but no row yet. Dropped, it is removed, so that attempts which fail on a
-/// full disk do not fill it further.
+/// full disk do not fill it further. One that had its file before is another row's too, and stays.
 #[derive(Debug)]
 pub(crate) struct Unclaimed {
     bodies: Arc<Bodies>,
     digest: RecordDigest,
+    is_new: bool,
     is_claimed: bool,
 }
 
 impl Unclaimed {
-    /// Takes the care of a file that no row names.
-    pub(crate) const fn new(bodies: Arc<Bodies>, digest: RecordDigest) -> Self {
-        Self { bodies, digest, is_claimed: false }
+    /// Leaves the file where it is, whatever happens: a row names it, or may do so.
+    pub(crate) const fn claim(&mut self) {
+        self.is_claimed = true;
     }
 
-    /// Leaves the file where it is: a row names it, or may do so.
-    pub(crate) fn claim(mut self) {
-        self.is_claimed = true;
+    /// No row names it after all.
+    pub(crate) const fn disclaim(&mut self) {
+        self.is_claimed = !self.is_new;
     }
 }
 

@@ -10,16 +10,17 @@ use std::sync::Arc;
 
 use domain::{Address, B256, Permit, QueryDomain, RecordDigest, RecordVersion};
 use rand_core::CryptoRng;
-use sqlx::{AnyConnection, Row as _};
+use sqlx::AnyConnection;
 
-use crate::bodies::{Incoming, ROW_BODY_MAX};
-use crate::entries::{CORRUPT, Entry, fixed, kind_of};
+use crate::bodies::{Bodies, Incoming, ROW_BODY_MAX};
+use crate::entries::{CORRUPT, Entry};
 use crate::header::{HEADER_LEN, Header};
 use crate::keys::{ContentKey, KindKey, WRAPPED_CONTENT_KEY_LEN};
 use crate::kind_keys::{KindKeyId, KindKeyName};
 use crate::open::{OpenError, Opened};
 use crate::passing::DigestReader;
-use crate::put::PutError;
+use crate::patient_keys::name_of;
+use crate::put::{PutError, commit_with};
 use crate::recipients::{self, Binding, PublicKey, SecretKey, Subject};
 use crate::rows::{self, Row};
 use crate::schema::Place;
@@ -290,16 +291,17 @@ impl Vault {
         }
         let (record, version) = entry.key();
         let kept = Self::stored_digest(&mut transaction, entry.key()).await?;
-        if let Some(kept) = kept.filter(|kept| *kept != digest)
+        let replaced = kept.filter(|kept| *kept != digest);
+        if let Some(kept) = replaced
             && on_conflict == OnConflict::Refuse
         {
             return Err(PutError::Conflict { record, version, kept }.into());
         }
-        let body = match received.body {
-            ReceivedBody::Memory(bytes) => Some(bytes),
+        let (body, mut file) = match received.body {
+            ReceivedBody::Memory(bytes) => (Some(bytes), None),
             ReceivedBody::File(incoming) => {
-                inner.bodies.keep(incoming, digest).map_err(StoreError::from)?;
-                None
+                let kept = Bodies::keep(&inner.bodies, incoming, digest);
+                (None, Some(kept.map_err(StoreError::from)?))
             }
         };
         let is_checked = is_own || identity.is_some();
@@ -312,6 +314,9 @@ impl Vault {
                 .bind(i64::from(version.get()))
                 .execute(&mut *transaction)
                 .await?;
+            if let Some(kept) = replaced {
+                wraps::remove(&mut transaction, Subject::Record(kept)).await?;
+            }
             if let (Some(name), false) = (copy.kind_key, is_own) {
                 insert_foreign_kind_key(&mut transaction, &name, self.network()).await?;
             }
@@ -328,7 +333,10 @@ impl Vault {
                 wraps::insert(&mut transaction, wrap, is_checked).await?;
             }
         }
-        transaction.commit().await?;
+        commit_with(transaction, file.as_mut()).await?;
+        if let Some(kept) = replaced {
+            inner.bodies.remove(kept).map_err(StoreError::from)?;
+        }
         Ok(entry)
     }
 
@@ -396,7 +404,7 @@ impl Vault {
             return Ok(None);
         };
         let key = self.inner().kind_key(connection, name.id(self.network())).await?;
-        Ok(key.and_then(|key| key.unwrap(&wrapped).ok()))
+        Ok(key.and_then(|opened| opened.key.unwrap(&wrapped).ok()))
     }
 
     async fn kind_key_name(&self, id: KindKeyId) -> Result<KindKeyName, StoreError> {
@@ -404,12 +412,7 @@ impl Vault {
             .bind(id.0.to_vec())
             .fetch_one(self.database().readers())
             .await?;
-        Ok(KindKeyName {
-            patient: fixed::<20>(&row, 0)?.into(),
-            steward: fixed::<20>(&row, 1)?.into(),
-            kind: kind_of(row.try_get(2)?)?,
-            epoch: row.try_get::<i64, _>(3)?.try_into().map_err(|_| CORRUPT)?,
-        })
+        name_of(&row, 0)
     }
 
     /// Receives sealed bytes, and checks that they are the entry's.

@@ -34,6 +34,10 @@ const WRITE_TURN_MAX: Duration = Duration::from_secs(600);
 /// The PostgreSQL advisory lock that a running gateway holds: "salus" in ASCII.
 const ADVISORY_LOCK: i64 = 0x73_616c_7573;
 
+/// A server goes on with a commit whose client was killed or gave up. Who writes next waits for it, so
+/// that nobody takes its files for leftovers. The number is [`ADVISORY_LOCK`] and one.
+const POSTGRES_BEGIN: &str = "begin; select 1 from pg_advisory_xact_lock(495555736948)";
+
 /// What every SQLite connection is told. The log is folded into the file every 32 MiB: bulk imports
 /// take a sixth less time than with the usual 4 MiB.
 const SQLITE_PRAGMAS: &str = "
@@ -69,14 +73,14 @@ pub struct Database {
     backend: Backend,
     readers: AnyPool,
     writer: AnyPool,
-    /// Held as long as any clone lives.
-    _lock: Arc<Lock>,
+    /// Held until it is closed, or as long as any clone lives.
+    lock: Arc<Lock>,
 }
 
 #[derive(Debug)]
 enum Lock {
-    File { _file: File },
-    Session { _connection: Mutex<AnyConnection> },
+    File { file: File },
+    Session { connection: Mutex<AnyConnection> },
 }
 
 /// Why a database was not opened.
@@ -128,7 +132,7 @@ impl Database {
         if is_free == 0 {
             return Err(OpenDatabaseError::InUse);
         }
-        let lock = Lock::Session { _connection: Mutex::new(session) };
+        let lock = Lock::Session { connection: Mutex::new(session) };
         Self::connect(Backend::Postgres, options, lock).await
     }
 
@@ -139,6 +143,8 @@ impl Database {
     /// See [`OpenDatabaseError`].
     pub async fn open_file(path: &Path) -> Result<Self, OpenDatabaseError> {
         let path = std::path::absolute(path).map_err(|_| OpenDatabaseError::BadUrl)?;
+        // One file has one lock, also under another name.
+        let path = path.canonicalize().unwrap_or(path);
         let lock = lock_file(&path.with_added_extension("lock"))?;
         // SQLite gives its other files the mode of this one. Bodies are sealed, but who has how many
         // records of which kind is nobody's business either.
@@ -154,7 +160,7 @@ impl Database {
                 _ => write!(url, "%{byte:02X}").expect("writing to a string does not fail"),
             }
         }
-        let lock = Lock::File { _file: lock };
+        let lock = Lock::File { file: lock };
         let database = Self::connect(Backend::Sqlite, connect_options(&url)?, lock).await?;
         // The files are on disk only when their names are.
         let folder = path.parent().unwrap_or(Path::new("/"));
@@ -187,7 +193,7 @@ impl Database {
                 .connect_lazy_with(options.clone())
         };
         let (writer, readers) = (pool(1, WRITER_CACHE), pool(READERS_MAX, READER_CACHE));
-        Ok(Self { backend, readers, writer, _lock: Arc::new(lock) })
+        Ok(Self { backend, readers, writer, lock: Arc::new(lock) })
     }
 
     /// Which system it is, for the rare statement that differs.
@@ -208,10 +214,10 @@ impl Database {
     ///
     /// [`StoreError`] when the database does not answer.
     pub async fn begin(&self) -> Result<WriteTransaction, StoreError> {
-        // A deferred transaction could fail at its first write, when a reader began in between.
         let statement = match self.backend {
+            // A deferred transaction could fail at its first write, when a reader began in between.
             Backend::Sqlite => "begin immediate",
-            Backend::Postgres => "begin",
+            Backend::Postgres => POSTGRES_BEGIN,
         };
         let connection = self.writer.acquire().await?;
         let backend = self.backend;
@@ -227,10 +233,21 @@ impl Database {
         Ok(())
     }
 
-    /// Closes every connection, after what runs on them is done. Clones are closed with it.
+    /// Closes every connection, after what runs on them is done, and gives the database free. Clones are
+    /// closed with it.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
+        // Where this fails, the lock ends with the process.
+        match &*self.lock {
+            Lock::File { file } => drop(file.unlock()),
+            Lock::Session { connection } => {
+                let mut connection = connection.lock().await;
+                let unlock =
+                    sqlx::query("select 1 where pg_advisory_unlock($1)").bind(ADVISORY_LOCK);
+                drop(unlock.execute(&mut *connection).await);
+            }
+        }
     }
 }
 

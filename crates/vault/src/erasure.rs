@@ -239,8 +239,11 @@ impl Vault {
         ] {
             sqlx::query(statement).bind(patient.to_vec()).execute(&mut *transaction).await?;
         }
-        transaction.commit().await?;
+        // Before the commit, because whoever waits here may be gone before it is done, and nothing may
+        // be sealed under a key that was destroyed. Opening goes on meanwhile, hence once more after it.
         inner.current_keys.lock().clear();
+        inner.opened_keys.lock().clear();
+        transaction.commit().await?;
         inner.opened_keys.lock().clear();
         self.finish_erasing(&receipts).await?;
         Ok(receipts)

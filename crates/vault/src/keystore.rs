@@ -168,8 +168,7 @@ pub fn load(path: &Path, password: &[u8]) -> Result<Zeroizing<[u8; SECRET_LEN]>,
 }
 
 fn open(json: &[u8], password: &[u8]) -> Result<Zeroizing<[u8; SECRET_LEN]>, KeystoreError> {
-    let file: KeyFile =
-        serde_json::from_slice(json).map_err(|error| KeystoreError::NotAKeystore(Some(error)))?;
+    let file: KeyFile = serde_json::from_slice(json).map_err(not_a_keystore)?;
     let Crypto { cipher, cipherparams, ciphertext, kdf, mac: expected } = file.crypto;
     let iv: [u8; 16] = cipherparams.iv.0.try_into().map_err(|_| MALFORMED)?;
     let ciphertext: [u8; SECRET_LEN] = ciphertext.0.try_into().map_err(|_| MALFORMED)?;
@@ -183,6 +182,13 @@ fn open(json: &[u8], password: &[u8]) -> Result<Zeroizing<[u8; SECRET_LEN]>, Key
     let mut secret = Zeroizing::new(ciphertext);
     apply_cipher(&derived, &iv, &mut secret);
     Ok(secret)
+}
+
+/// Says where the file breaks the format, and nothing of what stands there: somebody may have named the
+/// file of a bare private key.
+fn not_a_keystore(error: serde_json::Error) -> KeystoreError {
+    let place = format!("malformed at line {}, column {}", error.line(), error.column());
+    KeystoreError::NotAKeystore(Some(serde::de::Error::custom(place)))
 }
 
 type Derived = Zeroizing<[u8; DERIVED_LEN]>;
@@ -234,7 +240,7 @@ fn mac(derived: &Derived, ciphertext: &[u8; SECRET_LEN]) -> [u8; 32] {
     let mut bytes = Zeroizing::new([0; 16 + SECRET_LEN]);
     bytes[..16].copy_from_slice(&derived[16..]);
     bytes[16..].copy_from_slice(ciphertext);
-    keccak256(*bytes).into()
+    keccak256(bytes.as_slice()).into()
 }
 
 /// A random UUID (RFC 9562, version 4).
@@ -297,6 +303,18 @@ mod tests {
         check_refused(&PBKDF2.replace("\"dklen\": 32", "\"dklen\": 64"), foreign);
         check_refused(&SCRYPT.replace("262144", "262143"), foreign);
         check_refused(&PBKDF2.replace("5318b4d5", ""), foreign);
+    }
+
+    /// S1: a bare private key in the place of a keystore is not repeated.
+    #[test]
+    fn nothing_of_a_file_is_in_the_error() {
+        for json in [format!("\"{SECRET}\""), SECRET.into(), format!("{{\"crypto\":\"{SECRET}\"}}")]
+        {
+            let error = open(json.as_bytes(), b"testpassword").unwrap_err();
+            let text = format!("{error:?} {error} {}", std::error::Error::source(&error).unwrap());
+            assert!(!text.contains(&SECRET[..4]), "{text}");
+            assert!(text.contains("malformed at line 1, column"), "{text}");
+        }
     }
 
     #[test]

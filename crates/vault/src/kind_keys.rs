@@ -51,17 +51,26 @@ impl KindKeyName {
     }
 }
 
+/// A kind key out of its wrap, and which records it is for.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenedKey {
+    pub(crate) name: KindKeyName,
+    pub(crate) key: Arc<KindKey>,
+}
+
 /// Keeps up to twice `half` of what was used last; the rest is dropped, and keys are wiped by that.
 #[derive(Debug)]
 pub(crate) struct Recent<K, V> {
     half: usize,
+    /// How often it was cleared.
+    clearings: u64,
     young: HashMap<K, V>,
     old: HashMap<K, V>,
 }
 
 impl<K: Copy + Eq + Hash, V: Clone> Recent<K, V> {
     pub(crate) fn new(half: usize) -> Self {
-        Self { half, young: HashMap::new(), old: HashMap::new() }
+        Self { half, clearings: 0, young: HashMap::new(), old: HashMap::new() }
     }
 
     pub(crate) fn get(&mut self, key: &K) -> Option<V> {
@@ -80,7 +89,20 @@ impl<K: Copy + Eq + Hash, V: Clone> Recent<K, V> {
         self.young.insert(key, value);
     }
 
+    pub(crate) const fn clearings(&self) -> u64 {
+        self.clearings
+    }
+
+    /// Keeps what was looked up after so many clearings, unless there was another one since: it may be
+    /// the very thing that was to be forgotten.
+    pub(crate) fn insert_unless_cleared(&mut self, clearings: u64, key: K, value: V) {
+        if self.clearings == clearings {
+            self.insert(key, value);
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
+        self.clearings += 1;
         self.young.clear();
         self.old.clear();
     }
@@ -130,5 +152,16 @@ mod tests {
         }
         assert_eq!(recent.get(&99), Some(99));
         assert_eq!(recent.get(&0), None);
+    }
+
+    #[test]
+    fn value_looked_up_before_a_clearing_is_not_kept() {
+        let mut recent = Recent::new(2);
+        let before = recent.clearings();
+        recent.clear();
+        recent.insert_unless_cleared(before, 1, "destroyed");
+        assert_eq!(recent.get(&1), None);
+        recent.insert_unless_cleared(recent.clearings(), 1, "new");
+        assert_eq!(recent.get(&1), Some("new"));
     }
 }

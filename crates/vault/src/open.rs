@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 
 use crate::entries::{Entry, entry_columns, entry_of, place_of};
 use crate::keys::ContentKey;
-use crate::kind_keys::KindKeyId;
+use crate::kind_keys::{KindKeyId, OpenedKey};
 use crate::passing::DigestReader;
 use crate::schema::Place;
 use crate::sealed::{self, UnsealError};
@@ -254,14 +254,22 @@ impl Vault {
         let (Some(id), Some(wrapped)) = (found.kind_key, &found.content_key) else {
             return Err(no_key);
         };
-        let key = match self.inner().opened_key(id) {
-            Some(key) => key,
+        let OpenedKey { name, key } = match self.inner().opened_key(id) {
+            Some(opened) => opened,
             None => {
                 let mut connection = self.database().readers().acquire().await?;
                 self.inner().kind_key(&mut connection, id).await?.ok_or(no_key)?
             }
         };
-        key.unwrap(wrapped).map_err(|_| OpenError::Tampered { digest: found.entry.digest })
+        let Entry { header, patient, digest, .. } = found.entry;
+        // The row says whose record it is, and nothing else that is sealed does: without this, a row
+        // that was given to another patient would open for them.
+        let is_theirs =
+            (name.patient, name.steward, name.kind) == (patient, header.steward, header.kind);
+        if !is_theirs {
+            return Err(OpenError::Tampered { digest });
+        }
+        key.unwrap(wrapped).map_err(|_| OpenError::Tampered { digest })
     }
 }
 

@@ -8,11 +8,13 @@ use chacha20::ChaCha20Rng;
 use domain::{Address, B256, Kind, KindSet};
 use rand_core::{CryptoRng, SeedableRng as _};
 use rayon::prelude::*;
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
+use zeroize::Zeroizing;
 
 use crate::entries::{fixed, kind_of};
 use crate::keys::KindKey;
-use crate::kind_keys::{CurrentKey, KindKeyId, KindKeyName};
+use crate::kind_keys::{CurrentKey, KindKeyId, KindKeyName, OpenedKey};
 use crate::recipients::{self, Binding, PublicKey, Subject};
 use crate::store_error::StoreError;
 use crate::vault::{Inner, Vault};
@@ -29,7 +31,7 @@ struct WrapJob {
     key: Arc<KindKey>,
     recipient: Address,
     public_key: Arc<PublicKey>,
-    seed: [u8; 32],
+    seed: Zeroizing<[u8; 32]>,
 }
 
 impl Vault {
@@ -70,7 +72,7 @@ impl Vault {
         }
 
         let rows = sqlx::query(
-            "select id, sealed from kind_keys
+            "select id, sealed, patient, steward, kind, epoch from kind_keys
             where patient = $1 and steward = $2 and sealed is not null",
         )
         .bind(patient.to_vec())
@@ -80,7 +82,7 @@ impl Vault {
         let mut jobs = Vec::new();
         for row in &rows {
             let id = KindKeyId(fixed::<32>(row, 0)?.into());
-            let key = inner.open_kind_key(id, row.try_get(1)?)?;
+            let key = inner.open_kind_key(id, name_of(row, 2)?, row.try_get(1)?)?;
             // Wraps are made anew, so that one whose row was tampered with is set right too.
             sqlx::query("delete from wraps where id = $1 and recipient = $2")
                 .bind(id.0.to_vec())
@@ -117,9 +119,10 @@ impl Vault {
             .map(|known| KindKeyName { epoch: known.name.epoch + 1, ..known.name })
             .collect();
         inner.make_kind_keys(&mut transaction, names, rng).await?;
-        transaction.commit().await?;
+        // Before the commit, because whoever waits here may be gone before it is done. Nobody looks
+        // keys up meanwhile.
         inner.current_keys.lock().clear();
-        Ok(())
+        transaction.commit().await
     }
 }
 
@@ -161,8 +164,8 @@ impl Inner {
             {
                 let steward = self.settings.steward;
                 match latest.iter().find(|latest| latest.name.kind == kind) {
-                    Some(LatestKey { id, sealed: Some(sealed), .. }) => {
-                        let key = self.open_kind_key(*id, Some(sealed.clone()))?;
+                    Some(LatestKey { name, id, sealed: Some(sealed) }) => {
+                        let key = self.open_kind_key(*id, *name, sealed)?;
                         keys.insert((patient, kind), CurrentKey { id: *id, key });
                     }
                     Some(LatestKey { name, sealed: None, .. }) => {
@@ -184,7 +187,7 @@ impl Inner {
     }
 
     /// The kind key with this id, when it was used lately.
-    pub(crate) fn opened_key(&self, id: KindKeyId) -> Option<Arc<KindKey>> {
+    pub(crate) fn opened_key(&self, id: KindKeyId) -> Option<OpenedKey> {
         self.opened_keys.lock().get(&id)
     }
 
@@ -193,31 +196,42 @@ impl Inner {
         &self,
         connection: &mut AnyConnection,
         id: KindKeyId,
-    ) -> Result<Option<Arc<KindKey>>, StoreError> {
-        if let Some(key) = self.opened_key(id) {
-            return Ok(Some(key));
-        }
-        let row = sqlx::query("select sealed from kind_keys where id = $1")
-            .bind(id.0.to_vec())
-            .fetch_optional(connection)
-            .await?;
-        let sealed: Option<Vec<u8>> = row.map(|row| row.try_get(0)).transpose()?.flatten();
-        sealed.map(|sealed| self.open_kind_key(id, Some(sealed))).transpose()
+    ) -> Result<Option<OpenedKey>, StoreError> {
+        let clearings = {
+            let mut opened_keys = self.opened_keys.lock();
+            if let Some(opened) = opened_keys.get(&id) {
+                return Ok(Some(opened));
+            }
+            opened_keys.clearings()
+        };
+        let row = sqlx::query(
+            "select sealed, patient, steward, kind, epoch from kind_keys where id = $1",
+        )
+        .bind(id.0.to_vec())
+        .fetch_optional(connection)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let Some(sealed): Option<Vec<u8>> = row.try_get(0)? else { return Ok(None) };
+        let name = name_of(&row, 1)?;
+        let opened = OpenedKey { name, key: self.open_kind_key(id, name, &sealed)? };
+        self.opened_keys.lock().insert_unless_cleared(clearings, id, opened.clone());
+        Ok(Some(opened))
     }
 
+    /// Takes a kind key out of the vault's own wrap. The rest of its row is believed only when the id
+    /// follows from it: else whoever can write to the database would pass one patient's key off as
+    /// another's.
     fn open_kind_key(
         &self,
         id: KindKeyId,
-        sealed: Option<Vec<u8>>,
+        name: KindKeyName,
+        sealed: &[u8],
     ) -> Result<Arc<KindKey>, StoreError> {
-        if let Some(key) = self.opened_key(id) {
-            return Ok(key);
+        if name.id(self.settings.network) != id {
+            return Err(CORRUPT);
         }
-        let sealed = sealed.ok_or(CORRUPT)?;
-        let bytes = self.kind_keys.unwrap(&kind_key_context(id), &sealed).map_err(|_| CORRUPT)?;
-        let key = Arc::new(KindKey::from_slice(&bytes).map_err(|_| CORRUPT)?);
-        self.opened_keys.lock().insert(id, Arc::clone(&key));
-        Ok(key)
+        let bytes = self.kind_keys.unwrap(&kind_key_context(id), sealed).map_err(|_| CORRUPT)?;
+        KindKey::from_slice(&bytes).map(Arc::new).map_err(|_| CORRUPT)
     }
 
     async fn latest_keys(
@@ -225,9 +239,8 @@ impl Inner {
         connection: &mut AnyConnection,
         patient: Address,
     ) -> Result<Vec<LatestKey>, StoreError> {
-        let steward = self.settings.steward;
         let rows = sqlx::query(
-            "select id, kind, epoch, case when state = 0 then sealed end from kind_keys
+            "select id, case when state = 0 then sealed end, patient, steward, kind, epoch from kind_keys
             where patient = $1 and steward = $2 and not exists (
                 select 1 from kind_keys as later
                 where later.patient = kind_keys.patient and later.steward = kind_keys.steward
@@ -236,17 +249,14 @@ impl Inner {
             order by kind",
         )
         .bind(patient.to_vec())
-        .bind(steward.to_vec())
+        .bind(self.settings.steward.to_vec())
         .fetch_all(connection)
         .await?;
         let latest = |row| {
-            let kind = kind_of(sqlx::Row::try_get(row, 1)?)?;
-            let epoch: i64 = sqlx::Row::try_get(row, 2)?;
-            let epoch = u32::try_from(epoch).map_err(|_| CORRUPT)?;
             Ok(LatestKey {
-                name: KindKeyName { patient, steward, kind, epoch },
+                name: name_of(row, 2)?,
                 id: KindKeyId(fixed::<32>(row, 0)?.into()),
-                sealed: sqlx::Row::try_get(row, 3)?,
+                sealed: row.try_get(1)?,
             })
         };
         rows.iter().map(latest).collect()
@@ -309,7 +319,7 @@ impl Inner {
                 .bind(patient.to_vec())
                 .fetch_all(connection)
                 .await?;
-        let open = |row: &sqlx::any::AnyRow| {
+        let open = |row: &AnyRow| {
             let corrupt = StoreError::Corrupt { what: "patient's public key" };
             let Ok(bytes) = self.trust.unwrap(&context, row.try_get(0)?) else {
                 return Err(corrupt);
@@ -340,8 +350,8 @@ impl WrapJob {
         rng: &mut impl CryptoRng,
     ) -> Self {
         // Each wrap has a seed of its own, so that the bytes do not depend on which core is faster.
-        let mut seed = [0; 32];
-        rng.fill_bytes(&mut seed);
+        let mut seed = Zeroizing::new([0; 32]);
+        rng.fill_bytes(&mut *seed);
         Self { subject, key: Arc::clone(key), recipient, public_key, seed }
     }
 
@@ -353,7 +363,7 @@ impl WrapJob {
             recipient: self.recipient,
             consent: B256::ZERO,
         };
-        let mut rng = ChaCha20Rng::from_seed(self.seed);
+        let mut rng = ChaCha20Rng::from_seed(*self.seed);
         Wrap {
             subject,
             recipient: self.recipient,
@@ -369,6 +379,16 @@ async fn insert_wraps(connection: &mut AnyConnection, made: Vec<Wrap>) -> Result
         wraps::insert(connection, &wrap, true).await?;
     }
     Ok(())
+}
+
+/// The name of a kind key, from four columns that begin with `first`.
+pub(crate) fn name_of(row: &AnyRow, first: usize) -> Result<KindKeyName, StoreError> {
+    Ok(KindKeyName {
+        patient: fixed::<20>(row, first)?.into(),
+        steward: fixed::<20>(row, first + 1)?.into(),
+        kind: kind_of(row.try_get(first + 2)?)?,
+        epoch: row.try_get::<i64, _>(first + 3)?.try_into().map_err(|_| CORRUPT)?,
+    })
 }
 
 pub(crate) fn kind_key_context(id: KindKeyId) -> Vec<u8> {

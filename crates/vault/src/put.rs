@@ -12,8 +12,9 @@ use domain::{Address, Kind, RecordDigest, RecordId, RecordVersion, Timestamp};
 use rand_core::{CryptoRng, SeedableRng as _};
 use rayon::prelude::*;
 use tokio::sync::{OwnedRwLockReadGuard, mpsc, oneshot};
+use zeroize::Zeroizing;
 
-use crate::bodies::{Incoming, ROW_BODY_MAX, Unclaimed};
+use crate::bodies::{Bodies, Incoming, ROW_BODY_MAX, Unclaimed};
 use crate::database::WriteTransaction;
 use crate::entries::Entry;
 use crate::header::{Content, Header};
@@ -110,7 +111,7 @@ enum SealedBody {
 pub(crate) struct Waiting {
     sealed: Sealed,
     /// For the kind key, should there be none yet.
-    seed: [u8; 32],
+    seed: Zeroizing<[u8; 32]>,
     answer: oneshot::Sender<Result<Entry, PutError>>,
 }
 
@@ -188,7 +189,7 @@ impl Vault {
         let transaction = self.database().begin().await?;
         let inner = Arc::clone(self.inner());
         let (keys, files) = (CurrentKeys::new(), Vec::new());
-        Ok(Batch { inner, transaction, keys, files, _sealing: sealing })
+        Ok(Batch { inner, transaction, keys, files, is_broken: false, _sealing: sealing })
     }
 
     /// Keeps one sealed record, together with those that wait at the same time.
@@ -197,8 +198,8 @@ impl Vault {
         sealed: Sealed,
         rng: &mut (impl CryptoRng + Send),
     ) -> Result<Entry, PutError> {
-        let mut seed = [0; 32];
-        rng.fill_bytes(&mut seed);
+        let mut seed = Zeroizing::new([0; 32]);
+        rng.fill_bytes(&mut *seed);
         let (answer, answered) = oneshot::channel();
         self.inner().waiting.lock().push_back(Waiting { sealed, seed, answer });
         // A task of its own, because whoever waits here may be gone before it is done, and it may be
@@ -212,33 +213,34 @@ impl Vault {
     /// Writes what waits now in one transaction; nothing when somebody did that in the meantime.
     async fn write_waiting(self) {
         let _turn = self.inner().writing.lock().await;
-        let waiting: Vec<_> = {
+        let mut waiting: Vec<_> = {
             let mut waiting = self.inner().waiting.lock();
             let count = waiting.len().min(WAITING_MAX);
             waiting.drain(..count).collect()
         };
-        if waiting.is_empty() || self.write_together(&waiting).await.is_ok() {
+        if waiting.is_empty() || self.write_together(&mut waiting).await.is_ok() {
             waiting.into_iter().for_each(|one| one.answer(Ok(())));
             return;
         }
         // One of them may be in the way of all, so each gets its own attempt and its own answer.
-        for one in waiting {
-            let outcome = self.write_together(std::slice::from_ref(&one)).await;
+        for mut one in waiting {
+            let outcome = self.write_together(std::slice::from_mut(&mut one)).await;
             one.answer(outcome);
         }
     }
 
-    async fn write_together(&self, waiting: &[Waiting]) -> Result<(), PutError> {
+    async fn write_together(&self, waiting: &mut [Waiting]) -> Result<(), PutError> {
         let mut batch = self.begin_batch().await?;
         let mut rows = Vec::with_capacity(waiting.len());
-        for Waiting { sealed, seed, .. } in waiting {
+        for Waiting { sealed, seed, .. } in &*waiting {
             let needed = BTreeSet::from([sealed.name()]);
-            let mut rng = ChaCha20Rng::from_seed(*seed);
+            let mut rng = ChaCha20Rng::from_seed(**seed);
             let keys = batch.find_keys(&needed, &mut rng).await?;
             rows.push(sealed.row(&keys));
         }
         rows::insert(&mut batch.transaction, rows).await?;
-        Ok(batch.commit().await?)
+        let files = waiting.iter_mut().filter_map(|one| one.sealed.file_mut());
+        Ok(batch.commit_with(files).await?)
     }
 }
 
@@ -251,6 +253,8 @@ pub struct Batch {
     /// The kind keys used, to be remembered once they are stored.
     keys: CurrentKeys,
     files: Vec<Unclaimed>,
+    /// Whether some of the records given to it are in it, and some are not.
+    is_broken: bool,
     _sealing: OwnedRwLockReadGuard<()>,
 }
 
@@ -265,6 +269,8 @@ impl Batch {
         records: Vec<NewRecord>,
         rng: &mut (impl CryptoRng + Send),
     ) -> Result<Vec<Entry>, PutError> {
+        // Until all are in: an error may come in between, and whoever waits here may give up.
+        self.is_broken = true;
         let needed = records.iter().map(|record| (record.patient, record.kind)).collect();
         let keys = self.find_keys(&needed, rng).await?;
         let mut entries = Vec::with_capacity(records.len());
@@ -294,6 +300,7 @@ impl Batch {
             rows::check_owners(&mut self.transaction, &entries[first..]).await?;
         }
         sealing.await.expect("sealing does not panic");
+        self.is_broken = false;
         Ok(entries)
     }
 
@@ -306,13 +313,21 @@ impl Batch {
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when it could not be; then nothing was written.
-    pub async fn commit(self) -> Result<(), StoreError> {
-        let outcome = self.transaction.commit().await;
-        if outcome.as_ref().err().is_none_or(may_be_kept) {
-            self.files.into_iter().for_each(Unclaimed::claim);
+    /// [`StoreError`] when it could not be, or when [`Batch::put_many`] failed; then nothing was
+    /// written.
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        let mut files = std::mem::take(&mut self.files);
+        self.commit_with(files.iter_mut()).await
+    }
+
+    async fn commit_with(
+        self,
+        files: impl IntoIterator<Item = &mut Unclaimed>,
+    ) -> Result<(), StoreError> {
+        if self.is_broken {
+            return Err(StoreError::Failed("only a part of the batch was put".into()));
         }
-        outcome?;
+        commit_with(self.transaction, files).await?;
         self.inner.remember_current(self.keys);
         Ok(())
     }
@@ -392,8 +407,7 @@ impl Inner {
         incoming: Incoming,
         digest: RecordDigest,
     ) -> Result<SealedBody, StoreError> {
-        self.bodies.keep(incoming, digest)?;
-        Ok(SealedBody::File(Unclaimed::new(Arc::clone(&self.bodies), digest)))
+        Ok(SealedBody::File(Bodies::keep(&self.bodies, incoming, digest)?))
     }
 
     /// Seals records on all cores, ready to be inserted.
@@ -412,7 +426,13 @@ impl Inner {
             }
             RowGroup::of(rows, files)
         };
-        chunk.into_par_iter().chunks(ROWS_PER_INSERT).map(seal_group).collect()
+        let mut groups = Vec::new();
+        let mut chunk = chunk.into_iter();
+        while chunk.len() > 0 {
+            let length = rows::group_len(chunk.len(), ROWS_PER_INSERT);
+            groups.push(chunk.by_ref().take(length).collect());
+        }
+        groups.into_par_iter().map(seal_group).collect()
     }
 }
 
@@ -438,22 +458,38 @@ impl Sealed {
             SealedBody::File(file) => Some(file),
         }
     }
+
+    const fn file_mut(&mut self) -> Option<&mut Unclaimed> {
+        match &mut self.body {
+            SealedBody::Row(_) => None,
+            SealedBody::File(file) => Some(file),
+        }
+    }
 }
 
 impl Waiting {
     fn answer(self, outcome: Result<(), PutError>) {
         let entry = self.sealed.entry;
-        let may_be_kept = match &outcome {
-            Ok(()) => true,
-            Err(PutError::Store(error)) => may_be_kept(error),
-            Err(_) => false,
-        };
-        if let Some(file) = self.sealed.into_file().filter(|_| may_be_kept) {
-            file.claim();
-        }
         // Whoever waited may be gone. The record is kept all the same.
         let _ = self.answer.send(outcome.map(|()| entry));
     }
+}
+
+/// Commits rows that name files.
+///
+/// The files are claimed first: whoever waits here may be gone before the commit is done, and it is done
+/// all the same. They are given up only when it is certain that there are no rows.
+pub(crate) async fn commit_with(
+    transaction: WriteTransaction,
+    files: impl IntoIterator<Item = &mut Unclaimed>,
+) -> Result<(), StoreError> {
+    let mut files: Vec<_> = files.into_iter().collect();
+    files.iter_mut().for_each(|file| file.claim());
+    let outcome = transaction.commit().await;
+    if outcome.as_ref().is_err_and(|error| !may_be_kept(error)) {
+        files.iter_mut().for_each(|file| file.disclaim());
+    }
+    outcome
 }
 
 /// Whether rows may be in the store after this error, because nobody could tell how a commit ended.

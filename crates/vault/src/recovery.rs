@@ -13,11 +13,11 @@ use sqlx::{AnyConnection, Row as _};
 
 use crate::copies::Identity;
 use crate::database::Database;
-use crate::entries::{CORRUPT, fixed, kind_of};
+use crate::entries::fixed;
 use crate::keys::{KeyPurpose, KindKey, RootKey, WrappingKey};
 use crate::kind_keys::{KindKeyId, KindKeyName};
 use crate::migrations::MigrateError;
-use crate::patient_keys::kind_key_context;
+use crate::patient_keys::{kind_key_context, name_of};
 use crate::recipients::{self, Binding, Subject};
 use crate::schema::MIGRATIONS;
 use crate::store_error::StoreError;
@@ -113,20 +113,12 @@ async fn own_kind_keys(
     settings: &VaultSettings,
 ) -> Result<Vec<(KindKeyId, KindKeyName)>, StoreError> {
     let rows = sqlx::query(
-        "select id, patient, kind, epoch from kind_keys where steward = $1 and state <> 1",
+        "select id, patient, steward, kind, epoch from kind_keys where steward = $1 and state <> 1",
     )
     .bind(settings.steward.to_vec())
     .fetch_all(connection)
     .await?;
-    let name = |row| {
-        let name = KindKeyName {
-            patient: fixed::<20>(row, 1)?.into(),
-            steward: settings.steward,
-            kind: kind_of(row.try_get(2)?)?,
-            epoch: row.try_get::<i64, _>(3)?.try_into().map_err(|_| CORRUPT)?,
-        };
-        Ok((KindKeyId(fixed::<32>(row, 0)?.into()), name))
-    };
+    let name = |row| Ok((KindKeyId(fixed::<32>(row, 0)?.into()), name_of(row, 1)?));
     rows.iter().map(name).collect()
 }
 

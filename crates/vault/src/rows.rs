@@ -1,12 +1,13 @@
 //! Inserting sealed versions: many rows per statement, few texts that stay prepared.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 
 use domain::RecordId;
 use sqlx::any::AnyArguments;
 use sqlx::{AnyConnection, Arguments as _, AssertSqlSafe};
 
 use crate::bodies::Unclaimed;
+use crate::database::Backend;
 use crate::entries::{Entry, fixed};
 use crate::keys::WRAPPED_CONTENT_KEY_LEN;
 use crate::kind_keys::KindKeyId;
@@ -14,11 +15,11 @@ use crate::put::PutError;
 use crate::schema::Place;
 use crate::vault::Vault;
 
-/// How many rows one statement inserts. SQLite looks up each `$n` by its name in a list, so that the
-/// time to bind grows with the square of the number: with 128 rows it took half of all the time.
-pub(crate) const ROWS_PER_INSERT: usize = 16;
+/// How many rows one statement inserts, at most. Each statement is a message to another thread and
+/// back; with four times as many rows the time per record is the same again.
+pub(crate) const ROWS_PER_INSERT: usize = 64;
 
-/// How many records one statement looks up.
+/// How many records one statement looks up, at most.
 const RECORDS_PER_LOOKUP: usize = 64;
 
 /// The columns of `records`, in the order in which they are bound.
@@ -33,7 +34,8 @@ pub(crate) struct Row {
     pub(crate) body: Option<Vec<u8>>,
 }
 
-/// Rows that one statement inserts, bound already: that is half the work, and needs no database.
+/// Rows that one statement inserts, bound already: that is half the work, and needs no database. There
+/// are one, two, four or so of them, as [`group_len`] says.
 pub(crate) struct RowGroup {
     pub(crate) entries: Vec<Entry>,
     /// The files of those that are long.
@@ -55,7 +57,7 @@ impl RowGroup {
     /// Inserts the rows; what is there already with the same digest stays as it is.
     pub(crate) async fn insert(self, connection: &mut AnyConnection) -> Result<(), PutError> {
         let Self { entries, arguments, .. } = self;
-        let statement = AssertSqlSafe(insert_statement(entries.len()));
+        let statement = Texts::of(connection).insert(entries.len());
         let done = sqlx::query_with(statement, arguments).execute(&mut *connection).await?;
         if done.rows_affected() != entries.len() as u64 {
             check_conflicts(connection, &entries).await?;
@@ -69,7 +71,8 @@ pub(crate) async fn insert(connection: &mut AnyConnection, rows: Vec<Row>) -> Re
     let entries: Vec<_> = rows.iter().map(|row| row.entry).collect();
     let mut rows = rows.into_iter();
     while rows.len() > 0 {
-        let group = rows.by_ref().take(ROWS_PER_INSERT).collect();
+        let length = group_len(rows.len(), ROWS_PER_INSERT);
+        let group = rows.by_ref().take(length).collect();
         RowGroup::of(group, Vec::new())?.insert(&mut *connection).await?;
     }
     check_owners(connection, &entries).await
@@ -99,12 +102,16 @@ pub(crate) async fn check_owners(
     connection: &mut AnyConnection,
     entries: &[Entry],
 ) -> Result<(), PutError> {
-    for group in entries.chunks(RECORDS_PER_LOOKUP) {
+    let texts = Texts::of(connection);
+    let mut rest = entries;
+    while !rest.is_empty() {
+        let (group, others) = rest.split_at(group_len(rest.len(), RECORDS_PER_LOOKUP));
+        rest = others;
         let mut arguments = AnyArguments::default();
         for entry in group {
             arguments.add(entry.header.record.0.to_vec()).map_err(sqlx::Error::Encode)?;
         }
-        let statement = AssertSqlSafe(owners_statement(group.len()));
+        let statement = texts.owners(group.len());
         let row = sqlx::query_with(statement, arguments).fetch_optional(&mut *connection).await?;
         if let Some(row) = row {
             let record = RecordId(fixed::<32>(&row, 0)?.into());
@@ -136,51 +143,82 @@ impl Row {
     }
 }
 
-/// The text of an insert of so many rows; equal numbers give equal texts, which stay prepared.
-fn insert_statement(rows: usize) -> Arc<str> {
-    static FULL: LazyLock<Arc<str>> = LazyLock::new(|| insert_text(ROWS_PER_INSERT));
-    static ONE: LazyLock<Arc<str>> = LazyLock::new(|| insert_text(1));
-    match rows {
-        1 => Arc::clone(&ONE),
-        ROWS_PER_INSERT => Arc::clone(&FULL),
-        _ => insert_text(rows),
+/// How many of `left` go into the next statement: a power of two, so that there are few different
+/// texts, and all of them stay prepared.
+pub(crate) fn group_len(left: usize, most: usize) -> usize {
+    left.checked_ilog2().map_or(0, |log| most.min(1 << log))
+}
+
+/// The texts whose length depends on how many rows they are about, each made once.
+struct Texts {
+    backend: Backend,
+    /// By the logarithm of the number of rows.
+    inserts: [OnceLock<Arc<str>>; GROUP_LENS],
+    owners: [OnceLock<Arc<str>>; GROUP_LENS],
+}
+
+/// How many lengths of groups there are: powers of two up to 64.
+const GROUP_LENS: usize = ROWS_PER_INSERT.ilog2() as usize + 1;
+
+impl Texts {
+    fn of(connection: &AnyConnection) -> &'static Self {
+        static SQLITE: Texts = Texts::new(Backend::Sqlite);
+        static POSTGRES: Texts = Texts::new(Backend::Postgres);
+        if connection.backend_name() == "SQLite" { &SQLITE } else { &POSTGRES }
+    }
+
+    const fn new(backend: Backend) -> Self {
+        let inserts = [const { OnceLock::new() }; GROUP_LENS];
+        let owners = [const { OnceLock::new() }; GROUP_LENS];
+        Self { backend, inserts, owners }
+    }
+
+    fn insert(&self, rows: usize) -> AssertSqlSafe<Arc<str>> {
+        let text = || {
+            let row = |row: usize| self.placeholders(row * COLUMNS + 1, COLUMNS);
+            let values: Vec<_> = (0..rows).map(row).collect();
+            format!(
+                "insert into records (record, version, digest, patient, steward, author, kind, content, \
+                 created, sealed_len, kind_key, content_key, place, body) values {} on conflict do nothing",
+                values.join(", ")
+            )
+        };
+        made_once(&self.inserts, rows, text)
+    }
+
+    fn owners(&self, records: usize) -> AssertSqlSafe<Arc<str>> {
+        // Most records have one version, and then the index on record and version answers alone.
+        let text = || {
+            format!(
+                "select one.record from records as one join records as other
+                on other.record = one.record and other.version < one.version
+                where one.record in {}
+                    and (other.patient <> one.patient or other.steward <> one.steward)
+                limit 1",
+                self.placeholders(1, records)
+            )
+        };
+        made_once(&self.owners, records, text)
+    }
+
+    /// `($first, …)`, `count` of them. SQLite looks up each `$n` by its name in a list, so that the time
+    /// to bind grows with the square of their number; there they are without a name.
+    fn placeholders(&self, first: usize, count: usize) -> String {
+        let placeholder = |number| match self.backend {
+            Backend::Sqlite => "?".to_owned(),
+            Backend::Postgres => format!("${number}"),
+        };
+        let all: Vec<_> = (first..first + count).map(placeholder).collect();
+        format!("({})", all.join(", "))
     }
 }
 
-fn insert_text(rows: usize) -> Arc<str> {
-    let row = |row: usize| placeholders(row * COLUMNS + 1, COLUMNS);
-    let values: Vec<_> = (0..rows).map(row).collect();
-    format!(
-        "insert into records (record, version, digest, patient, steward, author, kind, content, \
-         created, sealed_len, kind_key, content_key, place, body) values {} on conflict do nothing",
-        values.join(", ")
-    )
-    .into()
-}
-
-fn owners_statement(records: usize) -> Arc<str> {
-    static FULL: LazyLock<Arc<str>> = LazyLock::new(|| owners_text(RECORDS_PER_LOOKUP));
-    static ONE: LazyLock<Arc<str>> = LazyLock::new(|| owners_text(1));
-    match records {
-        1 => Arc::clone(&ONE),
-        RECORDS_PER_LOOKUP => Arc::clone(&FULL),
-        _ => owners_text(records),
-    }
-}
-
-fn owners_text(records: usize) -> Arc<str> {
-    // Counting distinct values would say the same, and make two temporary tables each time.
-    format!(
-        "select one.record from records as one join records as other on other.record = one.record \
-         where one.record in {} and (other.patient <> one.patient or other.steward <> one.steward) \
-         limit 1",
-        placeholders(1, records)
-    )
-    .into()
-}
-
-/// `($first, …)`, `count` of them.
-fn placeholders(first: usize, count: usize) -> String {
-    let all: Vec<_> = (first..first + count).map(|number| format!("${number}")).collect();
-    format!("({})", all.join(", "))
+fn made_once(
+    texts: &[OnceLock<Arc<str>>; GROUP_LENS],
+    rows: usize,
+    make: impl FnOnce() -> String,
+) -> AssertSqlSafe<Arc<str>> {
+    debug_assert!(rows.is_power_of_two());
+    let text = texts[rows.ilog2() as usize].get_or_init(|| make().into());
+    AssertSqlSafe(Arc::clone(text))
 }

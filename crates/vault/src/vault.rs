@@ -13,8 +13,8 @@ use tokio::sync::RwLock;
 
 use crate::bodies::Bodies;
 use crate::database::{Database, OpenDatabaseError};
-use crate::keys::{KeyPurpose, KindKey, RootKey, WrappingKey};
-use crate::kind_keys::{CurrentKey, KindKeyId, Recent};
+use crate::keys::{KeyPurpose, RootKey, WrappingKey};
+use crate::kind_keys::{CurrentKey, KindKeyId, OpenedKey, Recent};
 use crate::migrations::MigrateError;
 use crate::put::Waiting;
 use crate::recipients::PublicKey;
@@ -55,7 +55,7 @@ pub(crate) struct Inner {
     pub(crate) bodies: Arc<Bodies>,
     pub(crate) kind_keys: WrappingKey,
     pub(crate) trust: WrappingKey,
-    pub(crate) opened_keys: Mutex<Recent<KindKeyId, Arc<KindKey>>>,
+    pub(crate) opened_keys: Mutex<Recent<KindKeyId, OpenedKey>>,
     pub(crate) current_keys: Mutex<Recent<(Address, domain::Kind), CurrentKey>>,
     /// Held for reading while records are sealed, for writing while kind keys change, so that no
     /// record is sealed under a key that is just being replaced or destroyed.
@@ -91,6 +91,11 @@ pub enum UnlockError {
     /// The folder of bodies could not be used.
     #[error("the folder of long records could not be opened")]
     Bodies(#[source] OpenDatabaseError),
+    /// The database is new, but the folder of bodies has records. They would be taken for leftovers.
+    #[error(
+        "the folder of long records belongs to another database; name that one, or a new folder"
+    )]
+    ForeignBodies,
     /// The tables could not be brought up to date.
     #[error("the vault's tables could not be prepared")]
     Migrate(#[from] MigrateError),
@@ -114,8 +119,9 @@ impl Vault {
     ) -> Result<Self, UnlockError> {
         database.migrate(COMPONENT, MIGRATIONS).await?;
         let trust = root_key.derive_wrapping_key(KeyPurpose::Trust);
-        check_identity(&settings, &database, &trust, rng).await?;
         let bodies = Bodies::open(&settings.bodies).map_err(UnlockError::Bodies)?;
+        let has_bodies = !bodies.digests().map_err(StoreError::from)?.is_empty();
+        check_identity(&settings, &database, &trust, has_bodies, rng).await?;
         let vault = Self {
             inner: Arc::new(Inner {
                 bodies: Arc::new(bodies),
@@ -158,8 +164,8 @@ impl Vault {
 
     /// Removes the files that no row names.
     async fn sweep(&self) -> Result<(), StoreError> {
-        let digests = self.inner.bodies.sweep_incoming()?;
-        for digest in digests {
+        self.inner.bodies.sweep_incoming()?;
+        for digest in self.inner.bodies.digests()? {
             let row = sqlx::query("select 1 from records where digest = $1 and place = 1")
                 .bind(digest.0.to_vec())
                 .fetch_optional(self.database().readers())
@@ -172,11 +178,13 @@ impl Vault {
     }
 }
 
-/// Compares whose vault the database is with whose it should be, or writes it down the first time.
+/// Compares whose vault the database is with whose it should be, or writes it down the first time,
+/// when nothing can be there yet.
 async fn check_identity(
     settings: &VaultSettings,
     database: &Database,
     trust: &WrappingKey,
+    has_bodies: bool,
     rng: &mut (impl CryptoRng + Send),
 ) -> Result<(), UnlockError> {
     let row = sqlx::query("select value from vault_settings where name = 'identity'")
@@ -184,6 +192,9 @@ async fn check_identity(
         .await
         .map_err(StoreError::from)?;
     let Some(row) = row else {
+        if has_bodies {
+            return Err(UnlockError::ForeignBodies);
+        }
         let mut transaction = database.begin().await?;
         write_identity(&mut transaction, settings, trust, rng).await?;
         return Ok(transaction.commit().await?);

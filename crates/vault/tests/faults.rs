@@ -8,7 +8,8 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -16,7 +17,10 @@ use std::time::Duration;
 use common::*;
 use domain::RecordId;
 use rand_core::{Rng as _, SeedableRng as _};
-use vault::{Database, NewRecord, OpenDatabaseError, PutError, ScanState, StoreError, Vault};
+use vault::{
+    Database, ErasureCheck, ErasureOrder, ErasureReason, NewRecord, OpenDatabaseError, OpenError,
+    PutError, ScanState, StoreError, Vault,
+};
 
 /// Rounds of killing; more with `SALUS_FAULT_ROUNDS`.
 const ROUNDS: u64 = 20;
@@ -74,14 +78,56 @@ async fn unlock_at(url: &str, folder: &Path) -> Vault {
     Vault::unlock(settings, database, &root_key(), &mut rng(1)).await.unwrap()
 }
 
-fn acknowledge(number: u64) {
+fn say(what: &str, number: u64) {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "acknowledged {number}").unwrap();
+    writeln!(out, "{what} {number}").unwrap();
     out.flush().unwrap();
 }
 
+fn acknowledge(number: u64) {
+    say("acknowledged", number);
+}
+
+fn said(what: &str, line: &str) -> Option<u64> {
+    line.strip_prefix(what)?.strip_prefix(' ')?.parse().ok()
+}
+
 fn acknowledged(line: &str) -> Option<u64> {
-    line.strip_prefix("acknowledged ")?.parse().ok()
+    said("acknowledged", line)
+}
+
+/// What a child said before it was killed.
+#[derive(Default)]
+struct Heard {
+    kept: Vec<u64>,
+    /// Perhaps erased.
+    erasing: BTreeSet<u64>,
+    /// Certainly erased.
+    erased: BTreeSet<u64>,
+}
+
+impl Heard {
+    fn hear(&mut self, line: &str) {
+        self.kept.extend(acknowledged(line));
+        self.erasing.extend(said("erasing", line));
+        self.erased.extend(said("erased", line));
+    }
+
+    /// What was acknowledged opens, what was erased is gone, and there is nothing in between.
+    async fn check(&self, vault: &Vault, number: u64) {
+        match vault.open(permit(number), None).await {
+            Ok(opened) => {
+                assert!(opened.body() == numbered(number).body, "record {number}");
+                assert!(!self.erased.contains(&number), "record {number} was erased");
+            }
+            Err(OpenError::Erased { .. }) => {
+                assert!(self.erasing.contains(&number), "nobody erased record {number}");
+                let receipt = vault.erasure_receipt(id(number), version(1)).await.unwrap().unwrap();
+                assert_eq!(vault.check_erasure(&receipt).await.unwrap(), ErasureCheck::Erased);
+            }
+            Err(other) => panic!("record {number}: {other:?}"),
+        }
+    }
 }
 
 /// The record with this number: every seventh is a long one, and every seventh of some size.
@@ -102,27 +148,29 @@ async fn check_opens(vault: &Vault, number: u64) {
     assert!(opened.body() == numbered(number).body, "record {number}");
 }
 
-/// Every version is whole, and no file is without a row.
+/// Every version is whole or erased, and no file is without a row.
 async fn check_clean(vault: &Vault, place: &Place) -> Vec<RecordId> {
     let mut records = Vec::new();
     let mut files = 0;
     let mut scan = vault.scan();
     while let Some(batch) = scan.next().await.unwrap() {
         for version in batch {
-            assert_eq!(version.state, ScanState::Intact, "{:?}", version.record);
+            let is_erased = version.state == ScanState::Erased;
+            assert!(is_erased || version.state == ScanState::Intact, "{:?}", version.record);
             records.push(version.record);
-            files += usize::from(version.sealed_len > 256 * 1024);
+            files += usize::from(version.sealed_len > 256 * 1024 && !is_erased);
         }
     }
     assert_eq!(std::fs::read_dir(place.bodies()).unwrap().count(), files + 1, "lock and records");
     records
 }
 
-/// Puts records, one by one and in batches, until it is killed.
+/// Puts records, one by one and in batches, and erases some, until it is killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the child of the test below"]
 async fn child_puts_records() {
     let Some(vault) = open_as_child().await else { return };
+    let order = ErasureOrder { by: AUTHOR, reason: ErasureReason::PatientRequest, at: NOW };
     let first: u64 = std::env::var("SALUS_TEST_FIRST").unwrap().parse().unwrap();
     let mut rng = chacha20::ChaCha20Rng::seed_from_u64(first);
     let mut next = first;
@@ -133,6 +181,12 @@ async fn child_puts_records() {
             0 => next..next + 1,
             _ => next..next + count,
         };
+        if next > first && rng.next_u32().is_multiple_of(3) {
+            let number = first + rng.next_u64() % (next - first);
+            say("erasing", number);
+            vault.erase(id(number), version(1), order, &mut rng).await.unwrap();
+            say("erased", number);
+        }
         next = numbers.end;
         if rng.next_u32().is_multiple_of(2) {
             vault.put_many(numbers.clone().map(numbered).collect(), &mut rng).await.unwrap();
@@ -153,7 +207,7 @@ async fn child_puts_records() {
 
 async fn killed_at_any_instant(place: Place, rounds: u64) {
     let mut rng = rng(1);
-    let mut kept: Vec<u64> = Vec::new();
+    let mut heard = Heard::default();
     for round in 0..rounds {
         let first = round * 1_000_000 + 1;
         let mut command = child("child_puts_records", &place);
@@ -168,29 +222,28 @@ async fn killed_at_any_instant(place: Place, rounds: u64) {
             let mut seen = 0;
             while seen < busy {
                 let line = lines.next().expect("the child works until it is killed").unwrap();
-                if let Some(number) = acknowledged(&line) {
-                    kept.push(number);
-                    seen += 1;
-                }
+                heard.hear(&line);
+                seen += u64::from(acknowledged(&line).is_some());
             }
             std::thread::sleep(quiet / 10);
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        kept.extend(lines.map_while(Result::ok).filter_map(|line| acknowledged(&line)));
+        lines.map_while(Result::ok).for_each(|line| heard.hear(&line));
 
         let vault = unlock_at(&place.url, place.folder.path()).await;
         let found = check_clean(&vault, &place).await;
-        for number in kept.iter().filter(|number| **number >= first) {
-            check_opens(&vault, *number).await;
+        for number in heard.kept.iter().filter(|number| **number >= first) {
+            heard.check(&vault, *number).await;
         }
-        for number in &kept {
+        for number in &heard.kept {
             assert!(found.binary_search(&id(*number)).is_ok(), "record {number} of round {round}");
         }
-        vault.database().close().await;
+        place.close(vault).await;
     }
+    let Heard { kept, erased, .. } = heard;
     assert!(kept.len() as u64 > rounds, "only {} records in {rounds} rounds", kept.len());
-    println!("{rounds} rounds, {} acknowledged records, none lost", kept.len());
+    println!("{rounds} rounds, {} records, none lost; {} erased", kept.len(), erased.len());
 }
 
 fn rounds() -> u64 {
@@ -327,8 +380,7 @@ async fn read_only_folder() {
     let place = Place::sqlite();
     let vault = place.unlock().await;
     vault.put(record(1), &mut rng(2)).await.unwrap();
-    vault.database().close().await;
-    drop(vault);
+    place.close(vault).await;
 
     let folder = place.folder.path();
     let mut permissions = std::fs::metadata(folder).unwrap().permissions();
@@ -383,4 +435,48 @@ async fn bodies_folder_that_cannot_be_used_is_named() {
     std::fs::write(place.bodies(), b"not a folder").unwrap();
     let refused = place.unlock_as(place.settings(), &root_key()).await.unwrap_err();
     assert!(matches!(refused, vault::UnlockError::Bodies(_)), "{refused:?}");
+}
+
+/// The most memory that this process had, in KiB, where the system tells.
+fn most_memory_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
+}
+
+/// Bytes that do not compress.
+struct Noise(chacha20::ChaCha20Rng);
+
+impl Read for Noise {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.fill_bytes(buffer);
+        Ok(buffer.len())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the child of the test below"]
+async fn child_streams_the_longest_records() {
+    let Some(vault) = open_as_child().await else { return };
+    let bodies: [Box<dyn Read + Send>; 2] = [Box::new(std::io::repeat(7)), Box::new(Noise(rng(1)))];
+    for (body, number) in bodies.into_iter().zip(1..) {
+        let record = NewRecord { body: Vec::new(), ..record(number) };
+        let body = body.take(vault::MAX_BODY_LEN);
+        let entry = vault.put_stream(record, body, &mut rng(number)).await.unwrap();
+        let (opened, _) = vault.open_to(permit(number), None, std::io::sink()).await.unwrap();
+        assert_eq!(opened, entry);
+    }
+    println!("memory {}", most_memory_kib().unwrap_or_default());
+}
+
+/// 256 MiB go in and out in a fraction of that, whether they compress or not.
+#[tokio::test]
+async fn longest_records_pass_in_little_memory() {
+    let place = Place::sqlite();
+    let output = child("child_streams_the_longest_records", &place).output().unwrap();
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{out}\n{}", String::from_utf8_lossy(&output.stderr));
+    let memory = out.lines().find_map(|line| said("memory", line)).unwrap();
+    println!("at most {memory} KiB");
+    assert!(memory < 96 * 1024, "{memory} KiB");
 }

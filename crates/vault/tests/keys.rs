@@ -26,6 +26,8 @@ on_both! {
     secrets_come_back_under_their_names,
     planted_kind_key_is_not_used,
     planted_patient_key_is_not_used,
+    record_moved_to_another_patient_does_not_open,
+    kind_key_moved_to_another_patient_is_not_used,
 }
 
 const CONSENT: B256 = B256::repeat_byte(0xc0);
@@ -144,21 +146,16 @@ async fn recovery_key_opens_everything_of_its_steward(place: Place) {
     assert_eq!(open_copy(&vault, entry.digest, &steward).await.unwrap(), record(1).body);
 }
 
-async fn close(vault: Vault) {
-    vault.database().close().await;
-    drop(vault);
-}
-
 async fn lost_root_key_is_replaced_with_a_recovery_key(place: Place) {
     let safe = secret(Kem::XWing, 1);
     let settings = || VaultSettings { recovery_keys: vec![safe.public_key()], ..place.settings() };
     // One kind key is from a time when there was no recovery key yet.
     let vault = place.unlock().await;
     vault.put(NewRecord { kind: Kind::Allergy, ..record(1) }, &mut rng(2)).await.unwrap();
-    close(vault).await;
+    place.close(vault).await;
     let vault = place.unlock_as(settings(), &root_key()).await.unwrap();
     vault.put_many(vec![record(2), long_record(3)], &mut rng(3)).await.unwrap();
-    close(vault).await;
+    place.close(vault).await;
 
     let new_root_key = RootKey::from_bytes(&[9; 32]);
     let steward = Identity { address: STEWARD, secret: safe.clone() };
@@ -180,7 +177,7 @@ async fn lost_root_key_is_replaced_with_a_recovery_key(place: Place) {
         let copy = vault.copy_for(entry.digest, STEWARD).await.unwrap().unwrap();
         assert_eq!(copy.kind_key.unwrap().epoch, 2);
     }
-    close(vault).await;
+    place.close(vault).await;
     let refused = place.unlock_as(settings(), &root_key()).await.unwrap_err();
     assert!(matches!(refused, vault::UnlockError::WrongRootKey));
 }
@@ -188,7 +185,7 @@ async fn lost_root_key_is_replaced_with_a_recovery_key(place: Place) {
 async fn recovery_with_another_key_changes_nothing(place: Place) {
     let vault = place.unlock().await;
     vault.put(record(1), &mut rng(2)).await.unwrap();
-    close(vault).await;
+    place.close(vault).await;
     let database = Database::open(&place.url).await.unwrap();
     let other = Identity { address: STEWARD, secret: secret(Kem::XWing, 9) };
     let new_root_key = RootKey::from_bytes(&[9; 32]);
@@ -292,8 +289,7 @@ async fn planted_kind_key_is_not_used(place: Place) {
         "update kind_keys set sealed = (select sealed from kind_keys where kind = 3) where kind = 5",
     )
     .await;
-    vault.database().close().await;
-    drop(vault);
+    place.close(vault).await;
     let vault = place.unlock().await;
     let refused = vault.put(record(3), &mut rng(3)).await.unwrap_err();
     let source = std::error::Error::source(&refused).unwrap();
@@ -314,4 +310,49 @@ async fn planted_patient_key_is_not_used(place: Place) {
     let refused = vault.put(record(2), &mut rng(4)).await.unwrap_err();
     let source = std::error::Error::source(&refused).unwrap();
     assert_eq!(source.to_string(), "the store holds a patient's public key that breaks its rules");
+}
+
+/// Whoever can write to the database, and is a patient here too, must not read others' records.
+async fn record_moved_to_another_patient_does_not_open(place: Place) {
+    let vault = place.unlock().await;
+    vault.put_many(vec![record(1), long_record(2)], &mut rng(2)).await.unwrap();
+    vault.put(NewRecord { patient: READER, ..record(3) }, &mut rng(3)).await.unwrap();
+    let mut transaction = vault.database().begin().await.unwrap();
+    let moved = sqlx::query("update records set patient = $1").bind(READER.to_vec());
+    moved.execute(&mut *transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+
+    let key = secret(Kem::X25519, 1).public_key();
+    for number in [1, 2] {
+        let permit = || permit_for(id(number), READER, STEWARD, Kind::Laboratory);
+        let refused = [
+            vault.open(permit(), None).await.map(drop),
+            vault.open_to(permit(), None, std::io::sink()).await.map(drop),
+            vault.wrap_for(permit(), None, READER, &key, CONSENT, &mut rng(4)).await.map(drop),
+        ];
+        for refused in refused {
+            assert!(matches!(refused, Err(OpenError::Tampered { .. })), "{refused:?}");
+        }
+    }
+    vault.open(permit_for(id(3), READER, STEWARD, Kind::Laboratory), None).await.unwrap();
+}
+
+/// A patient's kind key under another patient's name would be wrapped for that one, and seal for them.
+async fn kind_key_moved_to_another_patient_is_not_used(place: Place) {
+    let vault = place.unlock().await;
+    vault.put(record(1), &mut rng(2)).await.unwrap();
+    let mut transaction = vault.database().begin().await.unwrap();
+    let moved = sqlx::query("update kind_keys set patient = $1").bind(READER.to_vec());
+    moved.execute(&mut *transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+
+    let key = secret(Kem::X25519, 1).public_key();
+    let expected = "the store holds a kind key that breaks its rules";
+    let refused = vault.set_patient_keys(READER, &[key], &mut rng(3)).await.unwrap_err();
+    assert_eq!(refused.to_string(), expected);
+    let theirs = NewRecord { patient: READER, ..record(2) };
+    let refused = vault.put(theirs, &mut rng(4)).await.unwrap_err();
+    assert_eq!(std::error::Error::source(&refused).unwrap().to_string(), expected);
+    let wraps = sqlx::query("select 1 from wraps").fetch_all(vault.database().readers()).await;
+    assert!(wraps.unwrap().is_empty());
 }

@@ -29,6 +29,9 @@ on_both! {
     records_put_at_the_same_time_get_their_own_answers,
     put_goes_on_when_nobody_waits_any_more,
     batch_keeps_rows_of_other_tables_with_its_records,
+    batch_that_failed_is_not_committed,
+    batch_given_up_leaves_the_file_of_the_same_record,
+    new_vault_takes_over_no_files,
     released_migrations_do_not_change,
     commit_after_a_failed_statement_is_no_success,
 }
@@ -219,8 +222,7 @@ async fn listing_goes_on_after_a_record(place: Place) {
 async fn vault_opens_again(place: Place) {
     let vault = place.unlock().await;
     vault.put_many(vec![record(1), long_record(2)], &mut rng(2)).await.unwrap();
-    vault.database().close().await;
-    drop(vault);
+    place.close(vault).await;
     let stray = place.bodies().join("ab".repeat(32));
     std::fs::write(&stray, b"left by an interrupted run").unwrap();
     std::fs::write(place.bodies().join("incoming-7"), b"half a record").unwrap();
@@ -233,15 +235,14 @@ async fn vault_opens_again(place: Place) {
 }
 
 async fn vault_belongs_to_one_root_key_steward_and_network(place: Place) {
-    drop(place.unlock().await);
+    place.close(place.unlock().await).await;
     let wrong = vault::RootKey::from_bytes(&[8; 32]);
     let unlock = async |settings, key: &vault::RootKey| {
-        let refused = place.unlock_as(settings, key).await.map(drop);
-        // Connections are closed in the background after the last clone is gone.
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        refused
+        let database = Database::open(&place.url).await.unwrap();
+        let refused = vault::Vault::unlock(settings, database.clone(), key, &mut rng(1)).await;
+        database.close().await;
+        refused.map(drop)
     };
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     let refused = unlock(place.settings(), &wrong).await.unwrap_err();
     assert!(matches!(refused, UnlockError::WrongRootKey));
     let mut settings = place.settings();
@@ -261,6 +262,32 @@ async fn database_is_used_by_one_at_a_time(place: Place) {
     let expected = "another process uses this database; stop that one first";
     assert_eq!(refused.to_string(), expected);
     vault.put(record(1), &mut rng(2)).await.unwrap();
+    // Once it is closed, the next one may have it at once.
+    place.close(vault).await;
+    let next = place.unlock().await;
+    next.put(record(2), &mut rng(4)).await.unwrap();
+}
+
+#[tokio::test]
+async fn database_under_another_name_is_the_same_one() {
+    let place = Place::sqlite();
+    let _vault = place.unlock().await;
+    let link = place.folder.path().join("link.db");
+    std::os::unix::fs::symlink(place.folder.path().join("vault.db"), &link).unwrap();
+    let refused = Database::open_file(&link).await.unwrap_err();
+    assert!(matches!(refused, vault::OpenDatabaseError::InUse), "{refused:?}");
+}
+
+/// S1: nor is the password of a server in anything that may be logged.
+#[tokio::test]
+async fn printing_shows_no_password() {
+    let Some(place) = Place::postgres().await else { return };
+    let url = place.url.replacen("postgres@", "postgres:hunter2@", 1);
+    let database = Database::open(&url).await.unwrap();
+    assert!(!format!("{database:?}").contains("hunter2"));
+    let nowhere = url.replace("salus_test", "nowhere");
+    let refused = Database::open(&nowhere).await.unwrap_err();
+    assert!(!format!("{refused:?}").contains("hunter2"));
 }
 
 async fn put_during_many_opens(place: Place) {
@@ -344,6 +371,44 @@ async fn batch_keeps_rows_of_other_tables_with_its_records(place: Place) {
         assert_eq!(vault.open(permit(1), None).await.is_ok(), is_committed);
         assert_eq!(vault.open(permit(2), None).await.is_ok(), is_committed);
     }
+}
+
+async fn batch_that_failed_is_not_committed(place: Place) {
+    let vault = place.unlock().await;
+    vault.put(record(70), &mut rng(2)).await.unwrap();
+    let mut batch = vault.begin_batch().await.unwrap();
+    let records = [long_record(200)].into_iter().chain((1..=100).map(record)).collect();
+    assert!(batch.put_many(records, &mut rng(3)).await.is_err());
+    assert!(batch.commit().await.is_err());
+    for number in [1, 200] {
+        assert_eq!(vault.head(id(number)).await.unwrap(), None);
+    }
+    assert_eq!(std::fs::read_dir(place.bodies()).unwrap().count(), 1, "the lock");
+}
+
+/// The same inputs give the same bytes, and so the same file.
+async fn batch_given_up_leaves_the_file_of_the_same_record(place: Place) {
+    let vault = place.unlock().await;
+    vault.put(record(2), &mut rng(1)).await.unwrap();
+    vault.put_many(vec![long_record(1)], &mut rng(2)).await.unwrap();
+    let mut batch = vault.begin_batch().await.unwrap();
+    batch.put_many(vec![long_record(1)], &mut rng(2)).await.unwrap();
+    drop(batch);
+    assert!(vault.open(permit(1), None).await.unwrap().body() == long_record(1).body);
+}
+
+/// Somebody mistyped the database: the records of the right one are not leftovers.
+async fn new_vault_takes_over_no_files(place: Place) {
+    let vault = place.unlock().await;
+    vault.put(long_record(1), &mut rng(2)).await.unwrap();
+    place.close(vault).await;
+    let other = Place::sqlite();
+    for _ in 0..2 {
+        let refused = other.unlock_as(place.settings(), &root_key()).await.unwrap_err();
+        assert!(matches!(refused, UnlockError::ForeignBodies), "{refused:?}");
+    }
+    let vault = place.unlock().await;
+    assert!(vault.open(permit(1), None).await.unwrap().body() == long_record(1).body);
 }
 
 async fn released_migrations_do_not_change(place: Place) {

@@ -74,6 +74,16 @@ impl Place {
         }
     }
 
+    /// Closes a vault, and waits until nothing that was given up is at work in it any more.
+    pub(crate) async fn close(&self, vault: Vault) {
+        vault.database().close().await;
+        drop(vault);
+        let lock = std::fs::File::open(self.bodies().join("lock")).unwrap();
+        while lock.try_lock().is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     pub(crate) async fn unlock(&self) -> Vault {
         self.unlock_as(self.settings(), &root_key()).await.unwrap()
     }
