@@ -141,6 +141,9 @@ fn flip(bytes: &Bytes, place: usize) -> Bytes {
     bytes.into()
 }
 
+/// A change of one field.
+type Change = fn(&mut Anchor);
+
 fn shortened(bytes: &Bytes) -> Bytes {
     bytes.slice(..bytes.len() - 1)
 }
@@ -165,7 +168,7 @@ async fn tampered_bundles_are_refused() {
             bundle.anchor.digest = RecordDigest::of(&other);
         });
 
-        let anchors: [(&str, fn(&mut Anchor)); 6] = [
+        let anchors: [(&str, Change); 6] = [
             ("record", |anchor| anchor.record = id(77)),
             ("version", |anchor| anchor.version = version(2)),
             ("base", |anchor| anchor.base = 1),
