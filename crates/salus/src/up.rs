@@ -41,15 +41,14 @@ pub(crate) async fn up(dir: &Path, options: UpOptions) -> Result<ExitCode, Error
 }
 
 async fn run(consortium: &Arc<Consortium>, options: &UpOptions) -> Result<ExitCode, Error> {
-    let (report, mut steps, took) = import(consortium, options).await?;
-    print_import(consortium, &report, took);
+    let imported = import(consortium, options).await?;
+    print_import(consortium, &imported);
     if !options.no_story {
         let price = Price { gwei: options.gwei, usd_per_ether: options.usd };
         let story = story::play(consortium).await?;
-        steps.extend(consortium.setup.iter().cloned());
-        print_costs(&steps, &story, &report, price);
-        let summary = Summary::new(consortium.chain(), &report, took, &story);
-        summary.print(took, &story);
+        print_costs(&consortium.setup, &imported, &story, price);
+        let summary = Summary::new(consortium.chain(), &imported, &story);
+        summary.print(&imported, &story);
         if let Some(path) = &options.summary {
             std::fs::write(path, serde_json::to_vec_pretty(&summary)?)
                 .map_err(|error| format!("could not write {}: {error}", path.display()))?;
@@ -58,7 +57,7 @@ async fn run(consortium: &Arc<Consortium>, options: &UpOptions) -> Result<ExitCo
     if !options.once {
         serve(consortium, options).await?;
     }
-    Ok(ExitCode::from(u8::from(!report.problems.is_empty())))
+    Ok(ExitCode::from(u8::from(!imported.report.problems.is_empty())))
 }
 
 fn print_setup(consortium: &Consortium, took: Duration) {
@@ -87,11 +86,19 @@ fn print_setup(consortium: &Consortium, took: Duration) {
     );
 }
 
+/// What an import did.
+struct Imported {
+    report: ImportReport,
+    /// The transactions for the patients it met.
+    steps: Vec<Step>,
+    /// How long all of it took.
+    took: Duration,
+    /// How much of that went by while accounts and relationships were made.
+    meeting: Duration,
+}
+
 /// Imports what was asked for, or the small set of our own making when nothing is there yet.
-async fn import(
-    consortium: &Consortium,
-    options: &UpOptions,
-) -> Result<(ImportReport, Vec<Step>, Duration), Error> {
+async fn import(consortium: &Consortium, options: &UpOptions) -> Result<Imported, Error> {
     let started = Instant::now();
     let hospital = consortium.institution("hospital");
     let mut importer = Importer::new(hospital, consortium.person("physician").member);
@@ -105,8 +112,13 @@ async fn import(
             Some(path) => Box::new(Sources::open(path)?),
             None => Box::new(story::own_records().into_iter().map(Ok)),
         };
-    let accounts_of =
-        async |patients: &[ParsedPatient]| consortium.meet(patients, &mut steps).await;
+    let mut meeting = Duration::ZERO;
+    let accounts_of = async |patients: &[ParsedPatient]| {
+        let started = Instant::now();
+        let accounts = consortium.meet(patients, &mut steps).await;
+        meeting += started.elapsed();
+        accounts
+    };
     let progress = |report: &ImportReport| {
         bar.set_message(format!(
             "{} files, {} patients, {} records sealed and anchored",
@@ -117,10 +129,11 @@ async fn import(
     importer.take_all(files, consortium.now(), accounts_of, progress).await?;
     let report = importer.finish().await?;
     bar.finish_and_clear();
-    Ok((report, steps, started.elapsed()))
+    Ok(Imported { report, steps, took: started.elapsed(), meeting })
 }
 
-fn print_import(consortium: &Consortium, report: &ImportReport, took: Duration) {
+fn print_import(consortium: &Consortium, imported: &Imported) {
+    let Imported { report, took, meeting, .. } = imported;
     println!();
     println!("Import into the hospital's vault");
     println!(
@@ -136,9 +149,10 @@ fn print_import(consortium: &Consortium, report: &ImportReport, took: Duration) 
     );
     if report.records > 0 {
         println!(
-            "  {:.1} s, patients' accounts and relationships included: {} records/s",
+            "  {:.1} s, of which {:.1} s for patients' accounts and relationships: {} records/s",
             took.as_secs_f64(),
-            thousands(per_second(report.records, took))
+            meeting.as_secs_f64(),
+            thousands(per_second(report.records, *took))
         );
     }
     for problem in &report.problems {
@@ -151,7 +165,7 @@ fn print_import(consortium: &Consortium, report: &ImportReport, took: Duration) 
 }
 
 /// One line per operation: how often, what it used, what that costs.
-fn print_costs(steps: &[Step], story: &Story, report: &ImportReport, price: Price) {
+fn print_costs(setup: &[Step], imported: &Imported, story: &Story, price: Price) {
     println!();
     println!("Gas and cost, at {} gwei and {} dollars per ether", price.gwei, price.usd_per_ether);
     let head = ["operation", "times", "gas, mean", "gas, most", "cost of one"];
@@ -164,14 +178,14 @@ fn print_costs(steps: &[Step], story: &Story, report: &ImportReport, price: Pric
         Some((_, all)) => all.push(gas),
         None => operations.push((operation, vec![gas])),
     };
-    for step in steps.iter().chain(&story.steps) {
+    for step in setup.iter().chain(&imported.steps).chain(&story.steps) {
         let operation = match step.operation {
             "deploy" => step.what.clone(),
             operation => operation.into(),
         };
         add(operation, step.gas_used);
     }
-    for (_, gas) in &report.batches {
+    for (_, gas) in &imported.report.batches {
         add("record.anchor-batch".into(), *gas);
     }
     operations.sort();
@@ -192,6 +206,8 @@ struct Summary {
     imported_records: u64,
     imported_bytes: u64,
     import_seconds: f64,
+    /// How many of these went by while accounts and relationships were made.
+    accounts_seconds: f64,
     reconciled_versions: u64,
     reconciled_bytes: u64,
     reconcile_seconds: f64,
@@ -202,12 +218,14 @@ struct Summary {
 }
 
 impl Summary {
-    fn new(chain: &Chain, report: &ImportReport, took: Duration, story: &Story) -> Self {
+    fn new(chain: &Chain, imported: &Imported, story: &Story) -> Self {
+        let report = &imported.report;
         Self {
             imported_patients: report.patients,
             imported_records: report.records,
             imported_bytes: report.bytes,
-            import_seconds: took.as_secs_f64(),
+            import_seconds: imported.took.as_secs_f64(),
+            accounts_seconds: imported.meeting.as_secs_f64(),
             reconciled_versions: story.reconciled_versions,
             reconciled_bytes: story.reconciled_bytes,
             reconcile_seconds: story.reconcile_time.as_secs_f64(),
@@ -217,14 +235,14 @@ impl Summary {
         }
     }
 
-    fn print(&self, took: Duration, story: &Story) {
+    fn print(&self, imported: &Imported, story: &Story) {
         println!();
         println!("Summary");
         println!(
             "  imported {} records of {} patients at {} records/s",
             thousands(self.imported_records),
             thousands(self.imported_patients),
-            thousands(per_second(self.imported_records, took)),
+            thousands(per_second(self.imported_records, imported.took)),
         );
         println!(
             "  reconciled {} versions, {}, at {} versions/s",
