@@ -13,7 +13,7 @@
 //!
 //! `outcome` is 1 for allowed and 0 for refused. `detail` is the SHA-256 of why: of the reason's text
 //! when refused; when allowed, of `"none"` (nothing found), or of the basis: 1 own record, 2 care team,
-//! 3 consent (reader [20], version u32), 4 workflow (id [32]), 5 emergency (opening [32]).
+//! 3 consent (reader `[20]`, version u32), 4 workflow (id `[32]`), 5 emergency (opening `[32]`).
 //!
 //! The log is a chain: `head' = SHA-256("salus/log/v1" | head | digest)`, beginning at zero. Batches
 //! of receipt digests are Merkle leaves whose roots the `AccessLog` contract keeps.

@@ -2,7 +2,7 @@
 //!
 //! A [`Gatekeeper`] stands before one institution's vault. It gathers facts from the projection, asks
 //! `domain::decide`, opens what was permitted, and leaves a receipt of every attempt. It also anchors
-//! records and receipts on chain, and holds both sides against each other: [`reconcile`], the access
+//! records and receipts on chain, and holds both sides against each other: [`Report`], the access
 //! log's check, [`Timeline`], [`Bundle`].
 
 mod anchoring;

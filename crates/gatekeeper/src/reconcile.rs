@@ -33,7 +33,8 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
-    /// The bytes here are not those that were anchored.
+    /// What is here is not what was anchored: other bytes, or filed as another patient's, steward's or
+    /// kind's, or in a row that cannot be read.
     Altered,
     /// It is here, but nobody anchored it.
     Inserted,
@@ -88,7 +89,7 @@ impl Report {
 /// What the chain says of one version.
 #[derive(Clone, Copy, Debug)]
 struct Expected {
-    digest: RecordDigest,
+    anchor: Anchor,
     erased: bool,
     seen: bool,
 }
@@ -119,7 +120,7 @@ impl Gatekeeper {
             kind: FindingKind::Missing,
             subject: record.0,
             version,
-            anchored: Some(expected.digest),
+            anchored: Some(expected.anchor.digest),
             found: None,
         }));
         findings.sort_unstable();
@@ -139,7 +140,7 @@ impl Gatekeeper {
         let (expected, ..) = self.expected().await?;
         let standing = expected.into_iter().filter(|(_, expected)| !expected.erased);
         let keyed = standing.filter_map(|((record, version), expected)| {
-            Some(((record, RecordVersion::try_from(version).ok()?), expected.digest))
+            Some(((record, RecordVersion::try_from(version).ok()?), expected.anchor.digest))
         });
         Ok(keyed.collect())
     }
@@ -185,7 +186,7 @@ fn alone(
 
 fn expect(anchor: &Anchor, state: AnchorState) -> ((RecordId, u32), Expected) {
     let erased = state == AnchorState::Erased;
-    let expected = Expected { digest: anchor.digest, erased, seen: false };
+    let expected = Expected { anchor: *anchor, erased, seen: false };
     ((anchor.record, anchor.version.get()), expected)
 }
 
@@ -196,30 +197,40 @@ const fn broken_batch(root: B256) -> Finding {
 
 /// Holds one stored version against what the chain says of it.
 fn judge(scanned: &Scanned, expected: Option<&mut Expected>) -> Option<Finding> {
-    let is_anchored = |digest| expected.as_ref().is_some_and(|expected| expected.digest == digest);
+    let anchored = expected.as_ref().map(|expected| expected.anchor.digest);
     let found = match scanned.state {
         ScanState::Intact => Some(scanned.digest),
         // The right bytes under another name are not those that the vault would give out.
-        ScanState::Altered { found } if is_anchored(found) => Some(scanned.digest),
+        ScanState::Altered { found } if Some(found) == anchored => Some(scanned.digest),
         ScanState::Altered { found } => Some(found),
-        ScanState::Missing | ScanState::Erased => None,
+        ScanState::Missing | ScanState::Erased | ScanState::Unreadable => None,
     };
-    let anchored = expected.as_ref().map(|expected| expected.digest);
-    let kind = match (expected, found) {
+    let is_there = found.is_some() || scanned.state == ScanState::Unreadable;
+    let kind = match expected {
         // A tombstone of something that never was anchored says nothing.
-        (None, None) => return None,
-        (None, Some(_)) => FindingKind::Inserted,
-        (Some(expected), found) => {
+        None if !is_there => return None,
+        None => FindingKind::Inserted,
+        Some(expected) => {
             expected.seen = true;
-            match (expected.erased, found) {
-                (true, None) => return None,
-                (true, Some(_)) => FindingKind::Stale,
-                (false, None) => FindingKind::Missing,
-                (false, Some(found)) if found == expected.digest => return None,
-                (false, Some(_)) => FindingKind::Altered,
+            match (expected.erased, is_there) {
+                (true, false) => return None,
+                (true, true) => FindingKind::Stale,
+                (false, false) => FindingKind::Missing,
+                (false, true) if found == anchored && is_filed(scanned, &expected.anchor) => {
+                    return None;
+                }
+                (false, true) => FindingKind::Altered,
             }
         }
     };
     let (subject, version) = (scanned.record.0, scanned.version.get());
     Some(Finding { kind, subject, version, anchored, found })
+}
+
+/// Whether the vault files a version as what it was anchored as: reads are decided on by that.
+fn is_filed(scanned: &Scanned, anchor: &Anchor) -> bool {
+    scanned.entry.is_some_and(|entry| {
+        (entry.patient, entry.header.steward, entry.header.kind)
+            == (anchor.patient, anchor.steward, anchor.kind)
+    })
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use alloy_primitives::B256;
 use bindings::{Contract, Records, convert::to_anchor};
 use common::{World, address, id, long, rng, sql, tamper, version};
-use domain::{Anchor, RecordDigest};
+use domain::{Anchor, Kind, RecordDigest};
 use gatekeeper::{Finding, FindingKind, Gatekeeper};
 use sqlx::Row as _;
 use vault::{ErasureOrder, ErasureReason, NewRecord};
@@ -170,6 +170,21 @@ async fn altered_and_truncated_files() {
     hospital.check(&[]).await;
 }
 
+/// The bytes are right, and the row says that they are something else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn altered_metadata() {
+    for (column, value) in [
+        ("patient", sql(address("quinn"))),
+        ("steward", sql(address("clinic"))),
+        ("kind", Kind::Imaging.number().to_string()),
+    ] {
+        let hospital = Hospital::new().await;
+        let digest = Some(hospital.digest(2).await);
+        hospital.set(2, column, &value).await;
+        hospital.check(&[finding(FindingKind::Altered, 2, digest, digest)]).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn inserted_records() {
     let hospital = Hospital::new().await;
@@ -312,6 +327,39 @@ async fn columns_of_other_types() {
     let statement = format!("update records set record = 'text' where record = {record}");
     hospital.tamper(&statement).await;
     hospital.check(&[finding(FindingKind::Missing, 1, Some(digest), None)]).await;
+    for (column, value) in [
+        ("digest", "'text'"),
+        ("digest", "7"),
+        ("digest", "x'01'"),
+        ("patient", "'text'"),
+        ("steward", "x''"),
+        ("author", "1.5"),
+        ("kind", "'text'"),
+        ("kind", "99"),
+        ("content", "99"),
+        ("created", "-1"),
+        ("sealed_len", "'text'"),
+        ("place", "7"),
+        ("place", "'text'"),
+        ("body", "7"),
+    ] {
+        let hospital = Hospital::new().await;
+        let digest = hospital.digest(2).await;
+        hospital.set(2, column, value).await;
+        hospital.check(&[finding(FindingKind::Altered, 2, Some(digest), None)]).await;
+    }
+    // A version that is no number, and a name of another length: what was there is missing.
+    let hospital = Hospital::new().await;
+    let (one, two) = (hospital.digest(1).await, hospital.digest(2).await);
+    hospital.set(1, "version", "'text'").await;
+    let shorter = format!("substr({}, 1, 31)", sql(id(2).0));
+    hospital.set(2, "record", &shorter).await;
+    let no_version = Finding { version: u32::MAX, ..finding(FindingKind::Inserted, 1, None, None) };
+    let mut subject = id(2).0;
+    subject.0[31] = 0;
+    let no_name = Finding { subject, ..finding(FindingKind::Inserted, 2, None, None) };
+    let missing = |number, digest| finding(FindingKind::Missing, number, Some(digest), None);
+    hospital.check(&[no_version, no_name, missing(1, one), missing(2, two)]).await;
     // What the gatekeeper itself keeps beside the vault.
     let hospital = Hospital::new().await;
     hospital.tamper("update anchor_batches set tx = 'text', position = 'text'").await;

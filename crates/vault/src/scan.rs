@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use domain::{RecordDigest, RecordId, RecordVersion};
+use domain::{B256, RecordDigest, RecordId, RecordVersion};
 use rayon::prelude::*;
 use sqlx::Row as _;
+use sqlx::any::AnyRow;
 use tokio::task::JoinHandle;
 
-use crate::entries::{CORRUPT, fixed, place_of, version_of};
+use crate::entries::{Entry, entry_columns, entry_of, place_of};
 use crate::schema::Place;
 use crate::store_error::StoreError;
 use crate::vault::{Inner, Vault};
@@ -22,10 +23,12 @@ pub struct Scanned {
     pub record: RecordId,
     /// Which version.
     pub version: RecordVersion,
-    /// The digest under which it was stored.
+    /// The digest under which it was stored; zero when the row cannot be read.
     pub digest: RecordDigest,
     /// How long the sealed bytes were when they were stored.
     pub sealed_len: u64,
+    /// What else the row says of it; `None` when the row cannot be read.
+    pub entry: Option<Entry>,
     /// What is there now.
     pub state: ScanState,
 }
@@ -44,6 +47,9 @@ pub enum ScanState {
     Missing,
     /// A tombstone.
     Erased,
+    /// A row that breaks the rules under which it was written, as only somebody else than the vault can
+    /// have written it.
+    Unreadable,
 }
 
 /// A walk through the vault in the order of records and versions.
@@ -57,15 +63,14 @@ pub struct Scan {
     ahead: Option<JoinHandle<Result<Vec<Raw>, StoreError>>>,
 }
 
-/// A version as it was read.
+/// A row as it was read.
 #[derive(Debug)]
 struct Raw {
-    record: RecordId,
-    version: RecordVersion,
-    digest: RecordDigest,
-    sealed_len: u64,
-    place: Place,
-    body: Option<Vec<u8>>,
+    /// Its name, as far as it is one: what comes after it is read next.
+    record: Vec<u8>,
+    version: Option<i64>,
+    /// What it says, with its place and body; `None` when it breaks the rules.
+    content: Option<(Entry, Place, Option<Vec<u8>>)>,
 }
 
 impl Vault {
@@ -88,7 +93,7 @@ impl Scan {
         let Some(ahead) = self.ahead.take() else { return Ok(None) };
         let batch = ahead.await.expect("reading does not panic")?;
         let Some(last) = batch.last() else { return Ok(None) };
-        let (record, version) = (last.record.0.to_vec(), i64::from(last.version.get()));
+        let (record, version) = last.after();
         let inner = Arc::clone(&self.inner);
         self.ahead = Some(tokio::spawn(read_batch(Arc::clone(&inner), record, version)));
 
@@ -113,31 +118,46 @@ async fn read_batch(
     record: Vec<u8>,
     version: i64,
 ) -> Result<Vec<Raw>, StoreError> {
-    let rows = sqlx::query(
-        "select record, version, digest, sealed_len, place, body from records
-        where (record, version) > ($1, $2) order by record, version limit $3",
-    )
+    let rows = sqlx::query(concat!(
+        "select ",
+        entry_columns!(),
+        ", body from records
+            where (record, version) > ($1, $2) order by record, version limit $3"
+    ))
     .bind(record)
     .bind(version)
     .bind(BATCH_LEN)
     .fetch_all(inner.database.readers())
     .await?;
-    let raw = |row: &sqlx::any::AnyRow| {
-        Ok(Raw {
-            record: RecordId(fixed::<32>(row, 0)?.into()),
-            version: version_of(row.try_get(1)?)?,
-            digest: RecordDigest(fixed::<32>(row, 2)?.into()),
-            sealed_len: row.try_get::<i64, _>(3)?.try_into().map_err(|_| CORRUPT)?,
-            place: place_of(row.try_get(4)?)?,
-            body: row.try_get(5)?,
-        })
-    };
-    rows.iter().map(raw).collect()
+    Ok(rows.iter().map(Raw::of).collect())
 }
 
 impl Raw {
+    /// Reads a row, into which somebody else may have written anything.
+    fn of(row: &AnyRow) -> Self {
+        let content = || {
+            let place = row.try_get(10).ok().and_then(|place| place_of(place).ok())?;
+            Some((entry_of(row).ok()?, place, row.try_get(11).ok()?))
+        };
+        Self {
+            record: row.try_get(0).unwrap_or_default(),
+            version: row.try_get(1).ok(),
+            content: content(),
+        }
+    }
+
+    /// After which record and version to read on.
+    fn after(&self) -> (Vec<u8>, i64) {
+        match self.version {
+            Some(version) => (self.record.clone(), version),
+            // What is no number comes after all versions of the record.
+            None => ([self.record.as_slice(), &[0]].concat(), 0),
+        }
+    }
+
     fn check(self, inner: &Inner) -> Result<Scanned, StoreError> {
-        let Self { record, version, digest, sealed_len, place, body } = self;
+        let Some((entry, place, body)) = self.content else { return Ok(self.unreadable()) };
+        let digest = entry.digest;
         let found = match place {
             Place::Row => body.as_deref().map(RecordDigest::of),
             Place::File => inner.bodies.digest_on_disk(digest)?,
@@ -149,6 +169,23 @@ impl Raw {
             Some(found) if found == digest => ScanState::Intact,
             Some(found) => ScanState::Altered { found },
         };
-        Ok(Scanned { record, version, digest, sealed_len, state })
+        let ((record, version), sealed_len) = (entry.key(), entry.sealed_len);
+        Ok(Scanned { record, version, digest, sealed_len, entry: Some(entry), state })
+    }
+
+    fn unreadable(&self) -> Scanned {
+        let name = &self.record[..self.record.len().min(B256::len_bytes())];
+        let version = self.version.and_then(|version| u32::try_from(version).ok());
+        Scanned {
+            record: RecordId(B256::right_padding_from(name)),
+            version: version.and_then(|version| version.try_into().ok()).unwrap_or(LAST_VERSION),
+            digest: RecordDigest(B256::ZERO),
+            sealed_len: 0,
+            entry: None,
+            state: ScanState::Unreadable,
+        }
     }
 }
+
+/// What stands for a version that is no number.
+const LAST_VERSION: RecordVersion = RecordVersion(std::num::NonZeroU32::MAX);
