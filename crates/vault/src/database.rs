@@ -31,6 +31,9 @@ const READERS_MAX: u32 = 4;
 /// How long a write waits for its turn. A bulk import may hold it for a while.
 const WRITE_TURN_MAX: Duration = Duration::from_secs(600);
 
+/// How often a lock file is tried, 2 ms apart.
+const LOCK_ATTEMPTS: u32 = 50;
+
 /// The PostgreSQL advisory lock that a running gateway holds: "salus" in ASCII.
 const ADVISORY_LOCK: i64 = 0x73_616c_7573;
 
@@ -51,9 +54,14 @@ const SQLITE_PRAGMAS: &str = "
     pragma wal_autocheckpoint = 8192;
 ";
 
-/// A server may be set up to confirm commits before they are on disk; we are not content with that.
+/// A server may be set up to confirm commits before they are on disk; we are not content with that. And
+/// it keeps the plans that it made while the tables were empty, when reading them whole was quickest: a
+/// first import would take time with the square of its length. So it plans anew each time, and takes an
+/// index where there is one.
 const POSTGRES_SETTINGS: &str = "select set_config('synchronous_commit', 'on', false)
-    where current_setting('synchronous_commit') = 'off'";
+    where current_setting('synchronous_commit') = 'off';
+    select set_config('plan_cache_mode', 'force_custom_plan', false),
+        set_config('enable_seqscan', 'off', false)";
 
 const WRITER_CACHE: &str = "pragma cache_size = -65536";
 const READER_CACHE: &str = "pragma cache_size = -8192";
@@ -311,11 +319,19 @@ impl DerefMut for WriteTransaction {
 pub(crate) fn lock_file(path: &Path) -> Result<File, OpenDatabaseError> {
     let not_writable = |source| OpenDatabaseError::NotWritable { path: path.to_owned(), source };
     let file = private_options().write(true).open(path).map_err(not_writable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenDatabaseError::InUse),
-        Err(TryLockError::Error(source)) => Err(not_writable(source)),
+    // A process that this one is just starting holds what this one held until it has become another
+    // program, so a lock that was let go may stay taken for a moment.
+    for attempt in 1.. {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if attempt < LOCK_ATTEMPTS => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(TryLockError::WouldBlock) => return Err(OpenDatabaseError::InUse),
+            Err(TryLockError::Error(source)) => return Err(not_writable(source)),
+        }
     }
+    Ok(file)
 }
 
 /// Makes a file for its owner only, when there is none.
