@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64},
         mpsc::sync_channel,
     },
+    time::Duration,
 };
 
 use alloy_primitives::B256;
@@ -142,6 +143,19 @@ impl Chain {
     }
 }
 
+/// Takes the lock. A process that this one is just starting holds what this one held until it has
+/// become another program, so a lock that was let go may stay taken for a moment.
+fn try_lock(lock: &File) -> Result<(), TryLockError> {
+    const ATTEMPTS: u32 = 50;
+    for _ in 1..ATTEMPTS {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(2)),
+            outcome => return outcome,
+        }
+    }
+    lock.try_lock()
+}
+
 /// Makes the directory, locks it, and checks that it belongs to this genesis.
 fn prepare_dir(config: &ChainConfig) -> Result<File, OpenError> {
     let dir = &config.dir;
@@ -149,7 +163,7 @@ fn prepare_dir(config: &ChainConfig) -> Result<File, OpenError> {
     make_dir(dir).map_err(fail("make the directory", dir.clone()))?;
     let lock_path = dir.join("lock");
     let lock = File::create(&lock_path).map_err(fail("create", lock_path.clone()))?;
-    match lock.try_lock() {
+    match try_lock(&lock) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { dir: dir.clone() }),
         Err(TryLockError::Error(source)) => return Err(fail("lock", lock_path)(source)),

@@ -1,4 +1,4 @@
-//! Answers: what a gatekeeper opened, sealed once to the requester's registered key.
+//! Answers: what a gatekeeper opened, sealed once to the key that the signed query names.
 //!
 //! # Format 1
 //!
