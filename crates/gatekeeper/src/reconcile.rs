@@ -2,11 +2,12 @@
 //!
 //! What should be here follows from the chain: anchors that stand by themselves, and the manifests of
 //! batches, which count only if their root is on chain. What is here follows from the bytes: each
-//! sealed body is read and hashed. Every difference is a finding.
+//! sealed body is read and hashed. Every difference is a finding, and so is a steward that anchored two
+//! different things as one version: what it said first is what should be here.
 
 use std::collections::HashMap;
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use domain::{Anchor, AnchorState, RecordDigest, RecordId, RecordVersion, Timestamp};
 use ledger::Projection;
 use serde::{Deserialize, Serialize};
@@ -23,9 +24,10 @@ pub struct Finding {
     pub subject: B256,
     /// Which version, 0 for a batch.
     pub version: u32,
-    /// The digest on chain, if the chain has one.
+    /// The digest on chain, if the chain has one: the first, if it has several.
     pub anchored: Option<RecordDigest>,
-    /// The digest of what is here, if anything is.
+    /// The digest of what is here, if anything is; of the later anchor, if anchors contradict each
+    /// other.
     pub found: Option<RecordDigest>,
 }
 
@@ -45,6 +47,9 @@ pub enum FindingKind {
     /// The list of a batch was changed or lost, or its root never reached the chain. Nothing shows any
     /// more which records it anchored, so these are found as inserted.
     BrokenBatch,
+    /// The steward anchored something else as the same version later on. What it anchored first is what
+    /// should be here.
+    Contradicted,
 }
 
 impl std::fmt::Display for FindingKind {
@@ -55,6 +60,7 @@ impl std::fmt::Display for FindingKind {
             Self::Missing => "missing",
             Self::Stale => "stale",
             Self::BrokenBatch => "broken batch",
+            Self::Contradicted => "contradicted",
         })
     }
 }
@@ -92,6 +98,15 @@ struct Expected {
     anchor: Anchor,
     erased: bool,
     seen: bool,
+}
+
+/// One anchor, by itself or from a batch.
+#[derive(Clone, Copy, Debug)]
+struct Statement {
+    /// The block in which it came to be.
+    block: u64,
+    anchor: Anchor,
+    state: AnchorState,
 }
 
 impl Gatekeeper {
@@ -153,41 +168,70 @@ impl Gatekeeper {
         let stored = self.batches().await?;
         let projection = self.inner.projection.read().await;
         let cursor = projection.cursor();
-        let mut expected = HashMap::new();
+        let mut statements = Vec::new();
         let mut findings = Vec::new();
         for batch in &stored {
-            let on_chain = projection.records.batch(self.member(), batch.root).is_some();
-            if !batch.is_whole() || !on_chain {
+            let on_chain = projection.records.batch(self.member(), batch.root);
+            let Some(on_chain) = on_chain.filter(|_| batch.is_whole()) else {
                 findings.push(broken_batch(batch.root));
                 continue;
-            }
-            expected
-                .extend(batch.anchors.iter().map(|anchor| expect(anchor, AnchorState::Proposed)));
+            };
+            let (block, state) = (on_chain.moment.block, AnchorState::Proposed);
+            let anchors = batch.anchors.iter();
+            statements.extend(anchors.map(|anchor| Statement { block, anchor: *anchor, state }));
         }
         let lost = projection.records.batches().filter(|((steward, root), _)| {
             *steward == self.member() && !stored.iter().any(|batch| batch.root == *root)
         });
         findings.extend(lost.map(|((_, root), _)| broken_batch(*root)));
-        expected.extend(alone(&projection, self.member()));
+        statements.extend(alone(&projection, self.member()));
+        // In the order of the chain; in one block, batches in theirs and before what stands by itself.
+        statements.sort_by_key(|statement| statement.block);
+        let (expected, contradictions) = weigh(&statements);
+        findings.extend(contradictions);
         let (block, time) =
             cursor.map_or((0, Timestamp(0)), |cursor| (cursor.number, Timestamp(cursor.time)));
         Ok((expected, findings, block, time))
     }
 }
 
-/// The anchors of a steward that stand by themselves. Their state counts more than a batch's.
-fn alone(
-    projection: &Projection,
-    steward: alloy_primitives::Address,
-) -> impl Iterator<Item = ((RecordId, u32), Expected)> {
+/// The anchors of a steward that stand by themselves.
+fn alone(projection: &Projection, steward: Address) -> impl Iterator<Item = Statement> {
     let own = projection.records.anchors().filter(move |entry| entry.anchor.steward == steward);
-    own.map(|entry| expect(&entry.anchor, entry.state))
+    own.map(|entry| Statement {
+        block: entry.moment.block,
+        anchor: entry.anchor,
+        state: entry.state,
+    })
 }
 
-fn expect(anchor: &Anchor, state: AnchorState) -> ((RecordId, u32), Expected) {
-    let erased = state == AnchorState::Erased;
-    let expected = Expected { anchor: *anchor, erased, seen: false };
-    ((anchor.record, anchor.version.get()), expected)
+/// What the first anchor of each version says, and every later one that says something else: nobody
+/// replaces a record by anchoring another in its place, nor hides that it is gone by erasing that one.
+///
+/// An anchor of a batch that has a slot of its own stands there twice; it is erased if the slot says so.
+fn weigh(statements: &[Statement]) -> (HashMap<(RecordId, u32), Expected>, Vec<Finding>) {
+    let mut expected: HashMap<_, Expected> = HashMap::with_capacity(statements.len());
+    let mut contradictions = Vec::new();
+    for Statement { anchor, state, .. } in statements {
+        let (record, version) = (anchor.record, anchor.version.get());
+        let new = Expected { anchor: *anchor, erased: false, seen: false };
+        let first = expected.entry((record, version)).or_insert(new);
+        if first.anchor == *anchor {
+            first.erased |= *state == AnchorState::Erased;
+        } else {
+            contradictions.push(Finding {
+                kind: FindingKind::Contradicted,
+                subject: record.0,
+                version,
+                anchored: Some(first.anchor.digest),
+                found: Some(anchor.digest),
+            });
+        }
+    }
+    // The one that contradicts may stand there twice as well.
+    contradictions.sort_unstable();
+    contradictions.dedup();
+    (expected, contradictions)
 }
 
 const fn broken_batch(root: B256) -> Finding {

@@ -71,6 +71,33 @@ impl Hospital {
             .await;
     }
 
+    /// What the batch of a record says of it.
+    async fn anchor(&self, number: u64) -> Anchor {
+        let found = self.gatekeeper.inclusion(id(number), version(1)).await.unwrap();
+        found.unwrap().0
+    }
+
+    /// Anchors one more batch, of one anchor, behind the gatekeeper's back.
+    async fn anchor_batch(&self, anchor: &Anchor) {
+        let root = anchor.leaf();
+        let call = Records::anchorBatchCall { root, count: 1 };
+        self.world.send("hospital", Contract::Records, &call).await.unwrap();
+        let manifest = [
+            anchor.record.0.as_slice(),
+            &anchor.version.get().to_be_bytes(),
+            &anchor.base.to_be_bytes(),
+            &[anchor.kind.number()],
+            anchor.patient.as_slice(),
+            anchor.digest.0.as_slice(),
+        ];
+        let (root, manifest) = (sql(root), sql(manifest.concat()));
+        self.tamper(&format!(
+            "insert into anchor_batches
+            select {root}, max(position) + 1, {manifest}, zeroblob(32) from anchor_batches"
+        ))
+        .await;
+    }
+
     /// The digest under which a record was stored.
     async fn digest(&self, number: u64) -> RecordDigest {
         self.gatekeeper.vault().head(id(number)).await.unwrap().unwrap().digest
@@ -285,6 +312,56 @@ async fn broken_batches() {
         hospital.tamper(statement).await;
         hospital.check(&expected).await;
     }
+}
+
+/// A steward that anchors something else as the same version replaces nothing: what it said first is
+/// what should be here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn contradicting_anchors() {
+    let forged = b"forged".as_slice();
+    let other = RecordDigest::of(forged);
+    // A batch after a batch.
+    let hospital = Hospital::new().await;
+    let anchor = hospital.anchor(2).await;
+    let digest = Some(anchor.digest);
+    hospital.anchor_batch(&Anchor { digest: other, ..anchor }).await;
+    let contradicted = finding(FindingKind::Contradicted, 2, digest, Some(other));
+    hospital.check(&[contradicted]).await;
+    hospital.set(2, "digest", &sql(other.0)).await;
+    hospital.set(2, "body", &sql(forged)).await;
+    let altered = finding(FindingKind::Altered, 2, digest, Some(other));
+    hospital.check(&[altered, contradicted]).await;
+
+    // By itself after a batch: erasing the second does not excuse that the first is gone.
+    let hospital = Hospital::new().await;
+    let anchor = hospital.anchor(2).await;
+    let digest = Some(anchor.digest);
+    let later = Anchor { digest: other, ..anchor };
+    let propose = Records::proposeCall {
+        patient: anchor.patient,
+        record: anchor.record.0,
+        kind: anchor.kind.number(),
+        digest: other.0,
+    };
+    hospital.world.send("hospital", Contract::Records, &propose).await.unwrap();
+    let contradicted = finding(FindingKind::Contradicted, 2, digest, Some(other));
+    hospital.check(&[contradicted]).await;
+    let erase = Records::eraseCall { anchor: to_anchor(&later), receipt: B256::repeat_byte(1) };
+    hospital.world.send("hospital", Contract::Records, &erase).await.unwrap();
+    hospital.tamper(&format!("delete from records where record = {}", sql(id(2).0))).await;
+    hospital.check(&[finding(FindingKind::Missing, 2, digest, None), contradicted]).await;
+
+    // A batch after one by itself.
+    let hospital = Hospital::new().await;
+    let [one, _] = hospital.alone;
+    hospital.anchor_batch(&Anchor { digest: other, ..one }).await;
+    let contradicted = finding(FindingKind::Contradicted, ALONE, Some(one.digest), Some(other));
+    hospital.check(&[contradicted]).await;
+    // The same once more is no contradiction.
+    let hospital = Hospital::new().await;
+    let [one, _] = hospital.alone;
+    hospital.anchor_batch(&one).await;
+    hospital.check(&[]).await;
 }
 
 /// Pairs are hashed in order, so two leaves that changed places have the same root and mean the same.
