@@ -1,13 +1,18 @@
 //! The access log: one receipt per attempt, chained, signed, and anchored in batches (S5).
 //!
-//! A receipt is on the disk before its answer goes out. Each is signed by the institution's key and
-//! chained to the one before, so that none can be changed or left out without the chain of heads
-//! breaking. Roots of batches are anchored; what was anchored cannot be rewritten even with the
-//! institution's key. Between two anchorings an operator could still drop the newest receipts: anchor
-//! often.
+//! A receipt is on the disk before its answer goes out. Each is signed by the institution's key of that
+//! time, which the registry's events tell, and chained to the one before, so that none can be changed or
+//! left out without the chain of heads breaking. Roots of batches are anchored; what was anchored cannot
+//! be rewritten even with the institution's key. Between two anchorings an operator could still drop the
+//! newest receipts: anchor often.
 
 use alloy_primitives::{Address, B256, Bytes, Signature};
-use bindings::{AccessLog as AccessLogContract, Contract};
+use alloy_rpc_types_eth::{Filter, Log};
+use alloy_sol_types::{SolEvent as _, SolEventInterface as _};
+use bindings::{
+    AccessLog as AccessLogContract, Contract,
+    Registry::{self, RegistryEvents},
+};
 use domain::{Receipt, ReceiptHead, merkle};
 use ledger::{AnchoredLog, SendError};
 use serde::{Deserialize, Serialize};
@@ -66,7 +71,13 @@ pub enum LogFinding {
         /// Its number.
         sequence: u64,
     },
-    /// The signature under a receipt is not the gatekeeper's.
+    /// Receipts have numbers below 1, which none ever gets: nothing vouches for them.
+    Unnumbered {
+        /// How many.
+        count: u64,
+    },
+    /// The signature under a receipt is by no key of the gatekeeper, or by one that it had put aside
+    /// before an earlier receipt.
     BadSignature {
         /// Its number.
         sequence: u64,
@@ -237,23 +248,50 @@ impl Gatekeeper {
     ///
     /// [`GatekeeperError`] when the log or the chain cannot be read.
     pub async fn check_log(&self) -> Result<Vec<LogFinding>, GatekeeperError> {
-        let (anchored, signer) = {
+        let anchored = {
             let projection = self.inner.projection.read().await;
-            let institution = projection.registry.institution(&self.member());
-            let signer = institution.map(|institution| institution.signer);
-            (projection.logs.get(&self.member()).cloned().unwrap_or_default(), signer)
+            projection.logs.get(&self.member()).cloned().unwrap_or_default()
         };
-        let mut check = LogCheck::new(&anchored);
+        let signers = self.signers().await?;
+        let mut check = LogCheck::new(&anchored, &signers);
+        let unnumbered = sqlx::query("select count(*) from receipts where sequence < 1")
+            .fetch_one(self.inner.log.database.readers())
+            .await?
+            .try_get::<i64, _>(0)?
+            .unsigned_abs();
+        if unnumbered > 0 {
+            check.findings.push(LogFinding::Unnumbered { count: unnumbered });
+        }
         let mut last = Some(0);
         while let Some(after) = last {
             let page = self.receipts_after(after, PAGE).await?;
             for row in &page {
-                check.take(row, signer);
+                check.take(row);
             }
             // Rows whose number is none come after all others, and nothing comes after them.
             last = page.last().and_then(|row| row.sequence);
         }
         Ok(check.finish())
+    }
+
+    /// The keys that the institution ever signed with, by the registry, in their order.
+    async fn signers(&self) -> Result<Vec<Address>, GatekeeperError> {
+        let filter = Filter::new()
+            .address(self.deployment().address(Contract::Registry))
+            .event_signature(vec![
+                Registry::InstitutionAdmitted::SIGNATURE_HASH,
+                Registry::KeyRotated::SIGNATURE_HASH,
+            ])
+            .topic1(self.member().into_word())
+            .from_block(0);
+        let mut logs = self.ledger().logs(&filter).await?;
+        logs.sort_by_key(|log| (log.block_number, log.log_index));
+        let signer = |log: &Log| match RegistryEvents::decode_log(&log.inner).ok()?.data {
+            RegistryEvents::InstitutionAdmitted(admitted) => Some(admitted.signer),
+            RegistryEvents::KeyRotated(rotated) => Some(rotated.newSigner),
+            _ => None,
+        };
+        Ok(logs.iter().filter_map(signer).collect())
     }
 }
 
@@ -302,6 +340,9 @@ impl Row {
 /// Holds a log against itself and against what was anchored.
 struct LogCheck<'a> {
     anchored: &'a AnchoredLog,
+    /// The keys that may have signed what comes next. The clocks of chain and gatekeeper differ, so what
+    /// counts is their order: after a receipt by one key, none is by an earlier one.
+    signers: &'a [Address],
     next: u64,
     /// The head after the last receipt; `None` when that one could not be read.
     head: Option<ReceiptHead>,
@@ -313,12 +354,20 @@ struct LogCheck<'a> {
 }
 
 impl<'a> LogCheck<'a> {
-    const fn new(anchored: &'a AnchoredLog) -> Self {
+    const fn new(anchored: &'a AnchoredLog, signers: &'a [Address]) -> Self {
         let head = Some(ReceiptHead(B256::ZERO));
-        Self { anchored, next: 1, head, batches: 0, leaves: Vec::new(), findings: Vec::new() }
+        Self {
+            anchored,
+            signers,
+            next: 1,
+            head,
+            batches: 0,
+            leaves: Vec::new(),
+            findings: Vec::new(),
+        }
     }
 
-    fn take(&mut self, row: &Row, signer: Option<Address>) {
+    fn take(&mut self, row: &Row) {
         let Some(sequence) = row.sequence else {
             self.findings.push(LogFinding::Altered { sequence: self.next });
             return;
@@ -345,8 +394,9 @@ impl<'a> LogCheck<'a> {
         let recovered = Signature::try_from(stored.signature.as_ref())
             .ok()
             .and_then(|signature| signature.recover_address_from_prehash(&stored.head.0).ok());
-        if signer.is_some() && recovered != signer {
-            self.findings.push(LogFinding::BadSignature { sequence });
+        match self.signers.iter().position(|signer| Some(*signer) == recovered) {
+            Some(place) => self.signers = &self.signers[place..],
+            None => self.findings.push(LogFinding::BadSignature { sequence }),
         }
         self.leaves.push(stored.receipt.leaf());
         self.close_batches(sequence);

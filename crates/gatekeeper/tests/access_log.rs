@@ -9,7 +9,10 @@ use alloy_primitives::{Address, B256};
 use bindings::{AccessLog, Contract};
 use common::{World, address, tamper};
 use domain::{KindSet, Outcome, ProfessionalRole, Purpose, Reader, ReceiptHead, merkle};
-use gatekeeper::{AnswerError, Gatekeeper, LogFinding, ReadRequest, StoredReceipt};
+use gatekeeper::{
+    AnswerError, Entropy, Gatekeeper, LogFinding, ReadRequest, Settings, StoredReceipt,
+};
+use ledger::{Projection, Sender};
 
 /// A gatekeeper that has answered so many reads, about two patients in turn.
 async fn logged(count: u64) -> (World, Gatekeeper) {
@@ -153,6 +156,44 @@ async fn restart_continues_the_chain() {
     assert_eq!(gatekeeper.check_log().await.unwrap(), []);
 }
 
+/// The hospital's gatekeeper on, after a restart, with another key.
+async fn with_key(world: &World, gatekeeper: Gatekeeper, key: &str) -> Gatekeeper {
+    gatekeeper.vault().database().close().await;
+    drop(gatekeeper);
+    Gatekeeper::open(
+        world.vault("hospital").await,
+        world.deployment,
+        Sender::new(world.ledger.clone(), common::wallet(key)),
+        Projection::default(),
+        Settings::default(),
+        Entropy::from_seed(common::secret(key).0),
+    )
+    .await
+    .unwrap()
+}
+
+/// What was signed before the key changed stays good, and the key put aside signs nothing later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signatures_outlast_a_change_of_key() {
+    let (world, gatekeeper) = logged(2).await;
+    world.rotate("hospital", "spare1").await;
+    assert_eq!(gatekeeper.check_log().await.unwrap(), []);
+    // Until the new key is in use, the old one signs on.
+    read(&world, &gatekeeper, 1).await;
+    let gatekeeper = with_key(&world, gatekeeper, "spare1").await;
+    read(&world, &gatekeeper, 2).await;
+    assert_eq!(gatekeeper.check_log().await.unwrap(), []);
+    assert_eq!(gatekeeper.anchor_log().await.unwrap(), 5);
+    gatekeeper.refresh(world.now()).await.unwrap();
+    assert_eq!(gatekeeper.check_log().await.unwrap(), []);
+    let gatekeeper = with_key(&world, gatekeeper, "hospital").await;
+    read(&world, &gatekeeper, 1).await;
+    let gatekeeper = with_key(&world, gatekeeper, "mallory").await;
+    read(&world, &gatekeeper, 1).await;
+    let bad = |sequence| LogFinding::BadSignature { sequence };
+    assert_eq!(gatekeeper.check_log().await.unwrap(), [bad(6), bad(7)]);
+}
+
 const PURPOSE: &str =
     "update receipts set receipt = replace(receipt, 'treatment', 'payment') where sequence = 4";
 
@@ -234,6 +275,20 @@ async fn forged_receipt_is_found() {
         signature from receipts where sequence = 8";
     let gap = LogFinding::Gap { sequence: 9, count: 4_000_000_000_000_000_000 - 9 };
     check(8, 6, &[far], &[gap, altered(4_000_000_000_000_000_000)]).await;
+}
+
+/// Receipts are numbered from 1; others are shown to their patient as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receipts_with_numbers_below_one_are_found() {
+    let insert = |number| {
+        format!(
+            "insert into receipts select {number}, patient, receipt, digest, head, signature
+            from receipts where sequence = 8"
+        )
+    };
+    check(8, 6, &[&insert("0")], &[LogFinding::Unnumbered { count: 1 }]).await;
+    let lowest = insert("-9223372036854775807 - 1");
+    check(8, 6, &[&insert("-3"), &lowest], &[LogFinding::Unnumbered { count: 2 }]).await;
 }
 
 /// Columns that hold what they never should: a finding, not a failure to report anything.

@@ -14,9 +14,9 @@ use std::{
 };
 
 use alloy_eips::BlockId;
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, U256, aliases::U40, keccak256};
 use alloy_signer::SignerSync as _;
-use alloy_sol_types::SolCall;
+use alloy_sol_types::{Eip712Domain, SolCall, SolStruct as _, sol};
 use bindings::{
     Consents, Contract, Deployment, PatientAccounts, Records, Registry, Relationships,
     convert::{to_anchor, to_grant, to_scope, to_uint40},
@@ -37,6 +37,16 @@ use parking_lot::Mutex;
 use rand_core::{Rng as _, SeedableRng as _};
 use tempfile::TempDir;
 use vault::{Content, Database, Kem, NewRecord, RootKey, SecretKey, Vault, VaultSettings};
+
+sol! {
+    /// What a new key signs to take the place of another.
+    struct Rotate {
+        address member;
+        address newSigner;
+        uint256 nonce;
+        uint40 deadline;
+    }
+}
 
 pub const CHAIN_ID: u64 = 31_337;
 
@@ -214,6 +224,24 @@ impl World {
             // Once it is carried, further votes are refused.
             let _ = self.send(name, Contract::Registry, &Registry::voteCall { id }).await;
         }
+    }
+
+    /// Replaces a member's key, by the key itself.
+    pub async fn rotate(&self, name: &str, key: &str) {
+        let (member, new_signer, deadline) = (address(name), address(key), U40::MAX);
+        let nonce = self.view(Contract::Registry, &Registry::rotationNonceCall { member }).await;
+        let domain = Eip712Domain::new(
+            Some("Salus Registry".into()),
+            Some("1".into()),
+            Some(U256::from(CHAIN_ID)),
+            Some(self.at(Contract::Registry)),
+            None,
+        );
+        let proof = Rotate { member, newSigner: new_signer, nonce, deadline };
+        let signature = wallet(key).sign_hash_sync(&proof.eip712_signing_hash(&domain)).unwrap();
+        let signature = signature.as_bytes().to_vec().into();
+        let call = Registry::rotateCall { newSigner: new_signer, deadline, signature };
+        self.send(name, Contract::Registry, &call).await.unwrap();
     }
 
     pub async fn relate(&self, steward: &str, patient: &str, countersigned: bool) {
