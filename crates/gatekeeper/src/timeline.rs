@@ -1,15 +1,17 @@
 //! Timelines: every step of a patient, a record or a workflow, as the chain has it.
 //!
-//! A step is an event of one of the contracts. Before it is shown, its block is checked: the receipts
-//! that hold the event must have the root that the header names, and the header must have the hash
-//! that the event names.
+//! A step is an event of one of the contracts. Before it is shown, it is held against its block: the
+//! header must have the hash that the event names, the block's receipts the root that the header names,
+//! and the event must stand in these receipts, at its place, word for word. So an endpoint can invent no
+//! step of a block that is one of the chain's. It can leave steps out, and the hash of a step's
+//! transaction is its word alone: receipts do not hold it.
 
 use std::collections::BTreeMap;
 
 use alloy_consensus::{ReceiptEnvelope, proofs::calculate_receipt_root};
 use alloy_primitives::{Address, B256};
 use alloy_provider::Provider as _;
-use alloy_rpc_types_eth::{Filter, Log};
+use alloy_rpc_types_eth::{Filter, Header, Log};
 use alloy_sol_types::SolEventInterface as _;
 use bindings::{
     AccessLog::AccessLogEvents, Consents::ConsentsEvents, Contract,
@@ -30,6 +32,8 @@ pub enum Actor {
     Patient(Address),
     /// A member, by member address.
     Member(Address),
+    /// The chain does not say: the contract lets several take this step, and its event names none.
+    Unknown,
 }
 
 /// One step.
@@ -51,7 +55,8 @@ pub struct TimelineStep {
     pub actor: Actor,
     /// The record, workflow or opening that it is about, when it is about one.
     pub subject: Option<B256>,
-    /// Whether the block bears it out.
+    /// Whether the block bears it out: that this happened, then and there. The transaction's hash is not
+    /// part of that.
     pub checked: bool,
 }
 
@@ -107,24 +112,22 @@ impl Gatekeeper {
             }
         }
         let projection = self.projection().await;
-        let mut blocks: BTreeMap<u64, Option<(B256, u64)>> = BTreeMap::new();
+        // The steps are in the order of their blocks, so one block is kept at a time.
+        let mut last: Option<(u64, Option<CheckedBlock>)> = None;
         let mut steps = Vec::with_capacity(logs.len());
-        for ((block, index), log) in logs {
-            let checked = match blocks.get(&block) {
-                Some(checked) => *checked,
-                None => {
-                    let checked = self.check_block(block).await?;
-                    blocks.insert(block, checked);
-                    checked
-                }
+        for ((number, index), log) in logs {
+            let block = match last.take() {
+                Some((kept, block)) if kept == number => block,
+                _ => self.check_block(number).await?,
             };
-            steps.extend(self.step(&projection, &log, block, index, checked));
+            steps.extend(self.step(&projection, &log, number, index, block.as_ref()));
+            last = Some((number, block));
         }
         Ok(Timeline { steps })
     }
 
-    /// The hash and time of a block whose header and receipts bear each other out.
-    async fn check_block(&self, number: u64) -> Result<Option<(B256, u64)>, GatekeeperError> {
+    /// A block whose header and receipts bear each other out.
+    async fn check_block(&self, number: u64) -> Result<Option<CheckedBlock>, GatekeeperError> {
         let provider = self.ledger().provider();
         let header = self.ledger().block(number.into()).await?.header;
         let receipts =
@@ -134,9 +137,7 @@ impl Gatekeeper {
             .into_iter()
             .map(|receipt| receipt.into_primitives_receipt().inner)
             .collect();
-        let root = calculate_receipt_root(&receipts);
-        let whole = root == header.inner.receipts_root && header.inner.hash_slow() == header.hash;
-        Ok(whole.then_some((header.hash, header.inner.timestamp)))
+        Ok(CheckedBlock::new(&header, &receipts))
     }
 
     fn step(
@@ -145,12 +146,12 @@ impl Gatekeeper {
         log: &Log,
         block: u64,
         index: u64,
-        checked: Option<(B256, u64)>,
+        checked: Option<&CheckedBlock>,
     ) -> Option<TimelineStep> {
         let contract = self.deployment().contract_at(&log.inner.address)?;
         let (what, actor, subject) = describe(contract, log, projection)?;
-        let checked_time = checked.filter(|(hash, _)| log.block_hash == Some(*hash));
-        let time = checked_time.map(|(_, time)| time).or(log.block_timestamp);
+        let checked_time = checked.filter(|held| held.bears_out(log)).map(|held| held.time);
+        let time = checked_time.or(log.block_timestamp);
         Some(TimelineStep {
             time: Timestamp(time.unwrap_or_default()),
             block,
@@ -165,13 +166,44 @@ impl Gatekeeper {
     }
 }
 
+/// What a block is known to hold.
+struct CheckedBlock {
+    number: u64,
+    hash: B256,
+    time: u64,
+    /// Every event of the block, in order.
+    logs: Vec<alloy_primitives::Log>,
+}
+
+impl CheckedBlock {
+    /// `None` unless the header has the hash that it is said to have, and names these receipts.
+    fn new(header: &Header, receipts: &[ReceiptEnvelope]) -> Option<Self> {
+        let whole = calculate_receipt_root(receipts) == header.inner.receipts_root
+            && header.inner.hash_slow() == header.hash;
+        whole.then(|| Self {
+            number: header.inner.number,
+            hash: header.hash,
+            time: header.inner.timestamp,
+            logs: receipts.iter().flat_map(|receipt| receipt.logs()).cloned().collect(),
+        })
+    }
+
+    /// Whether the block holds this event, at the place at which it is said to be.
+    fn bears_out(&self, log: &Log) -> bool {
+        let index = log.log_index.and_then(|index| usize::try_from(index).ok());
+        log.block_hash == Some(self.hash)
+            && log.block_number == Some(self.number)
+            && index.and_then(|index| self.logs.get(index)) == Some(&log.inner)
+    }
+}
+
 /// What an event says, who did it, and what it is about.
 fn describe(
     contract: Contract,
     log: &Log,
     projection: &Projection,
 ) -> Option<(String, Actor, Option<B256>)> {
-    use Actor::{Member, Patient};
+    use Actor::{Member, Patient, Unknown};
     let inner = &log.inner;
     Some(match contract {
         Contract::Relationships => match RelationshipsEvents::decode_log(inner).ok()?.data {
@@ -225,7 +257,8 @@ fn describe(
                 (what, Member(event.professional), Some(event.id))
             }
             EmergencyAccessEvents::EmergencyEnded(event) => {
-                ("emergency access ended".into(), Member(event.professional), Some(event.id))
+                // Who opened it, the patient, or a reviewer's verdict.
+                ("emergency access ended".into(), Unknown, Some(event.id))
             }
             EmergencyAccessEvents::EmergencyReviewed(event) => {
                 let verdict = if event.verdict == 1 { "justified" } else { "not justified" };
@@ -265,7 +298,8 @@ fn describe(
                 ("result acknowledged".into(), Member(event.by), Some(event.id))
             }
             LabOrdersEvents::LabOrderCancelled(event) => {
-                ("laboratory order cancelled".into(), Member(event.by), Some(event.id))
+                let who = by(event.by, event.patient);
+                ("laboratory order cancelled".into(), who, Some(event.id))
             }
         },
         Contract::AccessLog => {
@@ -278,14 +312,15 @@ fn describe(
 }
 
 fn describe_record(event: RecordsEvents) -> (String, Actor, Option<B256>) {
-    use Actor::{Member, Patient};
+    use Actor::{Member, Patient, Unknown};
     match event {
         RecordsEvents::RecordProposed(event) => {
             let what = format!("record proposed, version {}", event.version);
             (what, Member(event.steward), Some(event.record))
         }
         RecordsEvents::RecordMaterialised(event) => {
-            ("record taken out of its batch".into(), Member(event.steward), Some(event.record))
+            // The patient, to answer it alone, or the steward, to amend or erase it.
+            ("record taken out of its batch".into(), Unknown, Some(event.record))
         }
         RecordsEvents::RecordAccepted(event) => {
             let what = format!("record accepted, version {}", event.version);
@@ -368,4 +403,118 @@ fn by(who: Address, patient: Address) -> Actor {
 
 fn scope(record: B256) -> Option<B256> {
     (record != B256::ZERO).then_some(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_consensus::Receipt;
+    use alloy_primitives::U256;
+    use alloy_sol_types::SolEvent;
+    use bindings::{EmergencyAccess, LabOrders, Records};
+
+    use super::*;
+
+    const PATIENT: Address = Address::repeat_byte(1);
+    const PROFESSIONAL: Address = Address::repeat_byte(2);
+
+    fn event(event: &impl SolEvent) -> alloy_primitives::Log {
+        alloy_primitives::Log { address: Address::repeat_byte(9), data: event.encode_log_data() }
+    }
+
+    fn ended(number: u8) -> alloy_primitives::Log {
+        event(&EmergencyAccess::EmergencyEnded {
+            id: B256::repeat_byte(number),
+            patient: PATIENT,
+            professional: PROFESSIONAL,
+        })
+    }
+
+    fn receipt(logs: Vec<alloy_primitives::Log>) -> ReceiptEnvelope {
+        let receipt = Receipt { status: true.into(), cumulative_gas_used: 21_000, logs };
+        ReceiptEnvelope::Eip1559(receipt.with_bloom())
+    }
+
+    /// Three events in two receipts, and the header that names them.
+    fn block() -> (Header, Vec<ReceiptEnvelope>) {
+        let receipts = vec![receipt(vec![ended(1)]), receipt(vec![ended(2), ended(3)])];
+        let inner = alloy_consensus::Header {
+            number: 7,
+            receipts_root: calculate_receipt_root(&receipts),
+            ..alloy_consensus::Header::default()
+        };
+        (Header::new(inner), receipts)
+    }
+
+    fn placed(inner: alloy_primitives::Log, hash: B256, index: u64) -> Log {
+        Log {
+            inner,
+            block_hash: Some(hash),
+            block_number: Some(7),
+            log_index: Some(index),
+            ..Log::default()
+        }
+    }
+
+    #[test]
+    fn events_are_checked_against_their_block() {
+        let (header, receipts) = block();
+        let held = CheckedBlock::new(&header, &receipts).unwrap();
+        for (number, index) in [(1, 0), (2, 1), (3, 2)] {
+            assert!(held.bears_out(&placed(ended(number), header.hash, index)));
+        }
+        let invented = [
+            placed(ended(4), header.hash, 1),
+            placed(ended(2), header.hash, 2),
+            placed(ended(4), header.hash, 3),
+            placed(ended(2), B256::repeat_byte(1), 1),
+            Log { block_number: Some(8), ..placed(ended(2), header.hash, 1) },
+            Log { log_index: None, ..placed(ended(2), header.hash, 1) },
+        ];
+        let mut elsewhere = placed(ended(2), header.hash, 1);
+        elsewhere.inner.address = Address::repeat_byte(8);
+        let mut more = placed(ended(2), header.hash, 1);
+        more.inner.data.data = U256::ONE.to_be_bytes_vec().into();
+        for log in invented.into_iter().chain([elsewhere, more]) {
+            assert!(!held.bears_out(&log), "{log:?}");
+        }
+    }
+
+    #[test]
+    fn blocks_that_do_not_hold_together_check_nothing() {
+        let (header, mut receipts) = block();
+        let renamed = Header { hash: B256::repeat_byte(1), ..header.clone() };
+        assert!(CheckedBlock::new(&renamed, &receipts).is_none());
+        receipts[0] = receipt(vec![ended(1), ended(4)]);
+        assert!(CheckedBlock::new(&header, &receipts).is_none());
+    }
+
+    #[track_caller]
+    fn check(contract: Contract, said: &impl SolEvent, expected: Actor) {
+        let log = placed(event(said), B256::ZERO, 0);
+        let (_, actor, _) = describe(contract, &log, &Projection::default()).unwrap();
+        assert_eq!(actor, expected);
+    }
+
+    #[test]
+    fn steps_are_ascribed_to_whom_the_event_names() {
+        let id = B256::repeat_byte(1);
+        let ended =
+            EmergencyAccess::EmergencyEnded { id, patient: PATIENT, professional: PROFESSIONAL };
+        check(Contract::EmergencyAccess, &ended, Actor::Unknown);
+        let taken = Records::RecordMaterialised {
+            record: id,
+            patient: PATIENT,
+            steward: PROFESSIONAL,
+            version: 1,
+            base: 0,
+            kind: 0,
+            digest: id,
+            root: id,
+            state: 1,
+        };
+        check(Contract::Records, &taken, Actor::Unknown);
+        let cancelled = |by| LabOrders::LabOrderCancelled { id, patient: PATIENT, by };
+        check(Contract::LabOrders, &cancelled(PATIENT), Actor::Patient(PATIENT));
+        check(Contract::LabOrders, &cancelled(PROFESSIONAL), Actor::Member(PROFESSIONAL));
+    }
 }

@@ -648,13 +648,16 @@ pub(crate) fn timeline_table(consortium: &Consortium, timeline: &Timeline, lines
     let mut table = Table::new(&head, &[1]);
     let skipped = timeline.steps.len().saturating_sub(lines);
     for step in &timeline.steps[skipped..] {
-        let (Actor::Patient(actor) | Actor::Member(actor)) = step.actor;
+        let who = match step.actor {
+            Actor::Patient(actor) | Actor::Member(actor) => consortium.name_of(actor),
+            Actor::Unknown => "—".into(),
+        };
         table.row(vec![
             step.time.to_string(),
             step.block.to_string(),
             short(step.transaction),
             step.contract.into(),
-            consortium.name_of(actor),
+            who,
             consortium.shorten(&step.what),
             if step.checked { "yes".into() } else { "NO".into() },
         ]);
