@@ -24,6 +24,6 @@ pub use answer::{
 pub use entropy::Entropy;
 pub use gatekeeper::{Gatekeeper, GatekeeperError, Settings};
 pub use log::{LogError, LogFinding, StoredReceipt};
-pub use proof::{Bundle, BundleError, Checked, ProvenState};
+pub use proof::{Bundle, BundleError, Checked, ProvenAccount, ProvenState, TrustedChain};
 pub use reconcile::{Finding, FindingKind, Report};
 pub use timeline::{Actor, Timeline, TimelineStep};

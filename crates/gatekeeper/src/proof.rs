@@ -1,10 +1,13 @@
-//! Proof bundles: one version of one record, and everything needed to check offline that a chain
+//! Proof bundles: one version of one record, and everything needed to check offline that a contract
 //! vouches for it.
 //!
 //! The bundle leads from the sealed bytes to a block: digest of the bytes, anchor, storage slot of the
 //! contract (through a Merkle proof when the record was anchored in a batch), account, state root,
-//! header, block hash. Whoever checks it needs to trust one thing only: that the block hash is one of
-//! the chain's. It comes from anybody who follows the chain.
+//! header, block hash. What it proves is: the contract at this address says so in the block with this
+//! hash. Whoever checks it must know both from somewhere else, for anybody can deploy a contract that
+//! says anything, and anybody can make up a block: the address from whoever runs the network, the hash
+//! from anybody who follows the chain. A header names no chain, so the chain's id is only compared: what
+//! ties the proof to one chain is the block's hash.
 
 use alloy_consensus::Header;
 use alloy_eips::BlockId;
@@ -62,6 +65,18 @@ pub struct ProvenAccount {
     pub proof: Vec<Bytes>,
 }
 
+/// What whoever checks a bundle knows from somewhere else than the bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrustedChain {
+    /// The chain's id.
+    pub chain_id: u64,
+    /// Where its `Records` contract is.
+    pub records_contract: Address,
+    /// The hash of one of its blocks, to which the bundle must lead. Without it the block itself is not
+    /// vouched for, and may be made up.
+    pub block_hash: Option<B256>,
+}
+
 /// Why a bundle proves nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
@@ -70,6 +85,30 @@ pub enum BundleError {
     UnknownFormat {
         /// The form found.
         format: u32,
+    },
+    /// It says that it is of another chain.
+    #[error("the bundle is of chain {found}, not of the trusted one, {trusted}")]
+    OtherChain {
+        /// The chain that it names.
+        found: u64,
+        /// The trusted one.
+        trusted: u64,
+    },
+    /// Another contract vouches for it.
+    #[error("contract {found} vouches for it, not the trusted one, {trusted}")]
+    OtherContract {
+        /// The contract that it names.
+        found: Address,
+        /// The trusted one.
+        trusted: Address,
+    },
+    /// It leads to another block.
+    #[error("the bundle leads to block {found}, not to the trusted one, {trusted}")]
+    OtherBlock {
+        /// The hash of the block that it leads to.
+        found: B256,
+        /// The trusted one.
+        trusted: B256,
     },
     /// The sealed bytes are not those that were anchored.
     #[error("the sealed bytes hash to {found}, but {anchored} was anchored")]
@@ -106,10 +145,13 @@ pub struct Checked {
     pub anchor: Anchor,
     /// Where it stood at that block.
     pub state: ProvenState,
-    /// The block that vouches for it: compare its hash with one you trust.
+    /// The number of the block that vouches for it.
     pub block_number: u64,
     /// The block's hash.
     pub block_hash: B256,
+    /// Whether that is the hash that was trusted. If not, everything here holds only for whoever knows
+    /// from somewhere else that the chain has this block.
+    pub block_is_trusted: bool,
     /// The block's time.
     pub block_time: Timestamp,
 }
@@ -130,7 +172,8 @@ pub enum ProvenState {
 impl Gatekeeper {
     /// Puts a bundle together for one version, as of the newest block.
     ///
-    /// Everything in it may be shown: the record stays sealed.
+    /// This is for the operator, and asks for no permit and leaves no receipt: the sealed bytes leave,
+    /// but no key to them does, so nothing is opened.
     ///
     /// # Errors
     ///
@@ -179,17 +222,35 @@ impl Gatekeeper {
             slot_value: slot_proof.value,
         }))
     }
+
+    /// What bundles of the chain that this gatekeeper follows are held against, whatever the block.
+    #[must_use]
+    pub fn trusted_chain(&self) -> TrustedChain {
+        TrustedChain {
+            chain_id: self.ledger().chain_id(),
+            records_contract: self.deployment().address(Contract::Records),
+            block_hash: None,
+        }
+    }
 }
 
 impl Bundle {
-    /// Checks everything that can be checked without asking anybody.
+    /// Checks everything that can be checked without asking anybody, against what is `trusted`.
     ///
     /// # Errors
     ///
     /// [`BundleError`]: the bundle proves nothing.
-    pub fn check(&self) -> Result<Checked, BundleError> {
+    pub fn check(&self, trusted: &TrustedChain) -> Result<Checked, BundleError> {
         if self.format != FORMAT {
             return Err(BundleError::UnknownFormat { format: self.format });
+        }
+        if self.chain_id != trusted.chain_id {
+            let (found, trusted) = (self.chain_id, trusted.chain_id);
+            return Err(BundleError::OtherChain { found, trusted });
+        }
+        if self.records_contract != trusted.records_contract {
+            let (found, trusted) = (self.records_contract, trusted.records_contract);
+            return Err(BundleError::OtherContract { found, trusted });
         }
         let found = RecordDigest::of(&self.sealed);
         if found != self.anchor.digest {
@@ -203,11 +264,18 @@ impl Bundle {
         }
         self.check_account(header.state_root)?;
         self.check_storage()?;
+        let block_hash = keccak256(&self.header);
+        if let Some(trusted) = trusted.block_hash
+            && trusted != block_hash
+        {
+            return Err(BundleError::OtherBlock { found: block_hash, trusted });
+        }
         Ok(Checked {
             anchor: self.anchor,
             state,
             block_number: header.number,
-            block_hash: keccak256(&self.header),
+            block_hash,
+            block_is_trusted: trusted.block_hash.is_some(),
             block_time: Timestamp(header.timestamp),
         })
     }

@@ -225,7 +225,8 @@ async fn other_stewards_anchor_is_not_ours() {
     assert!(gatekeeper.reconcile(world.now()).await.unwrap().is_clean());
     let (found, _) = gatekeeper.inclusion(id(1), FIRST).await.unwrap().unwrap();
     assert_eq!(found, anchor);
-    gatekeeper.bundle(id(1), FIRST).await.unwrap().unwrap().check().unwrap();
+    let bundle = gatekeeper.bundle(id(1), FIRST).await.unwrap().unwrap();
+    bundle.check(&gatekeeper.trusted_chain()).unwrap();
     let call = Records::stateOfCall { anchor: to_anchor(&anchor) };
     let state = world.view(Contract::Records, &call).await;
     let ours = gatekeeper.projection().await;

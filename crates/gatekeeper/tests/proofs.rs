@@ -4,13 +4,18 @@
 
 mod common;
 
+use alloy_consensus::Header;
 use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_provider::Provider as _;
+use alloy_rlp::Decodable as _;
+use alloy_trie::{Nibbles, TrieAccount, nodes::LeafNode};
 use bindings::{Contract, Records, convert::to_anchor};
 use common::{World, address, id, long, rng, version};
 use domain::{Anchor, AnchorState, Kind, RecordDigest, RecordVersion, Timestamp};
-use gatekeeper::{Bundle, BundleError, Gatekeeper, Inclusion, ProvenState};
+use gatekeeper::{
+    Bundle, BundleError, Gatekeeper, Inclusion, ProvenAccount, ProvenState, TrustedChain,
+};
 
 const FIRST: RecordVersion = RecordVersion::FIRST;
 
@@ -38,6 +43,10 @@ impl Hospital {
         Self { world, gatekeeper, alone, batched }
     }
 
+    fn trusted(&self) -> TrustedChain {
+        self.gatekeeper.trusted_chain()
+    }
+
     fn head(&self) -> (u64, B256) {
         let head = self.world.ledger.embedded_chain().unwrap().head();
         (head.header.number, head.hash)
@@ -48,12 +57,12 @@ impl Hospital {
 async fn bundles_check_offline() {
     let hospital = Hospital::new().await;
     let (number, hash) = hospital.head();
-    let checked = hospital.alone.check().unwrap();
+    let checked = hospital.alone.check(&hospital.trusted()).unwrap();
     assert_eq!(checked.state, ProvenState::Alone(AnchorState::Proposed));
     assert_eq!((checked.block_number, checked.block_hash), (number, hash));
     assert_eq!(checked.block_time, hospital.world.now());
     assert_eq!(checked.anchor.record, id(9));
-    let checked = hospital.batched.check().unwrap();
+    let checked = hospital.batched.check(&hospital.trusted()).unwrap();
     let anchored_at = Timestamp(common::START);
     assert_eq!(checked.state, ProvenState::Batch { anchored_at });
     assert_eq!((checked.block_number, checked.block_hash), (number, hash));
@@ -64,7 +73,7 @@ async fn bundles_check_offline() {
         assert!(!text.contains(common::PLAINTEXT));
         let read: Bundle = serde_json::from_str(&text).unwrap();
         assert_eq!(&read, bundle);
-        read.check().unwrap();
+        read.check(&hospital.trusted()).unwrap();
     }
 }
 
@@ -76,7 +85,10 @@ async fn bundle_proves_where_the_record_stands() {
     let state = async || {
         gatekeeper.refresh(world.now()).await.unwrap();
         let bundle = gatekeeper.bundle(id(9), FIRST).await.unwrap().unwrap();
-        let ProvenState::Alone(state) = bundle.check().unwrap().state else { panic!() };
+        let ProvenState::Alone(state) = bundle.check(&gatekeeper.trusted_chain()).unwrap().state
+        else {
+            panic!()
+        };
         state
     };
     world.accept("quinn", &anchor).await;
@@ -88,7 +100,10 @@ async fn bundle_proves_where_the_record_stands() {
     world.send("hospital", Contract::Records, &call).await.unwrap();
     assert_eq!(state().await, AnchorState::Erased);
     // The bundle of before says what was.
-    assert_eq!(alone.check().unwrap().state, ProvenState::Alone(AnchorState::Proposed));
+    assert_eq!(
+        alone.check(&gatekeeper.trusted_chain()).unwrap().state,
+        ProvenState::Alone(AnchorState::Proposed)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,9 +118,9 @@ async fn long_records_and_later_versions_have_bundles() {
     gatekeeper.refresh(world.now()).await.unwrap();
     let bundle = gatekeeper.bundle(id(20), FIRST).await.unwrap().unwrap();
     assert!(bundle.sealed.len() > 700_000);
-    assert_eq!(bundle.check().unwrap().anchor, anchor);
+    assert_eq!(bundle.check(&gatekeeper.trusted_chain()).unwrap().anchor, anchor);
     let bundle = gatekeeper.bundle(id(9), version(2)).await.unwrap().unwrap();
-    let checked = bundle.check().unwrap();
+    let checked = bundle.check(&gatekeeper.trusted_chain()).unwrap();
     assert_eq!((checked.anchor.version, checked.anchor.base), (version(2), 1));
     assert_eq!(gatekeeper.bundle(id(9), version(3)).await.unwrap(), None);
     assert_eq!(gatekeeper.bundle(id(99), FIRST).await.unwrap(), None);
@@ -117,6 +132,9 @@ async fn long_records_and_later_versions_have_bundles() {
 fn name(error: &BundleError) -> &'static str {
     match error {
         BundleError::UnknownFormat { .. } => "format",
+        BundleError::OtherChain { .. } => "chain",
+        BundleError::OtherContract { .. } => "contract",
+        BundleError::OtherBlock { .. } => "block",
         BundleError::AlteredRecord { .. } => "record",
         BundleError::NotInBatch { .. } => "batch",
         BundleError::NotAnchored => "anchored",
@@ -126,12 +144,18 @@ fn name(error: &BundleError) -> &'static str {
     }
 }
 
+/// Trusts what a bundle says of itself, as only somebody who made it should.
+fn trusting(bundle: &Bundle) -> TrustedChain {
+    let (chain_id, records_contract) = (bundle.chain_id, bundle.records_contract);
+    TrustedChain { chain_id, records_contract, block_hash: None }
+}
+
 #[track_caller]
 fn check(bundle: &Bundle, expected: &str, what: &str, change: impl FnOnce(&mut Bundle)) {
     let mut changed = bundle.clone();
     change(&mut changed);
     assert_ne!(&changed, bundle, "{what}");
-    let error = changed.check().map(drop).map_err(|error| name(&error));
+    let error = changed.check(&trusting(bundle)).map(drop).map_err(|error| name(&error));
     assert_eq!(error, Err(expected), "{what}");
 }
 
@@ -180,9 +204,15 @@ async fn tampered_bundles_are_refused() {
             check(bundle, unknown, what, |bundle| change(&mut bundle.anchor));
         }
 
-        check(bundle, "account", "contract", |bundle| bundle.records_contract = address("mallory"));
+        check(bundle, "chain", "chain", |bundle| bundle.chain_id = 1);
         let consents = hospital.world.at(Contract::Consents);
-        check(bundle, "account", "other contract", |bundle| bundle.records_contract = consents);
+        for contract in [address("mallory"), consents] {
+            check(bundle, "contract", "contract", |bundle| bundle.records_contract = contract);
+            // Even to those who trust that contract, it proves nothing of it.
+            let elsewhere = Bundle { records_contract: contract, ..bundle.clone() };
+            let error = elsewhere.check(&trusting(&elsewhere)).map_err(|error| name(&error));
+            assert_eq!(error.map(drop), Err("account"));
+        }
         check(bundle, "account", "nonce", |bundle| bundle.account.nonce += 1);
         check(bundle, "account", "balance", |bundle| bundle.account.balance += U256::ONE);
         check(bundle, "account", "storage root", |bundle| bundle.account.storage_root.0[31] ^= 1);
@@ -264,6 +294,59 @@ async fn tampered_inclusion_is_refused() {
     });
 }
 
+/// A bundle about bytes of the forger's choice, in a block made up for the purpose, where `contract` has
+/// the slot that it takes and the state holds nothing else.
+fn forge(bundle: &Bundle, contract: Address) -> Bundle {
+    let trie = |key: B256, value: Vec<u8>| {
+        let node = alloy_rlp::encode(LeafNode::new(Nibbles::unpack(key), value));
+        (keccak256(&node), vec![Bytes::from(node)])
+    };
+    let sealed = Bytes::from_static(b"forged");
+    let anchor = Anchor { digest: RecordDigest::of(&sealed), ..bundle.anchor };
+    let slot_value = U256::from_be_bytes(anchor.storage_word(AnchorState::Accepted).0);
+    let (storage_root, slot_proof) =
+        trie(keccak256(slot_of(&anchor)), alloy_rlp::encode(slot_value));
+    let (nonce, balance, code_hash) = (1, U256::ZERO, B256::repeat_byte(1));
+    let account = TrieAccount { nonce, balance, storage_root, code_hash };
+    let (state_root, proof) = trie(keccak256(contract), alloy_rlp::encode(account));
+    let header = Header::decode(&mut bundle.header.as_ref()).unwrap();
+    Bundle {
+        records_contract: contract,
+        anchor,
+        inclusion: Inclusion::Alone,
+        sealed,
+        header: alloy_rlp::encode(Header { state_root, ..header }).into(),
+        account: ProvenAccount { nonce, balance, storage_root, code_hash, proof },
+        slot_proof,
+        slot_value,
+        ..bundle.clone()
+    }
+}
+
+/// Anybody can deploy a contract that says anything, and make up a block in which any contract does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bundles_need_a_trusted_contract_and_a_trusted_block() {
+    let hospital = Hospital::new().await;
+    let (_, hash) = hospital.head();
+    let trusted = hospital.trusted();
+    let with_block = TrustedChain { block_hash: Some(hash), ..trusted };
+    let name_of = |bundle: &Bundle, trusted: &TrustedChain| match bundle.check(trusted) {
+        Ok(checked) if checked.block_is_trusted => "proven",
+        Ok(_) => "proven, if the block is trusted",
+        Err(error) => name(&error),
+    };
+    assert_eq!(name_of(&hospital.alone, &with_block), "proven");
+    assert_eq!(name_of(&hospital.batched, &with_block), "proven");
+    assert_eq!(name_of(&hospital.alone, &trusted), "proven, if the block is trusted");
+
+    let theirs = forge(&hospital.alone, address("mallory"));
+    assert_eq!(name_of(&theirs, &trusting(&theirs)), "proven, if the block is trusted");
+    assert_eq!(name_of(&theirs, &trusted), "contract");
+    let ours = forge(&hospital.alone, trusted.records_contract);
+    assert_eq!(name_of(&ours, &trusted), "proven, if the block is trusted");
+    assert_eq!(name_of(&ours, &with_block), "block");
+}
+
 /// Everything else in a header is borne out by its hash, which is to be compared with a trusted one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn forged_header_has_another_hash() {
@@ -271,8 +354,21 @@ async fn forged_header_has_another_hash() {
     let (_, hash) = hospital.head();
     let mut forged = hospital.alone.clone();
     forged.header = flip(&forged.header, 4);
-    let checked = forged.check().unwrap();
+    let checked = forged.check(&hospital.trusted()).unwrap();
     assert_ne!(checked.block_hash, hash);
+}
+
+fn mapped(key: B256, mapping: B256) -> B256 {
+    keccak256([key.0, mapping.0].concat())
+}
+
+/// Where the contract keeps the first version of an anchor by itself.
+fn slot_of(anchor: &Anchor) -> B256 {
+    let Anchor { record, patient, steward, .. } = anchor;
+    // `_folders` is slot 0; a folder's anchors are its second word.
+    let folder = mapped(steward.into_word(), mapped(patient.into_word(), B256::ZERO));
+    let anchors = B256::from(U256::from_be_bytes(folder.0) + U256::ONE);
+    mapped(B256::with_last_byte(1), mapped(record.0, anchors))
 }
 
 /// The constants by which slots are found agree with where the contract keeps things.
@@ -284,14 +380,7 @@ async fn slots_are_where_the_contract_keeps_them() {
     let stored = async |slot: B256| {
         provider.get_storage_at(records, slot.into()).block_id(BlockId::latest()).await.unwrap()
     };
-    let at = |key: B256, mapping: B256| keccak256([key.0, mapping.0].concat());
-    let word = |address: Address| address.into_word();
-    let Anchor { record, patient, steward, .. } = hospital.alone.anchor;
-    // `_folders` is slot 0; a folder's anchors are its second word.
-    let folder = at(word(steward), at(word(patient), B256::ZERO));
-    let anchors = B256::from(U256::from_be_bytes(folder.0) + U256::ONE);
-    let slot = at(B256::with_last_byte(1), at(record.0, anchors));
-    let value = stored(slot).await;
+    let value = stored(slot_of(&hospital.alone.anchor)).await;
     assert_eq!(value, hospital.alone.slot_value);
     let mut expected = hospital.alone.anchor.storage_word(AnchorState::Proposed);
     // Proposed by itself, so it is counted among what awaits the patient.
@@ -299,7 +388,8 @@ async fn slots_are_where_the_contract_keeps_them() {
     assert_eq!(B256::from(value), expected);
     // `_batches` is slot 1.
     let Inclusion::Batch { root, .. } = &hospital.batched.inclusion else { panic!() };
-    let slot = at(*root, at(word(steward), B256::with_last_byte(1)));
+    let steward = hospital.batched.anchor.steward.into_word();
+    let slot = mapped(*root, mapped(steward, B256::with_last_byte(1)));
     let value = stored(slot).await;
     assert_eq!(value, hospital.batched.slot_value);
     let (count, anchored_at) = (U256::from(5), U256::from(common::START));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use clap::{Args, Parser, Subcommand};
 use domain::{Kind, Purpose};
 
@@ -410,7 +410,14 @@ pub(crate) enum TxCommand {
 pub(crate) struct VerifyOptions {
     /// The bundle, as `salus records export` writes it.
     pub(crate) bundle: PathBuf,
-    /// A block hash that you trust; the bundle must lead to it.
+    /// Where the trusted network has its contract `Records`.
+    #[arg(long, required_unless_present = "deployment")]
+    pub(crate) contract: Option<Address>,
+    /// The same from a file that maps the contracts' names to addresses, as `salus up` writes it:
+    /// DIR/deployments/72587.json.
+    #[arg(long, conflicts_with = "contract")]
+    pub(crate) deployment: Option<PathBuf>,
+    /// A block hash that you trust; the bundle must lead to it. Without it, the block may be made up.
     #[arg(long)]
     pub(crate) block_hash: Option<B256>,
     /// Print JSON.

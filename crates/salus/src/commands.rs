@@ -148,7 +148,7 @@ impl<'a> Commands<'a> {
                 let path = self.directory.join(&out);
                 std::fs::write(&path, serde_json::to_vec_pretty(&bundle)?)
                     .map_err(|error| format!("could not write {}: {error}", out.display()))?;
-                let hash = bundle.check()?.block_hash;
+                let hash = bundle.check(&keeper.trusted_chain())?.block_hash;
                 let text = format!("wrote {}\n  leads to block {hash}\n", out.display());
                 Ok((text, 0))
             }

@@ -1,10 +1,15 @@
 //! `salus verify`: a record's proof bundle, checked without any network.
+//!
+//! What a bundle says of itself proves nothing. The contract's address comes from whoever checks it, and
+//! so does the block's hash; without the hash the answer says that the block is not vouched for.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
-use gatekeeper::{Bundle, ProvenState};
+use alloy_primitives::Address;
+use bindings::Contract;
+use gatekeeper::{Bundle, ProvenState, TrustedChain};
 
-use crate::{Error, cli::VerifyOptions};
+use crate::{Error, cli::VerifyOptions, consortium::CHAIN_ID};
 
 /// Checks a bundle; the exit code is 1 when it proves nothing.
 pub(crate) fn verify(options: &VerifyOptions) -> Result<ExitCode, Error> {
@@ -13,26 +18,30 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<ExitCode, Error> {
         .map_err(|error| format!("could not read {path}: {error}"))?;
     let bundle: Bundle = serde_json::from_slice(&text)
         .map_err(|error| format!("{path} is no proof bundle: {error}"))?;
-    let checked = match bundle.check() {
+    let records_contract = match (options.contract, &options.deployment) {
+        (Some(contract), _) => contract,
+        (None, Some(file)) => records_in(file)?,
+        (None, None) => return Err("give --contract or --deployment".into()),
+    };
+    let block_hash = options.block_hash;
+    let trusted = TrustedChain { chain_id: CHAIN_ID, records_contract, block_hash };
+    let checked = match bundle.check(&trusted) {
         Ok(checked) => checked,
         Err(reason) => {
             println!("not proven: {reason}");
             return Ok(ExitCode::from(1));
         }
     };
-    if options.block_hash.is_some_and(|trusted| trusted != checked.block_hash) {
-        println!(
-            "not proven: the bundle leads to block {}, not to the one given",
-            checked.block_hash
-        );
-        return Ok(ExitCode::from(1));
-    }
     if options.json {
         println!("{}", serde_json::to_string_pretty(&checked)?);
         return Ok(ExitCode::SUCCESS);
     }
     let anchor = &checked.anchor;
-    println!("proven");
+    if checked.block_is_trusted {
+        println!("proven");
+    } else {
+        println!("proven, if you trust this block: {}", checked.block_hash);
+    }
     println!("  record   {}, version {}, {}", anchor.record, anchor.version, anchor.kind);
     println!("  digest   {}", anchor.digest);
     println!("  patient  {}", anchor.patient);
@@ -45,10 +54,22 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<ExitCode, Error> {
     }
     println!("  block    {} of {}", checked.block_number, checked.block_time);
     println!("           {}", checked.block_hash);
-    if options.block_hash.is_none() {
+    println!("  contract {records_contract}");
+    if !checked.block_is_trusted {
         println!(
-            "  Compare the block's hash with one that you trust, or give it with --block-hash."
+            "  Nothing vouches for the block itself. Ask somebody who follows the chain for its hash,\n  \
+             and give that with --block-hash."
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where a deployment's file says that the contract `Records` is.
+fn records_in(file: &Path) -> Result<Address, Error> {
+    let path = file.display();
+    let text = std::fs::read(file).map_err(|error| format!("could not read {path}: {error}"))?;
+    let addresses: BTreeMap<String, Address> = serde_json::from_slice(&text)
+        .map_err(|error| format!("{path} is no list of contracts: {error}"))?;
+    let found = addresses.get(Contract::Records.name()).copied();
+    Ok(found.ok_or_else(|| format!("{path} names no {}", Contract::Records))?)
 }

@@ -223,20 +223,37 @@ fn an_exported_bundle_proves_a_record_without_the_network() {
         let bundle = dir.path().join("bundle.json");
         let path = bundle.to_str().unwrap();
         good(&data, &["records", "export", &record, "--out", path]);
-        // Verifying needs the bundle alone: the directory given here does not exist.
+        // Verifying needs the bundle, and whom to trust: the directory given here does not exist.
         let nowhere = dir.path().join("nowhere");
-        let proven = good(&nowhere, &["verify", path]);
-        assert!(proven.contains("proven") && proven.contains(&record), "{proven}");
+        let deployment = data.join("deployments/72587.json");
+        let listed: Value = serde_json::from_slice(&fs::read(&deployment).unwrap()).unwrap();
+        let contract = ["verify", path, "--contract", listed["Records"].as_str().unwrap()];
+        let file = ["verify", path, "--deployment", deployment.to_str().unwrap()];
+        let proven = good(&nowhere, &contract);
+        assert!(proven.starts_with("proven, if you trust this block: 0x"), "{proven}");
+        assert!(proven.contains(&record), "{proven}");
+        assert_eq!(good(&nowhere, &file), proven);
+        let hash = word_after(&proven, "this block: ");
+        let proven = good(&nowhere, &[&contract[..], &["--block-hash", hash]].concat());
+        assert!(proven.starts_with("proven\n"), "{proven}");
+        assert!(bad(&nowhere, &["verify", path]).contains("--contract"));
         let other_block = format!("0x{}", "11".repeat(32));
-        let output = run(&nowhere, &["verify", path, "--block-hash", &other_block]);
-        assert_eq!(output.status.code(), Some(1));
+        let other_contract = listed["Consents"].as_str().unwrap();
+        for refused in [
+            [&contract[..], &["--block-hash", &other_block]].concat(),
+            vec!["verify", path, "--contract", other_contract],
+        ] {
+            let output = run(&nowhere, &refused);
+            assert_eq!(output.status.code(), Some(1));
+            assert!(text(&output.stdout).starts_with("not proven: "));
+        }
 
         let mut forged: Value = serde_json::from_slice(&fs::read(&bundle).unwrap()).unwrap();
         let sealed = forged["sealed"].as_str().unwrap();
         let (kept, last) = sealed.split_at(sealed.len() - 1);
         forged["sealed"] = json!(format!("{kept}{}", if last == "0" { "1" } else { "0" }));
         fs::write(&bundle, forged.to_string()).unwrap();
-        let output = run(&nowhere, &["verify", path]);
+        let output = run(&nowhere, &contract);
         assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
         assert!(text(&output.stdout).contains("not proven"));
     }
