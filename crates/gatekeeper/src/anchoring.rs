@@ -15,12 +15,12 @@
 
 use alloy_primitives::{Address, B256, Bytes, TxKind};
 use alloy_sol_types::SolCall as _;
-use bindings::{Contract, Records, convert::to_anchor};
-use domain::{Anchor, AnchorState, Kind, RecordDigest, RecordId, RecordVersion, merkle};
+use bindings::{Contract, ContractError, Records, convert::to_anchor};
+use domain::{Anchor, AnchorState, Kind, RecordDigest, RecordId, RecordVersion, Timestamp, merkle};
 use ledger::SendError;
 use serde::{Deserialize, Serialize};
 use sqlx::{Row as _, any::AnyRow};
-use vault::{Entry, NewRecord, PutError, StoreError};
+use vault::{Entry, EraseError, ErasureOrder, ErasureReason, NewRecord, PutError, StoreError};
 
 use crate::{Gatekeeper, GatekeeperError};
 
@@ -56,6 +56,25 @@ pub enum AnchorError {
     /// The chain did not take them.
     #[error(transparent)]
     Send(#[from] SendError),
+}
+
+impl From<EraseError> for AnchorError {
+    fn from(error: EraseError) -> Self {
+        match error {
+            EraseError::Store(error) => Self::Store(error),
+            EraseError::NotHere { .. } => Self::Store(StoreError::Corrupt { what: "proposal" }),
+        }
+    }
+}
+
+/// What came of what was left between vault and chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resumed {
+    /// How many batches and proposals are on chain now.
+    pub sent: usize,
+    /// Versions that the chain refuses for good. Nobody was ever told that they were kept, so they are
+    /// not: they were erased, as if they had been refused at once.
+    pub given_up: Vec<(RecordId, RecordVersion)>,
 }
 
 impl From<sqlx::Error> for AnchorError {
@@ -145,6 +164,25 @@ fn proposal(anchor: &Anchor, previous: Option<&Anchor>) -> Bytes {
         }
     };
     call.into()
+}
+
+/// Whether the chain will refuse the same proposal for ever, or until a patient who has left comes back.
+/// Whatever is about the institution itself or its key passes, and so does what awaits the patient.
+const fn is_for_good(reason: &ContractError) -> bool {
+    use bindings::{Records::RecordsErrors as Reason, Relationships::RelationshipsErrors};
+    matches!(
+        reason,
+        // The relationships have an error of the same name and fields, which is decoded first.
+        ContractError::Relationships(RelationshipsErrors::NotActive(_))
+            | ContractError::Records(
+                Reason::NotActive(_)
+                    | Reason::VersionTaken(_)
+                    | Reason::WrongBase(_)
+                    | Reason::NotNext(_)
+                    | Reason::OtherRecord(_)
+                    | Reason::InvalidAnchor(_)
+            )
+    )
 }
 
 fn tree(anchors: &[Anchor]) -> Option<merkle::Tree> {
@@ -297,27 +335,32 @@ impl Gatekeeper {
     }
 
     /// Sends what was stored and, because of a crash, did not reach the chain: roots of batches, and
-    /// proposals; returns how many. What is known of the chain must be up to date.
+    /// proposals. What is known of the chain must be up to date.
+    ///
+    /// What the chain refuses for good, such as a proposal to a patient who has left, is given up: it
+    /// must neither hold up the others nor come back for ever.
     ///
     /// # Errors
     ///
-    /// The first [`AnchorError`], after everything else was tried: what the chain refuses for good, such
-    /// as a proposal to a patient who has left, must not hold up the others. Trying again continues.
-    pub async fn resume_anchoring(&self) -> Result<usize, AnchorError> {
-        let mut resumed = 0;
+    /// The first [`AnchorError`], after everything else was tried. Trying again continues.
+    pub async fn resume_anchoring(&self) -> Result<Resumed, AnchorError> {
+        let mut resumed = Resumed::default();
         let mut failed = None;
-        let mut note = |outcome: Result<(), AnchorError>| match outcome {
-            Ok(()) => resumed += 1,
-            Err(error) => failed = failed.take().or(Some(error)),
-        };
         for batch in self.batches().await? {
             // Of a batch that is not whole nobody knows any more what it anchors.
             if batch.transaction.is_none() && batch.is_whole() {
-                note(self.resume_batch(&batch).await);
+                match self.resume_batch(&batch).await {
+                    Ok(()) => resumed.sent += 1,
+                    Err(error) => failed = failed.or(Some(error)),
+                }
             }
         }
         for (record, version, call) in self.proposals().await? {
-            note(self.resume_proposal(record, version, call).await);
+            match self.resume_proposal(record, version, call).await {
+                Ok(true) => resumed.sent += 1,
+                Ok(false) => resumed.given_up.push((record, version)),
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
         failed.map_or(Ok(resumed), Err)
     }
@@ -334,20 +377,45 @@ impl Gatekeeper {
         }
     }
 
+    /// Sends a proposal, or gives it up; returns whether it is on chain.
     async fn resume_proposal(
         &self,
         record: RecordId,
         version: RecordVersion,
         call: Bytes,
-    ) -> Result<(), AnchorError> {
+    ) -> Result<bool, AnchorError> {
         let on_chain = {
             let projection = self.inner.projection.read().await;
             projection.records.anchor(self.member(), record, version.get()).is_some()
         };
         if on_chain {
-            return Ok(self.forget_proposal(record, version).await?);
+            self.forget_proposal(record, version).await?;
+            return Ok(true);
         }
-        self.send_proposal(record, version, call).await.map(drop)
+        // Erased and still listed: giving it up was interrupted.
+        let is_erased = self.vault().erasure_receipt(record, version).await?.is_some();
+        if !is_erased {
+            match self.send_proposal(record, version, call).await {
+                Err(AnchorError::Send(SendError::Refused(reason))) if is_for_good(&reason) => {}
+                sent => return sent.map(|_| true),
+            }
+            self.erase_unanchored(record, version).await?;
+        }
+        self.forget_proposal(record, version).await?;
+        Ok(false)
+    }
+
+    /// Erases a version that never reached the chain.
+    async fn erase_unanchored(
+        &self,
+        record: RecordId,
+        version: RecordVersion,
+    ) -> Result<(), AnchorError> {
+        let known = self.inner.projection.read().await.cursor();
+        let at = Timestamp(known.map_or(0, |cursor| cursor.time));
+        let order = ErasureOrder { by: self.member(), reason: ErasureReason::KeptInError, at };
+        self.vault().erase(record, version, order, &mut self.entropy().fork()).await?;
+        Ok(())
     }
 
     async fn proposals(&self) -> Result<Vec<(RecordId, RecordVersion, Bytes)>, StoreError> {

@@ -16,7 +16,7 @@ mod reconcile;
 mod tables;
 mod timeline;
 
-pub use anchoring::{AnchorError, Inclusion, MANIFEST_RECORDS_MAX};
+pub use anchoring::{AnchorError, Inclusion, MANIFEST_RECORDS_MAX, Resumed};
 pub use answer::{
     Answer, AnswerError, OpenedRecord, QueryRefusal, QuerySignature, ReadRequest, Served,
     SignedQuery,

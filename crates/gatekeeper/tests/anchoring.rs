@@ -13,7 +13,7 @@ use alloy_sol_types::SolEvent;
 use bindings::{Contract, Records, Relationships, convert::to_anchor};
 use common::{World, address, id, secret, sql, tamper, version};
 use domain::{AnchorState, RecordVersion};
-use gatekeeper::{AnchorError, Entropy, FindingKind, Gatekeeper, Inclusion, Settings};
+use gatekeeper::{AnchorError, Entropy, FindingKind, Gatekeeper, Inclusion, Resumed, Settings};
 use ledger::{Projection, SendError, Sender};
 use vault::NewRecord;
 
@@ -25,6 +25,10 @@ async fn count<E: SolEvent>(world: &World) -> usize {
         .event_signature(E::SIGNATURE_HASH)
         .from_block(0);
     world.ledger.logs(&filter).await.unwrap().len()
+}
+
+fn sent(sent: usize) -> Resumed {
+    Resumed { sent, given_up: Vec::new() }
 }
 
 fn height(world: &World) -> u64 {
@@ -74,14 +78,14 @@ async fn batch_that_was_not_sent_is_sent_after_a_restart() {
     let broken = |finding: &&gatekeeper::Finding| finding.kind == FindingKind::BrokenBatch;
     assert_eq!(report.findings.iter().filter(broken).count(), 1);
 
-    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), 1);
+    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), sent(1));
     assert!(gatekeeper.reconcile(world.now()).await.unwrap().is_clean());
     let (_, inclusion) = gatekeeper.inclusion(id(1), FIRST).await.unwrap().unwrap();
     assert!(matches!(inclusion, Inclusion::Batch { .. }));
-    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), 0);
+    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), sent(0));
     let gatekeeper = world.restart("hospital", gatekeeper).await;
     gatekeeper.refresh(world.now()).await.unwrap();
-    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), 0);
+    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), sent(0));
     assert_eq!(count::<Records::BatchAnchored>(&world).await, 1);
 }
 
@@ -97,8 +101,8 @@ async fn batch_that_was_sent_is_not_sent_again() {
     let gatekeeper = world.restart("hospital", gatekeeper).await;
     gatekeeper.refresh(world.now()).await.unwrap();
     let before = height(&world);
-    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), 2);
-    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), 0);
+    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), sent(2));
+    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), sent(0));
     assert_eq!(height(&world), before);
     assert_eq!(count::<Records::BatchAnchored>(&world).await, 3);
     assert!(gatekeeper.reconcile(world.now()).await.unwrap().is_clean());
@@ -115,7 +119,7 @@ async fn chain_refuses_a_batch_the_second_time() {
     assert!(matches!(resumed, Err(AnchorError::Send(SendError::Refused(_)))), "{resumed:?}");
     assert_eq!(count::<Records::BatchAnchored>(&world).await, 1);
     gatekeeper.refresh(world.now()).await.unwrap();
-    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), 1);
+    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), sent(1));
 }
 
 /// A list that was changed while it waited is not sent: nobody knows any more what it anchors.
@@ -130,7 +134,7 @@ async fn broken_batch_is_not_sent() {
     tamper(gatekeeper.vault(), broken).await;
     let gatekeeper = world.restart("hospital", gatekeeper).await;
     gatekeeper.refresh(world.now()).await.unwrap();
-    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), 1);
+    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), sent(1));
     assert_eq!(count::<Records::BatchAnchored>(&world).await, 1);
 }
 
@@ -148,7 +152,7 @@ async fn refused_proposal_leaves_nothing_behind() {
     assert_eq!(gatekeeper.vault().head(id(1)).await.unwrap(), None);
     assert_eq!(gatekeeper.vault().head(id(2)).await.unwrap().unwrap().header.version, FIRST);
     gatekeeper.refresh(world.now()).await.unwrap();
-    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), 0);
+    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), sent(0));
     assert!(gatekeeper.reconcile(world.now()).await.unwrap().is_clean());
 }
 
@@ -173,21 +177,52 @@ async fn proposals_resume() {
     assert_eq!(count::<Records::RecordProposed>(&world).await, 1);
 
     world.sender("ben").transfer(address("hospital"), wei / U256::from(2)).await.unwrap();
-    // One patient has left meanwhile: what is theirs is refused for good, and holds up nobody else.
+    // One patient has left meanwhile: what is theirs is given up, and holds up nobody else.
     let end = Relationships::endCall { steward: address("hospital") };
     world.send("quinn", Contract::Relationships, &end).await.unwrap();
-    let resumed = gatekeeper.resume_anchoring().await;
-    assert!(matches!(resumed, Err(AnchorError::Send(SendError::Refused(_)))), "{resumed:?}");
+    let mut resumed = gatekeeper.resume_anchoring().await.unwrap();
+    resumed.given_up.sort_unstable();
+    let mut given_up = vec![(id(3), FIRST), (id(4), FIRST)];
+    given_up.sort_unstable();
+    assert_eq!(resumed, Resumed { sent: 2, given_up });
+    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), sent(0));
     assert_eq!(count::<Records::RecordProposed>(&world).await, 3);
+    for number in [3, 4] {
+        assert!(gatekeeper.vault().head(id(number)).await.unwrap().unwrap().is_erased);
+    }
+    assert!(gatekeeper.reconcile(world.now()).await.unwrap().is_clean());
+    // Giving up was interrupted after erasing: nothing erased is sent, though it would be taken now.
     world.relate("hospital", "quinn", false).await;
+    let kept = format!("insert into proposals values ({}, 1, x'00')", sql(id(3).0));
+    tamper(gatekeeper.vault(), &kept).await;
+    let resumed = gatekeeper.resume_anchoring().await.unwrap();
+    assert_eq!(resumed, Resumed { sent: 0, given_up: vec![(id(3), FIRST)] });
+    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), sent(0));
     gatekeeper.refresh(world.now()).await.unwrap();
-    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), 2);
-    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), 0);
-    assert_eq!(count::<Records::RecordProposed>(&world).await, 5);
     assert!(gatekeeper.reconcile(world.now()).await.unwrap().is_clean());
     let projection = gatekeeper.projection().await;
     let entry = projection.records.anchor(address("hospital"), id(1), 2).unwrap();
     assert_eq!((entry.state, entry.anchor.base), (AnchorState::Proposed, 1));
+}
+
+/// What the chain refuses because of who sends it is not refused for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn proposals_outlast_a_wrong_key() {
+    let world = World::with_relationships().await;
+    let gatekeeper = world.gatekeeper("hospital").await;
+    let wei = impoverish(&world, "hospital").await;
+    gatekeeper.put_and_propose(world.record(1, "pat"), None).await.unwrap_err();
+    gatekeeper.vault().database().close().await;
+    drop(gatekeeper);
+    let gatekeeper = refused(&world).await;
+    gatekeeper.refresh(world.now()).await.unwrap();
+    let resumed = gatekeeper.resume_anchoring().await;
+    assert!(matches!(resumed, Err(AnchorError::Send(SendError::Refused(_)))), "{resumed:?}");
+    world.sender("ben").transfer(address("hospital"), wei / U256::from(2)).await.unwrap();
+    let gatekeeper = world.restart("hospital", gatekeeper).await;
+    gatekeeper.refresh(world.now()).await.unwrap();
+    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), sent(1));
+    assert!(gatekeeper.reconcile(world.now()).await.unwrap().is_clean());
 }
 
 /// The proposal reached the chain, and the program ended before it wrote that down.
@@ -201,8 +236,8 @@ async fn proposal_that_was_sent_is_not_sent_again() {
     let gatekeeper = world.restart("hospital", gatekeeper).await;
     gatekeeper.refresh(world.now()).await.unwrap();
     let before = height(&world);
-    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), 1);
-    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), 0);
+    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), sent(1));
+    assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), sent(0));
     assert_eq!(height(&world), before);
 }
 

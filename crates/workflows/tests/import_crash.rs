@@ -103,7 +103,7 @@ async fn open(dir: &Path) -> (World, usize) {
     let world = World::open(dir, &["hospital"]).await;
     let keeper = &world.gateway("hospital").gatekeeper;
     keeper.refresh(world.now()).await.unwrap();
-    let resumed = keeper.resume_anchoring().await.unwrap();
+    let resumed = keeper.resume_anchoring().await.unwrap().sent;
     (world, resumed)
 }
 
