@@ -148,6 +148,49 @@ impl Vault {
         rows.iter().map(entry_of).collect()
     }
 
+    /// All versions of the records that match in any version, in the order of record ids and versions,
+    /// erased ones included: of at most `limit` records (and [`PAGE_LEN_MAX`]), those after the record
+    /// `after`. Says as well after which record to go on, when there may be more.
+    ///
+    /// Which version counts is for others to say. A row that cannot be read is left out, so that it does
+    /// not keep anybody from the others; a scan finds it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store cannot be read.
+    pub async fn list_versions(
+        &self,
+        listing: &Listing,
+        after: Option<RecordId>,
+        limit: usize,
+    ) -> Result<(Vec<Entry>, Option<RecordId>), StoreError> {
+        let limit = limit.min(PAGE_LEN_MAX);
+        let rows = sqlx::query(concat!(
+            "select ",
+            entry_columns!(),
+            " from records where record in (
+                select distinct record from records
+                where patient = $1 and record > $2 and ($3 = 0 or steward = $4) and ($5 >> cast(kind as int)) & 1 = 1
+                order by record limit $6
+            ) order by record, version"
+        ))
+        .bind(listing.patient.to_vec())
+        .bind(after.map_or_else(Vec::new, |record| record.0.to_vec()))
+        .bind(i64::from(listing.steward.is_some()))
+        .bind(listing.steward.unwrap_or_default().to_vec())
+        .bind(i64::from(listing.kinds.bits()))
+        .bind(i64::try_from(limit).expect("a page is short"))
+        .fetch_all(self.database().readers())
+        .await?;
+        let mut records: Vec<RecordId> = rows
+            .iter()
+            .filter_map(|row| Some(RecordId(fixed::<32>(row, 0).ok()?.into())))
+            .collect();
+        records.dedup();
+        let next = records.last().copied().filter(|_| records.len() >= limit);
+        Ok((rows.iter().filter_map(|row| entry_of(row).ok()).collect(), next))
+    }
+
     /// The digest that is stored for a version, when there is one.
     pub(crate) async fn stored_digest(
         connection: &mut AnyConnection,
