@@ -129,6 +129,7 @@ pub fn opening(event: &EmergencyAccess::EmergencyOpened) -> Result<Opening, Peri
     Ok(Opening {
         id: event.id,
         professional: event.professional,
+        institution: event.institution,
         kinds: KindSet::from_bits(event.kinds),
         period: Period::new(timestamp(event.opensAt), timestamp(event.closesAt))?,
     })

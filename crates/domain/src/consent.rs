@@ -78,16 +78,18 @@ pub struct Opening {
     pub id: B256,
     /// The one professional, by member address, whom it lets read.
     pub professional: Address,
+    /// The institution for which they opened it, by member address: it lets them read for no other.
+    pub institution: Address,
     /// What it opens, before the patient's restrictions.
     pub kinds: KindSet,
     /// When it holds. Ending it early moves the end.
     pub period: Period,
 }
 
-/// What a workflow's contract lets an institution read: exactly one record.
+/// What a workflow's contract lets an institution read: exactly one version of one record.
 ///
 /// A pharmacy reads the prescription that prescriber and patient both permitted to it; a laboratory
-/// the order addressed to it.
+/// the order addressed to it, until the result is released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WorkflowGrant {
     /// The workflow's id on chain.

@@ -5,7 +5,8 @@
 //!
 //! The part that the contracts hold too (consent, countersignature, emergency opening) must agree with
 //! their views `Consents.permits` and `EmergencyAccess.permits`; a property test in `gatekeeper` holds
-//! one against the other over random histories.
+//! one against the other over random histories. In one thing this is stricter: an opening ends for
+//! whoever leaves the institution under which it was made.
 
 use alloy_primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
@@ -119,7 +120,7 @@ pub struct Facts {
     pub restricted_kinds: KindSet,
     /// Whether the steward lists the reader as caring for this patient.
     pub in_care_team: bool,
-    /// What workflows let their participants read.
+    /// What workflows let their participants read of the very version that is asked for.
     pub workflow_grants: Vec<WorkflowGrant>,
     /// Whether the record was erased.
     pub erased: bool,
@@ -272,18 +273,25 @@ fn find_basis(request: &Request, facts: &Facts) -> Result<Basis, Refusal> {
             Err(Refusal::NoConsent)
         };
     }
-    if request.purpose == Purpose::Emergency {
-        return by_opening(request, facts);
+    match request.purpose {
+        Purpose::Emergency => by_opening(request, facts),
+        Purpose::Treatment => {
+            by_care(request, facts).map_or_else(|| by_consent(request, facts), Ok)
+        }
+        // Whoever treats the patient is not thereby free to study or bill: that takes consent.
+        _ => by_consent(request, facts),
     }
+}
+
+/// What lets those who treat the patient read without a consent of its own.
+fn by_care(request: &Request, facts: &Facts) -> Option<Basis> {
     if is_care_team(request, facts) {
-        return Ok(Basis::CareTeam);
+        return Some(Basis::CareTeam);
     }
-    if let Some(grant) = facts.workflow_grants.iter().find(|grant| {
+    let grant = facts.workflow_grants.iter().find(|grant| {
         grant.record == request.record && request.reader.is_named_by(grant.institution)
-    }) {
-        return Ok(Basis::Workflow { workflow: grant.workflow });
-    }
-    by_consent(request, facts)
+    })?;
+    Some(Basis::Workflow { workflow: grant.workflow })
 }
 
 fn is_care_team(request: &Request, facts: &Facts) -> bool {
@@ -295,6 +303,7 @@ fn is_care_team(request: &Request, facts: &Facts) -> bool {
 fn by_opening(request: &Request, facts: &Facts) -> Result<Basis, Refusal> {
     let opening = facts.openings.iter().find(|opening| {
         opening.professional == request.reader.address()
+            && request.reader.institution() == Some(opening.institution)
             && opening.kinds.contains(request.kind)
             && opening.period.contains(request.time)
     });
@@ -407,6 +416,7 @@ mod tests {
         Opening {
             id: B256::repeat_byte(9),
             professional: PHYSICIAN,
+            institution: HOSPITAL,
             kinds: KindSet::of(&[Kind::Laboratory]),
             period: Period::new(Timestamp(900), Timestamp(1_100)).unwrap(),
         }
@@ -501,6 +511,37 @@ mod tests {
         check(emergency, facts(), Ok(Basis::Emergency { opening: B256::repeat_byte(9) }));
         check(Request { reader: colleague, ..emergency }, facts(), Err(Refusal::NoOpening));
         check(request(), facts(), Err(Refusal::NoConsent));
+    }
+
+    #[test]
+    fn broken_glass_stays_with_the_institution() {
+        let elsewhere = Reader::Professional {
+            member: PHYSICIAN,
+            role: ProfessionalRole::Physician,
+            institution: Address::repeat_byte(8),
+        };
+        let facts = Facts { openings: vec![opening()], ..Facts::default() };
+        let emergency = Request { reader: elsewhere, purpose: Purpose::Emergency, ..request() };
+        check(emergency, facts, Err(Refusal::NoOpening));
+    }
+
+    #[test]
+    fn care_and_workflows_serve_treatment_only() {
+        let researcher = Reader::Professional {
+            member: PHYSICIAN,
+            role: ProfessionalRole::Researcher,
+            institution: STEWARD,
+        };
+        let grant =
+            WorkflowGrant { workflow: B256::repeat_byte(9), institution: STEWARD, record: RECORD };
+        let facts = Facts {
+            in_care_team: true,
+            relationship: Some(RelationshipState::Active),
+            workflow_grants: vec![grant],
+            ..Facts::default()
+        };
+        let research = Request { reader: researcher, purpose: Purpose::Research, ..request() };
+        check(research, facts, Err(Refusal::NoConsent));
     }
 
     #[test]

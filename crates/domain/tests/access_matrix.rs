@@ -44,6 +44,7 @@ fn opened(restricted_kinds: KindSet) -> Facts {
     let opening = Opening {
         id: B256::repeat_byte(9),
         professional: PERSON,
+        institution: OTHER,
         kinds: KindSet::ALL,
         period: terms().period,
     };

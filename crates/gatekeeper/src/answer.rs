@@ -2,8 +2,8 @@
 
 use alloy_primitives::{Address, B256, Bytes, Signature};
 use domain::{
-    Kind, KindSet, Outcome, Permit, Purpose, Query, Reader, Receipt, RecordDigest, RecordId,
-    RecordVersion, Refusal, Request, Timestamp, decide,
+    AnchorState, Kind, KindSet, Outcome, Permit, Purpose, Query, Reader, Receipt, RecordDigest,
+    RecordId, RecordVersion, Refusal, Request, Timestamp, decide,
 };
 use ledger::{CallError, EndpointError, Projection, is_valid_signature};
 use serde::Serialize;
@@ -126,7 +126,9 @@ pub struct ReadRequest {
 pub struct Served {
     /// The records, in the order of their ids.
     pub records: Vec<OpenedRecord>,
-    /// Whether there may be more after the last one.
+    /// Records that may be read but do not open, such as damaged ones, in the order of their ids.
+    pub unavailable: Vec<RecordId>,
+    /// Whether there may be more after the last one, of either list.
     pub more: bool,
 }
 
@@ -137,6 +139,8 @@ pub struct OpenedRecord {
     pub record: RecordId,
     /// Which version.
     pub version: RecordVersion,
+    /// Where that version stands on chain.
+    pub state: AnchorState,
     /// What it is about.
     pub kind: Kind,
     /// Who wrote it, by member address.
@@ -162,18 +166,18 @@ impl Gatekeeper {
     ) -> Result<Answer, AnswerError> {
         let query = &signed.query;
         let digest = query.signing_digest(self.domain());
-        let refreshed = self.refresh(now).await;
-        if let Err(error) = &refreshed {
-            tracing::warn!(%error, "could not ask the chain");
-        }
         let checked = self.check(signed, digest, now).await;
         let (reader, key) = match checked {
             Ok(checked) => checked,
-            Err(CheckError::Refused(claimed, refusal)) => {
-                self.log_refusal(query, claimed, digest, refusal, now).await?;
+            Err(CheckError::Refused(requester, refusal)) => {
+                self.log_unread(query, requester, digest, refused(refusal), now).await?;
                 return Err(AnswerError::Refused(refusal));
             }
-            Err(CheckError::Fault(error)) => return Err(error.into()),
+            Err(CheckError::Fault(error)) => {
+                let logged = self.log_unread(query, Address::ZERO, digest, failed(), now).await;
+                warn_unlogged(logged);
+                return Err(error.into());
+            }
         };
         let request = ReadRequest {
             reader,
@@ -204,17 +208,10 @@ impl Gatekeeper {
         request: &ReadRequest,
         now: Timestamp,
     ) -> Result<(Served, Receipt), AnswerError> {
-        if let Err(error) = self.refresh(now).await {
-            tracing::warn!(%error, "could not ask the chain");
-        }
-        if self.is_stale(now) {
+        if self.is_stale(now).await {
             self.refuse(request, QueryRefusal::Stale, now).await?;
         }
         self.serve(request, None, now).await
-    }
-
-    fn is_stale(&self, now: Timestamp) -> bool {
-        self.staleness(now).is_none_or(|age| age > self.inner.settings.staleness_max)
     }
 
     /// Who signed a query, and the key to seal to, when everything about the query is in order.
@@ -226,16 +223,13 @@ impl Gatekeeper {
     ) -> Result<(Reader, PublicKey), CheckError> {
         let query = &signed.query;
         let settings = &self.inner.settings;
-        // Until the signature is checked, whoever asks is only who they claim to be.
-        let claimed = match &signed.signature {
-            QuerySignature::Account { account, .. } => *account,
-            QuerySignature::Member(signature) => recover(signature, digest).unwrap_or_default(),
-        };
-        let refuse = |refusal| CheckError::Refused(claimed, refusal);
+        // Until the signature is checked, whoever asks is nobody: a receipt accuses no one unproven.
+        let refuse = |refusal| CheckError::Refused(Address::ZERO, refusal);
+        let is_stale = self.is_stale(now).await;
         if query.gatekeeper != self.member() {
             return Err(refuse(QueryRefusal::NotForUs));
         }
-        if self.is_stale(now) {
+        if is_stale {
             return Err(refuse(QueryRefusal::Stale));
         }
         if query.deadline <= now {
@@ -253,9 +247,11 @@ impl Gatekeeper {
         let key = PublicKey::from_bytes(&signed.recipient_key)
             .map_err(|_| refuse(QueryRefusal::WrongKey))?;
         let reader = match &signed.signature {
-            QuerySignature::Member(_) => {
+            QuerySignature::Member(signature) => {
                 let projection = self.inner.projection.read().await;
-                projection.registry.reader(&claimed, self.time(&projection, now))
+                let time = self.time(&projection, now);
+                let signer = recover(signature, digest);
+                signer.and_then(|signer| projection.registry.reader(&signer, time))
             }
             QuerySignature::Account { account, signature } => {
                 let (account, signature) = (*account, signature.clone());
@@ -292,7 +288,13 @@ impl Gatekeeper {
         now: Timestamp,
     ) -> Result<(Served, Receipt), AnswerError> {
         let nonce = nonce.map(|nonce| (nonce, now));
-        let (permits, refusal, more, time) = self.decide_all(request, now).await?;
+        let Decided { permits, refusal, more, time } = match self.decide_all(request, now).await {
+            Ok(decided) => decided,
+            Err(error) => {
+                warn_unlogged(self.log_outcome(request, failed(), None, now).await);
+                return Err(error.into());
+            }
+        };
         if permits.is_empty()
             && let Some(refusal) = refusal
         {
@@ -300,71 +302,117 @@ impl Gatekeeper {
             self.log_outcome(request, refused(refusal), nonce, time).await?;
             return Err(AnswerError::Refused(refusal));
         }
-        let basis = permits.first().map(|(permit, _)| permit.basis());
-        let mut records = Vec::with_capacity(permits.len());
-        for (permit, entry) in permits {
-            let opened = match self.vault().open(permit, Some(entry.header.version)).await {
-                Ok(opened) => opened,
-                Err(error) => {
-                    // Nothing is given out, but the attempt was made (S5).
-                    let reason = "a permitted record could not be opened".into();
-                    self.log_outcome(request, Outcome::Refused { reason }, None, time).await?;
-                    return Err(error.into());
-                }
-            };
-            records.push(opened_record(&entry, opened.body()));
-        }
-        let named = records.iter().map(|record| (record.record, record.digest)).collect();
+        let basis = permits.first().map(|permitted| permitted.permit.basis());
+        let mut served = match self.open_all(permits).await {
+            Ok(served) => served,
+            // The one record that was asked for by its id.
+            Err((_, error)) if request.record.is_some() => {
+                // Nothing is given out, but the attempt was made (S5).
+                let reason = "a permitted record could not be opened".into();
+                self.log_outcome(request, Outcome::Refused { reason }, None, time).await?;
+                return Err(error.into());
+            }
+            Err((served, _)) => served,
+        };
+        served.more |= more;
+        let named = served.records.iter().map(|record| (record.record, record.digest)).collect();
         let outcome = Outcome::Allowed { records: named, basis };
         let receipt = self.log_outcome(request, outcome, nonce, time).await?;
-        Ok((Served { records, more }, receipt))
+        Ok((served, receipt))
     }
 
-    /// Decides for each record that the request reaches. All facts are of one block.
+    /// Opens what was permitted, as much as one answer holds, but at least one record.
+    ///
+    /// # Errors
+    ///
+    /// What does not open is left out; the error comes with everything else.
+    async fn open_all(&self, permits: Vec<Permitted>) -> Result<Served, (Served, OpenError)> {
+        let mut served = Served { records: Vec::new(), unavailable: Vec::new(), more: false };
+        let mut room = self.inner.settings.answer_bytes_max;
+        let mut first_error = None;
+        for Permitted { permit, entry, state } in permits {
+            let is_first = served.records.is_empty();
+            let sealed_len = usize::try_from(entry.sealed_len).unwrap_or(usize::MAX);
+            if !is_first && sealed_len > room {
+                served.more = true;
+                break;
+            }
+            match self.vault().open(permit, Some(entry.header.version)).await {
+                Ok(opened) => {
+                    let record = opened_record(&entry, state, opened.body());
+                    let len = record.body.get().len();
+                    if !is_first && len > room {
+                        served.more = true;
+                        break;
+                    }
+                    room = room.saturating_sub(len);
+                    served.records.push(record);
+                }
+                Err(error) => {
+                    let (record, version) = (entry.header.record, entry.header.version);
+                    tracing::warn!(%record, %version, %error, "a permitted record does not open");
+                    served.unavailable.push(record);
+                    first_error = first_error.or(Some(error));
+                }
+            }
+        }
+        match first_error {
+            None => Ok(served),
+            Some(error) => Err((served, error)),
+        }
+    }
+
+    /// Decides for each record that the request reaches. The facts of a page are all of one block.
     async fn decide_all(
         &self,
         request: &ReadRequest,
         now: Timestamp,
-    ) -> Result<(Vec<(Permit, Entry)>, Option<Refusal>, bool, Timestamp), StoreError> {
+    ) -> Result<Decided, StoreError> {
         let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
-        let projection = self.inner.projection.read().await;
-        let time = self.time(&projection, now);
-        let mut permits = Vec::new();
-        let mut refusal = None;
+        let rejected_too =
+            matches!(request.reader, Reader::Patient { .. }) && request.record.is_some();
+        self.learn_leaves().await?;
+        let mut decided = Decided { permits: Vec::new(), refusal: None, more: false, time: now };
         let mut after = request.after;
         loop {
-            let page = match request.record {
-                Some(record) => self.vault().head(record).await?.into_iter().collect(),
+            let (versions, next) = match request.record {
+                Some(record) => (self.vault().versions(record).await?, None),
                 None => {
                     let (patient, kinds) = (request.patient, request.kinds);
                     let listing = Listing { patient, steward: None, kinds };
-                    self.vault().list(&listing, after, PAGE).await?
+                    self.vault().list_versions(&listing, after, PAGE).await?
                 }
             };
-            let full = page.len() == PAGE;
-            for entry in page {
-                after = Some(entry.header.record);
+            // The chain may go on while the database is read, but not while is decided.
+            let projection = self.inner.projection.read().await;
+            let time = self.time(&projection, now);
+            decided.time = time;
+            for versions in versions.chunk_by(|one, next| one.header.record == next.header.record) {
+                let Some((entry, state)) = self.choose(&projection, versions, rejected_too) else {
+                    continue;
+                };
                 // A record named directly may be another patient's, or of a kind not asked for.
                 if entry.patient != request.patient || !request.kinds.contains(entry.header.kind) {
                     continue;
                 }
-                if permits.len() == limit {
-                    return Ok((permits, refusal, true, time));
+                if decided.permits.len() == limit {
+                    decided.more = true;
+                    return Ok(decided);
                 }
                 match self.decide_one(&projection, request, &entry, time) {
-                    Ok(permit) => permits.push((permit, entry)),
-                    Err(reason) => refusal = refusal.or(Some(reason)),
+                    Ok(permit) => decided.permits.push(Permitted { permit, entry, state }),
+                    Err(reason) => decided.refusal = decided.refusal.or(Some(reason)),
                 }
             }
-            if !full {
-                break;
+            if next.is_none() {
+                if decided.permits.is_empty() && decided.refusal.is_none() {
+                    // Nothing is there. Whoever may not read must not learn that either.
+                    decided.refusal = self.refusal_of_nothing(&projection, request, time);
+                }
+                return Ok(decided);
             }
+            after = next;
         }
-        if permits.is_empty() && refusal.is_none() {
-            // Nothing is there. Whoever may not read must not learn that either.
-            refusal = self.refusal_of_nothing(&projection, request, time);
-        }
-        Ok((permits, refusal, false, time))
     }
 
     fn decide_one(
@@ -383,7 +431,7 @@ impl Gatekeeper {
             purpose: asked.purpose,
             time,
         };
-        let mut facts = self.facts(projection, &request);
+        let mut facts = self.facts(projection, &request, entry.header.version, entry.digest);
         facts.erased |= entry.is_erased;
         decide(&request, &facts)
     }
@@ -406,7 +454,10 @@ impl Gatekeeper {
                 purpose: asked.purpose,
                 time,
             };
-            match decide(&request, &self.facts(projection, &request)) {
+            // No workflow is about a version that is not there.
+            let digest = RecordDigest(B256::ZERO);
+            let facts = self.facts(projection, &request, RecordVersion::FIRST, digest);
+            match decide(&request, &facts) {
                 Ok(_permitted) => return None,
                 Err(refusal) => first = first.or(Some(refusal)),
             }
@@ -424,25 +475,26 @@ impl Gatekeeper {
         Err(AnswerError::Refused(refusal))
     }
 
-    async fn log_refusal(
+    /// Logs what became of a query that was not even decided on.
+    async fn log_unread(
         &self,
         query: &Query,
-        claimed: Address,
+        requester: Address,
         digest: B256,
-        refusal: QueryRefusal,
+        outcome: Outcome,
         now: Timestamp,
     ) -> Result<(), GatekeeperError> {
         let receipt = Receipt {
             sequence: 0,
             time: now,
             gatekeeper: self.member(),
-            requester: claimed,
+            requester,
             institution: None,
             patient: query.patient,
             purpose: query.purpose,
             kinds: query.kinds,
             query: digest,
-            outcome: refused(refusal),
+            outcome,
         };
         self.log(receipt, async |_| Ok(true)).await.map(drop)
     }
@@ -480,9 +532,27 @@ impl Gatekeeper {
     }
 }
 
+/// A record that may be read: the version chosen, and where it stands on chain.
+struct Permitted {
+    permit: Permit,
+    entry: Entry,
+    state: AnchorState,
+}
+
+/// What was decided on all records that a request reaches.
+struct Decided {
+    permits: Vec<Permitted>,
+    /// The first refusal there was.
+    refusal: Option<Refusal>,
+    /// Whether there may be more than was asked for at once.
+    more: bool,
+    /// The time it was decided for.
+    time: Timestamp,
+}
+
 /// Why a query is not even looked at further.
 enum CheckError {
-    /// Refused; the claimed requester goes into the receipt.
+    /// Refused; whoever is proven to ask goes into the receipt, or zero.
     Refused(Address, QueryRefusal),
     Fault(GatekeeperError),
 }
@@ -515,6 +585,18 @@ fn refused(refusal: QueryRefusal) -> Outcome {
     Outcome::Refused { reason: refusal.to_string() }
 }
 
+/// The outcome of a read that a fault of ours came in between.
+fn failed() -> Outcome {
+    Outcome::Refused { reason: "the gatekeeper could not decide".into() }
+}
+
+/// A fault that comes with another is told, and the first one answered.
+fn warn_unlogged<T, E: std::error::Error>(logged: Result<T, E>) {
+    if let Err(error) = logged {
+        tracing::warn!(%error, "a failed read left no receipt");
+    }
+}
+
 /// Whose nonce, the nonce, and the deadline of the query that it came with.
 type Nonce = (Address, B256, Timestamp);
 
@@ -545,7 +627,7 @@ async fn use_nonce(
     Ok(inserted.rows_affected() == 1)
 }
 
-fn opened_record(entry: &Entry, body: &[u8]) -> OpenedRecord {
+fn opened_record(entry: &Entry, state: AnchorState, body: &[u8]) -> OpenedRecord {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     let json = (entry.header.content == Content::FhirJson)
         .then(|| std::str::from_utf8(body).ok())
@@ -557,6 +639,7 @@ fn opened_record(entry: &Entry, body: &[u8]) -> OpenedRecord {
     OpenedRecord {
         record: entry.header.record,
         version: entry.header.version,
+        state,
         kind: entry.header.kind,
         author: entry.header.author,
         created: entry.header.created,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::Address;
 use bindings::Deployment;
-use domain::{Facts, QueryDomain, Reader, Request, Timestamp};
+use domain::{Facts, QueryDomain, Reader, RecordDigest, RecordVersion, Request, Timestamp};
 use ledger::{EndpointError, Ledger, Projection, Sender};
 use parking_lot::Mutex;
 use tokio::sync::RwLock;
@@ -14,6 +14,7 @@ use crate::{
     Entropy,
     care::CareTeams,
     log::AccessLog,
+    standing::AnchoredLeaves,
     tables::{COMPONENT, MIGRATIONS},
 };
 
@@ -27,6 +28,9 @@ pub struct Settings {
     pub refresh_every: Duration,
     /// The most records in one answer.
     pub records_max: u32,
+    /// The most bytes of records in one answer, unless a single one is longer. The rest is for the next
+    /// query.
+    pub answer_bytes_max: usize,
     /// How far ahead of now a query's deadline may be, so that nonces need not be kept for ever.
     pub deadline_max: Duration,
 }
@@ -37,6 +41,7 @@ impl Default for Settings {
             staleness_max: Duration::from_secs(15),
             refresh_every: Duration::ZERO,
             records_max: 1_000,
+            answer_bytes_max: 32 << 20,
             deadline_max: Duration::from_secs(15 * 60),
         }
     }
@@ -80,6 +85,9 @@ pub(crate) struct Inner {
     pub(crate) care: CareTeams,
     pub(crate) log: AccessLog,
     pub(crate) projection: RwLock<Projection>,
+    pub(crate) leaves: AnchoredLeaves,
+    /// The turn to follow the chain and to act on what is new.
+    following: tokio::sync::Mutex<()>,
     /// When the chain last said that nothing is new.
     refreshed: Mutex<Option<Timestamp>>,
 }
@@ -112,6 +120,8 @@ impl Gatekeeper {
             care,
             log,
             projection: RwLock::new(projection),
+            leaves: AnchoredLeaves::default(),
+            following: tokio::sync::Mutex::default(),
             refreshed: Mutex::new(None),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -171,53 +181,83 @@ impl Gatekeeper {
     ///
     /// [`GatekeeperError`] when the chain cannot be asked. What was known before stays.
     pub async fn refresh(&self, now: Timestamp) -> Result<(), GatekeeperError> {
+        self.refreshed_since(now).await.map(drop)
+    }
+
+    /// Brings what is known up to date as [`Gatekeeper::refresh`] does; returns how old it is then.
+    async fn refreshed_since(&self, now: Timestamp) -> Result<Duration, GatekeeperError> {
         let inner = &self.inner;
-        if let Some(refreshed) = *inner.refreshed.lock()
-            && !inner.settings.refresh_every.is_zero()
-            && now.since(refreshed) < inner.settings.refresh_every
+        if let Some(age) = self.age(now)
+            && age < inner.settings.refresh_every
         {
-            return Ok(());
+            return Ok(age);
         }
-        if !self.is_behind().await {
-            *inner.refreshed.lock() = Some(now);
-            return Ok(());
+        if self.is_behind().await
+            && let Err(error) = self.catch_up().await
+        {
+            // What is known to be out of date is not good for a while longer.
+            let is_embedded = self.ledger().embedded_chain().is_some();
+            if is_embedded || inner.projection.read().await.is_behind() {
+                *inner.refreshed.lock() = None;
+            }
+            return Err(error);
         }
-        self.catch_up().await?;
         *inner.refreshed.lock() = Some(now);
-        Ok(())
+        Ok(Duration::ZERO)
+    }
+
+    /// Brings what is known up to date; returns whether it is too old for a decision all the same (S3).
+    pub(crate) async fn is_stale(&self, now: Timestamp) -> bool {
+        let age = match self.refreshed_since(now).await {
+            Ok(age) => Some(age),
+            Err(error) => {
+                tracing::warn!(%error, "could not ask the chain");
+                self.age(now)
+            }
+        };
+        age.is_none_or(|age| age > self.inner.settings.staleness_max)
     }
 
     /// Takes in what is new on chain, and acts on it.
     pub(crate) async fn catch_up(&self) -> Result<(), GatekeeperError> {
         let inner = &self.inner;
-        let revocations = {
-            let mut projection = inner.projection.write().await;
-            projection.catch_up(self.ledger(), &inner.deployment).await?;
-            projection.take_revocations()
-        };
-        for (patient, kinds) in revocations {
+        let _turn = inner.following.lock().await;
+        inner.projection.write().await.catch_up(self.ledger(), &inner.deployment).await?;
+        loop {
+            let next = inner.projection.read().await.next_revocation();
+            let Some((patient, kinds)) = next else { return Ok(()) };
             inner.vault.new_epoch(patient, kinds, &mut inner.entropy.fork()).await?;
+            inner.projection.write().await.finish_revocation();
         }
-        Ok(())
     }
 
-    /// Whether the chain may have something new. The embedded chain says so without being asked over
-    /// its RPC; any other has to be asked.
+    /// Whether the chain may have something new, or something new was not acted on. The embedded chain
+    /// says so without being asked over its RPC; any other has to be asked.
     async fn is_behind(&self) -> bool {
         let Some(chain) = self.ledger().embedded_chain() else { return true };
-        let known = self.inner.projection.read().await.cursor();
-        known.is_none_or(|cursor| cursor.hash != chain.head().hash)
+        let known = self.inner.projection.read().await;
+        known.next_revocation().is_some()
+            || known.cursor().is_none_or(|cursor| cursor.hash != chain.head().hash)
     }
 
-    /// How long ago the chain last said that nothing is new; `None` when it never did.
-    pub(crate) fn staleness(&self, now: Timestamp) -> Option<Duration> {
-        self.inner.refreshed.lock().map(|refreshed| now.since(refreshed))
+    /// How long ago the chain last said that nothing is new; `None` when it never did, or when the
+    /// clock went back since, so that nobody can tell.
+    fn age(&self, now: Timestamp) -> Option<Duration> {
+        let refreshed = (*self.inner.refreshed.lock())?;
+        (refreshed <= now).then(|| now.since(refreshed))
     }
 
-    /// The facts that bear on one request, with what only this institution knows.
-    pub(crate) fn facts(&self, projection: &Projection, request: &Request) -> Facts {
-        let Request { reader, patient, steward, record, time, .. } = request;
-        let mut facts = projection.facts(reader, *patient, *steward, *record, *time);
+    /// The facts that bear on a request for the version with `digest`, with what only this institution
+    /// knows.
+    pub(crate) fn facts(
+        &self,
+        projection: &Projection,
+        request: &Request,
+        version: RecordVersion,
+        digest: RecordDigest,
+    ) -> Facts {
+        let Request { reader, patient, steward, .. } = request;
+        let mut facts = projection.facts(request, version, digest);
         facts.in_care_team = *steward == self.member()
             && matches!(reader, Reader::Professional { member, .. }
                 if self.inner.care.contains(*patient, *member));

@@ -13,6 +13,7 @@ mod gatekeeper;
 mod log;
 mod proof;
 mod reconcile;
+mod standing;
 mod tables;
 mod timeline;
 

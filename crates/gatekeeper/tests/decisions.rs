@@ -31,7 +31,7 @@ use common::{
 };
 use domain::{
     InstitutionRole, Kind, KindSet, Period, ProfessionalRole, Purpose, PurposeSet, Reader,
-    RecordId, Request, Terms, Timestamp, decide,
+    RecordDigest, RecordId, RecordVersion, Request, Terms, Timestamp, decide,
 };
 use gatekeeper::{AnswerError, Gatekeeper, QueryRefusal, ReadRequest, Settings};
 use ledger::{Outcome, Projection, SendError};
@@ -165,8 +165,12 @@ struct History {
     /// Seconds at which something begins or ends.
     edges: Vec<u64>,
     care_team: HashSet<(Address, Address)>,
-    /// Where each prescription and order was made, and for whom.
-    workflows: HashMap<B256, (Address, Address)>,
+    /// The records that the hospital keeps.
+    digests: HashMap<RecordId, RecordDigest>,
+    /// Where each prescription was made, for whom, and of which digest.
+    prescriptions: HashMap<B256, (Address, Address, B256)>,
+    /// The digest that each laboratory order names.
+    orders: HashMap<B256, B256>,
     /// How often each outcome was agreed on.
     seen: BTreeMap<String, u64>,
 }
@@ -181,13 +185,15 @@ impl History {
         }
         let settings = Settings { staleness_max: Duration::ZERO, ..Settings::default() };
         let gatekeeper = world.gatekeeper_with("hospital", settings).await;
+        let mut records = Vec::new();
         for (patient, name) in PATIENTS.iter().enumerate() {
             for (place, kind) in KINDS.into_iter().enumerate() {
                 let number = (patient * 10 + place) as u64;
-                let new = world.record_of(number, address(name), kind);
-                gatekeeper.vault().put(new, &mut rng).await.unwrap();
+                records.push(world.record_of(number, address(name), kind));
             }
         }
+        let kept = world.keep(&gatekeeper, records).await;
+        let digests = kept.iter().map(|entry| (entry.header.record, entry.digest)).collect();
         let members = (0..READERS).map(member_name);
         Self {
             world,
@@ -201,7 +207,9 @@ impl History {
             openings: Vec::new(),
             edges: Vec::new(),
             care_team: HashSet::new(),
-            workflows: HashMap::new(),
+            digests,
+            prescriptions: HashMap::new(),
+            orders: HashMap::new(),
             seen: BTreeMap::new(),
         }
     }
@@ -440,6 +448,11 @@ impl History {
             self.openings.push(to_opening(opened));
             self.edges.push(self.world.now().0 + period);
         }
+        if sent.is_ok() && self.chance(30) {
+            // Otherwise a patient would hardly ever close what is open.
+            let restricted = self.restrict().await;
+            return format!("{who} breaks the glass of {patient} for {kinds:?}; {restricted}");
+        }
         format!("{who} breaks the glass of {patient} for {kinds:?}, {period} s: {}", sent.is_ok())
     }
 
@@ -579,6 +592,10 @@ impl History {
         let workflow = record(about, self.below(2)).0;
         let (doctor, patient) = (self.pick(&["ada", "ada", "cai"]), PATIENTS[place]);
         let pharmacy = address("pharmacy");
+        let digest = match self.chance(80) {
+            true => self.digests[&RecordId(workflow)].0,
+            false => B256::repeat_byte(1),
+        };
         let choice = self.below(10);
         let sent = match choice {
             0 | 1 => {
@@ -586,7 +603,7 @@ impl History {
                 self.edges.push(valid_until);
                 let terms = Prescriptions::Terms {
                     patient: address(patient),
-                    digest: B256::repeat_byte(1),
+                    digest,
                     quantity: 10,
                     fills: 1,
                     validUntil: to_uint40(Timestamp(valid_until)),
@@ -596,8 +613,8 @@ impl History {
                 let sent = self.send(doctor, Contract::Prescriptions, &call).await;
                 if let Ok(outcome) = &sent {
                     let issued = &outcome.events::<Prescriptions::PrescriptionIssued>()[0];
-                    let made = (issued.institution, issued.patient);
-                    self.workflows.insert(workflow, made);
+                    let made = (issued.institution, issued.patient, digest);
+                    self.prescriptions.insert(workflow, made);
                 }
                 sent
             }
@@ -627,9 +644,13 @@ impl History {
                     id: workflow,
                     patient: address(patient),
                     laboratory: address("laboratory"),
-                    digest: B256::repeat_byte(1),
+                    digest,
                 };
-                self.send(doctor, Contract::LabOrders, &call).await
+                let sent = self.send(doctor, Contract::LabOrders, &call).await;
+                if sent.is_ok() {
+                    self.orders.insert(workflow, digest);
+                }
+                sent
             }
         };
         format!("{doctor} and {patient} do {choice} about {workflow}: {}", sent.is_ok())
@@ -706,15 +727,21 @@ impl History {
         let world = &self.world;
         let (member, kind) = (reader.address(), kind.number());
         if purpose == Purpose::Emergency {
+            // The contract does not ask for whom the professional acts now.
+            let mut newest = self.openings.iter().rev();
+            let newest =
+                newest.find(|opening| (opening.patient, opening.professional) == (patient, member));
             let call = EmergencyAccess::permitsCall { patient, professional: member, kind };
-            return world.view(Contract::EmergencyAccess, &call).await;
+            return newest.is_some_and(|opening| opening.institution == institution)
+                && world.view(Contract::EmergencyAccess, &call).await;
         }
         let is_active = Relationships::isActiveCall { patient, steward };
         let cares = institution == steward
             && steward == address("hospital")
             && self.care_team.contains(&(patient, member))
             && world.view(Contract::Relationships, &is_active).await;
-        if cares || self.workflow_on_chain(request, institution).await {
+        let treats = purpose == Purpose::Treatment;
+        if treats && (cares || self.workflow_on_chain(request, institution).await) {
             return true;
         }
         for named in [member, institution] {
@@ -729,19 +756,21 @@ impl History {
     }
 
     async fn workflow_on_chain(&self, request: &Request, institution: Address) -> bool {
-        let Request { patient, steward, record, .. } = *request;
-        let workflow = record.0;
+        let Request { patient, steward, record, kind, .. } = *request;
+        let (workflow, digest) = (record.0, self.digests[&record].0);
         let call = Prescriptions::readableCall { id: workflow, pharmacy: institution };
-        let readable = self.workflows.get(&workflow) == Some(&(steward, patient))
+        let readable = kind == Kind::Medication
+            && self.prescriptions.get(&workflow) == Some(&(steward, patient, digest))
             && self.world.view(Contract::Prescriptions, &call).await;
         let call = LabOrders::orderOfCall { id: workflow };
         let order = self.world.view(Contract::LabOrders, &call).await;
         let state = LabOrders::stateOfCall { id: workflow };
         let state = self.world.view(Contract::LabOrders, &state).await;
         let ordered = (order.patient, order.institution) == (patient, steward)
+            && kind == Kind::Laboratory
             && order.laboratory == institution
-            && state != 0
-            && state != CANCELLED;
+            && self.orders.get(&workflow) == Some(&digest)
+            && (ORDERED..=RESULTED).contains(&state);
         readable || ordered
     }
 
@@ -782,8 +811,9 @@ impl History {
 
     /// What is decided, and why, in words.
     fn decide(&self, projection: &Projection, request: &Request) -> Result<String, String> {
-        let Request { reader, patient, steward, record, time, .. } = request;
-        let mut facts = projection.facts(reader, *patient, *steward, *record, *time);
+        let Request { reader, patient, steward, record, .. } = request;
+        let digest = self.digests[record];
+        let mut facts = projection.facts(request, RecordVersion::FIRST, digest);
         facts.in_care_team = *steward == address("hospital")
             && self.care_team.contains(&(*patient, reader.address()));
         match decide(request, &facts) {
@@ -824,5 +854,6 @@ impl History {
     }
 }
 
-/// The contract's number for a cancelled order.
-const CANCELLED: u8 = 6;
+/// The contract's numbers for the first and the last state in which an order is worked on.
+const ORDERED: u8 = 1;
+const RESULTED: u8 = 3;

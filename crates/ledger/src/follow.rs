@@ -41,19 +41,27 @@ pub struct Follower {
     ledger: Ledger,
     contracts: Vec<Address>,
     cursor: Option<Cursor>,
+    is_behind: bool,
 }
 
 impl Follower {
     /// Follows `contracts` from the block after `cursor`, or from the chain's beginning.
     #[must_use]
     pub const fn new(ledger: Ledger, contracts: Vec<Address>, cursor: Option<Cursor>) -> Self {
-        Self { ledger, contracts, cursor }
+        Self { ledger, contracts, cursor, is_behind: false }
     }
 
     /// The last block taken in.
     #[must_use]
     pub const fn cursor(&self) -> Option<Cursor> {
         self.cursor
+    }
+
+    /// Whether there is something final, or something taken back, that it has seen and that was not all
+    /// taken in yet.
+    #[must_use]
+    pub const fn is_behind(&self) -> bool {
+        self.is_behind
     }
 
     /// What there is to do next; `None` when everything final was taken in.
@@ -63,15 +71,19 @@ impl Follower {
     /// [`EndpointError`] when the chain cannot be asked. Nothing was skipped; ask again.
     pub async fn next(&mut self) -> Result<Option<Step>, EndpointError> {
         if let Some(cursor) = self.cursor {
-            let there = self.ledger.block(cursor.number.into()).await;
-            if !there.is_ok_and(|block| block.header.hash == cursor.hash) {
+            // Only another block in its place says that it is gone. No answer says nothing, nor does an
+            // endpoint that has not come as far yet.
+            let there = self.ledger.block(cursor.number.into()).await?;
+            if there.header.hash != cursor.hash {
                 self.cursor = None;
+                self.is_behind = true;
                 return Ok(Some(Step::Rewind));
             }
         }
         let last = self.ledger.final_block().await?;
         let from = self.cursor.map_or(0, |cursor| cursor.number + 1);
-        if from > last.header.number {
+        self.is_behind = from <= last.header.number;
+        if !self.is_behind {
             return Ok(None);
         }
         let to = last.header.number.min(from + self.ledger.policy().log_range - 1);

@@ -14,8 +14,8 @@ use bindings::{
 };
 use common::{NOW, World, address, anvil, embedded, secret, wallet};
 use domain::{
-    InstitutionRole, Kind, KindSet, Period, Purpose, PurposeSet, Reader, RecordId,
-    RelationshipState, Terms, Timestamp,
+    InstitutionRole, Kind, KindSet, Period, Purpose, PurposeSet, Reader, RecordDigest, RecordId,
+    RecordVersion, RelationshipState, Request, Terms, Timestamp,
 };
 use ledger::{
     CallError, Follower, Passkey, PatientKey, Projection, SendError, Sender, Step,
@@ -322,8 +322,17 @@ async fn projection_agrees_with_the_contracts(world: World) {
     assert_eq!(laboratory, Reader::Institution { member: address("laboratory"), role });
     assert_eq!(projection.registry.reader(&Address::ZERO, time), None);
 
-    let record = RecordId(B256::repeat_byte(7));
-    let facts = projection.facts(&laboratory, patient.account(), address("hospital"), record, time);
+    let request = Request {
+        reader: laboratory,
+        patient: patient.account(),
+        steward: address("hospital"),
+        record: RecordId(B256::repeat_byte(7)),
+        kind: Kind::Laboratory,
+        purpose: Purpose::Treatment,
+        time,
+    };
+    let digest = RecordDigest(B256::repeat_byte(8));
+    let facts = projection.facts(&request, RecordVersion::FIRST, digest);
     assert_eq!(facts.relationship, Some(RelationshipState::Active));
     assert!(facts.countersigning);
     assert_eq!(facts.grants[0].terms, terms(&[Kind::Laboratory]));
@@ -349,6 +358,125 @@ async fn reorganised_chain_rewinds_the_follower() {
     assert!(matches!(follower.next().await.unwrap(), Some(Step::Rewind)));
     projection.catch_up(world.ledger(), world.deployment()).await.unwrap();
     assert!(projection.consents.grants(address("hospital")).is_empty());
+}
+
+/// An endpoint that stops answering after so many requests, and does not say when blocks were made.
+struct Flaky {
+    left: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    url: String,
+}
+
+impl Flaky {
+    fn serve(rpc: chain::Rpc) -> Self {
+        use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let left = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(u64::MAX));
+        let answering = std::sync::Arc::clone(&left);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = BufReader::new(stream.unwrap());
+                let mut length = 0;
+                loop {
+                    let mut line = String::new();
+                    stream.read_line(&mut line).unwrap();
+                    let line = line.trim().to_ascii_lowercase();
+                    if let Some(value) = line.strip_prefix("content-length:") {
+                        length = value.trim().parse().unwrap();
+                    }
+                    if line.is_empty() {
+                        break;
+                    }
+                }
+                let mut body = vec![0; length];
+                stream.read_exact(&mut body).unwrap();
+                let call: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                let left = answering.load(std::sync::atomic::Ordering::SeqCst);
+                let (status, reply) = if left == 0 {
+                    ("500 Internal Server Error", "out of order".to_owned())
+                } else {
+                    answering.store(left - 1, std::sync::atomic::Ordering::SeqCst);
+                    let method = call["method"].as_str().unwrap();
+                    let mut result = rpc.handle(method, call["params"].clone()).unwrap();
+                    for log in result.as_array_mut().into_iter().flatten() {
+                        log.as_object_mut().unwrap().remove("blockTimestamp");
+                    }
+                    let reply = serde_json::json!({
+                        "jsonrpc": "2.0", "id": call["id"], "result": result,
+                    });
+                    ("200 OK", reply.to_string())
+                };
+                let head = format!(
+                    "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n\
+                    content-length: {}\r\n\r\n",
+                    reply.len()
+                );
+                let _ = stream.get_mut().write_all(format!("{head}{reply}").as_bytes());
+            }
+        });
+        Self { left, url }
+    }
+
+    fn fail_after(&self, requests: u64) {
+        self.left.store(requests, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+/// Whichever request fails, nothing is taken in twice, and nothing known is forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failed_requests_leave_the_projection_whole() {
+    use ledger::{Ledger, Policy};
+    let world = World::new(embedded()).await;
+    let patient = address("hospital");
+    for reader in ["laboratory", "pharmacy"] {
+        let sender = world.sender("hospital");
+        sender.send(world.at(Contract::Consents), &grant(address(reader))).await.unwrap();
+    }
+    let open = EmergencyAccess::openCall {
+        patient,
+        kinds: KindSet::of(&[Kind::Allergy]).bits(),
+        period: convert::to_uint40(Timestamp(3_600)),
+        reason: B256::repeat_byte(1),
+    };
+    let (paramedic, emergency) = (world.sender("paramedic"), world.at(Contract::EmergencyAccess));
+    let outcome = paramedic.send(emergency, &open).await.unwrap();
+    let opening = convert::to_opening(&outcome.events::<EmergencyAccess::EmergencyOpened>()[0]);
+    paramedic.send(emergency, &EmergencyAccess::endCall { opening }).await.unwrap();
+
+    let flaky = Flaky::serve(chain::Rpc::new(world.ledger().embedded_chain().unwrap().clone()));
+    let policy = Policy { log_range: 9, ..Policy::default() };
+    let ledger = Ledger::connect(&flaky.url, policy).await.unwrap();
+    let known = |projection: &Projection| {
+        (
+            projection.cursor(),
+            projection.consents.grants(patient).len(),
+            projection.consents.emergency_openings(patient).len(),
+            projection.consents.openings(patient).len(),
+        )
+    };
+    let mut whole = Projection::default();
+    whole.catch_up(&ledger, world.deployment()).await.unwrap();
+    let (cursor, ..) = known(&whole);
+    assert_eq!(known(&whole), (cursor, 2, 1, 0));
+    for requests in 0.. {
+        let mut projection = Projection::default();
+        flaky.fail_after(requests);
+        let done = projection.catch_up(&ledger, world.deployment()).await.is_ok();
+        assert!(done || requests < 2 || projection.is_behind());
+        flaky.fail_after(u64::MAX);
+        projection.catch_up(&ledger, world.deployment()).await.unwrap();
+        assert_eq!(known(&projection), known(&whole), "after {requests} requests");
+        assert!(!projection.is_behind());
+        if done {
+            assert!(requests > 10, "{requests}");
+            break;
+        }
+    }
+    for requests in 0..2 {
+        flaky.fail_after(requests);
+        assert!(whole.catch_up(&ledger, world.deployment()).await.is_err());
+        assert_eq!(known(&whole), (cursor, 2, 1, 0), "after {requests} requests");
+    }
 }
 
 #[tokio::test]

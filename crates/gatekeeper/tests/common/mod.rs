@@ -36,7 +36,7 @@ use ledger::{
 use parking_lot::Mutex;
 use rand_core::{Rng as _, SeedableRng as _};
 use tempfile::TempDir;
-use vault::{Content, Database, Kem, NewRecord, RootKey, SecretKey, Vault, VaultSettings};
+use vault::{Content, Database, Entry, Kem, NewRecord, RootKey, SecretKey, Vault, VaultSettings};
 
 sol! {
     /// What a new key signs to take the place of another.
@@ -354,6 +354,11 @@ impl World {
             created: self.now(),
             body: body.into(),
         }
+    }
+
+    /// Keeps records in a gatekeeper's vault and anchors them as one batch.
+    pub async fn keep(&self, gatekeeper: &Gatekeeper, records: Vec<NewRecord>) -> Vec<Entry> {
+        gatekeeper.put_and_anchor(records).await.unwrap().0
     }
 
     /// A query by `requester` to the hospital for a patient's laboratory records.

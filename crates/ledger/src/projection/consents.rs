@@ -145,6 +145,10 @@ impl Consents {
         match event {
             EmergencyAccessEvents::EmergencyOpened(opened) => {
                 let opening = convert::opening(&opened)?;
+                // Taken in twice, an opening that was ended once would go on in the other.
+                if self.opening_mut(opened.patient, opening.id).is_some() {
+                    return Ok(());
+                }
                 self.openings.entry(opened.patient).or_default().push(EmergencyOpening {
                     opening,
                     institution: opened.institution,

@@ -12,6 +12,7 @@ mod registry;
 mod workflows;
 
 use std::{
+    collections::VecDeque,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -25,7 +26,9 @@ use bindings::{
     Prescriptions::PrescriptionsEvents, Records::RecordsEvents, Registry::RegistryEvents,
     Relationships::RelationshipsEvents,
 };
-use domain::{Facts, KindSet, Reader, RecordId, Timestamp};
+use domain::{
+    Facts, KindSet, PeriodError, RecordDigest, RecordVersion, Request, Timestamp, UnknownNumber,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{Cursor, EndpointError, Follower, Ledger, Step};
@@ -58,9 +61,11 @@ pub struct Projection {
     pub records: Records,
     /// Prescriptions and laboratory orders.
     pub workflows: Workflows,
-    /// Consents taken back since somebody last asked: whose, and which kinds they opened.
+    /// Consents taken back that nobody has acted on yet: whose, and which kinds they opened.
+    revocations: VecDeque<(Address, KindSet)>,
+    /// Whether more is final than was taken in, by what the chain said when it was last asked.
     #[serde(skip)]
-    revocations: Vec<(Address, KindSet)>,
+    is_behind: bool,
     /// How far each gatekeeper's log was anchored: batches and receipts.
     pub logs: std::collections::HashMap<Address, AnchoredLog>,
 }
@@ -87,7 +92,7 @@ pub struct SaveError {
 }
 
 /// Changes with every change of the saved form; older files are then rebuilt from the chain.
-const SAVED_VERSION: u8 = 2;
+const SAVED_VERSION: u8 = 3;
 
 impl Projection {
     /// The last block taken in.
@@ -96,18 +101,32 @@ impl Projection {
         self.cursor
     }
 
-    /// The consents taken back since this was last asked: whose, and which kinds they opened.
+    /// Whether the chain said, when it was last asked, that more is final than was taken in.
     #[must_use]
-    pub fn take_revocations(&mut self) -> Vec<(Address, KindSet)> {
-        std::mem::take(&mut self.revocations)
+    pub const fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    /// The first consent taken back on which nobody has acted yet: whose, and which kinds it opened.
+    #[must_use]
+    pub fn next_revocation(&self) -> Option<(Address, KindSet)> {
+        self.revocations.front().copied()
+    }
+
+    /// Notes that [`Projection::next_revocation`] was acted on.
+    pub fn finish_revocation(&mut self) {
+        self.revocations.pop_front();
     }
 
     /// Takes in everything final that is new; returns whether there was anything.
     ///
+    /// Each range of blocks is taken in whole or not at all. When blocks were taken back, everything
+    /// known stays until it was all built anew. An event that means nothing here changes nothing: what
+    /// one member writes on chain must not stop the others.
+    ///
     /// # Errors
     ///
-    /// [`EndpointError`] when the chain cannot be asked, or says something that the contracts never
-    /// emit. What was taken in before stays.
+    /// [`EndpointError`] when the chain cannot be asked. What was taken in before stays.
     pub async fn catch_up(
         &mut self,
         ledger: &Ledger,
@@ -115,62 +134,74 @@ impl Projection {
     ) -> Result<bool, EndpointError> {
         let contracts = deployment.addresses();
         let mut follower = Follower::new(ledger.clone(), contracts, self.cursor);
+        let followed = self.follow(&mut follower, ledger, deployment).await;
+        self.is_behind = follower.is_behind();
+        followed
+    }
+
+    async fn follow(
+        &mut self,
+        follower: &mut Follower,
+        ledger: &Ledger,
+        deployment: &Deployment,
+    ) -> Result<bool, EndpointError> {
+        let mut rebuilt: Option<Self> = None;
         let mut any = false;
         while let Some(step) = follower.next().await? {
             any = true;
             match step {
-                Step::Rewind => *self = Self::default(),
+                Step::Rewind => rebuilt = Some(Self::default()),
                 Step::Forward { logs, cursor } => {
-                    for log in &logs {
-                        let time = match log.block_timestamp {
-                            Some(time) => time,
-                            None => block_time(ledger, log, cursor).await?,
-                        };
-                        self.apply(deployment, log, Timestamp(time))?;
+                    let moments = moments_of(ledger, &logs, cursor).await?;
+                    let target = rebuilt.as_mut().unwrap_or(&mut *self);
+                    // Nothing can fail from here to the cursor, so nothing is taken in twice.
+                    for (log, moment) in logs.iter().zip(moments) {
+                        target.apply_or_skip(deployment, log, moment);
                     }
-                    self.cursor = Some(cursor);
+                    target.cursor = Some(cursor);
                 }
             }
+        }
+        if let Some(rebuilt) = rebuilt {
+            *self = rebuilt;
         }
         Ok(any)
     }
 
-    /// Takes in one event.
+    /// Takes in one event, or leaves it out when it means nothing here.
+    fn apply_or_skip(&mut self, deployment: &Deployment, log: &Log, moment: Moment) {
+        if self.apply(deployment, log, moment).is_err() {
+            let (transaction, contract) = (moment.transaction, log.inner.address);
+            tracing::warn!(%transaction, %contract, "left out an event that means nothing here");
+        }
+    }
+
+    /// Takes in one event; changes nothing when it fails.
     fn apply(
         &mut self,
         deployment: &Deployment,
         log: &Log,
-        time: Timestamp,
-    ) -> Result<(), EndpointError> {
-        const MALFORMED: EndpointError = EndpointError::Malformed { what: "an event" };
-        let moment = Moment {
-            block: log.block_number.ok_or(MALFORMED)?,
-            time,
-            transaction: log.transaction_hash.ok_or(MALFORMED)?,
-        };
+        moment: Moment,
+    ) -> Result<(), Uninterpretable> {
         let Some(contract) = deployment.contract_at(&log.inner.address) else { return Ok(()) };
         macro_rules! decoded {
             ($events:ty) => {
-                <$events>::decode_log(&log.inner).map_err(|_| MALFORMED)?.data
+                <$events>::decode_log(&log.inner).map_err(|_| Uninterpretable)?.data
             };
         }
         match contract {
-            Contract::Registry => self.registry.apply(decoded!(RegistryEvents), moment),
+            Contract::Registry => self.registry.apply(decoded!(RegistryEvents), moment)?,
             Contract::Relationships => {
                 self.consents.apply_relationship(decoded!(RelationshipsEvents));
             }
             Contract::Consents => {
-                let closed =
-                    self.consents.apply(decoded!(ConsentsEvents)).map_err(|_| MALFORMED)?;
+                let closed = self.consents.apply(decoded!(ConsentsEvents))?;
                 self.revocations.extend(closed);
             }
             Contract::EmergencyAccess => {
-                let event = decoded!(EmergencyAccessEvents);
-                self.consents.apply_emergency(event, moment).map_err(|_| MALFORMED)?;
+                self.consents.apply_emergency(decoded!(EmergencyAccessEvents), moment)?;
             }
-            Contract::Records => {
-                self.records.apply(decoded!(RecordsEvents), moment).map_err(|_| MALFORMED)?;
-            }
+            Contract::Records => self.records.apply(decoded!(RecordsEvents), moment)?,
             Contract::Prescriptions => {
                 self.workflows.apply_prescription(decoded!(PrescriptionsEvents), moment);
             }
@@ -188,22 +219,18 @@ impl Projection {
         let log = self.logs.entry(appended.gatekeeper).or_default();
         log.head = appended.head;
         // The contract counts receipts from 0, the log's sequence begins at 1.
-        log.receipts = appended.firstSequence + u64::from(appended.count);
-        log.batches.push((appended.root, appended.firstSequence + 1, appended.count));
+        log.receipts = appended.firstSequence.saturating_add(appended.count.into());
+        let first = appended.firstSequence.saturating_add(1);
+        log.batches.push((appended.root, first, appended.count));
     }
 
-    /// The facts that bear on a read of one record by `reader`, all from the cursor's block.
+    /// The facts that bear on a read of one version of a record, the one with `digest`, all from the
+    /// cursor's block.
     ///
     /// Whether the reader is in the care team is the institution's own knowledge and left out.
     #[must_use]
-    pub fn facts(
-        &self,
-        reader: &Reader,
-        patient: Address,
-        steward: Address,
-        record: RecordId,
-        time: Timestamp,
-    ) -> Facts {
+    pub fn facts(&self, request: &Request, version: RecordVersion, digest: RecordDigest) -> Facts {
+        let Request { ref reader, patient, steward, record, .. } = *request;
         let relationship = self.consents.relationship(patient, steward);
         let institution = reader.institution();
         Facts {
@@ -215,11 +242,9 @@ impl Projection {
             restricted_kinds: self.consents.restricted_kinds(patient),
             in_care_team: false,
             workflow_grants: institution
-                .map(|institution| {
-                    self.workflows.grants(institution, patient, steward, record, time)
-                })
+                .map(|institution| self.workflows.grants(institution, request, digest))
                 .unwrap_or_default(),
-            erased: self.records.is_erased(steward, record),
+            erased: self.records.is_erased(steward, record, version),
         }
     }
 
@@ -256,6 +281,45 @@ impl Projection {
         }
         postcard::from_bytes(body).unwrap_or_default()
     }
+}
+
+/// An event that this program cannot interpret: of later contracts, or with a value that it has no
+/// name for.
+#[derive(Clone, Copy, Debug)]
+struct Uninterpretable;
+
+impl From<UnknownNumber> for Uninterpretable {
+    fn from(_: UnknownNumber) -> Self {
+        Self
+    }
+}
+
+impl From<PeriodError> for Uninterpretable {
+    fn from(_: PeriodError) -> Self {
+        Self
+    }
+}
+
+/// Where and when each of the logs happened.
+async fn moments_of(
+    ledger: &Ledger,
+    logs: &[Log],
+    cursor: Cursor,
+) -> Result<Vec<Moment>, EndpointError> {
+    const MALFORMED: EndpointError = EndpointError::Malformed { what: "an event" };
+    let mut moments = Vec::with_capacity(logs.len());
+    for log in logs {
+        let time = match log.block_timestamp {
+            Some(time) => time,
+            None => block_time(ledger, log, cursor).await?,
+        };
+        moments.push(Moment {
+            block: log.block_number.ok_or(MALFORMED)?,
+            time: Timestamp(time),
+            transaction: log.transaction_hash.ok_or(MALFORMED)?,
+        });
+    }
+    Ok(moments)
 }
 
 /// The time of a log's block, for endpoints that do not give it with the log.

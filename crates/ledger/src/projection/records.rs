@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use alloy_primitives::{Address, B256};
 use bindings::{Records::RecordsEvents, convert};
-use domain::{Anchor, AnchorState, RecordId, UnknownNumber};
+use domain::{Anchor, AnchorState, RecordId, RecordVersion, UnknownNumber};
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
@@ -128,9 +128,10 @@ impl Records {
         self.batches.iter()
     }
 
-    /// Whether the first version of a steward's record was erased, and with it the record.
+    /// Whether this version of a steward's record was erased.
     #[must_use]
-    pub fn is_erased(&self, steward: Address, record: RecordId) -> bool {
-        self.anchor(steward, record, 1).is_some_and(|entry| entry.state == AnchorState::Erased)
+    pub fn is_erased(&self, steward: Address, record: RecordId, version: RecordVersion) -> bool {
+        let entry = self.anchor(steward, record, version.get());
+        entry.is_some_and(|entry| entry.state == AnchorState::Erased)
     }
 }

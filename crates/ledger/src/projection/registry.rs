@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use alloy_primitives::{Address, B256, Bytes};
 use bindings::{Registry::RegistryEvents, convert::timestamp};
-use domain::{InstitutionRole, ProfessionalRole, Reader, Timestamp};
+use domain::{InstitutionRole, ProfessionalRole, Reader, Timestamp, UnknownNumber};
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
@@ -64,10 +64,10 @@ pub struct Profile {
 }
 
 impl Registry {
-    pub(super) fn apply(&mut self, event: RegistryEvents, _: Moment) {
+    pub(super) fn apply(&mut self, event: RegistryEvents, _: Moment) -> Result<(), UnknownNumber> {
         match event {
             RegistryEvents::InstitutionAdmitted(admitted) => {
-                let Ok(role) = InstitutionRole::try_from(admitted.role) else { return };
+                let role = InstitutionRole::try_from(admitted.role)?;
                 let (term, signer) = (admitted.term, admitted.signer);
                 let institution = Institution { role, term, in_force: true, signer };
                 self.keys.insert(signer, admitted.member);
@@ -80,7 +80,7 @@ impl Registry {
                 }
             }
             RegistryEvents::ProfessionalAccredited(accredited) => {
-                let Ok(role) = ProfessionalRole::try_from(accredited.role) else { return };
+                let role = ProfessionalRole::try_from(accredited.role)?;
                 let member = accredited.professional;
                 let signer = self.professionals.get(&member).map_or(member, |former| former.signer);
                 self.keys.insert(signer, member);
@@ -137,6 +137,7 @@ impl Registry {
             | RegistryEvents::Proposed(_)
             | RegistryEvents::Voted(_) => {}
         }
+        Ok(())
     }
 
     /// Who signs with `signer` at `time`, when that member is in force then.

@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256};
 use bindings::{
     LabOrders::LabOrdersEvents, Prescriptions::PrescriptionsEvents, convert::timestamp,
 };
-use domain::{RecordDigest, RecordId, Timestamp, WorkflowGrant};
+use domain::{Kind, RecordDigest, Request, Timestamp, WorkflowGrant};
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
@@ -199,33 +199,36 @@ impl Workflows {
         }
     }
 
-    /// What workflows let an institution read at `time` of one record that `steward` keeps for
-    /// `patient`.
+    /// What workflows let an institution read of the version with `digest`.
     ///
     /// Ids are chosen by whoever prescribes or orders, and those of records can be read on chain. So a
-    /// workflow counts only when it is about this patient and was begun at the steward of the record.
+    /// workflow counts only when it is about this patient, was begun at the steward of the record, and
+    /// names this very version, of the kind that such workflows are about. It counts no longer than the
+    /// work goes on.
     #[must_use]
     pub fn grants(
         &self,
         institution: Address,
-        patient: Address,
-        steward: Address,
-        record: RecordId,
-        time: Timestamp,
+        request: &Request,
+        digest: RecordDigest,
     ) -> Vec<WorkflowGrant> {
+        let Request { patient, steward, record, kind, time, .. } = *request;
         let workflow = record.0;
         let grant = WorkflowGrant { workflow, institution, record };
+        let about = (patient, steward, digest);
         let prescribed = self.prescriptions.get(&workflow).is_some_and(|held| {
-            (held.patient, held.institution) == (patient, steward)
+            (held.patient, held.institution, held.digest) == about
+                && kind == Kind::Medication
                 && !held.cancelled
                 && !held.completed
                 && time < held.valid_until
                 && held.permits.get(&institution) == Some(&(true, true))
         });
         let ordered = self.lab_orders.get(&workflow).is_some_and(|held| {
-            (held.patient, held.institution) == (patient, steward)
+            (held.patient, held.institution, held.digest) == about
+                && matches!(kind, Kind::Laboratory | Kind::Order)
                 && held.laboratory == institution
-                && held.state != LabOrderState::Cancelled
+                && !matches!(held.state, LabOrderState::Released | LabOrderState::Cancelled)
         });
         if prescribed || ordered { vec![grant] } else { Vec::new() }
     }

@@ -1,0 +1,135 @@
+//! Which version of a record is read: the chain says where each stands.
+//!
+//! A version that was never anchored is not read at all, nor one that the patient rejected: whoever
+//! relied on it would rely on what nobody vouches for.
+
+use std::collections::{HashMap, HashSet};
+
+use alloy_primitives::B256;
+use domain::{Anchor, AnchorState};
+use ledger::Projection;
+use parking_lot::RwLock;
+use vault::{Entry, StoreError};
+
+use crate::Gatekeeper;
+
+/// The leaves of this steward's batches, so that it need not be looked for in manifests with each read.
+#[derive(Debug, Default)]
+pub(crate) struct AnchoredLeaves(RwLock<Leaves>);
+
+#[derive(Debug, Default)]
+struct Leaves {
+    /// The batch of each leaf, by its root.
+    roots: HashMap<B256, B256>,
+    /// The batches that were looked at, also those whose manifest is lost.
+    known: HashSet<B256>,
+}
+
+/// Where a version stands, and whether by itself or in a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The state. In a batch, a version is proposed until the patient accepts the batch.
+    pub(crate) state: AnchorState,
+    in_batch: bool,
+}
+
+impl Standing {
+    /// Which of several versions is read: of those with the highest rank the newest.
+    const fn rank(self) -> u8 {
+        match self.state {
+            AnchorState::Accepted | AnchorState::Disputed => 4,
+            AnchorState::Proposed if self.in_batch => 4,
+            AnchorState::Proposed => 3,
+            // Nothing of it is given out, but the reader is told why.
+            AnchorState::Erased => 2,
+            AnchorState::Rejected => 1,
+            AnchorState::Superseded => 0,
+        }
+    }
+}
+
+impl Gatekeeper {
+    /// Learns the leaves of batches that were anchored since this was last called.
+    pub(crate) async fn learn_leaves(&self) -> Result<(), StoreError> {
+        let unknown: Vec<B256> = {
+            let projection = self.inner.projection.read().await;
+            let leaves = self.inner.leaves.0.read();
+            let batches = projection.records.batches().map(|(key, _)| *key);
+            let own = batches.filter(|(steward, _)| *steward == self.member());
+            own.map(|(_, root)| root).filter(|root| !leaves.known.contains(root)).collect()
+        };
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        // Manifests are stored before their roots are sent: those of the unknown ones are there.
+        let stored = self.batches().await?;
+        let new: Vec<_> = {
+            let leaves = self.inner.leaves.0.read();
+            stored.into_iter().filter(|batch| !leaves.known.contains(&batch.root)).collect()
+        };
+        for batch in new {
+            let whole = batch.is_whole();
+            let leaves = batch.anchors.iter().filter(|_| whole).map(Anchor::leaf);
+            let leaves: Vec<_> = leaves.map(|leaf| (leaf, batch.root)).collect();
+            let mut known = self.inner.leaves.0.write();
+            known.roots.extend(leaves);
+            known.known.insert(batch.root);
+        }
+        // A batch without a manifest anchors nothing that anybody could name.
+        self.inner.leaves.0.write().known.extend(unknown);
+        Ok(())
+    }
+
+    /// Where a stored version stands on chain; `None` when it was never anchored as what it is here.
+    pub(crate) fn standing(&self, projection: &Projection, entry: &Entry) -> Option<Standing> {
+        let anchor = Anchor {
+            record: entry.header.record,
+            version: entry.header.version,
+            base: 0,
+            kind: entry.header.kind,
+            patient: entry.patient,
+            steward: entry.header.steward,
+            digest: entry.digest,
+        };
+        let alone = projection.records.anchor(anchor.steward, anchor.record, anchor.version.get());
+        let found = match alone {
+            Some(alone) => {
+                let is_this = Anchor { base: 0, ..alone.anchor } == anchor;
+                is_this.then_some(Standing { state: alone.state, in_batch: false })
+            }
+            None => self.in_batch(projection, &anchor),
+        };
+        // Between the erasing here and the chain's word of it, it is gone already.
+        found.map(|found| match entry.is_erased {
+            true => Standing { state: AnchorState::Erased, ..found },
+            false => found,
+        })
+    }
+
+    fn in_batch(&self, projection: &Projection, anchor: &Anchor) -> Option<Standing> {
+        let root = *self.inner.leaves.0.read().roots.get(&anchor.leaf())?;
+        let batch = projection.records.batch(anchor.steward, root)?;
+        let accepted = batch.accepted_by.contains(&anchor.patient);
+        let state = if accepted { AnchorState::Accepted } else { AnchorState::Proposed };
+        Some(Standing { state, in_batch: true })
+    }
+
+    /// The version that is read of one record, with where it stands; none when all were taken back or
+    /// none was anchored. Whoever may see what was rejected says so.
+    pub(crate) fn choose(
+        &self,
+        projection: &Projection,
+        versions: &[Entry],
+        rejected_too: bool,
+    ) -> Option<(Entry, AnchorState)> {
+        let standing = versions.iter().filter_map(|entry| {
+            let standing = self.standing(projection, entry)?;
+            Some((standing.rank(), entry.header.version, *entry, standing.state))
+        });
+        let least = if rejected_too { 1 } else { 2 };
+        let chosen = standing
+            .filter(|(rank, ..)| *rank >= least)
+            .max_by_key(|(rank, version, ..)| (*rank, *version));
+        chosen.map(|(.., entry, state)| (entry, state))
+    }
+}
