@@ -26,6 +26,16 @@ pub(crate) enum Command {
     Up(UpOptions),
     /// Who takes part: institutions, people, patients, with their addresses.
     Who,
+    /// An institution and a patient agree that it keeps records for them.
+    Relate {
+        /// The patient.
+        patient: String,
+        /// The institution.
+        institution: String,
+        /// Readers from elsewhere need the institution's signature beside the patient's consent.
+        #[arg(long)]
+        countersigned: bool,
+    },
     /// Records: list, read, propose, answer, export.
     #[command(subcommand)]
     Records(RecordsCommand),

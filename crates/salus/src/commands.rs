@@ -40,6 +40,9 @@ pub(crate) async fn execute(consortium: &Consortium, command: Command, directory
     match command {
         Command::Up(_) | Command::Verify(_) => Err("this command runs by itself".into()),
         Command::Who => Ok((commands.who(), 0)),
+        Command::Relate { patient, institution, countersigned } => {
+            commands.relate(&patient, &institution, countersigned).await
+        }
         Command::Records(command) => commands.records(command).await,
         Command::Consent(command) => commands.consent(command).await,
         Command::Rx(command) => commands.rx(command).await,
@@ -103,6 +106,16 @@ impl<'a> Commands<'a> {
             table.row(vec![patient.name.clone(), "patient".into(), account]);
         }
         table.to_string()
+    }
+
+    async fn relate(&self, patient: &str, institution: &str, countersigned: bool) -> Output {
+        let (patient, steward) = (self.patient(patient)?, self.gateway(institution)?);
+        steward.gatekeeper.refresh(self.now()).await?;
+        let steps = self.consortium.relate(steward, &patient, countersigned).await?;
+        if steps.is_empty() {
+            return Ok(("there is a relationship already\n".into(), 0));
+        }
+        Ok((steps.iter().map(step_text).collect(), 0))
     }
 
     async fn records(&self, command: RecordsCommand) -> Output {
@@ -240,8 +253,14 @@ impl<'a> Commands<'a> {
     async fn answer_record(&self, patient: &str, record: B256, verdict: Verdict) -> Output {
         let patient = self.patient(patient)?;
         let (gateway, anchor) = self.anchor(RecordId(record)).await?;
+        let mut text = String::new();
+        if verdict == Verdict::Accept {
+            let body = record::verify(gateway, &patient, &anchor).await?;
+            let _ = writeln!(text, "{} opens it: {} bytes", patient.name, body.len());
+        }
         let step = record::answer(gateway, &patient, &anchor, verdict, self.now()).await?;
-        Ok((step_text(&step), 0))
+        text += &step_text(&step);
+        Ok((text, 0))
     }
 
     /// The newest anchor of a record that stands by itself, and who keeps it.

@@ -40,6 +40,9 @@ pub(crate) const CHAIN_ID: u64 = 72_587;
 /// How long the people of the demonstration are accredited.
 const ACCREDITATION: Duration = Duration::from_secs(365 * 86_400);
 
+/// How long closing waits for the last receipts to be anchored.
+const CLOSING_TIME: Duration = Duration::from_secs(5);
+
 /// A running consortium.
 pub(crate) struct Consortium {
     pub(crate) keys: KeyStore,
@@ -65,6 +68,10 @@ pub(crate) struct OpenOptions {
 impl Consortium {
     /// Opens the consortium in a directory, founding it when there is none.
     pub(crate) async fn open(dir: &Path, options: &OpenOptions) -> Result<Self, Error> {
+        if options.seed.is_some() && dir.join("chain").exists() {
+            // Drawn again from the start, what is public now would be what was secret then.
+            return Err("--seed founds a consortium, and there is one already; leave it out".into());
+        }
         let entropy = Entropy::from_seed(match options.seed {
             Some(seed) => seed.0,
             None => random_seed()?,
@@ -225,7 +232,18 @@ impl Consortium {
     async fn recover(&self) -> Result<(), Error> {
         for gateway in self.gateways.values() {
             gateway.gatekeeper.refresh(self.now()).await?;
-            gateway.gatekeeper.resume_anchoring().await?;
+            // One that the chain refuses now must not keep everything else from starting.
+            match gateway.gatekeeper.resume_anchoring().await {
+                Ok(resumed) => {
+                    for (record, version) in resumed.given_up {
+                        let institution = &gateway.name;
+                        tracing::warn!(institution, %record, %version, "the chain refused it for good; it was erased");
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(institution = gateway.name, %error, "not all could be anchored");
+                }
+            }
         }
         Ok(())
     }
@@ -297,7 +315,7 @@ impl Consortium {
 
     /// Proposes and accepts a relationship unless there is one. What is known of the chain must be up
     /// to date.
-    async fn relate(
+    pub(crate) async fn relate(
         &self,
         steward: &Gateway,
         patient: &PatientActor,
@@ -373,8 +391,19 @@ impl Consortium {
         Ok(all)
     }
 
+    /// Anchors what the access logs took in since the last time.
+    pub(crate) async fn anchor_logs(&self) {
+        for gateway in self.gateways.values() {
+            if let Err(error) = gateway.gatekeeper.anchor_log().await {
+                tracing::warn!(institution = gateway.name, %error, "the access log waits");
+            }
+        }
+    }
+
     /// Stores everything and lets the directory go.
     pub(crate) async fn close(&self) {
+        // With blocks at long intervals the rest is anchored after the next start.
+        let _ = tokio::time::timeout(CLOSING_TIME, self.anchor_logs()).await;
         for gateway in self.gateways.values() {
             let dir = self.keys.dir().join(&gateway.name);
             let saved = gateway.gatekeeper.projection().await.save(&dir.join("projection"));

@@ -16,7 +16,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::Write as _,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -31,12 +31,18 @@ use crate::Error;
 
 /// The directory cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("could not {action} {}; choose another directory with --data, or check its space and permissions", path.display())]
-pub(crate) struct DirError {
-    action: &'static str,
-    path: PathBuf,
-    #[source]
-    source: std::io::Error,
+pub(crate) enum DirError {
+    #[error("could not {action} {}; choose another directory with --data, or check its space and permissions", path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("others can look into {}, where keys are kept; run chmod 700 on it, or choose another directory with --data", path.display())]
+    Open { path: PathBuf },
+    #[error("the passphrase in SALUS_PASSPHRASE or {} is empty", path.display())]
+    NoPassphrase { path: PathBuf },
 }
 
 /// The keys of a consortium below one directory.
@@ -50,8 +56,12 @@ pub(crate) struct KeyStore {
 impl KeyStore {
     /// Opens the directory, making it and a passphrase when there is none.
     pub(crate) fn open(dir: &Path, entropy: Entropy) -> Result<Self, DirError> {
-        let fail = |action, path: PathBuf| move |source| DirError { action, path, source };
+        let fail = |action, path: PathBuf| move |source| DirError::Io { action, path, source };
         make_private_dir(dir)?;
+        let mode = fs::metadata(dir).map_err(fail("look at", dir.into()))?.permissions().mode();
+        if mode & 0o077 != 0 {
+            return Err(DirError::Open { path: dir.into() });
+        }
         let path = dir.join("passphrase");
         let passphrase = match std::env::var("SALUS_PASSPHRASE") {
             Ok(passphrase) => passphrase.into_bytes(),
@@ -59,18 +69,15 @@ impl KeyStore {
                 Ok(passphrase) => passphrase,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                     let passphrase = hex::encode(entropy.bytes::<24>()).into_bytes();
-                    let mut options = fs::OpenOptions::new();
-                    let file = options.write(true).create_new(true).mode(0o600).open(&path);
-                    file.and_then(|mut file| {
-                        file.write_all(&passphrase)?;
-                        file.sync_all()
-                    })
-                    .map_err(fail("write", path))?;
+                    write_private(&path, &passphrase).map_err(fail("write", path.clone()))?;
                     passphrase
                 }
                 Err(source) => return Err(fail("read", path)(source)),
             },
         };
+        if passphrase.is_empty() {
+            return Err(DirError::NoPassphrase { path });
+        }
         Ok(Self {
             dir: dir.into(),
             passphrase: passphrase.into(),
@@ -151,10 +158,20 @@ impl KeyStore {
     }
 }
 
+/// Writes a file that only its owner can read; it is there whole or not at all.
+fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let unfinished = path.with_added_extension("unfinished");
+    let mut options = fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(unfinished, path)
+}
+
 /// Makes a directory that only its owner can look into.
 pub(crate) fn make_private_dir(dir: &Path) -> Result<(), DirError> {
     let mut builder = fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(dir).map_err(|source| DirError {
+    builder.recursive(true).mode(0o700).create(dir).map_err(|source| DirError::Io {
         action: "make the directory",
         path: dir.into(),
         source,

@@ -26,6 +26,9 @@ use crate::{
     table::{Table, thousands},
 };
 
+/// How often the receipts of reads are anchored while serving.
+const LOG_ANCHORED_EVERY: Duration = Duration::from_secs(60);
+
 /// Runs everything; the exit code is 1 when files were refused.
 pub(crate) async fn up(dir: &Path, options: UpOptions) -> Result<ExitCode, Error> {
     let started = Instant::now();
@@ -289,9 +292,16 @@ async fn serve(consortium: &Arc<Consortium>, options: &UpOptions) -> Result<(), 
     println!("  commands from another terminal: salus who, salus timeline P001, salus --help");
     println!("  stop with Ctrl-C");
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let anchoring = async {
+        loop {
+            tokio::time::sleep(LOG_ANCHORED_EVERY).await;
+            consortium.anchor_logs().await;
+        }
+    };
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted?,
         _ = terminate.recv() => {}
+        () = anchoring => {}
     }
     println!("stopping");
     commands.stop();

@@ -162,6 +162,7 @@ fn commands_work_on_what_was_left_behind_and_from_another_terminal() {
     let id = word_after(&issued, "prescription ");
     assert!(bad(&data, &["rx", "claim", id]).contains("the contract refuses"));
     good(&data, &["rx", "permit", "P002", id]);
+    good(&data, &["relate", "P002", "pharmacy"]);
     good(&data, &["rx", "claim", id]);
     good(&data, &["rx", "dispense", "P002", id, "--batch", "B-1"]);
     assert!(
@@ -287,6 +288,13 @@ fn what_cannot_work_is_said_clearly() {
     assert!(bad(&data, &["records", "list", "P999"]).contains("salus who"));
     let unknown = bad(&data, &["timeline", "0x00"]);
     assert!(unknown.contains("0x00") || unknown.contains("salus who"), "{unknown}");
+
+    let seed = "11".repeat(32);
+    assert!(bad(&data, &["up", "--once", "--seed", &seed]).contains("--seed"));
+    let open = dir.path().join("open");
+    fs::create_dir(&open).unwrap();
+    assert!(Command::new("chmod").arg("755").arg(&open).status().unwrap().success());
+    assert!(bad(&open, &["up", "--once"]).contains("chmod 700"));
 
     // Somebody else listens there.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
