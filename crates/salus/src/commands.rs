@@ -139,14 +139,17 @@ impl<'a> Commands<'a> {
             }
             RecordsCommand::Fetch { patient } => {
                 let patient = self.patient(&patient)?;
-                let mut table =
-                    Table::new(&["from", "new copies", "sealed bytes", "already here"], &[1, 2, 3]);
+                let mut table = Table::new(
+                    &["from", "new copies", "bytes", "here already", "damaged"],
+                    &[1, 2, 3, 4],
+                );
                 for (name, fetched) in self.consortium.fetch_copies(&patient).await? {
                     table.row(vec![
                         name,
                         thousands(fetched.records),
                         thousands(fetched.sealed_bytes),
                         thousands(fetched.kept_already),
+                        thousands(fetched.unavailable),
                     ]);
                 }
                 Ok((table.to_string(), 0))
@@ -216,16 +219,20 @@ impl<'a> Commands<'a> {
             access::ask(keeper, self.person(reader)?, &wanted, now).await?
         };
         let mut text = String::new();
-        let mut table = Table::new(&["record", "version", "kind", "bytes"], &[1, 3]);
+        let mut table = Table::new(&["record", "version", "kind", "state", "bytes"], &[1, 4]);
         for record in &answered.records {
             table.row(vec![
                 record.record.to_string(),
                 record.version.to_string(),
                 record.kind.to_string(),
+                record.state.to_string(),
                 thousands(record.body.get().len() as u64),
             ]);
         }
         text += &table.to_string();
+        for record in &answered.unavailable {
+            let _ = writeln!(text, "  {record} does not open; `salus reconcile` says why");
+        }
         if show {
             for record in &answered.records {
                 let _ = writeln!(text, "{}", record.body);

@@ -15,11 +15,7 @@ use serde_json::{Value, json};
 
 fn salus(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_salus"));
-    command
-        .arg("--data")
-        .arg(dir)
-        .current_dir(dir.parent().unwrap())
-        .env_remove("SALUS_PASSPHRASE");
+    command.arg("--data").arg(dir).env_remove("SALUS_PASSPHRASE");
     command
 }
 

@@ -2,7 +2,7 @@
 //! that only the asking person can open.
 
 use alloy_primitives::{Address, B256};
-use domain::{KindSet, Purpose, Query, Receipt, RecordDigest, RecordId, Timestamp};
+use domain::{AnchorState, KindSet, Purpose, Query, Receipt, RecordDigest, RecordId, Timestamp};
 use gatekeeper::{Gatekeeper, QuerySignature, SignedQuery};
 use serde::Deserialize;
 use vault::{SecretKey, answer};
@@ -33,6 +33,8 @@ pub struct Wanted {
 pub struct Answered {
     /// The records.
     pub records: Vec<AnsweredRecord>,
+    /// Records that may be read but do not open, such as damaged ones.
+    pub unavailable: Vec<RecordId>,
     /// Whether there are more.
     pub more: bool,
 }
@@ -44,6 +46,8 @@ pub struct AnsweredRecord {
     pub record: RecordId,
     /// Which version.
     pub version: u32,
+    /// Where that version stands on chain.
+    pub state: AnchorState,
     /// What it is about.
     pub kind: domain::Kind,
     /// Its name on chain.

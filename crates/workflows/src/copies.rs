@@ -18,6 +18,8 @@ pub struct Fetched {
     pub sealed_bytes: u64,
     /// Records that were there already.
     pub kept_already: u64,
+    /// Records that do not open at the steward's, such as damaged ones.
+    pub unavailable: u64,
 }
 
 /// Brings the newest versions of the patient's records from one steward into the patient's vault.
@@ -41,8 +43,10 @@ pub async fn fetch(
     loop {
         let (answered, _) =
             access::ask_as_patient_after(keeper, patient, KindSet::ALL, after, now).await?;
+        let opened = answered.records.last().map(|record| record.record);
+        after = opened.max(answered.unavailable.last().copied());
+        fetched.unavailable += answered.unavailable.len() as u64;
         for record in &answered.records {
-            after = Some(record.record);
             let digest = record.digest;
             let version = RecordVersion::try_from(record.version)
                 .map_err(|_| WorkflowError::Invalid("versions are counted from 1".into()))?;
@@ -61,7 +65,7 @@ pub async fn fetch(
             fetched.records += 1;
             fetched.sealed_bytes += entry.sealed_len;
         }
-        if !answered.more || answered.records.is_empty() {
+        if !answered.more || after.is_none() {
             return Ok(fetched);
         }
     }
