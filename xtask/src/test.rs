@@ -1,5 +1,7 @@
 //! Everything that must pass, in one command.
 
+use std::path::Path;
+
 use crate::{
     checks,
     run::{Failure, program, root, step, succeed},
@@ -33,12 +35,16 @@ fn rust_tests() -> Result<(), Failure> {
     succeed(program("cargo", &arguments).env("SALUS_TEST_POSTGRES", postgres.url()))
 }
 
-/// The README's first command, with our own records and, where they are, with real ones.
+/// The README's first command, with our own records and, where they are, with real ones. The program is
+/// the one that the tests were built with: `cargo run` would build half of it again, with other features.
 fn main_job() -> Result<(), Failure> {
+    let xtask = std::env::current_exe().map_err(|error| error.to_string())?;
+    let target = xtask.parent().and_then(Path::parent).ok_or("this program lies in no folder")?;
+    let salus = target.join("debug/salus");
     let dir = root().join("target/main-job");
     let run = |fhir: Option<&str>| {
         let _ = std::fs::remove_dir_all(&dir);
-        let mut command = program("cargo", &["run", "--quiet", "--locked", "--", "up", "--once"]);
+        let mut command = program(&salus.to_string_lossy(), &["up", "--once"]);
         command.arg("--data").arg(&dir);
         if let Some(fhir) = fhir {
             command.arg("--fhir").arg(fhir);
