@@ -19,16 +19,13 @@ use std::{
 
 use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, aliases::U40};
-use alloy_signer::SignerSync as _;
-use alloy_sol_types::{Eip712Domain, SolCall, SolStruct as _, sol};
+use alloy_sol_types::SolCall;
 use bindings::{
     Consents, Contract, EmergencyAccess, LabOrders, Prescriptions, Registry, Relationships,
     convert::{to_grant, to_opening, to_scope, to_uint40},
 };
 use chacha20::ChaCha20Rng;
-use common::{
-    CHAIN_ID, INSTITUTIONS, PATIENTS, SPARE_KEYS, STAFF, World, address, id, rng, wallet,
-};
+use common::{INSTITUTIONS, PATIENTS, SPARE_KEYS, STAFF, World, address, id, rng};
 use domain::{
     InstitutionRole, Kind, KindSet, Period, ProfessionalRole, Purpose, PurposeSet, Reader,
     RecordDigest, RecordId, RecordVersion, Request, Terms, Timestamp, decide,
@@ -51,15 +48,6 @@ const PURPOSES: [Purpose; 4] =
     [Purpose::Treatment, Purpose::Emergency, Purpose::Payment, Purpose::Operations];
 const STEWARDS: [&str; 2] = ["hospital", "clinic"];
 const HOURS: u64 = 3_600;
-
-sol! {
-    struct Rotate {
-        address member;
-        address newSigner;
-        uint256 nonce;
-        uint40 deadline;
-    }
-}
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap())
@@ -521,21 +509,7 @@ impl History {
         let Some(key) = self.spare.pop() else {
             return self.send(name, Contract::Registry, &Registry::resignCall {}).await;
         };
-        let member = address(name);
-        let deadline = U40::MAX;
-        let nonce = Registry::rotationNonceCall { member };
-        let nonce = self.world.view(Contract::Registry, &nonce).await;
-        let domain = Eip712Domain::new(
-            Some("Salus Registry".into()),
-            Some("1".into()),
-            Some(CHAIN_ID.try_into().unwrap()),
-            Some(self.world.at(Contract::Registry)),
-            None,
-        );
-        let proof = Rotate { member, newSigner: address(key), nonce, deadline };
-        let signature = wallet(key).sign_hash_sync(&proof.eip712_signing_hash(&domain)).unwrap();
-        let signature = signature.as_bytes().to_vec().into();
-        let call = Registry::rotateCall { newSigner: address(key), deadline, signature };
+        let call = self.world.rotation(name, key).await;
         let sent = self.send(name, Contract::Registry, &call).await;
         if sent.is_ok() {
             self.keys.insert(name, key);

@@ -228,6 +228,12 @@ impl World {
 
     /// Replaces a member's key, by the key itself.
     pub async fn rotate(&self, name: &str, key: &str) {
+        let call = self.rotation(name, key).await;
+        self.send(name, Contract::Registry, &call).await.unwrap();
+    }
+
+    /// The call by which a member's key gives way to a new one, with the new one's proof.
+    pub async fn rotation(&self, name: &str, key: &str) -> Registry::rotateCall {
         let (member, new_signer, deadline) = (address(name), address(key), U40::MAX);
         let nonce = self.view(Contract::Registry, &Registry::rotationNonceCall { member }).await;
         let domain = Eip712Domain::new(
@@ -240,8 +246,7 @@ impl World {
         let proof = Rotate { member, newSigner: new_signer, nonce, deadline };
         let signature = wallet(key).sign_hash_sync(&proof.eip712_signing_hash(&domain)).unwrap();
         let signature = signature.as_bytes().to_vec().into();
-        let call = Registry::rotateCall { newSigner: new_signer, deadline, signature };
-        self.send(name, Contract::Registry, &call).await.unwrap();
+        Registry::rotateCall { newSigner: new_signer, deadline, signature }
     }
 
     pub async fn relate(&self, steward: &str, patient: &str, countersigned: bool) {

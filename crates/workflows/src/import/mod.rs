@@ -151,27 +151,6 @@ impl<'a> Importer<'a> {
         reading.await.map_err(|error| WorkflowError::Invalid(error.to_string()))
     }
 
-    /// Takes in one file, as [`Importer::take_all`] does.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub async fn take(
-        &mut self,
-        file: Result<SourceFile, FileProblem>,
-        now: Timestamp,
-        mut account_of: impl AsyncFnMut(&ParsedPatient) -> Result<Address, WorkflowError>,
-    ) -> Result<(), WorkflowError> {
-        let accounts_of = async |patients: &[ParsedPatient]| {
-            let mut accounts = Vec::new();
-            for patient in patients {
-                accounts.push(account_of(patient).await?);
-            }
-            Ok(accounts)
-        };
-        self.take_all(std::iter::once(file), now, accounts_of, |_| ()).await
-    }
-
     /// Keeps what is right of a group of files.
     async fn keep(
         &mut self,
