@@ -111,7 +111,7 @@ impl<'a> Commands<'a> {
     async fn relate(&self, patient: &str, institution: &str, countersigned: bool) -> Output {
         let (patient, steward) = (self.patient(patient)?, self.gateway(institution)?);
         steward.gatekeeper.refresh(self.now()).await?;
-        let steps = self.consortium.relate(steward, &patient, countersigned).await?;
+        let steps = self.consortium.relate(steward, &[patient], countersigned).await?;
         if steps.is_empty() {
             return Ok(("there is a relationship already\n".into(), 0));
         }

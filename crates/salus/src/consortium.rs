@@ -16,8 +16,8 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_provider::Provider as _;
 use bindings::{Contract, Deployment, Registry, contract_name, convert::to_uint40};
 use chain::{Chain, ChainConfig, Clock, Genesis, Rpc, Sealing};
-use domain::{QueryDomain, Timestamp};
-use futures_util::future::try_join_all;
+use domain::{QueryDomain, RelationshipState, Timestamp};
+use futures_util::future::{try_join, try_join_all};
 use gatekeeper::{Entropy, Gatekeeper, Settings};
 use ledger::{Ledger, PrivateKeySigner, Projection, Sender, creation, deploy, predict_account};
 use vault::{Database, Kem, Keyring, SecretKey, Vault, VaultSettings};
@@ -272,23 +272,17 @@ impl Consortium {
 
         hospital.gatekeeper.refresh(self.now()).await?;
         let numbers = self.numbers_to_bind(hospital, patients).await;
-        let introducing = patients.iter().zip(numbers).map(async |(patient, number)| {
-            let known = self.patients.by_source(source(patient));
-            let actor = known.expect("everybody has an account by now");
-            let mut steps = self.relate(hospital, &actor, false).await?;
-            if let Some(digest) = number {
-                steps.push(self.bind_identity(hospital, &actor, digest).await?);
-            }
-            Ok::<_, WorkflowError>((actor.account(), steps))
+        let known = |patient| self.patients.by_source(source(patient));
+        let actors: Vec<PatientActor> = patients
+            .iter()
+            .map(|patient| known(patient).expect("everybody has an account by now"))
+            .collect();
+        steps.extend(self.relate(hospital, &actors, false).await?);
+        let binding = actors.iter().zip(numbers).filter_map(|(actor, number)| {
+            number.map(|digest| self.bind_identity(hospital, actor, digest))
         });
-        let introduced = try_join_all(introducing).await?;
-        Ok(introduced
-            .into_iter()
-            .map(|(account, done)| {
-                steps.extend(done);
-                account
-            })
-            .collect())
+        steps.extend(try_join_all(binding).await?);
+        Ok(actors.iter().map(PatientActor::account).collect())
     }
 
     /// The account of the patient with this index, and the step that made it unless it was there.
@@ -313,27 +307,39 @@ impl Consortium {
         Ok((account, Some(Step::new(&hospital.name, what, "account.create", &outcome))))
     }
 
-    /// Proposes and accepts a relationship unless there is one. What is known of the chain must be up
-    /// to date.
+    /// Proposes and accepts relationships with patients who have none, all at the same time. What is
+    /// known of the chain must be up to date.
     pub(crate) async fn relate(
         &self,
         steward: &Gateway,
-        patient: &PatientActor,
+        patients: &[PatientActor],
         countersigned: bool,
     ) -> Result<Vec<Step>, WorkflowError> {
-        let state = {
+        let (mut unrelated, mut unproposed) = (Vec::new(), Vec::new());
+        {
             let projection = steward.gatekeeper.projection().await;
-            let held = projection.consents.relationship(patient.account(), steward.member());
-            held.and_then(|held| held.state)
-        };
-        let mut steps = Vec::new();
-        if state == Some(domain::RelationshipState::Active) {
-            return Ok(steps);
+            for patient in patients {
+                let held = projection.consents.relationship(patient.account(), steward.member());
+                let state = held.and_then(|held| held.state);
+                if state != Some(RelationshipState::Active) {
+                    unrelated.push(patient);
+                    if state != Some(RelationshipState::Proposed) {
+                        unproposed.push(patient);
+                    }
+                }
+            }
         }
-        if state != Some(domain::RelationshipState::Proposed) {
-            steps.push(relationship::propose(steward, patient, countersigned).await?);
-        }
-        steps.push(relationship::accept(steward, patient, countersigned, self.now()).await?);
+        let proposing = unproposed
+            .into_iter()
+            .map(|patient| relationship::propose(steward, patient, countersigned));
+        // The vault may be busy with the records of patients before; the chain is not.
+        let learning = relationship::learn_keys(steward, &unrelated);
+        let (mut steps, ()) = try_join(try_join_all(proposing), learning).await?;
+        let now = self.now();
+        let accepting = unrelated
+            .into_iter()
+            .map(|patient| relationship::accept_known(steward, patient, countersigned, now));
+        steps.extend(try_join_all(accepting).await?);
         Ok(steps)
     }
 

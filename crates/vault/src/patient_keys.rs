@@ -50,13 +50,45 @@ impl Vault {
         public_keys: &[PublicKey],
         rng: &mut (impl CryptoRng + Send),
     ) -> Result<(), StoreError> {
-        let inner = self.inner();
-        let _change = inner.key_change.write().await;
-        let mut transaction = self.database().begin().await?;
+        self.set_keys_of_patients(&[(patient, public_keys.to_vec())], rng).await
+    }
 
+    /// [`Vault::set_patient_keys`] for many patients in one write: for all of them or for none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store failed; then nothing was changed.
+    pub async fn set_keys_of_patients(
+        &self,
+        patients: &[(Address, Vec<PublicKey>)],
+        rng: &mut (impl CryptoRng + Send),
+    ) -> Result<(), StoreError> {
+        let _change = self.inner().key_change.write().await;
+        let mut transaction = self.database().begin().await?;
+        let mut jobs = Vec::new();
+        for (patient, public_keys) in patients {
+            let public_keys: Vec<_> = public_keys.iter().cloned().map(Arc::new).collect();
+            self.name_patient_keys(&mut transaction, *patient, &public_keys, rng).await?;
+            for (id, key) in self.unwrap_kind_keys(&mut transaction, *patient).await? {
+                let wraps = public_keys.iter();
+                jobs.extend(wraps.map(|to| WrapJob::new(id, &key, *patient, Arc::clone(to), rng)));
+            }
+        }
+        insert_wraps(&mut transaction, self.inner().make_wraps(jobs).await).await?;
+        transaction.commit().await
+    }
+
+    /// Stores a patient's public keys in place of those before.
+    async fn name_patient_keys(
+        &self,
+        connection: &mut AnyConnection,
+        patient: Address,
+        public_keys: &[Arc<PublicKey>],
+        rng: &mut (impl CryptoRng + Send),
+    ) -> Result<(), StoreError> {
         sqlx::query("delete from patient_keys where patient = $1")
             .bind(patient.to_vec())
-            .execute(&mut *transaction)
+            .execute(&mut *connection)
             .await?;
         for public_key in public_keys {
             let context = [PATIENT_KEY_LABEL, patient.as_slice()].concat();
@@ -66,35 +98,40 @@ impl Vault {
             )
             .bind(patient.to_vec())
             .bind(public_key.digest().to_vec())
-            .bind(inner.trust.wrap(&context, &public_key.to_bytes(), rng))
-            .execute(&mut *transaction)
+            .bind(self.inner().trust.wrap(&context, &public_key.to_bytes(), rng))
+            .execute(&mut *connection)
             .await?;
         }
+        Ok(())
+    }
 
+    /// A patient's kind keys, after their wraps for the patient were removed. All wraps are made anew,
+    /// so that one whose row was tampered with is set right too.
+    async fn unwrap_kind_keys(
+        &self,
+        connection: &mut AnyConnection,
+        patient: Address,
+    ) -> Result<Vec<(KindKeyId, Arc<KindKey>)>, StoreError> {
         let rows = sqlx::query(
             "select id, sealed, patient, steward, kind, epoch from kind_keys
             where patient = $1 and steward = $2 and sealed is not null",
         )
         .bind(patient.to_vec())
         .bind(self.steward().to_vec())
-        .fetch_all(&mut *transaction)
+        .fetch_all(&mut *connection)
         .await?;
-        let mut jobs = Vec::new();
+        let mut keys = Vec::with_capacity(rows.len());
         for row in &rows {
             let id = KindKeyId(fixed::<32>(row, 0)?.into());
-            let key = inner.open_kind_key(id, name_of(row, 2)?, row.try_get(1)?)?;
-            // Wraps are made anew, so that one whose row was tampered with is set right too.
+            let key = self.inner().open_kind_key(id, name_of(row, 2)?, row.try_get(1)?)?;
             sqlx::query("delete from wraps where id = $1 and recipient = $2")
                 .bind(id.0.to_vec())
                 .bind(patient.to_vec())
-                .execute(&mut *transaction)
+                .execute(&mut *connection)
                 .await?;
-            for public_key in public_keys {
-                jobs.push(WrapJob::new(id, &key, patient, Arc::new(public_key.clone()), rng));
-            }
+            keys.push((id, key));
         }
-        insert_wraps(&mut transaction, inner.make_wraps(jobs).await).await?;
-        transaction.commit().await
+        Ok(keys)
     }
 
     /// Begins a new epoch for a patient's records of these kinds: what is sealed from now on is under

@@ -35,9 +35,39 @@ pub async fn accept(
     countersigned: bool,
     now: Timestamp,
 ) -> Result<Step, WorkflowError> {
+    learn_keys(steward, &[patient]).await?;
+    accept_known(steward, patient, countersigned, now).await
+}
+
+/// The steward learns to which keys these patients' records are sealed, in one write.
+///
+/// # Errors
+///
+/// [`WorkflowError::Store`] when the vault failed; then it learned none of them.
+pub async fn learn_keys(
+    steward: &Gateway,
+    patients: &[&PatientActor],
+) -> Result<(), WorkflowError> {
+    if patients.is_empty() {
+        return Ok(());
+    }
+    let keys = |patient: &&PatientActor| (patient.account(), vec![patient.public_key()]);
+    let keys: Vec<_> = patients.iter().map(keys).collect();
     let (vault, entropy) = (steward.gatekeeper.vault(), steward.gatekeeper.entropy());
-    let keys = [patient.public_key()];
-    vault.set_patient_keys(patient.account(), &keys, &mut entropy.fork()).await?;
+    Ok(vault.set_keys_of_patients(&keys, &mut entropy.fork()).await?)
+}
+
+/// The patient accepts it, whose keys the steward has learned.
+///
+/// # Errors
+///
+/// See [`accept`].
+pub async fn accept_known(
+    steward: &Gateway,
+    patient: &PatientActor,
+    countersigned: bool,
+    now: Timestamp,
+) -> Result<Step, WorkflowError> {
     let accept = Relationships::acceptCall { steward: steward.member(), countersigned };
     let call = Call::to_contract(steward.at(Contract::Relationships), &accept);
     let outcome = patient.act(steward.sender(), vec![call], now).await?;

@@ -1,0 +1,1 @@
+//! Move sealed records between institutions.

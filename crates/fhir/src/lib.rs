@@ -1,0 +1,1 @@
+//! Speak FHIR R4.

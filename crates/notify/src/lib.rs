@@ -1,0 +1,1 @@
+//! Tell people and systems that something is there for them.

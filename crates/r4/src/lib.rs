@@ -1,0 +1,1 @@
+//! Say what is wrong with a FHIR R4 resource.

@@ -1,0 +1,1 @@
+//! Find FHIR R4 resources by what is in them.

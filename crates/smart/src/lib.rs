@@ -1,0 +1,1 @@
+//! Tell who asks, by a SMART token.
