@@ -17,10 +17,14 @@ use alloy_primitives::{Address, B256, Bytes, TxKind};
 use alloy_sol_types::SolCall as _;
 use bindings::{Contract, ContractError, Records, convert::to_anchor};
 use domain::{Anchor, AnchorState, Kind, RecordDigest, RecordId, RecordVersion, Timestamp, merkle};
+use futures_util::future::BoxFuture;
 use ledger::SendError;
 use serde::{Deserialize, Serialize};
 use sqlx::{Row as _, any::AnyRow};
-use vault::{Entry, EraseError, ErasureOrder, ErasureReason, NewRecord, PutError, StoreError};
+use vault::{
+    Entry, EraseError, ErasureOrder, ErasureReason, NewRecord, PutError, StoreError,
+    WriteTransaction,
+};
 
 use crate::{Gatekeeper, GatekeeperError};
 
@@ -28,6 +32,17 @@ use crate::{Gatekeeper, GatekeeperError};
 pub const MANIFEST_RECORDS_MAX: usize = 10_000;
 
 const ANCHOR_LEN: usize = 93;
+
+/// What else is stored together with records, such as an index of them: all of it or nothing.
+pub type Along<'a> = Box<
+    dyn for<'t> FnOnce(&'t mut WriteTransaction) -> BoxFuture<'t, Result<(), StoreError>>
+        + Send
+        + 'a,
+>;
+
+fn nothing_else() -> Along<'static> {
+    Box::new(|_| Box::pin(std::future::ready(Ok(()))))
+}
 
 /// How an anchor is on chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,6 +200,39 @@ const fn is_for_good(reason: &ContractError) -> bool {
     )
 }
 
+/// Stores what the leaves of a batch are made of, before its root is sent.
+async fn store_batch(
+    transaction: &mut WriteTransaction,
+    root: B256,
+    anchors: &[Anchor],
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into anchor_batches (root, position, manifest, tx)
+        values ($1, (select coalesce(max(position), 0) + 1 from anchor_batches), $2, $3)",
+    )
+    .bind(root.to_vec())
+    .bind(encode(anchors))
+    .bind(Vec::<u8>::new())
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}
+
+/// Stores a proposal, before it is sent.
+async fn store_proposal(
+    transaction: &mut WriteTransaction,
+    anchor: &Anchor,
+    call: &Bytes,
+) -> Result<(), StoreError> {
+    sqlx::query("insert into proposals (record, version, call) values ($1, $2, $3)")
+        .bind(anchor.record.0.to_vec())
+        .bind(i64::from(anchor.version.get()))
+        .bind(call.to_vec())
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}
+
 fn tree(anchors: &[Anchor]) -> Option<merkle::Tree> {
     merkle::Tree::new(anchors.iter().map(Anchor::leaf).collect())
 }
@@ -207,20 +255,30 @@ impl Gatekeeper {
         &self,
         records: Vec<NewRecord>,
     ) -> Result<(Vec<Entry>, B256, ledger::Outcome), AnchorError> {
+        self.put_and_anchor_along(records, nothing_else()).await
+    }
+
+    /// [`Gatekeeper::put_and_anchor`], with rows of other tables stored in the same transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`AnchorError`], see there.
+    ///
+    /// # Panics
+    ///
+    /// When there are no records, or more than [`MANIFEST_RECORDS_MAX`].
+    pub async fn put_and_anchor_along(
+        &self,
+        records: Vec<NewRecord>,
+        along: Along<'_>,
+    ) -> Result<(Vec<Entry>, B256, ledger::Outcome), AnchorError> {
         assert!(!records.is_empty() && records.len() <= MANIFEST_RECORDS_MAX);
         let mut batch = self.vault().begin_batch().await?;
         let entries = batch.put_many(records, &mut self.entropy().fork()).await?;
         let anchors: Vec<Anchor> = entries.iter().map(|entry| anchor_of(entry, 0)).collect();
         let root = tree(&anchors).expect("there are records").root();
-        sqlx::query(
-            "insert into anchor_batches (root, position, manifest, tx)
-            values ($1, (select coalesce(max(position), 0) + 1 from anchor_batches), $2, $3)",
-        )
-        .bind(root.to_vec())
-        .bind(encode(&anchors))
-        .bind(Vec::<u8>::new())
-        .execute(&mut **batch.transaction())
-        .await?;
+        store_batch(batch.transaction(), root, &anchors).await?;
+        along(batch.transaction()).await?;
         batch.commit().await?;
         let outcome = self.send_root(root, anchors.len()).await?;
         Ok((entries, root, outcome))
@@ -241,6 +299,20 @@ impl Gatekeeper {
         record: NewRecord,
         previous: Option<&Anchor>,
     ) -> Result<(Anchor, ledger::Outcome), AnchorError> {
+        self.put_and_propose_along(record, previous, nothing_else()).await
+    }
+
+    /// [`Gatekeeper::put_and_propose`], with rows of other tables stored in the same transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`AnchorError`], see there.
+    pub async fn put_and_propose_along(
+        &self,
+        record: NewRecord,
+        previous: Option<&Anchor>,
+        along: Along<'_>,
+    ) -> Result<(Anchor, ledger::Outcome), AnchorError> {
         let contract = self.deployment().address(Contract::Records);
         let base = match previous {
             Some(previous) => self.base_after(previous).await,
@@ -260,15 +332,69 @@ impl Gatekeeper {
         let entries = batch.put_many(vec![record], &mut self.entropy().fork()).await?;
         let anchor = anchor_of(&entries[0], base);
         let call = proposal(&anchor, previous);
-        sqlx::query("insert into proposals (record, version, call) values ($1, $2, $3)")
-            .bind(anchor.record.0.to_vec())
-            .bind(i64::from(anchor.version.get()))
-            .bind(call.to_vec())
-            .execute(&mut **batch.transaction())
-            .await?;
+        store_proposal(batch.transaction(), &anchor, &call).await?;
+        along(batch.transaction()).await?;
         batch.commit().await?;
         let outcome = self.send_proposal(anchor.record, anchor.version, call).await?;
         Ok((anchor, outcome))
+    }
+
+    /// Seals versions, keeps them and anchors them, all or none, with rows of other tables: first
+    /// versions as one batch, later ones by themselves, each with the anchor before it.
+    ///
+    /// # Errors
+    ///
+    /// [`AnchorError`]. When sending failed after all were kept, [`Gatekeeper::resume_anchoring`] sends
+    /// again what is not on chain.
+    ///
+    /// # Panics
+    ///
+    /// When there are more than [`MANIFEST_RECORDS_MAX`].
+    pub async fn put_all(
+        &self,
+        records: Vec<(NewRecord, Option<Anchor>)>,
+        along: Along<'_>,
+    ) -> Result<(), AnchorError> {
+        assert!(records.len() <= MANIFEST_RECORDS_MAX);
+        let (records, previous): (Vec<_>, Vec<_>) = records.into_iter().unzip();
+        let mut bases = Vec::with_capacity(previous.len());
+        for previous in &previous {
+            bases.push(match previous {
+                Some(previous) => self.base_after(previous).await,
+                None => 0,
+            });
+        }
+        let mut batch = self.vault().begin_batch().await?;
+        let entries = batch.put_many(records, &mut self.entropy().fork()).await?;
+        let anchors = entries.iter().zip(&bases).map(|(entry, base)| anchor_of(entry, *base));
+        let (mut firsts, mut calls) = (Vec::new(), Vec::new());
+        for (anchor, previous) in anchors.zip(&previous) {
+            match previous {
+                None => firsts.push(anchor),
+                Some(_) => calls.push((anchor, proposal(&anchor, previous.as_ref()))),
+            }
+        }
+        let root = tree(&firsts).map(|tree| tree.root());
+        if let Some(root) = root {
+            store_batch(batch.transaction(), root, &firsts).await?;
+        }
+        for (anchor, call) in &calls {
+            store_proposal(batch.transaction(), anchor, call).await?;
+        }
+        along(batch.transaction()).await?;
+        // The chain is asked while nothing is kept yet, so that a refusal leaves nothing behind.
+        let contract = self.deployment().address(Contract::Records);
+        for (_, call) in &calls {
+            self.sender().check_input(contract, call.clone()).await?;
+        }
+        batch.commit().await?;
+        if let Some(root) = root {
+            self.send_root(root, firsts.len()).await?;
+        }
+        for (anchor, call) in calls {
+            self.send_proposal(anchor.record, anchor.version, call).await?;
+        }
+        Ok(())
     }
 
     /// The version that is in force, which the one after `previous` would replace; zero when none is,

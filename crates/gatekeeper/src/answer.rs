@@ -111,6 +111,8 @@ pub struct ReadRequest {
     pub kinds: KindSet,
     /// The only record wanted.
     pub record: Option<RecordId>,
+    /// The only version of it wanted, instead of the one in force. Nothing without a record.
+    pub version: Option<RecordVersion>,
     /// Only records after this one.
     pub after: Option<RecordId>,
     /// How many at most.
@@ -184,6 +186,7 @@ impl Gatekeeper {
             patient: query.patient,
             kinds: query.kinds,
             record: query.record,
+            version: None,
             after: query.after,
             limit: query.limit,
             purpose: query.purpose,
@@ -267,7 +270,7 @@ impl Gatekeeper {
     }
 
     /// The time that decisions are made for: the later of both clocks.
-    fn time(&self, projection: &Projection, now: Timestamp) -> Timestamp {
+    pub(crate) fn time(&self, projection: &Projection, now: Timestamp) -> Timestamp {
         projection.cursor().map_or(now, |cursor| now.max(Timestamp(cursor.time)))
     }
 
@@ -388,9 +391,11 @@ impl Gatekeeper {
             let time = self.time(&projection, now);
             decided.time = time;
             for versions in versions.chunk_by(|one, next| one.header.record == next.header.record) {
-                let Some((entry, state)) = self.choose(&projection, versions, rejected_too) else {
-                    continue;
+                let chosen = match request.version {
+                    Some(version) => self.named(&projection, versions, version, rejected_too),
+                    None => self.choose(&projection, versions, rejected_too),
                 };
+                let Some((entry, state)) = chosen else { continue };
                 // A record named directly may be another patient's, or of a kind not asked for.
                 if entry.patient != request.patient || !request.kinds.contains(entry.header.kind) {
                     continue;
@@ -422,13 +427,24 @@ impl Gatekeeper {
         entry: &Entry,
         time: Timestamp,
     ) -> Result<Permit, Refusal> {
+        self.decide_entry(projection, (asked.reader, asked.purpose), entry, time)
+    }
+
+    /// Decides on one version for a reader and purpose.
+    pub(crate) fn decide_entry(
+        &self,
+        projection: &Projection,
+        (reader, purpose): (Reader, Purpose),
+        entry: &Entry,
+        time: Timestamp,
+    ) -> Result<Permit, Refusal> {
         let request = Request {
-            reader: asked.reader,
+            reader,
             patient: entry.patient,
             steward: entry.header.steward,
             record: entry.header.record,
             kind: entry.header.kind,
-            purpose: asked.purpose,
+            purpose,
             time,
         };
         let mut facts = self.facts(projection, &request, entry.header.version, entry.digest);
@@ -627,7 +643,7 @@ async fn use_nonce(
     Ok(inserted.rows_affected() == 1)
 }
 
-fn opened_record(entry: &Entry, state: AnchorState, body: &[u8]) -> OpenedRecord {
+pub(crate) fn opened_record(entry: &Entry, state: AnchorState, body: &[u8]) -> OpenedRecord {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     let json = (entry.header.content == Content::FhirJson)
         .then(|| std::str::from_utf8(body).ok())

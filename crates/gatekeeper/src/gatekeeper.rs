@@ -278,6 +278,12 @@ impl Gatekeeper {
         self.inner.care.join(patient, professional, since).await
     }
 
+    /// Whether a professional, by member address, is listed as caring for a patient.
+    #[must_use]
+    pub fn cares_for(&self, patient: Address, professional: Address) -> bool {
+        self.inner.care.contains(patient, professional)
+    }
+
     /// Takes a professional off a patient's care team.
     ///
     /// # Errors

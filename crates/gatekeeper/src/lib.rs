@@ -11,13 +11,14 @@ mod care;
 mod entropy;
 mod gatekeeper;
 mod log;
+mod many;
 mod proof;
 mod reconcile;
 mod standing;
 mod tables;
 mod timeline;
 
-pub use anchoring::{AnchorError, Inclusion, MANIFEST_RECORDS_MAX, Resumed};
+pub use anchoring::{Along, AnchorError, Inclusion, MANIFEST_RECORDS_MAX, Resumed};
 pub use answer::{
     Answer, AnswerError, OpenedRecord, QueryRefusal, QuerySignature, ReadRequest, Served,
     SignedQuery,
@@ -25,6 +26,7 @@ pub use answer::{
 pub use entropy::Entropy;
 pub use gatekeeper::{Gatekeeper, GatekeeperError, Settings};
 pub use log::{LogError, LogFinding, StoredReceipt};
+pub use many::{Found, Reading, Versions};
 pub use proof::{Bundle, BundleError, Checked, ProvenAccount, ProvenState, TrustedChain};
 pub use reconcile::{Finding, FindingKind, Report};
 pub use timeline::{Actor, Timeline, TimelineStep};

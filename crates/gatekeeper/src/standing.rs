@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use alloy_primitives::B256;
-use domain::{Anchor, AnchorState};
+use domain::{Anchor, AnchorState, RecordVersion};
 use ledger::Projection;
 use parking_lot::RwLock;
 use vault::{Entry, StoreError};
@@ -112,6 +112,20 @@ impl Gatekeeper {
         let accepted = batch.accepted_by.contains(&anchor.patient);
         let state = if accepted { AnchorState::Accepted } else { AnchorState::Proposed };
         Some(Standing { state, in_batch: true })
+    }
+
+    /// One version by its number, with where it stands; none when it was never anchored, or was rejected
+    /// and the reader is not to see that.
+    pub(crate) fn named(
+        &self,
+        projection: &Projection,
+        versions: &[Entry],
+        version: RecordVersion,
+        rejected_too: bool,
+    ) -> Option<(Entry, AnchorState)> {
+        let entry = versions.iter().find(|entry| entry.header.version == version)?;
+        let state = self.standing(projection, entry)?.state;
+        (rejected_too || state != AnchorState::Rejected).then_some((*entry, state))
     }
 
     /// The version that is read of one record, with where it stands; none when all were taken back or

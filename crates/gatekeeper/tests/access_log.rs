@@ -26,6 +26,7 @@ async fn read(world: &World, gatekeeper: &Gatekeeper, count: u64) {
     for number in 0..count {
         let patient = address(common::PATIENTS[usize::from(number % 2 == 1)]);
         let request = ReadRequest {
+            version: None,
             reader: Reader::Professional {
                 member: address("cai"),
                 role: ProfessionalRole::Physician,
@@ -324,6 +325,7 @@ async fn log_without_an_end_answers_nothing() {
     gatekeeper.refresh(world.now()).await.unwrap();
     assert_eq!(gatekeeper.check_log().await.unwrap(), [altered(4)]);
     let request = ReadRequest {
+        version: None,
         reader: Reader::Patient { account: address("pat") },
         patient: address("pat"),
         kinds: KindSet::ALL,

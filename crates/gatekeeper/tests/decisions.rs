@@ -808,6 +808,7 @@ impl History {
             patient: request.patient,
             kinds: KindSet::of(&[request.kind]),
             record: Some(request.record),
+            version: None,
             after: None,
             limit: 1,
             purpose: request.purpose,

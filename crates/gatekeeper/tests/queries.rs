@@ -416,6 +416,7 @@ async fn revocation_begins_a_new_key() {
 
 fn read_by(professional: &str, institution: &str, patient: &str) -> ReadRequest {
     ReadRequest {
+        version: None,
         reader: Reader::Professional {
             member: address(professional),
             role: ProfessionalRole::Physician,
@@ -806,6 +807,7 @@ async fn laboratory_reads_the_ordered_version_until_release() {
     let anxiety = world.record_of(40, pat, Kind::Medication);
     let kept = world.keep(&gatekeeper, vec![anxiety, world.record(41, "pat")]).await;
     let read = |number, kind| ReadRequest {
+        version: None,
         reader: Reader::Professional {
             member: address("gus"),
             role: ProfessionalRole::LaboratoryScientist,

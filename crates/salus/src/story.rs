@@ -323,7 +323,7 @@ impl<'a> Teller<'a> {
             emergency::open(department, paramedic, account, wanted, hour, reason).await?;
         self.tell(step);
         let count = self.read("hospital", "paramedic", &kinds, None, Purpose::Emergency).await?;
-        self.told("paramedic", &format!("reads {count} records"));
+        self.told("paramedic", &format!("reads {}", counted(count as u64, "record")));
         let read =
             || self.read("hospital", "paramedic", &[Kind::Condition], None, Purpose::Emergency);
         self.refused("paramedic", "reads what the patient closed", read().await)?;
@@ -351,14 +351,18 @@ impl<'a> Teller<'a> {
             let (answered, _) =
                 access::ask_as_patient(keeper, patient, KindSet::ALL, self.now()).await?;
             let more = if answered.more { " and there are more" } else { "" };
-            let what = format!("opens {} records kept by the {name}{more}", answered.records.len());
+            let what = format!(
+                "opens {} kept by the {name}{more}",
+                counted(answered.records.len() as u64, "record")
+            );
             self.told(&patient.name, &what);
         }
         for (name, fetched) in self.consortium.fetch_copies(patient).await? {
             let what = format!(
-                "keeps copies of {} records of the {name} in their own vault, each held against \
+                "keeps copies of {} of the {name} in their own vault, each held against \
                  the chain; {} were there already",
-                fetched.records, fetched.kept_already
+                counted(fetched.records, "record"),
+                fetched.kept_already
             );
             self.told(&patient.name, &what);
         }
@@ -478,7 +482,7 @@ pub(crate) fn outcome_text(outcome: &domain::Outcome) -> String {
                 Some(domain::Basis::Emergency { .. }) => "emergency",
                 None => "nothing there",
             };
-            format!("{} records, {basis}", records.len())
+            format!("{}, {basis}", counted(records.len() as u64, "record"))
         }
         domain::Outcome::Refused { reason } => format!("refused: {reason}"),
     }
@@ -493,4 +497,12 @@ pub(crate) fn own_records() -> Vec<SourceFile> {
         ("patient-3.json", include_str!("../demo/patient-3.json")),
     ];
     FILES.map(|(name, text)| SourceFile { name: name.into(), bytes: text.into() }).into()
+}
+
+/// A number of things, as people say it.
+fn counted(count: u64, thing: &str) -> String {
+    match count {
+        1 => format!("1 {thing}"),
+        _ => format!("{count} {thing}s"),
+    }
 }

@@ -1,16 +1,20 @@
 //! What the vault knows of its records without opening any: heads, versions, listings.
 
 use domain::{Address, Kind, KindSet, RecordDigest, RecordId, RecordVersion, Timestamp};
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row as _};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::{AnyConnection, Arguments as _, Row as _};
 
 use crate::header::{Content, Header};
+use crate::rows;
 use crate::schema::Place;
 use crate::store_error::StoreError;
 use crate::vault::Vault;
 
 /// The longest page of a listing.
 pub const PAGE_LEN_MAX: usize = 10_000;
+
+/// How many records one statement looks up, at most.
+const RECORDS_PER_LOOKUP: usize = 64;
 
 /// One version of one record, as the vault lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +91,31 @@ impl Vault {
         .fetch_all(self.database().readers())
         .await?;
         rows.iter().map(entry_of).collect()
+    }
+
+    /// All versions of these records, by record and then oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store cannot be read.
+    pub async fn versions_of(&self, records: &[RecordId]) -> Result<Vec<Entry>, StoreError> {
+        let mut entries = Vec::with_capacity(records.len());
+        let mut rest = records;
+        while !rest.is_empty() {
+            let (group, others) = rest.split_at(rows::group_len(rest.len(), RECORDS_PER_LOOKUP));
+            rest = others;
+            let mut arguments = AnyArguments::default();
+            for record in group {
+                arguments.add(record.0.to_vec()).map_err(sqlx::Error::Encode)?;
+            }
+            let text = rows::versions_text(self.database().backend(), group.len());
+            let found = sqlx::query_with(text, arguments).fetch_all(self.database().readers());
+            for row in &found.await? {
+                entries.push(entry_of(row)?);
+            }
+        }
+        entries.sort_by_key(Entry::key);
+        Ok(entries)
     }
 
     /// The version with this digest.

@@ -8,7 +8,7 @@ use sqlx::{AnyConnection, Arguments as _, AssertSqlSafe};
 
 use crate::bodies::Unclaimed;
 use crate::database::Backend;
-use crate::entries::{Entry, fixed};
+use crate::entries::{Entry, entry_columns, fixed};
 use crate::keys::WRAPPED_CONTENT_KEY_LEN;
 use crate::kind_keys::KindKeyId;
 use crate::put::PutError;
@@ -143,6 +143,11 @@ impl Row {
     }
 }
 
+/// Selects all versions of so many records.
+pub(crate) fn versions_text(backend: Backend, records: usize) -> AssertSqlSafe<Arc<str>> {
+    Texts::of_backend(backend).versions(records)
+}
+
 /// How many of `left` go into the next statement: a power of two, so that there are few different
 /// texts, and all of them stay prepared.
 pub(crate) fn group_len(left: usize, most: usize) -> usize {
@@ -155,6 +160,7 @@ struct Texts {
     /// By the logarithm of the number of rows.
     inserts: [OnceLock<Arc<str>>; GROUP_LENS],
     owners: [OnceLock<Arc<str>>; GROUP_LENS],
+    versions: [OnceLock<Arc<str>>; GROUP_LENS],
 }
 
 /// How many lengths of groups there are: powers of two up to 64.
@@ -162,15 +168,24 @@ const GROUP_LENS: usize = ROWS_PER_INSERT.ilog2() as usize + 1;
 
 impl Texts {
     fn of(connection: &AnyConnection) -> &'static Self {
+        let is_sqlite = connection.backend_name() == "SQLite";
+        Self::of_backend(if is_sqlite { Backend::Sqlite } else { Backend::Postgres })
+    }
+
+    fn of_backend(backend: Backend) -> &'static Self {
         static SQLITE: Texts = Texts::new(Backend::Sqlite);
         static POSTGRES: Texts = Texts::new(Backend::Postgres);
-        if connection.backend_name() == "SQLite" { &SQLITE } else { &POSTGRES }
+        match backend {
+            Backend::Sqlite => &SQLITE,
+            Backend::Postgres => &POSTGRES,
+        }
     }
 
     const fn new(backend: Backend) -> Self {
         let inserts = [const { OnceLock::new() }; GROUP_LENS];
         let owners = [const { OnceLock::new() }; GROUP_LENS];
-        Self { backend, inserts, owners }
+        let versions = [const { OnceLock::new() }; GROUP_LENS];
+        Self { backend, inserts, owners, versions }
     }
 
     fn insert(&self, rows: usize) -> AssertSqlSafe<Arc<str>> {
@@ -199,6 +214,17 @@ impl Texts {
             )
         };
         made_once(&self.owners, records, text)
+    }
+
+    fn versions(&self, records: usize) -> AssertSqlSafe<Arc<str>> {
+        let text = || {
+            let records = self.placeholders(1, records);
+            format!(
+                concat!("select ", entry_columns!(), " from records where record in {}"),
+                records
+            )
+        };
+        made_once(&self.versions, records, text)
     }
 
     /// `($first, …)`, `count` of them. SQLite looks up each `$n` by its name in a list, so that the time
