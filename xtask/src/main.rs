@@ -6,10 +6,12 @@
 //! cargo xtask contracts check   compile them and compare with the committed artifacts
 //! cargo xtask gas               measure gas per operation and write contracts/gas.json
 //! cargo xtask bench [NAME …]    measure, print a table, write target/bench/NAME.json
+//! cargo xtask r4-pack [--check] make crates/r4/r4.json.zst from HL7's definitions, or compare with it
 //! ```
 
 mod bench;
 mod checks;
+mod r4_pack;
 mod run;
 mod test;
 mod tools;
@@ -25,9 +27,11 @@ fn main() -> ExitCode {
         ["contracts", "check"] => tools::contracts_check(),
         ["gas"] => tools::gas(),
         ["bench", names @ ..] => bench::run(names),
+        ["r4-pack"] => r4_pack::build(),
+        ["r4-pack", "--check"] => r4_pack::check(),
         _ => {
             eprintln!(
-                "usage: cargo xtask test | contracts build | contracts check | gas | bench [NAME …]"
+                "usage: cargo xtask test | contracts build | contracts check | gas | bench [NAME …] | r4-pack [--check]"
             );
             return ExitCode::from(2);
         }
