@@ -1,0 +1,463 @@
+//! The outbox: what the chain says, as notifications in the gateway's own database.
+//!
+//! The notifications of a range of blocks and the note that it was taken in are one transaction, so
+//! that `kill -9` at any instant neither loses nor doubles one. Sequence numbers are given out in the
+//! same transaction, and transactions that write follow one another: whoever has read up to a number
+//! has missed none below it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use alloy_primitives::{Address, B256};
+use alloy_rpc_types_eth::{Filter, Log};
+use bindings::Deployment;
+use domain::Timestamp;
+use ledger::{Cursor, EndpointError, Follower, Ledger, Step};
+use sqlx::{AnyConnection, Row as _};
+use tokio::sync::Mutex;
+use vault::{Database, MigrateError, StoreError, WriteTransaction};
+
+use crate::{
+    Notification, Topic,
+    bell::Bell,
+    columns::{address, bound, number, word},
+    meaning::{Event, Meaning, Recovery, Review},
+    notification::Place,
+    parties::Parties,
+    tables::{COMPONENT, MIGRATIONS},
+};
+
+/// How long [`Outbox::run`] waits at most before it looks again, whether or not the chain says something.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How many reminders are taken up in one transaction.
+const REMINDERS_MAX: i64 = 500;
+
+/// The notifications of one gateway. Clones share it.
+#[derive(Clone)]
+pub struct Outbox(Arc<Inner>);
+
+struct Inner {
+    database: Database,
+    /// The turn to follow the chain.
+    following: Mutex<()>,
+    bell: Bell,
+}
+
+/// Why the chain was not followed further. What was taken in before stays; try again.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// The chain could not be asked.
+    #[error("the chain could not be asked")]
+    Ledger(#[from] EndpointError),
+    /// The database failed.
+    #[error("the outbox could not be written")]
+    Store(#[from] StoreError),
+}
+
+impl From<sqlx::Error> for FollowError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("database", &self.0.database).finish_non_exhaustive()
+    }
+}
+
+impl Outbox {
+    /// The outbox in a database, made when there is none.
+    ///
+    /// # Errors
+    ///
+    /// See [`MigrateError`].
+    pub async fn open(database: &Database) -> Result<Self, MigrateError> {
+        database.migrate(COMPONENT, MIGRATIONS).await?;
+        let inner =
+            Inner { database: database.clone(), following: Mutex::default(), bell: Bell::new() };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.0.database
+    }
+
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.0.bell
+    }
+
+    /// Takes in everything final that is new on chain, and what became due by `now`; returns how many
+    /// notifications that made.
+    ///
+    /// Only what is for recipients of whom `serves` says that they are this gateway's is kept. It is
+    /// asked once, when the event is taken in: whoever becomes a recipient later finds nothing of
+    /// before. So it should know the chain as far as this has followed it.
+    ///
+    /// Should an endpoint's finality turn out weaker than its policy says, the chain is followed anew
+    /// from its beginning. What was stored stays, and what now stands in other blocks is told again.
+    ///
+    /// # Errors
+    ///
+    /// [`FollowError`]. Each range of blocks is taken in whole or not at all.
+    pub async fn follow(
+        &self,
+        ledger: &Ledger,
+        deployment: &Deployment,
+        serves: &(dyn Fn(Address) -> bool + Send + Sync),
+        now: Timestamp,
+    ) -> Result<u64, FollowError> {
+        let _turn = self.0.following.lock().await;
+        let mut cursor = self.cursor().await?;
+        let mut follower = Follower::new(ledger.clone(), deployment.addresses(), cursor);
+        let mut stored = 0;
+        while let Some(step) = follower.next().await? {
+            match step {
+                Step::Rewind => {
+                    self.forget().await?;
+                    cursor = None;
+                }
+                Step::Forward { mut logs, cursor: reached } => {
+                    let from = cursor.map_or(0, |cursor| cursor.number + 1);
+                    logs.extend(account_logs(ledger, from, reached.number).await?);
+                    logs.sort_by_key(|log| (log.block_number, log.log_index));
+                    let events = events_of(ledger, deployment, &logs, reached).await?;
+                    stored += self.take_in(&events, reached, serves).await?;
+                    cursor = Some(reached);
+                }
+            }
+        }
+        stored += self.remind(now, serves).await?;
+        Ok(stored)
+    }
+
+    /// Follows the chain until [`Outbox::stop`]; a failure is logged and tried again.
+    pub async fn run(
+        &self,
+        ledger: &Ledger,
+        deployment: &Deployment,
+        serves: &(dyn Fn(Address) -> bool + Send + Sync),
+        clock: &(dyn Fn() -> Timestamp + Send + Sync),
+    ) {
+        let mut news = ledger.news();
+        let mut stopped = self.0.bell.listen_to_all();
+        let has_stopped = async { while stopped.changed().await.is_ok() {} };
+        let following = async {
+            loop {
+                if let Err(error) = self.follow(ledger, deployment, serves, clock()).await {
+                    tracing::warn!(%error, "could not follow the chain for notifications");
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                news.wait(LOOK_EVERY).await;
+            }
+        };
+        tokio::select! {
+            () = following => {}
+            () = has_stopped => {}
+        }
+    }
+
+    /// Ends [`Outbox::run`], streams of events and deliveries, for good: the program stops.
+    pub fn stop(&self) {
+        self.0.bell.stop();
+    }
+
+    /// The last block taken in.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the database failed.
+    pub async fn cursor(&self) -> Result<Option<Cursor>, StoreError> {
+        let mut connection = self.0.database.readers().acquire().await?;
+        Ok(State::read(&mut connection).await?.cursor)
+    }
+
+    /// The highest sequence number given out, 0 when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the database failed.
+    pub async fn last_sequence(&self) -> Result<u64, StoreError> {
+        let mut connection = self.0.database.readers().acquire().await?;
+        Ok(State::read(&mut connection).await?.next_sequence - 1)
+    }
+
+    /// Takes in a range of blocks, whole or not at all.
+    async fn take_in(
+        &self,
+        events: &[(Event, Place)],
+        reached: Cursor,
+        serves: &(dyn Fn(Address) -> bool + Send + Sync),
+    ) -> Result<u64, StoreError> {
+        let mut writing = Writing::begin(&self.0.database).await?;
+        for (event, place) in events {
+            let parties = match event.key() {
+                Some(key) => Parties::load(&mut writing.transaction, key).await?,
+                None => Parties::default(),
+            };
+            let Some(meaning) = event.meaning(&parties) else { continue };
+            writing.write(&meaning, place, serves).await?;
+        }
+        writing.state.cursor = Some(reached);
+        self.finish(writing).await
+    }
+
+    /// Stores the reminders that became due, for recipients that are still served.
+    async fn remind(
+        &self,
+        now: Timestamp,
+        serves: &(dyn Fn(Address) -> bool + Send + Sync),
+    ) -> Result<u64, StoreError> {
+        let due = sqlx::query("select 1 from notify_reminders where due <= $1 limit 1")
+            .bind(bound(now.0))
+            .fetch_optional(self.0.database.readers())
+            .await?;
+        if due.is_none() {
+            return Ok(0);
+        }
+        let mut writing = Writing::begin(&self.0.database).await?;
+        let rows = sqlx::query(
+            "select opening, id, institution, patient, block, transaction_hash, log_index, due
+            from notify_reminders where due <= $1 order by due, opening limit $2",
+        )
+        .bind(bound(now.0))
+        .bind(REMINDERS_MAX)
+        .fetch_all(&mut *writing.transaction)
+        .await?;
+        for row in &rows {
+            let opening = word(row, 0)?;
+            let reminder = Notification {
+                sequence: writing.state.next_sequence,
+                id: word(row, 1)?,
+                topic: Topic::EmergencyReviewDue,
+                recipient: address(row, 2)?,
+                patient: address(row, 3)?,
+                subject: opening.into(),
+                block: number(row, 4)?,
+                transaction: word(row, 5)?,
+                log_index: number(row, 6)?,
+                time: Timestamp(number(row, 7)?),
+            };
+            if serves(reminder.recipient) {
+                writing.insert(&reminder).await?;
+            }
+            forget_reminder(&mut writing.transaction, opening).await?;
+        }
+        self.finish(writing).await
+    }
+
+    /// Makes what was written durable, and wakes those who wait for it.
+    async fn finish(&self, mut writing: Writing) -> Result<u64, StoreError> {
+        writing.state.write(&mut writing.transaction).await?;
+        writing.transaction.commit().await?;
+        if !writing.told.is_empty() {
+            self.0.bell.ring(&writing.told);
+        }
+        Ok(writing.told.len() as u64)
+    }
+
+    /// Forgets how far the chain was followed and what followed from it, and keeps the notifications.
+    async fn forget(&self) -> Result<(), StoreError> {
+        let mut writing = Writing::begin(&self.0.database).await?;
+        for statement in ["delete from notify_parties", "delete from notify_reminders"] {
+            sqlx::query(statement).execute(&mut *writing.transaction).await?;
+        }
+        writing.state.cursor = None;
+        self.finish(writing).await.map(drop)
+    }
+}
+
+/// How far the chain was followed, and the next sequence number.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    next_sequence: u64,
+    cursor: Option<Cursor>,
+}
+
+impl State {
+    async fn read(connection: &mut AnyConnection) -> Result<Self, StoreError> {
+        let row = sqlx::query(
+            "select next_sequence, block_number, block_hash, block_time from notify_state
+            where id = 1",
+        )
+        .fetch_optional(connection)
+        .await?;
+        let Some(row) = row else { return Ok(Self { next_sequence: 1, cursor: None }) };
+        let hash: Vec<u8> = row.try_get(2)?;
+        let cursor = if hash.is_empty() {
+            None
+        } else {
+            Some(Cursor { number: number(&row, 1)?, hash: word(&row, 2)?, time: number(&row, 3)? })
+        };
+        Ok(Self { next_sequence: number(&row, 0)?, cursor })
+    }
+
+    async fn write(&self, connection: &mut AnyConnection) -> Result<(), StoreError> {
+        sqlx::query(
+            "insert into notify_state (id, next_sequence, block_number, block_hash, block_time)
+            values (1, $1, $2, $3, $4) on conflict (id) do update set
+            next_sequence = excluded.next_sequence, block_number = excluded.block_number,
+            block_hash = excluded.block_hash, block_time = excluded.block_time",
+        )
+        .bind(bound(self.next_sequence))
+        .bind(bound(self.cursor.map_or(0, |cursor| cursor.number)))
+        .bind(self.cursor.map_or(Vec::new(), |cursor| cursor.hash.to_vec()))
+        .bind(bound(self.cursor.map_or(0, |cursor| cursor.time)))
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+}
+
+/// A transaction that adds to the outbox.
+struct Writing {
+    transaction: WriteTransaction,
+    state: State,
+    /// The recipients of what was added.
+    told: Vec<Address>,
+}
+
+impl Writing {
+    async fn begin(database: &Database) -> Result<Self, StoreError> {
+        let mut transaction = database.begin().await?;
+        let state = State::read(&mut transaction).await?;
+        Ok(Self { transaction, state, told: Vec::new() })
+    }
+
+    async fn write(
+        &mut self,
+        meaning: &Meaning,
+        place: &Place,
+        serves: &(dyn Fn(Address) -> bool + Send + Sync),
+    ) -> Result<(), StoreError> {
+        for change in &meaning.changes {
+            change.write(&mut self.transaction).await?;
+        }
+        match meaning.review {
+            Some(Review::Given { opening }) => {
+                forget_reminder(&mut self.transaction, opening).await?;
+            }
+            Some(Review::Wanted { opening, institution, reminded_at }) => {
+                let reminder = (opening, institution, reminded_at);
+                self.note_reminder(meaning.patient, reminder, place).await?;
+            }
+            None => {}
+        }
+        for (topic, recipient) in meaning.notices.iter().copied() {
+            if serves(recipient) {
+                let notification = Notification {
+                    sequence: self.state.next_sequence,
+                    id: place.notification_id(recipient, topic),
+                    topic,
+                    recipient,
+                    patient: meaning.patient,
+                    subject: meaning.subject,
+                    block: place.block,
+                    transaction: place.transaction,
+                    log_index: place.log_index,
+                    time: place.time,
+                };
+                self.insert(&notification).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a notification, unless it is there: then the chain was followed anew.
+    async fn insert(&mut self, notification: &Notification) -> Result<(), StoreError> {
+        let done = sqlx::query(
+            "insert into notify_outbox (sequence, id, topic, recipient, patient, subject, block,
+            transaction_hash, log_index, time, read_at)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0) on conflict (id) do nothing",
+        )
+        .bind(bound(notification.sequence))
+        .bind(notification.id.to_vec())
+        .bind(notification.topic.name().to_owned())
+        .bind(notification.recipient.to_vec())
+        .bind(notification.patient.to_vec())
+        .bind(notification.subject.to_bytes())
+        .bind(bound(notification.block))
+        .bind(notification.transaction.to_vec())
+        .bind(bound(notification.log_index))
+        .bind(bound(notification.time.0))
+        .execute(&mut *self.transaction)
+        .await?;
+        if done.rows_affected() > 0 {
+            self.state.next_sequence += 1;
+            self.told.push(notification.recipient);
+        }
+        Ok(())
+    }
+
+    async fn note_reminder(
+        &mut self,
+        patient: Address,
+        (opening, institution, reminded_at): (B256, Address, Timestamp),
+        place: &Place,
+    ) -> Result<(), StoreError> {
+        let id = place.notification_id(institution, Topic::EmergencyReviewDue);
+        sqlx::query(
+            "insert into notify_reminders
+            (opening, id, institution, patient, block, transaction_hash, log_index, due)
+            values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing",
+        )
+        .bind(opening.to_vec())
+        .bind(id.to_vec())
+        .bind(institution.to_vec())
+        .bind(patient.to_vec())
+        .bind(bound(place.block))
+        .bind(place.transaction.to_vec())
+        .bind(bound(place.log_index))
+        .bind(bound(reminded_at.0))
+        .execute(&mut *self.transaction)
+        .await?;
+        Ok(())
+    }
+}
+
+async fn forget_reminder(connection: &mut AnyConnection, opening: B256) -> Result<(), StoreError> {
+    sqlx::query("delete from notify_reminders where opening = $1")
+        .bind(opening.to_vec())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// What patients' accounts say about their keys. There are too many accounts to name them all, and
+/// whoever else says such a thing speaks for nobody who is served.
+async fn account_logs(ledger: &Ledger, from: u64, to: u64) -> Result<Vec<Log>, EndpointError> {
+    let filter =
+        Filter::new().event_signature(Recovery::SIGNATURES.to_vec()).from_block(from).to_block(to);
+    ledger.logs(&filter).await
+}
+
+/// The events in logs, each with its place.
+async fn events_of(
+    ledger: &Ledger,
+    deployment: &Deployment,
+    logs: &[Log],
+    reached: Cursor,
+) -> Result<Vec<(Event, Place)>, EndpointError> {
+    const MALFORMED: EndpointError = EndpointError::Malformed { what: "an event" };
+    let mut events = Vec::new();
+    let mut last = (reached.number, Timestamp(reached.time));
+    for log in logs {
+        let Some(event) = Event::decode(deployment, log) else { continue };
+        let block = log.block_number.ok_or(MALFORMED)?;
+        if let Some(time) = log.block_timestamp {
+            last = (block, Timestamp(time));
+        } else if last.0 != block {
+            let header = ledger.block(block.into()).await?.header;
+            last = (block, Timestamp(header.timestamp));
+        }
+        let place = Place {
+            block,
+            block_hash: log.block_hash.ok_or(MALFORMED)?,
+            transaction: log.transaction_hash.ok_or(MALFORMED)?,
+            log_index: log.log_index.ok_or(MALFORMED)?,
+            time: last.1,
+        };
+        events.push((event, place));
+    }
+    Ok(events)
+}

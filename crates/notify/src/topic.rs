@@ -1,0 +1,134 @@
+//! What a notification can be about.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// Declares the topics with their names, which stand in databases and at receivers: a name, once given,
+/// keeps its meaning.
+macro_rules! topics {
+    ($( $(#[$meta:meta])* $variant:ident = $name:literal, )+) => {
+        /// What a notification is about. It says that something is there, never what (S1).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Topic {
+            $( $(#[$meta])* #[serde(rename = $name)] $variant, )+
+        }
+
+        impl Topic {
+            /// Every topic.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name that receivers see.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+        }
+    };
+}
+
+topics! {
+    /// A steward proposed a record; to the patient.
+    RecordProposed = "record-proposed",
+    /// A steward took a proposal back; to the patient.
+    RecordWithdrawn = "record-withdrawn",
+    /// The patient answered a proposal, disputed a record or settled that; to the steward.
+    RecordAnswered = "record-answered",
+    /// The patient asks for a record to be erased; to the steward.
+    ErasureRequested = "erasure-requested",
+    /// A steward erased a record; to the patient.
+    RecordErased = "record-erased",
+
+    /// An institution offers a relationship; to the patient.
+    RelationshipProposed = "relationship-proposed",
+    /// The institution took its offer back; to the patient.
+    RelationshipWithdrawn = "relationship-withdrawn",
+    /// The patient accepted; to the steward.
+    RelationshipAccepted = "relationship-accepted",
+    /// The patient declined; to the steward.
+    RelationshipDeclined = "relationship-declined",
+    /// One side ended the relationship; to the other.
+    RelationshipEnded = "relationship-ended",
+    /// The steward asks for another sharing policy; to the patient.
+    PolicyProposed = "policy-proposed",
+    /// The sharing policy is another; to the steward.
+    PolicyChanged = "policy-changed",
+
+    /// The patient granted; to the reader.
+    ConsentGranted = "consent-granted",
+    /// The patient took a grant back; to the reader.
+    ConsentRevoked = "consent-revoked",
+    /// A grant waits for the steward's signature; to each steward whose policy wants one.
+    CountersignatureWanted = "countersignature-wanted",
+    /// A steward countersigned a grant; to reader and patient.
+    ConsentCountersigned = "consent-countersigned",
+    /// A steward took its countersignature back; to reader and patient.
+    CountersignatureWithdrawn = "countersignature-withdrawn",
+
+    /// Somebody broke the glass; to the patient, their stewards, and the institution of who did.
+    EmergencyOpened = "emergency-opened",
+    /// An opening ended before its time; to the patient and the institution where it was made.
+    EmergencyEnded = "emergency-ended",
+    /// The time to review an opening is nearly over; to the institution where it was made.
+    EmergencyReviewDue = "emergency-review-due",
+    /// An opening was reviewed; to the patient, who opened, and the institution where it was made.
+    EmergencyReviewed = "emergency-reviewed",
+
+    /// A prescription was issued; to the patient.
+    PrescriptionIssued = "prescription-issued",
+    /// Patient or prescriber permitted a pharmacy; to the pharmacy and the other of the two.
+    PrescriptionPermitted = "prescription-permitted",
+    /// Patient or prescriber took that back; to the pharmacy and the other of the two.
+    PrescriptionPermitWithdrawn = "prescription-permit-withdrawn",
+    /// A pharmacy claimed the prescription; to patient and prescriber.
+    PrescriptionClaimed = "prescription-claimed",
+    /// The pharmacy gave its claim up; to patient and prescriber.
+    PrescriptionReleased = "prescription-released",
+    /// A pharmacy dispensed; to patient and prescriber.
+    PrescriptionDispensed = "prescription-dispensed",
+    /// The last fill is done; to patient and prescriber.
+    PrescriptionCompleted = "prescription-completed",
+    /// Patient or prescriber cancelled; to the other of the two and every pharmacy that was permitted.
+    PrescriptionCancelled = "prescription-cancelled",
+
+    /// A laboratory test was ordered; to patient and laboratory.
+    LabOrdered = "lab-ordered",
+    /// The specimen was taken; to patient, orderer and laboratory.
+    LabCollected = "lab-collected",
+    /// The result is there; to the orderer and the institution.
+    LabResulted = "lab-resulted",
+    /// The result has to be acknowledged at once; to the orderer and the institution.
+    LabCritical = "lab-critical",
+    /// The result was released; to patient and orderer.
+    LabReleased = "lab-released",
+    /// The result was acknowledged; to the laboratory.
+    LabAcknowledged = "lab-acknowledged",
+    /// The order was cancelled; to patient, orderer and laboratory.
+    LabCancelled = "lab-cancelled",
+
+    /// Guardians are replacing the account's key; to the patient, who can still object.
+    RecoveryBegun = "recovery-begun",
+    /// That was cancelled; to the patient.
+    RecoveryCancelled = "recovery-cancelled",
+    /// The account has another key; to the patient.
+    RecoveryFinished = "recovery-finished",
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The name is no topic's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no topic has this name")]
+pub struct UnknownTopic;
+
+impl FromStr for Topic {
+    type Err = UnknownTopic;
+
+    fn from_str(name: &str) -> Result<Self, UnknownTopic> {
+        Self::ALL.iter().copied().find(|topic| topic.name() == name).ok_or(UnknownTopic)
+    }
+}
