@@ -1,1 +1,30 @@
 //! Speak FHIR R4.
+//!
+//! [`router`] serves [`Resources`] over HTTP: the interactions in the table of `dispatch`, from which the
+//! CapabilityStatement is made too. A resource about a patient is a record: it is sealed in the vault,
+//! anchored on chain, and nothing of it is given out, counted or found without a decision (S2). What is
+//! about no patient is the institution's directory.
+
+mod bundle;
+mod caller;
+mod capability;
+mod directory;
+mod dispatch;
+mod http;
+mod instant;
+mod json;
+mod outcome;
+mod patch;
+mod request;
+mod resources;
+mod searching;
+mod subject;
+mod tables;
+
+pub use caller::{
+    AllowAll, Allowed, Authenticator, Caller, Interaction, PURPOSE_HEADER, purpose_of_code,
+};
+pub use http::{BODY_BYTES_MAX, URL_BYTES_MAX, router};
+pub use json::RawObject;
+pub use outcome::{FhirError, Issue};
+pub use resources::{ACCOUNT_SYSTEM, Patients, Resource, Resources};

@@ -163,22 +163,39 @@ fn decode(manifest: &[u8], steward: Address) -> Option<Vec<Anchor>> {
         .collect()
 }
 
-/// The call that proposes an anchor.
-fn proposal(anchor: &Anchor, previous: Option<&Anchor>) -> Bytes {
-    let call = match previous {
-        None => Records::proposeCall {
-            patient: anchor.patient,
-            record: anchor.record.0,
-            kind: anchor.kind.number(),
-            digest: anchor.digest.0,
+/// What a version comes after.
+#[derive(Clone, Copy, Debug, Default)]
+struct Succession {
+    /// The version before it.
+    previous: Option<Anchor>,
+    /// The version in force, which it would replace; zero for none.
+    base: u32,
+    /// Whether the patient has not answered the version before.
+    is_pending: bool,
+}
+
+impl Succession {
+    /// The call that proposes an anchor in this place.
+    fn proposal(&self, anchor: &Anchor) -> Bytes {
+        let Some(previous) = &self.previous else {
+            let call = Records::proposeCall {
+                patient: anchor.patient,
+                record: anchor.record.0,
+                kind: anchor.kind.number(),
+                digest: anchor.digest.0,
+            };
+            return call.abi_encode().into();
+        };
+        let previous = to_anchor(previous);
+        let amend =
+            Records::proposeAmendmentCall { previous: previous.clone(), next: to_anchor(anchor) };
+        if !self.is_pending {
+            return amend.abi_encode().into();
         }
-        .abi_encode(),
-        Some(previous) => {
-            Records::proposeAmendmentCall { previous: to_anchor(previous), next: to_anchor(anchor) }
-                .abi_encode()
-        }
-    };
-    call.into()
+        let withdraw = Records::withdrawCall { anchor: previous };
+        let data = vec![withdraw.abi_encode().into(), amend.abi_encode().into()];
+        Records::multicallCall { data }.abi_encode().into()
+    }
 }
 
 /// Whether the chain will refuse the same proposal for ever, or until a patient who has left comes back.
@@ -299,10 +316,15 @@ impl Gatekeeper {
         record: NewRecord,
         previous: Option<&Anchor>,
     ) -> Result<(Anchor, ledger::Outcome), AnchorError> {
-        self.put_and_propose_along(record, previous, nothing_else()).await
+        let succession = self.succession(previous).await;
+        // Whoever did not ask for it does not withdraw anything.
+        let succession = Succession { is_pending: false, ..succession };
+        self.put_one(record, succession, nothing_else()).await
     }
 
-    /// [`Gatekeeper::put_and_propose`], with rows of other tables stored in the same transaction.
+    /// [`Gatekeeper::put_and_propose`], with rows of other tables stored in the same transaction. When
+    /// the patient has not answered `previous` yet, it is withdrawn by the same call: the patient is
+    /// asked about the newest version only.
     ///
     /// # Errors
     ///
@@ -313,11 +335,18 @@ impl Gatekeeper {
         previous: Option<&Anchor>,
         along: Along<'_>,
     ) -> Result<(Anchor, ledger::Outcome), AnchorError> {
+        let succession = self.succession(previous).await;
+        self.put_one(record, succession, along).await
+    }
+
+    async fn put_one(
+        &self,
+        record: NewRecord,
+        succession: Succession,
+        along: Along<'_>,
+    ) -> Result<(Anchor, ledger::Outcome), AnchorError> {
         let contract = self.deployment().address(Contract::Records);
-        let base = match previous {
-            Some(previous) => self.base_after(previous).await,
-            None => 0,
-        };
+        let base = succession.base;
         let probe = Anchor {
             record: record.record,
             version: record.version,
@@ -327,11 +356,11 @@ impl Gatekeeper {
             steward: self.member(),
             digest: RecordDigest(B256::repeat_byte(1)),
         };
-        self.sender().check_input(contract, proposal(&probe, previous)).await?;
+        self.sender().check_input(contract, succession.proposal(&probe)).await?;
         let mut batch = self.vault().begin_batch().await?;
         let entries = batch.put_many(vec![record], &mut self.entropy().fork()).await?;
         let anchor = anchor_of(&entries[0], base);
-        let call = proposal(&anchor, previous);
+        let call = succession.proposal(&anchor);
         store_proposal(batch.transaction(), &anchor, &call).await?;
         along(batch.transaction()).await?;
         batch.commit().await?;
@@ -357,21 +386,18 @@ impl Gatekeeper {
     ) -> Result<(), AnchorError> {
         assert!(records.len() <= MANIFEST_RECORDS_MAX);
         let (records, previous): (Vec<_>, Vec<_>) = records.into_iter().unzip();
-        let mut bases = Vec::with_capacity(previous.len());
+        let mut successions = Vec::with_capacity(previous.len());
         for previous in &previous {
-            bases.push(match previous {
-                Some(previous) => self.base_after(previous).await,
-                None => 0,
-            });
+            successions.push(self.succession(previous.as_ref()).await);
         }
         let mut batch = self.vault().begin_batch().await?;
         let entries = batch.put_many(records, &mut self.entropy().fork()).await?;
-        let anchors = entries.iter().zip(&bases).map(|(entry, base)| anchor_of(entry, *base));
         let (mut firsts, mut calls) = (Vec::new(), Vec::new());
-        for (anchor, previous) in anchors.zip(&previous) {
-            match previous {
+        for (entry, succession) in entries.iter().zip(&successions) {
+            let anchor = anchor_of(entry, succession.base);
+            match succession.previous {
                 None => firsts.push(anchor),
-                Some(_) => calls.push((anchor, proposal(&anchor, previous.as_ref()))),
+                Some(_) => calls.push((anchor, succession.proposal(&anchor))),
             }
         }
         let root = tree(&firsts).map(|tree| tree.root());
@@ -397,22 +423,27 @@ impl Gatekeeper {
         Ok(())
     }
 
-    /// The version that is in force, which the one after `previous` would replace; zero when none is,
-    /// such as after the first was rejected.
-    async fn base_after(&self, previous: &Anchor) -> u32 {
+    /// What comes after `previous`.
+    async fn succession(&self, previous: Option<&Anchor>) -> Succession {
+        let Some(previous) = previous else { return Succession::default() };
         let projection = self.inner.projection.read().await;
         let state = |version| {
             let entry = projection.records.anchor(self.member(), previous.record, version);
             entry.map(|entry| entry.state)
         };
         let version = previous.version.get();
-        match (state(version), state(previous.base)) {
-            (Some(AnchorState::Rejected | AnchorState::Erased), base) => match base {
-                Some(AnchorState::Accepted | AnchorState::Disputed) => previous.base,
-                _ => 0,
-            },
+        let is_pending = state(version) == Some(AnchorState::Proposed);
+        // The version in force, which the next one would replace; zero when there is none, such as
+        // after the first was rejected.
+        let base = match (state(version), state(previous.base)) {
+            (
+                Some(AnchorState::Proposed | AnchorState::Rejected | AnchorState::Erased),
+                Some(AnchorState::Accepted | AnchorState::Disputed),
+            ) => previous.base,
+            (Some(AnchorState::Proposed | AnchorState::Rejected | AnchorState::Erased), _) => 0,
             _ => version,
-        }
+        };
+        Succession { previous: Some(*previous), base, is_pending }
     }
 
     async fn send_proposal(

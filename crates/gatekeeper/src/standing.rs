@@ -31,6 +31,7 @@ pub(crate) struct Standing {
     /// The state. In a batch, a version is proposed until the patient accepts the batch.
     pub(crate) state: AnchorState,
     in_batch: bool,
+    is_withdrawn: bool,
 }
 
 impl Standing {
@@ -95,7 +96,11 @@ impl Gatekeeper {
         let found = match alone {
             Some(alone) => {
                 let is_this = Anchor { base: 0, ..alone.anchor } == anchor;
-                is_this.then_some(Standing { state: alone.state, in_batch: false })
+                is_this.then_some(Standing {
+                    state: alone.state,
+                    in_batch: false,
+                    is_withdrawn: alone.is_withdrawn,
+                })
             }
             None => self.in_batch(projection, &anchor),
         };
@@ -111,11 +116,12 @@ impl Gatekeeper {
         let batch = projection.records.batch(anchor.steward, root)?;
         let accepted = batch.accepted_by.contains(&anchor.patient);
         let state = if accepted { AnchorState::Accepted } else { AnchorState::Proposed };
-        Some(Standing { state, in_batch: true })
+        Some(Standing { state, in_batch: true, is_withdrawn: false })
     }
 
     /// One version by its number, with where it stands; none when it was never anchored, or was rejected
-    /// and the reader is not to see that.
+    /// and the reader is not to see that. What the steward took back to propose the next version is a
+    /// part of the record's history, and counts as superseded.
     pub(crate) fn named(
         &self,
         projection: &Projection,
@@ -124,8 +130,16 @@ impl Gatekeeper {
         rejected_too: bool,
     ) -> Option<(Entry, AnchorState)> {
         let entry = versions.iter().find(|entry| entry.header.version == version)?;
-        let state = self.standing(projection, entry)?.state;
-        (rejected_too || state != AnchorState::Rejected).then_some((*entry, state))
+        let standing = self.standing(projection, entry)?;
+        let was_replaced = standing.is_withdrawn
+            && versions.iter().any(|later| {
+                later.header.version > version && self.standing(projection, later).is_some()
+            });
+        match standing.state {
+            AnchorState::Rejected if was_replaced => Some((*entry, AnchorState::Superseded)),
+            AnchorState::Rejected if !rejected_too => None,
+            state => Some((*entry, state)),
+        }
     }
 
     /// The version that is read of one record, with where it stands; none when all were taken back or

@@ -92,7 +92,7 @@ pub struct SaveError {
 }
 
 /// Changes with every change of the saved form; older files are then rebuilt from the chain.
-const SAVED_VERSION: u8 = 3;
+const SAVED_VERSION: u8 = 4;
 
 impl Projection {
     /// The last block taken in.

@@ -26,6 +26,8 @@ pub struct AnchorEntry {
     pub anchor: Anchor,
     /// Where it stands.
     pub state: AnchorState,
+    /// Whether the steward took it back before the patient answered, such as to propose the next.
+    pub is_withdrawn: bool,
     /// When it was anchored by itself: proposed, or taken out of a batch.
     pub moment: Moment,
 }
@@ -52,12 +54,13 @@ impl Records {
         match event {
             Event::RecordProposed(proposed) => {
                 let anchor = convert::anchor(&proposed)?;
-                self.insert(AnchorEntry { anchor, state: AnchorState::Proposed, moment });
+                let state = AnchorState::Proposed;
+                self.insert(AnchorEntry { anchor, state, is_withdrawn: false, moment });
             }
             Event::RecordMaterialised(taken) => {
                 let anchor = convert::materialised(&taken)?;
                 let state = AnchorState::try_from(taken.state)?;
-                self.insert(AnchorEntry { anchor, state, moment });
+                self.insert(AnchorEntry { anchor, state, is_withdrawn: false, moment });
             }
             Event::RecordAccepted(accepted) => {
                 self.set((accepted.steward, accepted.record, accepted.version), State::Accepted);
@@ -69,7 +72,11 @@ impl Records {
                 self.set((rejected.steward, rejected.record, rejected.version), State::Rejected);
             }
             Event::RecordWithdrawn(withdrawn) => {
-                self.set((withdrawn.steward, withdrawn.record, withdrawn.version), State::Rejected);
+                let key = (withdrawn.steward, RecordId(withdrawn.record), withdrawn.version);
+                if let Some(entry) = self.anchors.get_mut(&key) {
+                    entry.state = State::Rejected;
+                    entry.is_withdrawn = true;
+                }
             }
             Event::RecordDisputed(disputed) => {
                 self.set((disputed.steward, disputed.record, disputed.version), State::Disputed);

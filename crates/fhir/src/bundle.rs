@@ -1,0 +1,604 @@
+//! Bundles: those that come in to be carried out, and those that go out with what was found.
+
+use std::collections::HashMap;
+
+use axum::http::{Method, StatusCode};
+use domain::Address;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+use vault::Content;
+
+use crate::{
+    caller::{Caller, Interaction},
+    dispatch::body_of,
+    instant,
+    json::RawObject,
+    outcome::FhirError,
+    request::{Conditions, Reply, Request, Returning, version_of_tag},
+    resources::{Checked, Resource, Resources},
+    searching,
+    tables::Row,
+};
+
+/// The most entries in one bundle that comes in.
+pub(crate) const ENTRIES_MAX: usize = 5_000;
+
+/// A bundle that goes out.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Bundle {
+    resource_type: &'static str,
+    id: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) timestamp: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) total: Option<usize>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) link: Vec<Link>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) entry: Vec<Entry>,
+}
+
+/// Where more of it is.
+#[derive(Serialize)]
+pub(crate) struct Link {
+    pub(crate) relation: &'static str,
+    pub(crate) url: String,
+}
+
+/// One of its entries.
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Entry {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) full_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) resource: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) search: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) request: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) response: Option<serde_json::Value>,
+}
+
+impl Bundle {
+    pub(crate) fn new(kind: &'static str, id: String) -> Self {
+        Self {
+            resource_type: "Bundle",
+            id,
+            kind,
+            timestamp: None,
+            total: None,
+            link: Vec::new(),
+            entry: Vec::new(),
+        }
+    }
+
+    pub(crate) fn reply(&self) -> Reply {
+        let body = serde_json::to_string(self).expect("a bundle has a JSON form");
+        Reply { body: Some(body), ..Reply::of(StatusCode::OK) }
+    }
+}
+
+/// A resource as an entry shows it.
+pub(crate) fn shown(body: &RawObject) -> Box<RawValue> {
+    to_raw_value(body).expect("an object has a JSON form")
+}
+
+/// The history of one resource.
+pub(crate) fn history(
+    resources: &Resources,
+    versions: &[Resource],
+    request: &Request,
+) -> Result<Reply, FhirError> {
+    let since = match request.parameter("_since") {
+        None => i64::MIN,
+        Some(since) => instant::parse(since).ok_or_else(|| {
+            FhirError::bad_request("_since is an instant, such as 2026-01-01T00:00:00Z")
+        })?,
+    };
+    let count = searching::count(request.parameter("_count"))?;
+    let base = resources.base();
+    let mut bundle = Bundle::new("history", resources.make_id());
+    let wanted: Vec<&Resource> =
+        versions.iter().filter(|version| version.updated >= since).collect();
+    bundle.total = Some(wanted.len());
+    bundle.link.push(Link { relation: "self", url: format!("{base}/{}", request.path.join("/")) });
+    for version in wanted.into_iter().take(count) {
+        let Resource { resource_type, id, .. } = version;
+        let method = match (version.version, &version.body) {
+            (_, None) => "DELETE",
+            (1, _) => "POST",
+            _ => "PUT",
+        };
+        let url =
+            if method == "POST" { resource_type.clone() } else { format!("{resource_type}/{id}") };
+        let status = match method {
+            "POST" => "201",
+            "DELETE" => "204",
+            _ => "200",
+        };
+        bundle.entry.push(Entry {
+            full_url: Some(format!("{base}/{resource_type}/{id}")),
+            resource: version.body.as_ref().map(shown),
+            request: Some(serde_json::json!({ "method": method, "url": url })),
+            response: Some(serde_json::json!({
+                "status": status,
+                "etag": format!("W/\"{}\"", version.version),
+                "lastModified": instant::text(version.updated),
+            })),
+            search: None,
+        });
+    }
+    Ok(bundle.reply())
+}
+
+/// A bundle that comes in.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Incoming {
+    resource_type: String,
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    entry: Vec<IncomingEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IncomingEntry {
+    full_url: Option<String>,
+    resource: Option<Box<RawValue>>,
+    request: Option<IncomingRequest>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IncomingRequest {
+    method: String,
+    url: String,
+    if_match: Option<String>,
+    if_none_match: Option<String>,
+    if_modified_since: Option<String>,
+    if_none_exist: Option<String>,
+}
+
+/// Carries out a bundle.
+pub(crate) async fn handle(
+    resources: &Resources,
+    caller: &Caller,
+    request: &Request,
+) -> Result<Reply, FhirError> {
+    let incoming: Incoming = serde_json::from_slice(&request.body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        FhirError::bad_request(format!("the body is no bundle: line {line} column {column}"))
+    })?;
+    if incoming.resource_type != "Bundle" {
+        return Err(FhirError::bad_request("only a Bundle is posted to the base"));
+    }
+    if incoming.entry.len() > ENTRIES_MAX {
+        let text = format!("a bundle has at most {ENTRIES_MAX} entries; send several");
+        return Err(FhirError::new(StatusCode::PAYLOAD_TOO_LARGE, "too-costly", text));
+    }
+    let entries: Vec<(Option<String>, Request)> = incoming
+        .entry
+        .into_iter()
+        .enumerate()
+        .map(|(index, entry)| read_entry(entry, request).map_err(|error| at(index, error)))
+        .collect::<Result<_, _>>()?;
+    match incoming.kind.as_str() {
+        "batch" => batch(resources, caller, entries).await,
+        "transaction" => transaction(resources, caller, entries).await,
+        _ => Err(FhirError::bad_request("the bundle's type is `batch` or `transaction`")),
+    }
+}
+
+/// An error with the entry that it is about.
+fn at(index: usize, mut error: FhirError) -> FhirError {
+    for issue in &mut error.issues {
+        let place = format!("Bundle.entry[{index}]");
+        issue.expression = match issue.expression.is_empty() {
+            true => vec![place],
+            false => {
+                issue.expression.iter().map(|inner| format!("{place}.resource.{inner}")).collect()
+            }
+        };
+    }
+    error
+}
+
+fn read_entry(
+    entry: IncomingEntry,
+    outer: &Request,
+) -> Result<(Option<String>, Request), FhirError> {
+    let Some(asked) = entry.request else {
+        return Err(FhirError::bad_request("an entry has a `request`"));
+    };
+    let method = match asked.method.as_str() {
+        "GET" => Method::GET,
+        "HEAD" => Method::HEAD,
+        "POST" => Method::POST,
+        "PUT" => Method::PUT,
+        "PATCH" => Method::PATCH,
+        "DELETE" => Method::DELETE,
+        _ => return Err(FhirError::bad_request("the method of an entry is none of HTTP")),
+    };
+    let (path, query) = asked.url.split_once('?').unwrap_or((&asked.url, ""));
+    let body = entry.resource.map_or_else(Default::default, |body| body.get().to_owned().into());
+    let headers = axum::http::HeaderMap::new();
+    let mut request = Request::new(method, path, query, &headers, body)?;
+    if request.path.is_empty() {
+        return Err(FhirError::bad_request("the URL of an entry names a resource type"));
+    }
+    request.conditions = Conditions {
+        if_match: asked.if_match,
+        if_none_match: asked.if_none_match,
+        if_modified_since: asked.if_modified_since,
+        if_none_exist: asked.if_none_exist,
+    };
+    request.returning = Returning::Minimal;
+    request.strict = outer.strict;
+    // A patch comes as a Binary or Parameters, which few use; what is not JSON Patch is refused there.
+    request.content_type = Some("application/json-patch+json".into());
+    Ok((entry.full_url, request))
+}
+
+/// What became of an entry.
+fn answered(reply: Reply) -> Entry {
+    let mut response = serde_json::json!({ "status": status_text(reply.status) });
+    if let Some(location) = reply.location {
+        response["location"] = location.into();
+    }
+    if let Some(version) = reply.version {
+        response["etag"] = format!("W/\"{version}\"").into();
+    }
+    if let Some(updated) = reply.updated {
+        response["lastModified"] = instant::text(updated).into();
+    }
+    let resource = reply.body.and_then(|body| RawValue::from_string(body).ok());
+    Entry { resource, response: Some(response), ..Entry::default() }
+}
+
+fn status_text(status: StatusCode) -> String {
+    format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or_default())
+}
+
+/// Each entry by itself: one that fails says so and stops nothing.
+async fn batch(
+    resources: &Resources,
+    caller: &Caller,
+    entries: Vec<(Option<String>, Request)>,
+) -> Result<Reply, FhirError> {
+    let mut bundle = Bundle::new("batch-response", resources.make_id());
+    for (_, request) in entries {
+        let outcome = if request.path.is_empty() {
+            Err(FhirError::bad_request("no bundle inside a bundle"))
+        } else {
+            Box::pin(resources.handle(caller, request)).await
+        };
+        bundle.entry.push(outcome.map_or_else(
+            |error| Entry {
+                response: Some(serde_json::json!({
+                    "status": status_text(error.status),
+                    "outcome": error.outcome(),
+                })),
+                ..Entry::default()
+            },
+            answered,
+        ));
+    }
+    Ok(bundle.reply())
+}
+
+/// In which order the entries of a transaction are carried out.
+///
+/// # Source
+///
+/// FHIR R4, section 3.1.0.11.2.
+fn order(method: &Method) -> u8 {
+    match *method {
+        Method::DELETE => 0,
+        Method::POST => 1,
+        Method::PUT | Method::PATCH => 2,
+        _ => 3,
+    }
+}
+
+/// All entries or none.
+///
+/// Everything is checked before anything is written, and all that is written is one transaction of the
+/// database: records, their anchors to be sent, index and directory.
+async fn transaction(
+    resources: &Resources,
+    caller: &Caller,
+    entries: Vec<(Option<String>, Request)>,
+) -> Result<Reply, FhirError> {
+    let mut plan: Vec<(usize, Option<String>, Request)> = entries
+        .into_iter()
+        .enumerate()
+        .map(|(index, (full_url, request))| (index, full_url, request))
+        .collect();
+    plan.sort_by_key(|(index, _, request)| (order(&request.method), *index));
+
+    let mut replies: Vec<Option<Entry>> = Vec::new();
+    replies.resize_with(plan.len(), || None);
+    let names = name_all(resources, caller, &mut plan, &mut replies).await?;
+    let mut writes = Vec::new();
+    let mut accounts: Vec<(String, Address)> = Vec::new();
+    // Patients first: other entries may be about them.
+    let mut writing: Vec<&(usize, Option<String>, Request)> = plan
+        .iter()
+        .filter(|(index, _, request)| order(&request.method) < 3 && replies[*index].is_none())
+        .collect();
+    let is_patient = |request: &Request| request.path.first().is_some_and(|name| name == "Patient");
+    writing.sort_by_key(|(_, _, request)| !is_patient(request));
+    for (index, _, request) in &writing {
+        let checked = check_write(resources, caller, request, &names, &accounts);
+        let (status, written) = checked.await.map_err(|error| at(*index, error))?;
+        if let (true, Write::Put(checked)) = (is_patient(request), &written)
+            && let Some(filed) = checked.row.record
+        {
+            accounts.push((checked.row.id.clone(), filed.patient));
+        }
+        writes.push((*index, status, written));
+    }
+    let mut touched: Vec<(&str, &str)> = writes.iter().map(|(_, _, write)| write.name()).collect();
+    touched.sort_unstable();
+    if touched.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(FhirError::bad_request("two entries of the transaction write one resource"));
+    }
+    for (index, status, resource, version) in resources.store_all(caller, writes).await? {
+        let reply = match resource {
+            Some(resource) => Reply::written(status, &resource, Returning::Minimal),
+            None => Reply { version: Some(version), ..Reply::of(status) },
+        };
+        replies[index] = Some(answered(reply));
+    }
+    for (index, _, request) in plan {
+        if order(&request.method) == 3 {
+            let reply = Box::pin(resources.handle(caller, request)).await;
+            replies[index] = Some(answered(reply.map_err(|error| at(index, error))?));
+        }
+    }
+    let mut bundle = Bundle::new("transaction-response", resources.make_id());
+    bundle.entry = replies.into_iter().map(|reply| reply.unwrap_or_default()).collect();
+    Ok(bundle.reply())
+}
+
+/// What a transaction writes of one resource.
+pub(crate) enum Write {
+    /// A version with a body.
+    Put(Box<Checked>),
+    /// The version that says that it was deleted.
+    Delete(Row),
+    /// Nothing: it is gone already.
+    Nothing(Row),
+}
+
+impl Write {
+    pub(crate) fn row(&self) -> &Row {
+        match self {
+            Self::Put(checked) => &checked.row,
+            Self::Delete(row) | Self::Nothing(row) => row,
+        }
+    }
+
+    fn name(&self) -> (&str, &str) {
+        (&self.row().resource_type, &self.row().id)
+    }
+}
+
+/// Gives every resource that the transaction makes its id, and says what its entry's address stands for
+/// from now on. A create that finds what it would make answers with that.
+async fn name_all(
+    resources: &Resources,
+    caller: &Caller,
+    plan: &mut [(usize, Option<String>, Request)],
+    replies: &mut [Option<Entry>],
+) -> Result<HashMap<String, String>, FhirError> {
+    let mut names = HashMap::new();
+    for (index, full_url, request) in plan {
+        let resource_type = request.path.first().cloned().unwrap_or_default();
+        let name = match (request.method.clone(), request.path.len()) {
+            (Method::POST, 1) => {
+                let existing = match &request.conditions.if_none_exist {
+                    None => None,
+                    Some(query) => {
+                        let pairs = crate::request::pairs(query)?;
+                        let found =
+                            searching::matching(resources, caller, &resource_type, &pairs).await;
+                        let found = found.map_err(|error| at(*index, error))?;
+                        if found.len() > 1 {
+                            let text = "several resources match already";
+                            return Err(at(*index, FhirError::precondition(text)));
+                        }
+                        found.into_iter().next()
+                    }
+                };
+                if let Some(id) = existing {
+                    let there = resources.read(caller, &resource_type, &id, None).await?;
+                    let reply = Reply::written(StatusCode::OK, &there, Returning::Minimal);
+                    replies[*index] = Some(answered(reply));
+                    format!("{resource_type}/{id}")
+                } else {
+                    let id = resources.make_id();
+                    let name = format!("{resource_type}/{id}");
+                    // From here on it is an update that makes the resource.
+                    request.path.push(id);
+                    name
+                }
+            }
+            (Method::PUT, 1) => {
+                let found =
+                    searching::matching(resources, caller, &resource_type, &request.query).await;
+                let found = found.map_err(|error| at(*index, error))?;
+                if found.len() > 1 {
+                    return Err(at(*index, FhirError::precondition("several resources match")));
+                }
+                let given = body_of(request)?.text("id");
+                let id = found.into_iter().next().or(given);
+                let id = id.unwrap_or_else(|| resources.make_id());
+                request.path.push(id.clone());
+                format!("{resource_type}/{id}")
+            }
+            (Method::PUT | Method::PATCH, 2) => format!("{resource_type}/{}", request.path[1]),
+            _ => continue,
+        };
+        if let Some(full_url) = full_url.as_deref().filter(|url| url.starts_with("urn:")) {
+            if names.insert(full_url.to_owned(), name).is_some() {
+                return Err(at(*index, FhirError::bad_request("two entries have one fullUrl")));
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// Checks what an entry writes, with the addresses of other entries replaced by their names.
+async fn check_write(
+    resources: &Resources,
+    caller: &Caller,
+    request: &Request,
+    names: &HashMap<String, String>,
+    accounts: &[(String, Address)],
+) -> Result<(StatusCode, Write), FhirError> {
+    let [resource_type, id] = request.path.as_slice() else {
+        let text = "an entry of a transaction makes, replaces or deletes one resource by its id";
+        return Err(FhirError::bad_request(text));
+    };
+    let before = resources.row(resource_type, id).await?;
+    if let Some(tag) = &request.conditions.if_match
+        && before.as_ref().map(|row| row.version) != version_of_tag(tag)
+    {
+        return Err(FhirError::precondition("the resource has another version by now"));
+    }
+    if request.method == Method::DELETE {
+        caller.require(resource_type, Interaction::Delete)?;
+        let row = before.ok_or_else(FhirError::not_found)?;
+        resources.require_write(caller, resource_type, row.record)?;
+        if row.deleted {
+            return Ok((StatusCode::NO_CONTENT, Write::Nothing(row)));
+        }
+        let version = row.version + 1;
+        let row = Row { version, updated: resources.now_ms(), deleted: true, ..row };
+        return Ok((StatusCode::NO_CONTENT, Write::Delete(row)));
+    }
+    if request.method == Method::PATCH {
+        return Err(FhirError::unprocessable(
+            "not-supported",
+            "a patch is sent by itself, or in a batch",
+        ));
+    }
+    let interaction =
+        if request.method == Method::POST { Interaction::Create } else { Interaction::Update };
+    caller.require(resource_type, interaction)?;
+    let mut body = body_of(&Request { body: renamed(&request.body, names)?, ..request.clone() })?;
+    if request.method == Method::POST || body.get("id").is_none() {
+        body.set("id", id, "resourceType");
+    }
+    let checked = resources.check(caller, resource_type, Some(id), body, accounts).await?;
+    let status = if checked.row.version == 1 { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Write::Put(Box::new(checked))))
+}
+
+/// A body with the addresses of other entries replaced by their names, wherever one is a whole string.
+fn renamed(
+    body: &axum::body::Bytes,
+    names: &HashMap<String, String>,
+) -> Result<axum::body::Bytes, FhirError> {
+    let text =
+        std::str::from_utf8(body).map_err(|_| FhirError::bad_request("the body is not UTF-8"))?;
+    let mut renamed = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("\"urn:") {
+        let (before, from) = rest.split_at(at + 1);
+        renamed.push_str(before);
+        let end = from.find('"').unwrap_or(from.len());
+        renamed.push_str(names.get(&from[..end]).map_or(&from[..end], String::as_str));
+        rest = &from[end..];
+    }
+    renamed.push_str(rest);
+    Ok(renamed.into())
+}
+
+impl Resources {
+    /// Stores everything of a transaction, or nothing; says for each entry what was stored.
+    async fn store_all(
+        &self,
+        caller: &Caller,
+        writes: Vec<(usize, StatusCode, Write)>,
+    ) -> Result<Vec<(usize, StatusCode, Option<Resource>, u32)>, FhirError> {
+        let mut done = Vec::with_capacity(writes.len());
+        let (mut records, mut rows, mut cares) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, status, write) in writes {
+            let version = write.row().version;
+            let (row, content) = match write {
+                Write::Nothing(_) => {
+                    done.push((index, status, None, version));
+                    continue;
+                }
+                Write::Delete(row) => (row, None),
+                Write::Put(checked) => {
+                    let Checked { row, body, value } = *checked;
+                    (row, Some((body, value)))
+                }
+            };
+            let resource = match &content {
+                Some((body, _)) => Some(self.given_out(&row, body.clone())?),
+                None => None,
+            };
+            done.push((index, status, resource, version));
+            if let Some(filed) = row.record {
+                let (kind, text) = match &content {
+                    Some((body, _)) => (Content::FhirJson, body.to_string().into_bytes()),
+                    None => (Content::Other, Vec::new()),
+                };
+                let new = self.new_record(caller, &row, filed, kind, text)?;
+                records.push((new, self.previous(&row, filed).await?));
+                cares.push((row.clone(), filed));
+            }
+            rows.push((row, content));
+        }
+        let inner = std::sync::Arc::clone(&self.inner);
+        let mut rng = self.gatekeeper().entropy().fork();
+        let along: gatekeeper::Along<'static> = Box::new(move |transaction| {
+            Box::pin(async move {
+                for (row, content) in rows {
+                    let number = row.store(transaction).await?;
+                    if row.record.is_none() {
+                        let body = content.as_ref().map(|(body, _)| body.to_string());
+                        let directory = &inner.directory;
+                        directory
+                            .write(transaction, (number, &row), body.as_deref(), &mut rng)
+                            .await?;
+                    }
+                    let value = content.as_ref().map(|(_, value)| value);
+                    inner.index_row(transaction, &row, number, value).await?;
+                }
+                Ok(())
+            })
+        });
+        self.gatekeeper().put_all(records, along).await?;
+        for (row, filed) in cares {
+            self.begin_care(caller, &row, filed).await?;
+        }
+        Ok(done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_entries_become_names() {
+        let names = HashMap::from([("urn:uuid:1".to_owned(), "Patient/a".to_owned())]);
+        let body = r#"{"a":"urn:uuid:1","b":"urn:uuid:12","c":"see urn:uuid:1"}"#;
+        assert_eq!(
+            renamed(&body.into(), &names).unwrap(),
+            r#"{"a":"Patient/a","b":"urn:uuid:12","c":"see urn:uuid:1"}"#
+        );
+    }
+}

@@ -1,0 +1,105 @@
+//! What this server can do, made from the very table that it is routed by.
+
+use serde_json::{Value, json};
+
+use crate::{
+    dispatch::{ROUTES, Segment, TYPES},
+    instant,
+};
+
+/// The CapabilityStatement.
+///
+/// # Source
+///
+/// FHIR R4, section 3.1.0.10 (`capabilities`).
+pub(crate) fn statement(base: &str, now_ms: i64) -> Value {
+    let resources: Vec<Value> = TYPES.iter().map(|name| resource(name)).collect();
+    json!({
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": instant::text(now_ms),
+        "publisher": "Salus",
+        "kind": "instance",
+        "software": { "name": "Salus", "version": env!("CARGO_PKG_VERSION") },
+        "implementation": {
+            "description": "One institution's gateway. Every read is decided by the patient's \
+                            consent on chain and leaves a receipt.",
+            "url": base,
+        },
+        "fhirVersion": "4.0.1",
+        "format": ["application/fhir+json", "json"],
+        "patchFormat": ["application/json-patch+json"],
+        "rest": [{
+            "mode": "server",
+            "security": {
+                "cors": true,
+                "service": [{ "coding": [{
+                    "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
+                    "code": "SMART-on-FHIR",
+                }] }],
+                "description": format!(
+                    "A token, and the purpose in the header {} (HL7 v3 PurposeOfUse).",
+                    crate::caller::PURPOSE_HEADER
+                ),
+            },
+            "resource": resources,
+            "interaction": [{ "code": "transaction" }, { "code": "batch" }],
+        }],
+    })
+}
+
+fn resource(name: &str) -> Value {
+    let interactions: Vec<Value> = ROUTES
+        .iter()
+        .filter(|(_, path, ..)| path.first() == Some(&Segment::Type))
+        .filter_map(|(.., code)| code.map(|code| json!({ "code": code })))
+        .collect();
+    let of_type = search::parameters(name);
+    let parameters: Vec<Value> = of_type
+        .iter()
+        .map(|parameter| {
+            json!({
+                "name": parameter.name(),
+                "type": parameter.kind().as_str(),
+                "definition": parameter.definition(),
+            })
+        })
+        .collect();
+    let references =
+        of_type.iter().filter(|parameter| parameter.kind() == search::ParameterKind::Reference);
+    let includes: Vec<String> =
+        references.map(|parameter| format!("{name}:{}", parameter.name())).collect();
+    let mut resource = json!({
+        "type": name,
+        "interaction": interactions,
+        "versioning": "versioned-update",
+        "readHistory": true,
+        "updateCreate": true,
+        "conditionalCreate": true,
+        "conditionalRead": "full-support",
+        "conditionalUpdate": true,
+        "conditionalDelete": "single",
+        "searchParam": parameters,
+    });
+    if !includes.is_empty() {
+        resource["searchInclude"] = includes.into();
+    }
+    let operations: Vec<Value> = ROUTES
+        .iter()
+        .filter_map(|(_, path, ..)| match path {
+            [Segment::Type, Segment::Named(operation)] => Some(*operation),
+            [Segment::Named(of), _, Segment::Named(operation)] if *of == name => Some(*operation),
+            _ => None,
+        })
+        .filter_map(|operation| operation.strip_prefix('$'))
+        .map(|operation| {
+            let base = "http://hl7.org/fhir/OperationDefinition";
+            let owner = if operation == "everything" { "Patient" } else { "Resource" };
+            json!({ "name": operation, "definition": format!("{base}/{owner}-{operation}") })
+        })
+        .collect();
+    if !operations.is_empty() {
+        resource["operation"] = operations.into();
+    }
+    resource
+}

@@ -1,0 +1,99 @@
+//! Resources that are about no patient: organisations, people who work there, places, medicines.
+//!
+//! They are sealed in the database like everything else, under one key of the gateway: a list of a
+//! clinic's staff is nobody's business who steals a disk. They are not anchored, because nobody's consent
+//! governs them.
+//!
+//! ```text
+//! sealed   nonce [12] | AES-256-GCM of the JSON text, with `number u64 | version u64` as associated data
+//! ```
+
+use aes_gcm::{
+    Aes256Gcm, KeyInit as _,
+    aead::{Aead as _, Payload},
+};
+use rand_core::CryptoRng;
+use sqlx::{AnyConnection, Row as _};
+use vault::StoreError;
+
+use crate::{json::RawObject, tables::Row};
+
+const NONCE_LEN: usize = 12;
+
+const CORRUPT: StoreError = StoreError::Corrupt { what: "directory resource" };
+
+/// Seals and opens them.
+pub(crate) struct Directory {
+    cipher: Aes256Gcm,
+}
+
+impl Directory {
+    pub(crate) fn new(key: [u8; 32]) -> Self {
+        Self { cipher: Aes256Gcm::new(&key.into()) }
+    }
+
+    /// Stores the version that a row says, under its number; without a body it says that the resource
+    /// was deleted.
+    pub(crate) async fn write(
+        &self,
+        connection: &mut AnyConnection,
+        (number, row): (i64, &Row),
+        body: Option<&str>,
+        rng: &mut (impl CryptoRng + Send),
+    ) -> Result<(), StoreError> {
+        let sealed = body.map_or_else(Vec::new, |body| {
+            let mut sealed = vec![0; NONCE_LEN];
+            rng.fill_bytes(&mut sealed);
+            let nonce: [u8; NONCE_LEN] = sealed.as_slice().try_into().expect("it is that long");
+            let aad = place(number, row.version);
+            let payload = Payload { msg: body.as_bytes(), aad: &aad };
+            let text = self.cipher.encrypt(&nonce.into(), payload);
+            sealed.extend(text.expect("a resource is far below the limits of AES-GCM"));
+            sealed
+        });
+        sqlx::query(
+            "insert into fhir_directory (number, version, updated, sealed) values ($1, $2, $3, $4)",
+        )
+        .bind(number)
+        .bind(i64::from(row.version))
+        .bind(row.updated)
+        .bind(sealed)
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+
+    /// One version, with when it was made; without a body when it says that the resource was deleted.
+    pub(crate) async fn read(
+        &self,
+        connection: &mut AnyConnection,
+        row: &Row,
+        version: u32,
+    ) -> Result<Option<(i64, Option<RawObject>)>, StoreError> {
+        let found = sqlx::query(
+            "select updated, sealed from fhir_directory where number = $1 and version = $2",
+        )
+        .bind(row.number)
+        .bind(i64::from(version))
+        .fetch_optional(connection)
+        .await?;
+        let Some(found) = found else { return Ok(None) };
+        let (updated, sealed): (i64, Vec<u8>) = (found.try_get(0)?, found.try_get(1)?);
+        if sealed.is_empty() {
+            return Ok(Some((updated, None)));
+        }
+        let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(CORRUPT)?;
+        let aad = place(row.number, version);
+        let payload = Payload { msg: text, aad: &aad };
+        let text = self.cipher.decrypt(&(*nonce).into(), payload).map_err(|_| CORRUPT)?;
+        let body = RawObject::parse(&text).map_err(|_| CORRUPT)?;
+        Ok(Some((updated, Some(body))))
+    }
+}
+
+fn place(number: i64, version: u32) -> [u8; 16] {
+    let mut place = [0; 16];
+    place[..8].copy_from_slice(&number.to_be_bytes());
+    place[8..].copy_from_slice(&u64::from(version).to_be_bytes());
+    place
+}

@@ -1,0 +1,445 @@
+//! Every interaction of the interface: one table that the router, bundles and the CapabilityStatement
+//! share.
+
+use axum::http::{Method, StatusCode};
+
+use crate::{
+    bundle,
+    caller::{Caller, Interaction},
+    capability, instant,
+    json::RawObject,
+    outcome::{FhirError, outcome},
+    patch,
+    request::{Reply, Request, version_of_tag},
+    resources::{Resources, is_id, issues_of},
+    searching,
+};
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Capabilities,
+    Bundle,
+    Validate,
+    Everything,
+    SearchByPost,
+    Search,
+    Create,
+    ConditionalUpdate,
+    ConditionalDelete,
+    Read,
+    Update,
+    Patch,
+    Delete,
+    History,
+    VersionRead,
+}
+
+/// A segment of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Segment {
+    /// These very letters.
+    Named(&'static str),
+    /// A resource type that is served.
+    Type,
+    /// An id.
+    Id,
+    /// A version.
+    Version,
+}
+
+use Segment::{Id, Named, Type, Version};
+
+/// Method, path, what it does, and the name of that in a CapabilityStatement, where it has one.
+pub(crate) type Route = (Method, &'static [Segment], Action, Option<&'static str>);
+
+/// All there is. The first route that fits counts.
+pub(crate) const ROUTES: &[Route] = &[
+    (Method::GET, &[Named("metadata")], Action::Capabilities, None),
+    (Method::POST, &[], Action::Bundle, None),
+    (Method::POST, &[Type, Named("$validate")], Action::Validate, None),
+    (Method::POST, &[Type, Id, Named("$validate")], Action::Validate, None),
+    (Method::GET, &[Named("Patient"), Id, Named("$everything")], Action::Everything, None),
+    (Method::POST, &[Type, Named("_search")], Action::SearchByPost, None),
+    (Method::GET, &[Type], Action::Search, Some("search-type")),
+    (Method::POST, &[Type], Action::Create, Some("create")),
+    (Method::PUT, &[Type], Action::ConditionalUpdate, None),
+    (Method::DELETE, &[Type], Action::ConditionalDelete, None),
+    (Method::GET, &[Type, Id], Action::Read, Some("read")),
+    (Method::PUT, &[Type, Id], Action::Update, Some("update")),
+    (Method::PATCH, &[Type, Id], Action::Patch, Some("patch")),
+    (Method::DELETE, &[Type, Id], Action::Delete, Some("delete")),
+    (Method::GET, &[Type, Id, Named("_history")], Action::History, Some("history-instance")),
+    (Method::GET, &[Type, Id, Named("_history"), Version], Action::VersionRead, Some("vread")),
+];
+
+/// The resource types that are served.
+pub(crate) const TYPES: &[&str] = &[
+    "AllergyIntolerance",
+    "AuditEvent",
+    "Binary",
+    "CarePlan",
+    "Claim",
+    "ClaimResponse",
+    "Communication",
+    "Condition",
+    "Consent",
+    "Coverage",
+    "Device",
+    "DeviceMetric",
+    "DiagnosticReport",
+    "DocumentReference",
+    "Encounter",
+    "ExplanationOfBenefit",
+    "Immunization",
+    "Location",
+    "Medication",
+    "MedicationDispense",
+    "MedicationRequest",
+    "Observation",
+    "Organization",
+    "Patient",
+    "Practitioner",
+    "PractitionerRole",
+    "Procedure",
+    "Provenance",
+    "QuestionnaireResponse",
+    "ResearchStudy",
+    "ResearchSubject",
+    "ServiceRequest",
+    "Specimen",
+    "Subscription",
+    "Task",
+];
+
+/// What a request means, or why it means nothing.
+pub(crate) fn action_of(method: &Method, path: &[String]) -> Result<Action, FhirError> {
+    // Whoever only wants the headers of a read.
+    let method = if method == Method::HEAD { &Method::GET } else { method };
+    let fits = |segment: &Segment, text: &String| match segment {
+        Named(name) => text == name,
+        Type => TYPES.contains(&text.as_str()),
+        Id => is_id(text),
+        Version => is_id(text),
+    };
+    let on_path: Vec<&Route> = ROUTES
+        .iter()
+        .filter(|(_, segments, ..)| {
+            segments.len() == path.len() && segments.iter().zip(path).all(|(s, t)| fits(s, t))
+        })
+        .collect();
+    if let Some((_, _, action, _)) = on_path.iter().find(|(allowed, ..)| allowed == method) {
+        return Ok(*action);
+    }
+    if !on_path.is_empty() {
+        let text = "this can not be done here; see /metadata";
+        return Err(FhirError::new(StatusCode::METHOD_NOT_ALLOWED, "not-supported", text));
+    }
+    let text = match path.first() {
+        Some(first) if r4::is_resource_type(first) && !TYPES.contains(&first.as_str()) => {
+            "this type of resource is not served; see /metadata"
+        }
+        _ => "there is nothing at this path; see /metadata",
+    };
+    Err(FhirError::new(StatusCode::NOT_FOUND, "not-found", text))
+}
+
+impl Resources {
+    /// Does what a request asks.
+    pub(crate) async fn handle(
+        &self,
+        caller: &Caller,
+        request: Request,
+    ) -> Result<Reply, FhirError> {
+        let action = action_of(&request.method, &request.path)?;
+        let segment = |index: usize| request.path.get(index).map_or("", String::as_str);
+        let (resource_type, id) = (segment(0), segment(1));
+        match action {
+            Action::Capabilities => {
+                Ok(Reply::json(&capability::statement(self.base(), self.now_ms())))
+            }
+            Action::Bundle => bundle::handle(self, caller, &request).await,
+            Action::Validate => self.validate(resource_type, &request),
+            Action::Everything => searching::everything(self, caller, &request, id).await,
+            Action::Search => {
+                searching::search(self, caller, resource_type, &request, request.query.clone())
+                    .await
+            }
+            Action::SearchByPost => {
+                let form = std::str::from_utf8(&request.body)
+                    .map_err(|_| FhirError::bad_request("the form is not UTF-8"))?;
+                let mut pairs = request.query.clone();
+                pairs.extend(crate::request::pairs(form)?);
+                searching::search(self, caller, resource_type, &request, pairs).await
+            }
+            Action::Create => self.create(caller, resource_type, &request).await,
+            Action::ConditionalUpdate => {
+                self.conditional_update(caller, resource_type, &request).await
+            }
+            Action::ConditionalDelete => {
+                self.conditional_delete(caller, resource_type, &request).await
+            }
+            Action::Read => {
+                let resource = self.read(caller, resource_type, id, None).await?;
+                Ok(unless_known(Reply::read(&resource), &request))
+            }
+            Action::VersionRead => {
+                let version = version_in_path(segment(3))?;
+                let resource = self.read(caller, resource_type, id, Some(version)).await?;
+                Ok(unless_known(Reply::read(&resource), &request))
+            }
+            Action::History => {
+                let versions = self.history(caller, resource_type, id).await?;
+                bundle::history(self, &versions, &request)
+            }
+            Action::Update => {
+                let body = body_of(&request)?;
+                self.update(caller, resource_type, id, body, &request).await
+            }
+            Action::Patch => self.patch(caller, resource_type, id, &request).await,
+            Action::Delete => {
+                if let Some(tag) = &request.conditions.if_match {
+                    self.require_version(resource_type, id, tag).await?;
+                }
+                let version = self.delete(caller, resource_type, id).await?;
+                Ok(Reply { version: Some(version), ..Reply::of(StatusCode::NO_CONTENT) })
+            }
+        }
+    }
+
+    async fn create(
+        &self,
+        caller: &Caller,
+        resource_type: &str,
+        request: &Request,
+    ) -> Result<Reply, FhirError> {
+        caller.require(resource_type, Interaction::Create)?;
+        if let Some(query) = &request.conditions.if_none_exist {
+            let pairs = crate::request::pairs(query)?;
+            let found = searching::matching(self, caller, resource_type, &pairs).await?;
+            match found.as_slice() {
+                [] => {}
+                [id] => {
+                    let there = self.read(caller, resource_type, id, None).await?;
+                    return Ok(Reply::written(StatusCode::OK, &there, request.returning));
+                }
+                _ => return Err(FhirError::precondition("several resources match already")),
+            }
+        }
+        let body = body_of(request)?;
+        let checked = self.check(caller, resource_type, None, body, &[]).await?;
+        let resource = self.store(caller, checked).await?;
+        Ok(Reply::written(StatusCode::CREATED, &resource, request.returning))
+    }
+
+    pub(crate) async fn update(
+        &self,
+        caller: &Caller,
+        resource_type: &str,
+        id: &str,
+        body: RawObject,
+        request: &Request,
+    ) -> Result<Reply, FhirError> {
+        caller.require(resource_type, Interaction::Update)?;
+        if let Some(tag) = &request.conditions.if_match {
+            self.require_version(resource_type, id, tag).await?;
+        }
+        let checked = self.check(caller, resource_type, Some(id), body, &[]).await?;
+        let is_new = checked.row.version == 1;
+        let resource = self.store(caller, checked).await?;
+        let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+        Ok(Reply::written(status, &resource, request.returning))
+    }
+
+    async fn patch(
+        &self,
+        caller: &Caller,
+        resource_type: &str,
+        id: &str,
+        request: &Request,
+    ) -> Result<Reply, FhirError> {
+        caller.require(resource_type, Interaction::Update)?;
+        let is_patch = request.content_type.as_deref().is_some_and(|content_type| {
+            content_type.split(';').next() == Some("application/json-patch+json")
+        });
+        if !is_patch {
+            let text = "a patch is of the type application/json-patch+json";
+            return Err(FhirError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", text));
+        }
+        let there = self.read(caller, resource_type, id, None).await?;
+        if let Some(tag) = &request.conditions.if_match
+            && version_of_tag(tag) != Some(there.version)
+        {
+            return Err(FhirError::precondition("the resource has another version by now"));
+        }
+        let mut before = there.body.unwrap_or_default();
+        // What the server sets is not the client's to test or change.
+        strip_server_meta(&mut before);
+        let patched = patch::apply(&before, &request.body)?;
+        let checked = self.check(caller, resource_type, Some(id), patched, &[]).await?;
+        if checked.row.version != there.version + 1 {
+            return Err(FhirError::precondition("the resource has another version by now"));
+        }
+        let resource = self.store(caller, checked).await?;
+        Ok(Reply::written(StatusCode::OK, &resource, request.returning))
+    }
+
+    async fn conditional_update(
+        &self,
+        caller: &Caller,
+        resource_type: &str,
+        request: &Request,
+    ) -> Result<Reply, FhirError> {
+        caller.require(resource_type, Interaction::Update)?;
+        let mut body = body_of(request)?;
+        let found = searching::matching(self, caller, resource_type, &request.query).await?;
+        match (found.as_slice(), body.text("id")) {
+            ([], None) => {
+                let checked = self.check(caller, resource_type, None, body, &[]).await?;
+                let resource = self.store(caller, checked).await?;
+                Ok(Reply::written(StatusCode::CREATED, &resource, request.returning))
+            }
+            ([], Some(id)) => self.update(caller, resource_type, &id, body, request).await,
+            ([id], given) => {
+                if given.is_some_and(|given| given != *id) {
+                    let text = "the body's `id` is not that of the resource that matches";
+                    return Err(FhirError::bad_request(text));
+                }
+                body.set("id", id, "resourceType");
+                self.update(caller, resource_type, id, body, request).await
+            }
+            _ => Err(FhirError::precondition("several resources match")),
+        }
+    }
+
+    async fn conditional_delete(
+        &self,
+        caller: &Caller,
+        resource_type: &str,
+        request: &Request,
+    ) -> Result<Reply, FhirError> {
+        caller.require(resource_type, Interaction::Delete)?;
+        let found = searching::matching(self, caller, resource_type, &request.query).await?;
+        match found.as_slice() {
+            [] => Err(FhirError::not_found()),
+            [id] => {
+                let version = self.delete(caller, resource_type, id).await?;
+                Ok(Reply { version: Some(version), ..Reply::of(StatusCode::NO_CONTENT) })
+            }
+            _ => Err(FhirError::precondition("several resources match; delete them one by one")),
+        }
+    }
+
+    fn validate(&self, resource_type: &str, request: &Request) -> Result<Reply, FhirError> {
+        let value: serde_json::Value = serde_json::from_slice(&request.body)
+            .map_err(|_| FhirError::bad_request("the body is not JSON"))?;
+        // Some clients wrap the resource in Parameters.
+        let wrapped = value["parameter"].as_array().and_then(|parameters| {
+            parameters.iter().find(|parameter| parameter["name"] == "resource")
+        });
+        let resource = match (value["resourceType"].as_str(), wrapped) {
+            (Some("Parameters"), Some(parameter)) => &parameter["resource"],
+            _ => &value,
+        };
+        if resource["resourceType"].as_str() != Some(resource_type) {
+            return Err(FhirError::bad_request(format!("the body is no {resource_type}")));
+        }
+        Ok(Reply::json(&outcome(&issues_of(resource))))
+    }
+
+    async fn require_version(
+        &self,
+        resource_type: &str,
+        id: &str,
+        tag: &str,
+    ) -> Result<(), FhirError> {
+        let row = self.row(resource_type, id).await?;
+        if row.is_some_and(|row| Some(row.version) == version_of_tag(tag)) {
+            return Ok(());
+        }
+        Err(FhirError::precondition("the resource has another version by now; read it again"))
+    }
+}
+
+fn version_in_path(text: &str) -> Result<u32, FhirError> {
+    text.parse().ok().filter(|version| *version > 0).ok_or_else(FhirError::not_found)
+}
+
+/// The resource in a request's body.
+pub(crate) fn body_of(request: &Request) -> Result<RawObject, FhirError> {
+    if request.body.is_empty() {
+        return Err(FhirError::bad_request("the body is empty"));
+    }
+    RawObject::parse(&request.body).map_err(|error| {
+        let text = format!(
+            "the body is no JSON object, or names one member twice: line {} column {}",
+            error.line(),
+            error.column()
+        );
+        FhirError::bad_request(text)
+    })
+}
+
+/// Takes out what the server says of a version.
+pub(crate) fn strip_server_meta(body: &mut RawObject) {
+    let Some(meta) = body.get("meta") else { return };
+    let Ok(mut meta) = RawObject::parse(meta.get().as_bytes()) else { return };
+    meta.retain(|name| name != "versionId" && name != "lastUpdated");
+    if meta.members().next().is_none() {
+        body.remove("meta");
+    } else {
+        body.set("meta", &meta, "id");
+    }
+}
+
+/// 304 for a client that has this version already.
+fn unless_known(reply: Reply, request: &Request) -> Reply {
+    let conditions = &request.conditions;
+    let same_version = conditions
+        .if_none_match
+        .as_deref()
+        .is_some_and(|tags| tags.split(',').any(|tag| version_of_tag(tag) == reply.version));
+    let not_since = conditions.if_none_match.is_none()
+        && conditions
+            .if_modified_since
+            .as_deref()
+            .and_then(instant::parse_http_date)
+            .zip(reply.updated)
+            .is_some_and(|(since, updated)| updated / 1_000 <= since / 1_000);
+    if same_version || not_since {
+        Reply { status: StatusCode::NOT_MODIFIED, body: None, ..reply }
+    } else {
+        reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(method: Method, path: &[&str], expected: Result<Action, u16>) {
+        let path: Vec<String> = path.iter().map(|segment| (*segment).to_owned()).collect();
+        let found = action_of(&method, &path).map_err(|error| error.status.as_u16());
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn paths_lead_to_actions() {
+        check(Method::GET, &["metadata"], Ok(Action::Capabilities));
+        check(Method::GET, &["Patient", "1"], Ok(Action::Read));
+        check(Method::HEAD, &["Patient", "1"], Ok(Action::Read));
+        check(Method::POST, &["Patient", "_search"], Ok(Action::SearchByPost));
+        check(Method::GET, &["Patient", "1", "_history", "2"], Ok(Action::VersionRead));
+        check(Method::GET, &["Patient", "1", "$everything"], Ok(Action::Everything));
+    }
+
+    #[test]
+    fn other_paths_say_why() {
+        check(Method::GET, &["Nonsense"], Err(404));
+        check(Method::GET, &["Account"], Err(404));
+        check(Method::GET, &["Patient", "a b"], Err(404));
+        check(Method::POST, &["Patient", "1"], Err(405));
+        check(Method::GET, &["Observation", "1", "$everything"], Err(404));
+    }
+}

@@ -1,0 +1,682 @@
+//! Searches: candidates from the index, a decision on each, and pages of what is left.
+//!
+//! What the caller may not read is not found, not counted and not included. The order of steps is the
+//! promise: decide first, then count, then open what one page shows. A page that is asked for later is
+//! decided on anew, so that a revocation binds it (S3); the list of what was found is kept for a while,
+//! so that pages do not shift when something is written in between.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use axum::http::StatusCode;
+use domain::{Address, KindSet, Outcome, RecordId};
+use gatekeeper::{Found, Versions};
+use parking_lot::Mutex;
+use search::{Handling, Query};
+use serde_json::{Value, json};
+
+use crate::{
+    bundle::{Bundle, Entry, Link, shown},
+    caller::{Caller, Interaction},
+    dispatch::TYPES,
+    instant,
+    json::RawObject,
+    outcome::FhirError,
+    request::{Reply, Request},
+    resources::{Resource, Resources, resource_of},
+    tables::Row,
+};
+
+/// How many resources a page has, unless the client says otherwise.
+const COUNT_DEFAULT: usize = 50;
+
+/// How many resources a page has at most.
+const COUNT_MAX: usize = 500;
+
+/// How many candidates a search looks at, at most. Beyond, it is to be narrowed.
+const CANDIDATES_MAX: usize = 20_000;
+
+/// How many resources are included on a page, at most.
+const INCLUDED_MAX: usize = 1_000;
+
+/// How many searches are remembered for their further pages.
+const REMEMBERED_MAX: usize = 1_000;
+
+/// How long a search is remembered, in milliseconds.
+const REMEMBERED_MS: i64 = 10 * 60 * 1_000;
+
+/// The parameter that names a page of a remembered search.
+const PAGE: &str = "_page";
+
+/// What `_count` says.
+pub(crate) fn count(text: Option<&str>) -> Result<usize, FhirError> {
+    let Some(text) = text else { return Ok(COUNT_DEFAULT) };
+    let count: usize =
+        text.parse().map_err(|_| FhirError::bad_request("_count is a whole number"))?;
+    Ok(count.min(COUNT_MAX))
+}
+
+/// Whether the index finds just what matches.
+fn is_exact(_query: &Query) -> bool {
+    false
+}
+
+/// How many resources a page of this search has.
+fn page_size(query: &Query) -> usize {
+    let asked = query.output().count.map(|count| usize::try_from(count).unwrap_or(COUNT_MAX));
+    asked.map_or(COUNT_DEFAULT, |count| count.min(COUNT_MAX))
+}
+
+/// Searches whose further pages may be asked for.
+#[derive(Default)]
+pub(crate) struct Remembered(Mutex<Searches>);
+
+#[derive(Default)]
+struct Searches {
+    by_token: HashMap<String, Search>,
+    in_order: VecDeque<String>,
+}
+
+/// What a search found, for further pages.
+#[derive(Clone)]
+struct Search {
+    /// Only the one who searched gets its pages.
+    caller: Address,
+    resource_type: String,
+    query: Query,
+    /// What was found, by number, in the order of the pages.
+    numbers: Vec<i64>,
+    expires: i64,
+}
+
+impl Remembered {
+    fn remember(&self, token: String, search: Search) {
+        let mut searches = self.0.lock();
+        while searches.in_order.len() >= REMEMBERED_MAX {
+            let Some(oldest) = searches.in_order.pop_front() else { break };
+            searches.by_token.remove(&oldest);
+        }
+        searches.in_order.push_back(token.clone());
+        searches.by_token.insert(token, search);
+    }
+
+    fn recall(&self, token: &str, caller: Address, now: i64) -> Option<Search> {
+        let search = self.0.lock().by_token.get(token).cloned()?;
+        (search.caller == caller && search.expires > now).then_some(search)
+    }
+}
+
+/// What may be shown of one row.
+enum Hit {
+    Record(Row, Found),
+    Directory(Row),
+}
+
+impl Hit {
+    const fn row(&self) -> &Row {
+        match self {
+            Self::Record(row, _) | Self::Directory(row) => row,
+        }
+    }
+}
+
+/// Searches, or gives a further page.
+pub(crate) async fn search(
+    resources: &Resources,
+    caller: &Caller,
+    resource_type: &str,
+    request: &Request,
+    pairs: Vec<(String, String)>,
+) -> Result<Reply, FhirError> {
+    caller.require(resource_type, Interaction::Search)?;
+    if let Some((_, page)) = pairs.iter().find(|(name, _)| name == PAGE) {
+        return further_page(resources, caller, resource_type, page).await;
+    }
+    let handling = if request.strict { Handling::Strict } else { Handling::Lenient };
+    let query = parse(resource_type, &pairs, handling)?;
+    let hits = hits(resources, caller, query.clone()).await?;
+    let size = page_size(&query);
+    if size == 0 || query.output().summary == search::Summary::Count {
+        return Ok(counted(resources, resource_type, &query, hits.len()));
+    }
+    let numbers: Vec<i64> = hits.iter().map(|hit| hit.row().number).collect();
+    let search = Search {
+        caller: caller.reader.address(),
+        resource_type: resource_type.into(),
+        query,
+        numbers,
+        expires: resources.now_ms() + REMEMBERED_MS,
+    };
+    let token = resources.make_id();
+    if search.numbers.len() > size {
+        resources.inner.remembered.remember(token.clone(), search.clone());
+    }
+    let shown: Vec<Hit> = hits.into_iter().take(size).collect();
+    page(resources, caller, (&search, &token), 0, shown).await
+}
+
+fn parse(
+    resource_type: &str,
+    pairs: &[(String, String)],
+    handling: Handling,
+) -> Result<Query, FhirError> {
+    Query::parse(resource_type, pairs, handling)
+        .map_err(|error| FhirError::bad_request(error.to_string()))
+}
+
+/// The ids of what matches, for what depends on a search: at most two, which is one too many.
+pub(crate) async fn matching(
+    resources: &Resources,
+    caller: &Caller,
+    resource_type: &str,
+    pairs: &[(String, String)],
+) -> Result<Vec<String>, FhirError> {
+    caller.require(resource_type, Interaction::Search)?;
+    let query = parse(resource_type, pairs, Handling::Strict)?;
+    if query.applied().is_empty() {
+        return Err(FhirError::precondition("a condition names at least one search parameter"));
+    }
+    let hits = hits(resources, caller, query).await?;
+    Ok(hits.iter().take(2).map(|hit| hit.row().id.clone()).collect())
+}
+
+/// Searches for the resources of other types that the query is linked to, and puts what the caller may
+/// see of them in the links' place.
+async fn resolve(
+    resources: &Resources,
+    caller: &Caller,
+    query: &mut Query,
+) -> Result<(), FhirError> {
+    let links: Vec<_> = query.links().map(|(number, link)| (number, link.clone())).collect();
+    for (number, link) in links {
+        let mut addresses = Vec::new();
+        let (queries, parameter) = match link {
+            search::Link::Chain { queries, .. } => (queries, None),
+            search::Link::Reverse { parameter, query } => (vec![*query], Some(parameter)),
+        };
+        for linked in queries {
+            let resource_type = linked.resource_type();
+            // What the token does not allow is not found.
+            if caller.require(resource_type, Interaction::Search).is_err() {
+                continue;
+            }
+            let hits = Box::pin(hits(resources, caller, linked)).await?;
+            match parameter {
+                None => addresses
+                    .extend(hits.iter().map(|hit| format!("{resource_type}/{}", hit.row().id))),
+                Some(parameter) => {
+                    let looked = look_at(resources, caller, hits, |_, value| {
+                        let values = parameter.values(value);
+                        values.iter().filter_map(address).map(str::to_owned).collect::<Vec<_>>()
+                    });
+                    let found = looked.await?;
+                    addresses.extend(found.into_iter().flat_map(|(_, addresses)| addresses));
+                }
+            }
+        }
+        query
+            .resolve(number, addresses)
+            .map_err(|error| FhirError::unprocessable("too-costly", error.to_string()))?;
+    }
+    Ok(())
+}
+
+fn address<'v>(value: &search::IndexValue<'v>) -> Option<&'v str> {
+    match value {
+        search::IndexValue::Reference { address, .. } => *address,
+        _ => None,
+    }
+}
+
+/// What the caller may see of what matches, in the order asked for.
+async fn hits(
+    resources: &Resources,
+    caller: &Caller,
+    mut query: Query,
+) -> Result<Vec<Hit>, FhirError> {
+    resolve(resources, caller, &mut query).await?;
+    let numbers = {
+        let mut connection = resources.database().readers().acquire().await?;
+        let patient = caller.patient.as_ref().map(|patient| patient.as_slice());
+        let limit = i64::try_from(CANDIDATES_MAX).unwrap_or(i64::MAX) + 1;
+        let scope = search::Scope { patient, after: 0, limit };
+        resources.inner.index.candidates(&mut connection, &query, scope).await?
+    };
+    if numbers.len() > CANDIDATES_MAX {
+        let text =
+            format!("more than {CANDIDATES_MAX} resources might match; name a patient or a period");
+        return Err(FhirError::unprocessable("too-costly", text));
+    }
+    let hits = permitted(resources, caller, numbers).await?;
+    let index_sorts = query.output().sort.iter().all(search::SortKey::is_known_to_index);
+    if is_exact(&query) && index_sorts {
+        return Ok(hits);
+    }
+    // The index found more than what was asked for, or does not know the order; only the resources
+    // themselves tell.
+    let looked = look_at(resources, caller, hits, |row, value| {
+        let matches = search::matches(&query, query.resource_type(), value, row.updated);
+        matches.then(|| (value.clone(), row.updated))
+    });
+    let mut kept: Vec<(i64, (Value, i64))> = looked
+        .await?
+        .into_iter()
+        .filter_map(|(number, matched)| Some((number, matched?)))
+        .collect();
+    if !index_sorts {
+        kept.sort_by(|(_, (one, one_updated)), (_, (other, other_updated))| {
+            search::compare(&query, (one, *one_updated), (other, *other_updated))
+        });
+    }
+    permitted(resources, caller, kept.into_iter().map(|(number, _)| number).collect()).await
+}
+
+/// Looks at what may be read without giving it out, in no particular order; the number of each goes with
+/// what `look` made of it.
+async fn look_at<T: Send>(
+    resources: &Resources,
+    caller: &Caller,
+    hits: Vec<Hit>,
+    look: impl Fn(&Row, &Value) -> T + Send + Sync,
+) -> Result<Vec<(i64, T)>, FhirError> {
+    let mut looked = Vec::with_capacity(hits.len());
+    let (mut founds, mut rows) = (Vec::new(), HashMap::new());
+    for hit in hits {
+        match hit {
+            Hit::Record(row, found) => {
+                rows.insert(found.entry().header.record, row);
+                founds.push(found);
+            }
+            Hit::Directory(row) => {
+                let resource = resources.read_directory(caller, &row, None).await?;
+                if let Some(value) = resource.body.as_ref().and_then(value_of) {
+                    looked.push((row.number, look(&row, &value)));
+                }
+            }
+        }
+    }
+    let seen = resources.gatekeeper().look_at(founds, |entry, record| {
+        let row = rows.get(&entry.header.record)?;
+        let value: Value = serde_json::from_str(record.body.get()).ok()?;
+        Some((row.number, look(row, &value)))
+    });
+    looked.extend(seen.await.into_iter().filter_map(|(_, seen)| seen));
+    Ok(looked)
+}
+
+fn value_of(body: &RawObject) -> Option<Value> {
+    serde_json::from_str(&body.to_string()).ok()
+}
+
+/// Those of these resources that the caller may read now, in their order.
+async fn permitted(
+    resources: &Resources,
+    caller: &Caller,
+    numbers: Vec<i64>,
+) -> Result<Vec<Hit>, FhirError> {
+    let rows = {
+        let mut connection = resources.database().readers().acquire().await?;
+        Row::all_numbered(&mut connection, &numbers).await?
+    };
+    let records: Vec<RecordId> = rows
+        .iter()
+        .filter_map(|row| row.record)
+        .filter(|filed| caller.is_about(filed.patient))
+        .map(|filed| filed.record)
+        .collect();
+    let now = resources.now();
+    let gatekeeper = resources.gatekeeper();
+    let (found, refusal) =
+        gatekeeper.find(caller.reading(), &records, Versions::Current, now).await?;
+    if let Some(refusal) = refusal {
+        // Whose records were looked for and not shown is told to them, when it was one person's.
+        let mut patients: Vec<_> =
+            rows.iter().filter_map(|row| row.record).map(|filed| filed.patient).collect();
+        patients.dedup();
+        if let [patient] = patients.as_slice() {
+            let kinds: KindSet = rows.iter().filter_map(|row| row.record?.kind.into()).collect();
+            let outcome = Outcome::refused(refusal);
+            gatekeeper.note(caller.reading(), *patient, kinds, outcome, now).await?;
+        }
+    }
+    let mut found: HashMap<RecordId, Found> =
+        found.into_iter().map(|found| (found.entry().header.record, found)).collect();
+    let may_see_directory = resources.require_directory(caller).is_ok();
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| match row.record {
+            Some(filed) => found.remove(&filed.record).map(|found| Hit::Record(row, found)),
+            None => may_see_directory.then_some(Hit::Directory(row)),
+        })
+        .collect())
+}
+
+/// Opens what is shown, in its order. What does not open is left out.
+async fn open(
+    resources: &Resources,
+    caller: &Caller,
+    hits: Vec<Hit>,
+) -> Result<Vec<Resource>, FhirError> {
+    let mut order = Vec::with_capacity(hits.len());
+    let (mut founds, mut rows, mut opened) = (Vec::new(), HashMap::new(), HashMap::new());
+    for hit in hits {
+        order.push(hit.row().number);
+        match hit {
+            Hit::Record(row, found) => {
+                rows.insert(found.entry().header.record, row);
+                founds.push(found);
+            }
+            Hit::Directory(row) => {
+                let resource = resources.read_directory(caller, &row, None).await?;
+                opened.insert(row.number, resource);
+            }
+        }
+    }
+    let given = resources.gatekeeper().give(caller.reading(), founds, resources.now()).await?;
+    for record in given {
+        let Some(row) = rows.get(&record.record) else { continue };
+        let resource = resource_of(row, &record)?;
+        opened.insert(row.number, resource);
+    }
+    let resources = order.into_iter().filter_map(|number| opened.remove(&number));
+    Ok(resources.filter(|resource| resource.body.is_some()).collect())
+}
+
+fn counted(resources: &Resources, resource_type: &str, query: &Query, total: usize) -> Reply {
+    let mut bundle = Bundle::new("searchset", resources.make_id());
+    bundle.total = Some(total);
+    bundle.link.push(self_link(resources, resource_type, query));
+    bundle.reply()
+}
+
+fn self_link(resources: &Resources, resource_type: &str, query: &Query) -> Link {
+    let pairs: Vec<String> = query
+        .applied()
+        .iter()
+        .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
+        .collect();
+    let query = if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) };
+    Link { relation: "self", url: format!("{}/{resource_type}{query}", resources.base()) }
+}
+
+fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+async fn further_page(
+    resources: &Resources,
+    caller: &Caller,
+    resource_type: &str,
+    page_name: &str,
+) -> Result<Reply, FhirError> {
+    let gone = || {
+        let text = "this page is no longer kept; search again";
+        FhirError::new(StatusCode::GONE, "not-found", text)
+    };
+    let (token, offset) = page_name.split_once('.').ok_or_else(gone)?;
+    let offset: usize = offset.parse().map_err(|_| gone())?;
+    let (caller_address, now) = (caller.reader.address(), resources.now_ms());
+    let remembered = &resources.inner.remembered;
+    let search = remembered.recall(token, caller_address, now).ok_or_else(gone)?;
+    if search.resource_type != resource_type {
+        return Err(gone());
+    }
+    let size = page_size(&search.query);
+    let numbers = search.numbers.iter().skip(offset).take(size).copied().collect();
+    let hits = permitted(resources, caller, numbers).await?;
+    page(resources, caller, (&search, token), offset, hits).await
+}
+
+/// One page as a bundle.
+async fn page(
+    resources: &Resources,
+    caller: &Caller,
+    (search, token): (&Search, &str),
+    offset: usize,
+    hits: Vec<Hit>,
+) -> Result<Reply, FhirError> {
+    let Search { resource_type, query, numbers, .. } = search;
+    let size = page_size(query);
+    let matched = open(resources, caller, hits).await?;
+    let included = included(resources, caller, query, &matched).await?;
+    let mut bundle = Bundle::new("searchset", resources.make_id());
+    bundle.total = Some(numbers.len());
+    bundle.link.push(self_link(resources, resource_type, query));
+    let link = |relation, offset: usize| Link {
+        relation,
+        url: format!("{}/{resource_type}?{PAGE}={token}.{offset}", resources.base()),
+    };
+    if size > 0 && offset + size < numbers.len() {
+        bundle.link.push(link("next", offset + size));
+    }
+    if offset > 0 {
+        bundle.link.push(link("previous", offset.saturating_sub(size)));
+    }
+    let modes = matched.iter().map(|one| (one, "match"));
+    for (resource, mode) in modes.chain(included.iter().map(|one| (one, "include"))) {
+        let Some(body) = &resource.body else { continue };
+        let body = subset(query.output(), body.clone());
+        bundle.entry.push(Entry {
+            full_url: Some(full_url(resources, resource)),
+            resource: Some(shown(&body)),
+            search: Some(json!({ "mode": mode })),
+            ..Entry::default()
+        });
+    }
+    Ok(bundle.reply())
+}
+
+fn full_url(resources: &Resources, resource: &Resource) -> String {
+    format!("{}/{}/{}", resources.base(), resource.resource_type, resource.id)
+}
+
+/// What a page brings along: what its resources refer to, and what refers to them.
+async fn included(
+    resources: &Resources,
+    caller: &Caller,
+    query: &Query,
+    matched: &[Resource],
+) -> Result<Vec<Resource>, FhirError> {
+    let mut seen: HashSet<(String, String)> =
+        matched.iter().map(|one| (one.resource_type.clone(), one.id.clone())).collect();
+    let mut all = Vec::new();
+    let mut fresh: Vec<Resource> = matched.to_vec();
+    // The first round is about what matched, later ones only about what `:iterate` asks for.
+    for round in 0..3 {
+        let output = query.output();
+        let is_meant = |include: &&search::Include| round == 0 || include.is_iterated;
+        let mut names = Vec::new();
+        for include in output.includes.iter().filter(is_meant) {
+            names.extend(referred(include, &fresh));
+        }
+        let mut numbers = Vec::new();
+        for (resource_type, id) in names {
+            let may = caller.require(&resource_type, Interaction::Read).is_ok();
+            if !may || !TYPES.contains(&resource_type.as_str()) {
+                continue;
+            }
+            if seen.insert((resource_type.clone(), id.clone()))
+                && let Some(row) = resources.row(&resource_type, &id).await?
+                && !row.deleted
+            {
+                numbers.push(row.number);
+            }
+        }
+        for include in output.reverse_includes.iter().filter(is_meant) {
+            if caller.require(include.source, Interaction::Search).is_ok() {
+                for row in referring(resources, caller, include, &fresh).await? {
+                    if seen.insert((row.resource_type, row.id)) {
+                        numbers.push(row.number);
+                    }
+                }
+            }
+        }
+        numbers.truncate(INCLUDED_MAX.saturating_sub(all.len()));
+        if numbers.is_empty() {
+            break;
+        }
+        let hits = permitted(resources, caller, numbers).await?;
+        fresh = open(resources, caller, hits).await?;
+        all.extend(fresh.iter().cloned());
+    }
+    Ok(all)
+}
+
+/// The resources to which these refer by a search parameter.
+fn referred(include: &search::Include, from: &[Resource]) -> Vec<(String, String)> {
+    let mut names = Vec::new();
+    for resource in from.iter().filter(|one| one.resource_type == include.source) {
+        let Some(value) = resource.body.as_ref().and_then(value_of) else { continue };
+        for parameter in include.parameters() {
+            for value in parameter.values(&value) {
+                let Some((target_type, id)) = address(&value).and_then(name_in) else { continue };
+                if include.target.is_none_or(|target| target == target_type) {
+                    names.push((target_type, id));
+                }
+            }
+        }
+    }
+    names
+}
+
+/// Type and id in an address such as `Patient/1` or `Patient/1/_history/2`.
+fn name_in(address: &str) -> Option<(String, String)> {
+    let mut segments = address.split('/');
+    let (resource_type, id) = (segments.next()?, segments.next()?);
+    let rest = segments.next();
+    let is_name = TYPES.contains(&resource_type) && rest.is_none_or(|rest| rest == "_history");
+    is_name.then(|| (resource_type.to_owned(), id.to_owned()))
+}
+
+/// The resources that refer to these by a search parameter.
+async fn referring(
+    resources: &Resources,
+    caller: &Caller,
+    include: &search::Include,
+    to: &[Resource],
+) -> Result<Vec<Row>, FhirError> {
+    let mut found = Vec::new();
+    for parameter in include.parameters() {
+        let names = to.iter().map(|one| format!("{}/{}", one.resource_type, one.id));
+        let query = Query::referring(parameter, names);
+        let mut connection = resources.database().readers().acquire().await?;
+        let patient = caller.patient.as_ref().map(|patient| patient.as_slice());
+        let limit = i64::try_from(INCLUDED_MAX).unwrap_or(i64::MAX);
+        let scope = search::Scope { patient, after: 0, limit };
+        let numbers = resources.inner.index.candidates(&mut connection, &query, scope).await?;
+        found.extend(Row::all_numbered(&mut connection, &numbers).await?);
+    }
+    Ok(found)
+}
+
+/// Everything of one patient that the caller may read.
+pub(crate) async fn everything(
+    resources: &Resources,
+    caller: &Caller,
+    request: &Request,
+    id: &str,
+) -> Result<Reply, FhirError> {
+    let row = resources.row("Patient", id).await?.filter(|row| !row.deleted);
+    let Some(filed) = row.and_then(|row| row.record) else { return Err(FhirError::not_found()) };
+    caller.require("Patient", Interaction::Read)?;
+    let wanted: Option<Vec<&str>> =
+        request.parameter("_type").map(|types| types.split(',').collect());
+    let since = match request.parameter("_since") {
+        None => i64::MIN,
+        Some(since) => {
+            instant::parse(since).ok_or_else(|| FhirError::bad_request("_since is an instant"))?
+        }
+    };
+    let mut numbers = Vec::new();
+    let mut after = 0;
+    loop {
+        let mut connection = resources.database().readers().acquire().await?;
+        let rows = Row::of_patient(&mut connection, filed.patient, after, 1_000).await?;
+        let Some(last) = rows.last() else { break };
+        after = last.number;
+        numbers.extend(
+            rows.iter()
+                .filter(|row| row.updated >= since)
+                .filter(|row| {
+                    wanted.as_ref().is_none_or(|types| types.contains(&&*row.resource_type))
+                })
+                .filter(|row| caller.require(&row.resource_type, Interaction::Read).is_ok())
+                .map(|row| row.number),
+        );
+        if numbers.len() > CANDIDATES_MAX {
+            let text = "this patient has more than one answer holds; use _since or _type";
+            return Err(FhirError::unprocessable("too-costly", text));
+        }
+    }
+    let hits = permitted(resources, caller, numbers).await?;
+    let mut bundle = Bundle::new("searchset", resources.make_id());
+    let url = format!("{}/Patient/{id}/$everything", resources.base());
+    bundle.link.push(Link { relation: "self", url });
+    let opened = open(resources, caller, hits).await?;
+    bundle.total = Some(opened.len());
+    for resource in &opened {
+        bundle.entry.push(Entry {
+            full_url: Some(full_url(resources, resource)),
+            resource: resource.body.as_ref().map(shown),
+            search: Some(json!({ "mode": "match" })),
+            ..Entry::default()
+        });
+    }
+    Ok(bundle.reply())
+}
+
+/// Those members of a resource that are wanted, with a tag when some are missing.
+///
+/// # Source
+///
+/// FHIR R4, sections 3.1.1.5.8 and 3.1.1.5.9.
+fn subset(output: &search::Output, mut body: RawObject) -> RawObject {
+    let resource_type = body.text("resourceType").unwrap_or_default();
+    let is = |name: &str, of: fn(r4::Property) -> bool| {
+        r4::property(&resource_type, base_name(name)).is_some_and(of)
+    };
+    let is_required = |name: &str| is(name, |property| property.is_required);
+    match output.summary {
+        search::Summary::Text => {
+            body.retain(|name| is_kept(name) || name == "text" || is_required(name));
+        }
+        search::Summary::Data => body.retain(|name| name != "text"),
+        search::Summary::True => {
+            body.retain(|name| is_kept(name) || is(name, |property| property.is_summary));
+        }
+        _ if output.elements.is_empty() => return body,
+        _ => body.retain(|name| {
+            is_kept(name)
+                || is_required(name)
+                || output.elements.iter().any(|one| one == base_name(name))
+        }),
+    }
+    mark_subsetted(&mut body);
+    body
+}
+
+fn is_kept(name: &str) -> bool {
+    matches!(name, "resourceType" | "id" | "meta")
+}
+
+/// The member that another one extends: `_status` belongs to `status`.
+fn base_name(name: &str) -> &str {
+    name.strip_prefix('_').unwrap_or(name)
+}
+
+/// Says in a resource that it is not whole.
+///
+/// # Source
+///
+/// FHIR R4, section 3.1.1.5.8: the tag `SUBSETTED`.
+fn mark_subsetted(body: &mut RawObject) {
+    let meta = body.get("meta").map_or("{}", |meta| meta.get());
+    let Ok(mut meta) = RawObject::parse(meta.as_bytes()) else { return };
+    let mut tags: Vec<Value> =
+        meta.get("tag").and_then(|tags| serde_json::from_str(tags.get()).ok()).unwrap_or_default();
+    tags.push(json!({
+        "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
+        "code": "SUBSETTED",
+    }));
+    meta.set("tag", &tags, "lastUpdated");
+    body.set("meta", &meta, "id");
+}

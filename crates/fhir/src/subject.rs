@@ -1,0 +1,158 @@
+//! Whose record a resource is.
+
+use domain::Kind;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Where each type names its patient, the first that does counts.
+///
+/// # Source
+///
+/// FHIR R4, the compartment definition of Patient, and each resource's own page.
+const SUBJECT_MEMBERS: &[&str] =
+    &["subject", "patient", "beneficiary", "individual", "for", "securityContext"];
+
+/// What a resource is to this server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Nature {
+    /// A patient: what their other records are about.
+    Patient,
+    /// A record about a patient, by the id of their `Patient` resource.
+    Record {
+        /// The patient's id.
+        patient: String,
+        /// What it is about.
+        kind: Kind,
+    },
+    /// About no patient: it belongs to the institution's directory.
+    Directory,
+}
+
+/// Why nobody can tell whose record it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NatureError {
+    /// What such a resource says is about somebody, and it does not say about whom.
+    #[error(
+        "a {0} of this server names its patient as `subject`, `patient` or the like, by `Patient/id`"
+    )]
+    NoPatient(&'static str),
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Coding {
+    code: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Concept {
+    coding: Vec<Coding>,
+}
+
+/// What a resource is. It was validated.
+pub(crate) fn nature_of(resource_type: &str, resource: &Value) -> Result<Nature, NatureError> {
+    if resource_type == "Patient" {
+        return Ok(Nature::Patient);
+    }
+    let categories = codes(&resource["category"]);
+    let categories: Vec<&str> = categories.iter().map(String::as_str).collect();
+    let labels: Vec<Coding> = read(&resource["meta"]["security"]);
+    let labels: Vec<&str> = labels.iter().map(|label| label.code.as_str()).collect();
+    let Some(kind) = Kind::of_resource(resource_type, &categories, &labels) else {
+        return Ok(Nature::Directory);
+    };
+    if let Some(patient) = patient_of(resource) {
+        return Ok(Nature::Record { patient, kind });
+    }
+    match resource_type {
+        // There are devices on the shelf, tasks about supplies, messages about nobody.
+        "Device"
+        | "DeviceMetric"
+        | "Task"
+        | "Communication"
+        | "CommunicationRequest"
+        | "Provenance"
+        | "List"
+        | "Flag" => Ok(Nature::Directory),
+        // A specimen of a river, an observation of a room: whatever names another subject.
+        _ if names_other_subject(resource) => Ok(Nature::Directory),
+        "Binary" => Err(NatureError::NoPatient("Binary")),
+        _ => Err(NatureError::NoPatient("resource")),
+    }
+}
+
+/// The id of the patient that a resource names.
+pub(crate) fn patient_of(resource: &Value) -> Option<String> {
+    let references = SUBJECT_MEMBERS.iter().filter_map(|member| match &resource[*member] {
+        Value::Array(several) => several.first().and_then(|one| one["reference"].as_str()),
+        one => one["reference"].as_str(),
+    });
+    references.filter_map(patient_id).next().map(str::to_owned)
+}
+
+/// The id in a reference to a patient: relative, absolute, or to a version.
+pub(crate) fn patient_id(reference: &str) -> Option<&str> {
+    let (before, rest) = reference.rsplit_once("Patient/")?;
+    if !before.is_empty() && !before.ends_with('/') {
+        return None;
+    }
+    rest.split('/').next().filter(|id| !id.is_empty())
+}
+
+fn names_other_subject(resource: &Value) -> bool {
+    SUBJECT_MEMBERS.iter().any(|member| resource[*member]["reference"].as_str().is_some())
+}
+
+fn codes(category: &Value) -> Vec<String> {
+    let concepts: Vec<Concept> = match category {
+        Value::Array(_) => read(category),
+        Value::Object(_) => vec![read(category)],
+        _ => Vec::new(),
+    };
+    concepts.into_iter().flat_map(|concept| concept.coding).map(|coding| coding.code).collect()
+}
+
+fn read<T: serde::de::DeserializeOwned + Default>(value: &Value) -> T {
+    T::deserialize(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(resource: Value, expected: Result<Nature, NatureError>) {
+        let resource_type = resource["resourceType"].as_str().unwrap().to_owned();
+        assert_eq!(nature_of(&resource_type, &resource), expected);
+    }
+
+    #[test]
+    fn records_name_their_patient_in_many_ways() {
+        let of = |kind| Ok(Nature::Record { patient: "1".into(), kind });
+        let reference = json!({ "reference": "Patient/1" });
+        check(json!({ "resourceType": "Observation", "subject": reference }), of(Kind::VitalSign));
+        check(json!({ "resourceType": "Claim", "patient": reference }), of(Kind::Financial));
+        check(json!({ "resourceType": "Coverage", "beneficiary": reference }), of(Kind::Financial));
+        check(json!({ "resourceType": "Task", "for": reference }), of(Kind::Order));
+        let absolute = json!({ "reference": "http://x/fhir/Patient/1/_history/2" });
+        check(json!({ "resourceType": "Condition", "subject": absolute }), of(Kind::Condition));
+    }
+
+    #[test]
+    fn what_is_about_nobody_is_directory() {
+        check(json!({ "resourceType": "Organization" }), Ok(Nature::Directory));
+        check(json!({ "resourceType": "Device" }), Ok(Nature::Directory));
+        let room = json!({ "reference": "Location/1" });
+        check(json!({ "resourceType": "Observation", "subject": room }), Ok(Nature::Directory));
+    }
+
+    #[test]
+    fn records_without_a_patient_are_refused() {
+        check(json!({ "resourceType": "Condition" }), Err(NatureError::NoPatient("resource")));
+        let other = json!({ "reference": "OtherPatient/1" });
+        assert_eq!(patient_id(other["reference"].as_str().unwrap()), None);
+    }
+}

@@ -1,0 +1,197 @@
+//! The tables of this crate: which resources there are, and those that are nobody's record.
+//!
+//! `fhir_resources` is made by [`search`], because searches join it; here it is written. A resource that
+//! is about a patient is a record in the vault, and its row only leads there. One that is about no
+//! patient, such as an organisation, is kept in `fhir_directory`, sealed under the gateway's own key.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
+
+use domain::{Address, Kind, RecordId};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
+use vault::StoreError;
+
+/// The name under which the tables are migrated.
+pub(crate) const COMPONENT: &str = "fhir";
+
+/// One statement per step; a released step never changes.
+pub(crate) const MIGRATIONS: &[&str] = &[
+    // All versions of resources that are about no patient. `sealed` is empty in a version that says
+    // that the resource was deleted.
+    "create table fhir_directory (
+        number bigint not null,
+        version bigint not null,
+        updated bigint not null,
+        sealed bytea not null,
+        primary key (number, version)
+    )",
+];
+
+/// Where a resource is, and what is known of it without opening it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) number: i64,
+    pub(crate) resource_type: String,
+    pub(crate) id: String,
+    /// The record that it is, when it is about a patient.
+    pub(crate) record: Option<Filed>,
+    pub(crate) version: u32,
+    /// Milliseconds since 1970.
+    pub(crate) updated: i64,
+    pub(crate) deleted: bool,
+}
+
+/// Which record, whose, and what about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Filed {
+    pub(crate) record: RecordId,
+    pub(crate) patient: Address,
+    pub(crate) kind: Kind,
+}
+
+/// How many rows one statement looks up.
+const NUMBERS_PER_LOOKUP: usize = 64;
+
+const CORRUPT: StoreError = StoreError::Corrupt { what: "resource" };
+
+/// The columns from which [`Row::of`] makes a row.
+macro_rules! row_columns {
+    () => {
+        "number, type, id, record, patient, kind, version, updated, deleted"
+    };
+}
+
+/// Selects the rows with so many numbers.
+fn lookup_text() -> AssertSqlSafe<Arc<str>> {
+    static TEXT: OnceLock<Arc<str>> = OnceLock::new();
+    let text = TEXT.get_or_init(|| {
+        let places: Vec<String> =
+            (1..=NUMBERS_PER_LOOKUP).map(|place| format!("${place}")).collect();
+        let columns = row_columns!();
+        let places = places.join(", ");
+        format!("select {columns} from fhir_resources where number in ({places})").into()
+    });
+    AssertSqlSafe(Arc::clone(text))
+}
+
+impl Row {
+    fn of(row: &AnyRow) -> Result<Self, StoreError> {
+        let record: Option<Vec<u8>> = row.try_get(3)?;
+        let patient: Option<Vec<u8>> = row.try_get(4)?;
+        let kind: Option<i64> = row.try_get(5)?;
+        let record = match (record, patient, kind) {
+            (Some(record), Some(patient), Some(kind)) => Some(Filed {
+                record: RecordId(record.as_slice().try_into().map_err(|_| CORRUPT)?),
+                patient: patient.as_slice().try_into().map_err(|_| CORRUPT)?,
+                kind: u8::try_from(kind)
+                    .ok()
+                    .and_then(|kind| Kind::try_from(kind).ok())
+                    .ok_or(CORRUPT)?,
+            }),
+            _ => None,
+        };
+        Ok(Self {
+            number: row.try_get(0)?,
+            resource_type: row.try_get(1)?,
+            id: row.try_get(2)?,
+            record,
+            version: u32::try_from(row.try_get::<i64, _>(6)?).map_err(|_| CORRUPT)?,
+            updated: row.try_get(7)?,
+            deleted: row.try_get::<i64, _>(8)? != 0,
+        })
+    }
+
+    /// The row of a resource.
+    pub(crate) async fn find(
+        connection: &mut AnyConnection,
+        resource_type: &str,
+        id: &str,
+    ) -> Result<Option<Self>, StoreError> {
+        let row = sqlx::query(concat!(
+            "select ",
+            row_columns!(),
+            " from fhir_resources where type = $1 and id = $2"
+        ))
+        .bind(resource_type.to_owned())
+        .bind(id.to_owned())
+        .fetch_optional(connection)
+        .await?;
+        row.as_ref().map(Self::of).transpose()
+    }
+
+    /// The rows with these numbers, in their order.
+    pub(crate) async fn all_numbered(
+        connection: &mut AnyConnection,
+        numbers: &[i64],
+    ) -> Result<Vec<Self>, StoreError> {
+        let mut rows = HashMap::with_capacity(numbers.len());
+        for chunk in numbers.chunks(NUMBERS_PER_LOOKUP) {
+            // The text is always the same: what is left over asks for the number 0, which nobody has.
+            let mut query = sqlx::query(lookup_text());
+            for index in 0..NUMBERS_PER_LOOKUP {
+                query = query.bind(chunk.get(index).copied().unwrap_or_default());
+            }
+            for row in query.fetch_all(&mut *connection).await? {
+                let row = Self::of(&row)?;
+                rows.insert(row.number, row);
+            }
+        }
+        Ok(numbers.iter().filter_map(|number| rows.remove(number)).collect())
+    }
+
+    /// The rows of a patient's resources after a number, in the order of their numbers.
+    pub(crate) async fn of_patient(
+        connection: &mut AnyConnection,
+        patient: Address,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<Self>, StoreError> {
+        let rows = sqlx::query(concat!(
+            "select ",
+            row_columns!(),
+            " from fhir_resources where patient = $1 and number > $2 and deleted = 0
+            order by number limit $3"
+        ))
+        .bind(patient.to_vec())
+        .bind(after)
+        .bind(limit)
+        .fetch_all(connection)
+        .await?;
+        rows.iter().map(Self::of).collect()
+    }
+
+    /// Stores it in place of the one before. With the number 0 it is new and gets the next number,
+    /// which is returned. Only the one who writes may do this.
+    pub(crate) async fn store(&self, connection: &mut AnyConnection) -> Result<i64, StoreError> {
+        let number = match self.number {
+            0 => {
+                let next = sqlx::query("select coalesce(max(number), 0) + 1 from fhir_resources");
+                next.fetch_one(&mut *connection).await?.try_get(0)?
+            }
+            number => number,
+        };
+        let filed = self.record.as_ref();
+        sqlx::query(
+            "insert into fhir_resources
+                (number, type, id, record, patient, kind, version, updated, deleted)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+            on conflict (type, id) do update set
+                kind = excluded.kind, version = excluded.version,
+                updated = excluded.updated, deleted = excluded.deleted",
+        )
+        .bind(number)
+        .bind(self.resource_type.clone())
+        .bind(self.id.clone())
+        .bind(filed.map(|filed| filed.record.0.to_vec()))
+        .bind(filed.map(|filed| filed.patient.to_vec()))
+        .bind(filed.map(|filed| i64::from(filed.kind.number())))
+        .bind(i64::from(self.version))
+        .bind(self.updated)
+        .bind(i64::from(self.deleted))
+        .execute(connection)
+        .await?;
+        Ok(number)
+    }
+}

@@ -1,0 +1,149 @@
+//! Resources over the FHIR interface: made, read, replaced, patched, deleted, with their versions.
+
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use axum::http::Method;
+use common::{Fhir, Only, observation};
+use fhir::Interaction;
+use serde_json::json;
+
+#[tokio::test]
+async fn resource_goes_its_whole_way() {
+    let fhir = Fhir::found().await;
+    let (_, patient) = fhir.patient("anna").await;
+    let made = fhir.post("physician", "/Observation", &observation(&patient, "2345-7", 5.1)).await;
+    let made = made.expect(201);
+    let id = made.id();
+    assert_eq!(made.header("etag"), "W/\"1\"");
+    assert_eq!(made.header("location"), format!("{}/Observation/{id}/_history/1", common::BASE));
+
+    let read = fhir.get("physician", &format!("/Observation/{id}")).await.expect(200);
+    assert_eq!(read.json(), made.json());
+    assert_eq!(read.header("content-type"), "application/fhir+json; charset=utf-8");
+    assert!(read.json()["meta"]["lastUpdated"].as_str().unwrap().ends_with('Z'));
+    let known = [("if-none-match", "W/\"1\"")];
+    let path = format!("/Observation/{id}");
+    let again = fhir.send("physician", Method::GET, &path, &known, String::new()).await;
+    again.expect(304);
+    let head = fhir.send("physician", Method::HEAD, &path, &[], String::new()).await.expect(200);
+    assert_eq!(head.text, "");
+
+    fhir.pass();
+    let mut next = observation(&patient, "2345-7", 6.2);
+    next["id"] = json!(id);
+    let stale = [("if-match", "W/\"7\"")];
+    let refused = fhir.send("physician", Method::PUT, &path, &stale, next.to_string()).await;
+    refused.expect(412);
+    let updated = fhir.put("physician", &path, &next).await.expect(200);
+    assert_eq!(updated.header("etag"), "W/\"2\"");
+    let first = fhir.get("physician", &format!("{path}/_history/1")).await.expect(200);
+    assert_eq!(first.json()["valueQuantity"]["value"], 5.1);
+    assert_eq!(first.json()["meta"]["versionId"], "1");
+
+    fhir.pass();
+    let patch = r#"[{"op":"replace","path":"/status","value":"amended"}]"#;
+    let wrong = fhir.send("physician", Method::PATCH, &path, &[], patch.into()).await;
+    wrong.expect(415);
+    let json_patch = [("content-type", "application/json-patch+json")];
+    let patched =
+        fhir.send("physician", Method::PATCH, &path, &json_patch, patch.into()).await.expect(200);
+    assert_eq!(patched.json()["status"], "amended");
+    assert_eq!(patched.json()["meta"]["versionId"], "3");
+
+    fhir.pass();
+    fhir.delete("physician", &path).await.expect(204);
+    fhir.get("physician", &path).await.expect(410);
+    fhir.delete("physician", &path).await.expect(204);
+    let history = fhir.get("physician", &format!("{path}/_history")).await.expect(200).json();
+    assert_eq!(history["total"], 4);
+    let methods: Vec<_> = history["entry"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["request"]["method"].as_str().unwrap())
+        .collect();
+    assert_eq!(methods, ["DELETE", "PUT", "PUT", "POST"]);
+
+    fhir.pass();
+    let back = fhir.put("physician", &path, &next).await.expect(200);
+    assert_eq!(back.json()["meta"]["versionId"], "5");
+    fhir.world.assert_clean("hospital").await;
+}
+
+#[tokio::test]
+async fn text_stays_as_it_was_written() {
+    let fhir = Fhir::found().await;
+    let (_, patient) = fhir.patient("anna").await;
+    let body = format!(
+        r#"{{"resourceType":"Observation","status":"final","code":{{"text":"x"}},"subject":{{"reference":"Patient/{patient}"}},"valueQuantity":{{"value":1.10,"unit":"g"}}}}"#
+    );
+    let made = fhir.send("physician", Method::POST, "/Observation", &[], body).await.expect(201);
+    let read = fhir.get("physician", &format!("/Observation/{}", made.id())).await.expect(200);
+    assert!(read.text.contains(r#""valueQuantity":{"value":1.10,"unit":"g"}"#), "{}", read.text);
+}
+
+#[tokio::test]
+async fn bad_requests_say_what_to_do() {
+    let fhir = Fhir::found().await;
+    let (_, patient) = fhir.patient("anna").await;
+    let wrong = json!({ "resourceType": "Observation", "status": "nonsense", "colour": 1 });
+    let refused = fhir.post("physician", "/Observation", &wrong).await.expect(422).json();
+    assert_eq!(refused["resourceType"], "OperationOutcome");
+    assert!(refused["issue"].as_array().unwrap().len() >= 3, "{refused}");
+    assert!(!refused.to_string().contains("nonsense"), "values are not repeated");
+
+    fhir.get("physician", "/Nonsense").await.expect(404);
+    fhir.get("physician", "/Observation/unknown").await.expect(404);
+    fhir.post("physician", "/Observation/unknown", &wrong).await.expect(405);
+    fhir.post("physician", "/Patient", &observation(&patient, "1", 1.0)).await.expect(400);
+    fhir.post("physician", "/Observation", &observation("nobody", "1", 1.0)).await.expect(422);
+    let stranger = json!({ "resourceType": "Patient", "gender": "male" });
+    fhir.post("physician", "/Patient", &stranger).await.expect(422);
+    let send = async |path: &str, headers: &[(&str, &str)], body: &str| {
+        fhir.send("physician", Method::POST, path, headers, body.into()).await
+    };
+    send("/Observation", &[], "{").await.expect(400);
+    send("/Observation", &[], r#"{"a":1,"a":2}"#).await.expect(400);
+    send("/Observation", &[("content-type", "text/plain")], "x").await.expect(415);
+    let xml = [("accept", "application/fhir+xml")];
+    let refused =
+        fhir.send("physician", Method::GET, "/Patient", &xml, String::new()).await.expect(406);
+    assert_eq!(refused.json()["resourceType"], "OperationOutcome");
+    let nobody = fhir.get("", "/Patient").await.expect(401);
+    assert_eq!(nobody.header("www-authenticate"), "Bearer");
+    fhir.get("", "/metadata").await.expect(200);
+    let long = format!("/Patient?name={}", "x".repeat(20_000));
+    fhir.get("physician", &long).await.expect(414);
+}
+
+#[tokio::test]
+async fn tokens_narrow_what_may_be_done() {
+    let fhir = Fhir::found().await;
+    let (_, patient) = fhir.patient("anna").await;
+    fhir.admit_only("reading", "physician", Only(&[("Observation", Interaction::Read)]));
+    let new = observation(&patient, "1", 1.0);
+    let id = fhir.post("physician", "/Observation", &new).await.expect(201).id();
+    fhir.get("reading", &format!("/Observation/{id}")).await.expect(200);
+    fhir.get("reading", &format!("/Patient/{patient}")).await.expect(403);
+    fhir.get("reading", "/Observation").await.expect(403);
+    fhir.post("reading", "/Observation", &new).await.expect(403);
+    fhir.delete("reading", &format!("/Observation/{id}")).await.expect(403);
+}
+
+#[tokio::test]
+async fn directory_is_for_the_institution() {
+    let fhir = Fhir::found().await;
+    let clinic = json!({ "resourceType": "Organization", "name": "Clinic", "active": true });
+    let id = fhir.post("physician", "/Organization", &clinic).await.expect(201).id();
+    let path = format!("/Organization/{id}");
+    assert_eq!(fhir.get("nurse", &path).await.expect(200).json()["name"], "Clinic");
+    fhir.get("paramedic", &path).await.expect(404);
+    fhir.post("paramedic", "/Organization", &clinic).await.expect(403);
+    fhir.delete("nurse", &path).await.expect(204);
+    fhir.get("nurse", &path).await.expect(410);
+    let history = fhir.get("nurse", &format!("{path}/_history")).await.expect(200);
+    assert_eq!(history.json()["total"], 2);
+}
