@@ -1,7 +1,7 @@
 //! Makes `crates/r4/r4.json.zst` from HL7's definitions of FHIR R4 4.0.1, as an npm package carries them.
 //!
 //! The package's files are HL7's own with additions of its maker: elements from later releases, and some
-//! of their own. `dataelements.json` beside them was left alone and lists nearly every element of R4, so it
+//! of their own. `dataelements.json` beside them has no such additions and lists nearly every element of R4, so it
 //! decides what is HL7's and what an element may hold. It leaves out elements whose path is too long for an
 //! id, elements that only hold others, and what every element inherits; these are taken from the profiles.
 //!
@@ -153,10 +153,13 @@ fn array<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value[key].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// The elements of all types, in the order of their definitions.
+/// A type: whether it is a resource, and its elements with their paths, in the order of its definition.
+type Type<'a> = (bool, Vec<(&'a str, &'a Value)>);
+
+/// The elements of all types.
 struct Structures<'a> {
-    /// By name: whether it is a resource, and its elements by path.
-    types: BTreeMap<&'a str, (bool, Vec<(&'a str, &'a Value)>)>,
+    /// By name.
+    types: BTreeMap<&'a str, Type<'a>>,
     /// What `dataelements.json` says of a path, where it says one thing.
     listed: HashMap<&'a str, &'a Value>,
     /// Types of which it lists nothing.
@@ -319,6 +322,7 @@ impl<'a> Structures<'a> {
         {
             return true;
         }
+        // Quantity's own are listed several times, and therefore not in `listed`.
         let Some(children) = self.children.get(path) else { return first(path) == "Quantity" };
         // What holds others is not listed: it is HL7's when what it holds is.
         let leaves = children.iter().filter(|child| {

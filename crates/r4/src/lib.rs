@@ -19,7 +19,9 @@
 //! **Bounds:** at most [`ISSUES_MAX`] issues, and a resource may be nested [`DEPTH_MAX`] deep.
 //!
 //! The definitions are a pack in the program, made by `cargo xtask r4-pack`; see
-//! `docs/decisions/0009-fhir-validation.md`. The first call unpacks it.
+//! `docs/decisions/0009-fhir-validation.md`. The first call unpacks it, which takes some 10 ms; after that
+//! one of Synthea's resources takes 8 to 13 us on average (`examples/bench_r4.rs`, release build, one
+//! thread on a shared 2-core machine under load, 28,245 resources of 1.4 kB each).
 
 mod issue;
 mod moment;

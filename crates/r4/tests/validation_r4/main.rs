@@ -60,7 +60,7 @@ fn bundle(kind: &str, entries: Value) -> Value {
     json!({ "resourceType": "Bundle", "type": kind, "entry": entries })
 }
 
-/// The samples of the survey of validators, four valid and eleven not. No other validator had all right.
+/// Samples as the survey of validators describes them, four valid and eleven not.
 #[test]
 fn the_samples_of_the_survey_are_all_told_apart() {
     check(
