@@ -5,7 +5,7 @@
 //! decided on anew, so that a revocation binds it (S3); the list of what was found is kept for a while,
 //! so that pages do not shift when something is written in between.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use axum::http::StatusCode;
 use domain::{Address, KindSet, Outcome, RecordId};
@@ -136,6 +136,7 @@ pub(crate) async fn search(
     let hits = hits(resources, caller, query.clone()).await?;
     let size = page_size(&query);
     if size == 0 || query.output().summary == search::Summary::Count {
+        note_counted(resources, caller, &hits).await?;
         return Ok(counted(resources, resource_type, &query, hits.len()));
     }
     let numbers: Vec<i64> = hits.iter().map(|hit| hit.row().number).collect();
