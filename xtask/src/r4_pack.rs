@@ -1,9 +1,10 @@
 //! Makes `crates/r4/r4.json.zst` from HL7's definitions of FHIR R4 4.0.1, as an npm package carries them.
 //!
 //! The package's files are HL7's own with additions of its maker: elements from later releases, and some
-//! of their own. `dataelements.json` beside them has no such additions and lists nearly every element of R4, so it
-//! decides what is HL7's and what an element may hold. It leaves out elements whose path is too long for an
-//! id, elements that only hold others, and what every element inherits; these are taken from the profiles.
+//! of their own. `dataelements.json` beside them has no such additions and lists nearly every element of
+//! R4, so it decides what is HL7's and what an element may hold. It leaves out elements whose path is too
+//! long for an id, elements that only hold others, and what every element inherits; these are taken from
+//! the profiles.
 //!
 //! The pack is a compact JSON object, compressed with zstd; `crates/r4/src/schema.rs` reads it. The same
 //! package gives the same bytes.
