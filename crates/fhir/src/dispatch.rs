@@ -11,7 +11,7 @@ use crate::{
     outcome::{FhirError, outcome},
     patch,
     request::{Reply, Request, version_of_tag},
-    resources::{Resources, is_id, issues_of},
+    resources::{Resources, issues_of},
     searching,
 };
 
@@ -119,8 +119,8 @@ pub(crate) fn action_of(method: &Method, path: &[String]) -> Result<Action, Fhir
     let fits = |segment: &Segment, text: &String| match segment {
         Named(name) => text == name,
         Type => TYPES.contains(&text.as_str()),
-        Id => is_id(text),
-        Version => is_id(text),
+        Id => r4::is_id(text),
+        Version => r4::is_id(text),
     };
     let on_path: Vec<&Route> = ROUTES
         .iter()

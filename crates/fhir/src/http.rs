@@ -157,9 +157,6 @@ fn response(reply: Reply, base: &str, pretty: bool) -> Response {
     if let Some(location) = reply.location {
         set(header::LOCATION, format!("{base}/{location}"));
     }
-    if let Some(location) = reply.content_location {
-        set(header::CONTENT_LOCATION, format!("{base}/{location}"));
-    }
     // Records are for whoever asked, now.
     set(header::CACHE_CONTROL, "no-store".into());
     let body = reply.body.map(|body| if pretty { prettied(&body) } else { body });

@@ -20,8 +20,6 @@ pub(crate) struct Request {
     pub(crate) returning: Returning,
     /// Whether what is not understood in a search is an error.
     pub(crate) strict: bool,
-    /// Whether the client would rather ask again than wait.
-    pub(crate) asynchronous: bool,
     pub(crate) content_type: Option<String>,
     pub(crate) body: Bytes,
 }
@@ -81,7 +79,6 @@ impl Request {
             },
             returning,
             strict: prefers("handling=strict"),
-            asynchronous: prefers("respond-async"),
             content_type: text(header::CONTENT_TYPE),
             body,
         })
@@ -128,22 +125,13 @@ pub(crate) struct Reply {
     pub(crate) updated: Option<i64>,
     /// Where it is, below the base.
     pub(crate) location: Option<String>,
-    /// Where to ask for the outcome of what goes on, below the base.
-    pub(crate) content_location: Option<String>,
     /// JSON.
     pub(crate) body: Option<String>,
 }
 
 impl Reply {
     pub(crate) const fn of(status: StatusCode) -> Self {
-        Self {
-            status,
-            version: None,
-            updated: None,
-            location: None,
-            content_location: None,
-            body: None,
-        }
+        Self { status, version: None, updated: None, location: None, body: None }
     }
 
     pub(crate) fn json(value: &serde_json::Value) -> Self {

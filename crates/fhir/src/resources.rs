@@ -315,7 +315,7 @@ impl Resources {
             }
             None => self.make_id(),
         };
-        if !is_id(&id) {
+        if !r4::is_id(&id) {
             let text = "an id has 1 to 64 of the characters A-Z, a-z, 0-9, `-` and `.`";
             return Err(FhirError::bad_request(text));
         }
@@ -668,16 +668,6 @@ fn complete(
 fn unavailable() -> FhirError {
     let text = "the record is here but does not open; the reconcile report says more";
     FhirError::new(StatusCode::INTERNAL_SERVER_ERROR, "exception", text)
-}
-
-/// Whether it is an id of FHIR.
-///
-/// # Source
-///
-/// FHIR R4, data type `id`.
-pub(crate) fn is_id(id: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
-    !id.is_empty() && id.len() <= 64 && id.bytes().all(allowed)
 }
 
 /// Refuses a resource with errors, and says all of them.

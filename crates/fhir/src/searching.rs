@@ -382,6 +382,26 @@ async fn open(
     Ok(resources.filter(|resource| resource.body.is_some()).collect())
 }
 
+/// Whose records were counted is told to them: how many there are says something, too.
+async fn note_counted(
+    resources: &Resources,
+    caller: &Caller,
+    hits: &[Hit],
+) -> Result<(), FhirError> {
+    let mut counted: BTreeMap<Address, KindSet> = BTreeMap::new();
+    for filed in hits.iter().filter_map(|hit| hit.row().record) {
+        let kinds = counted.entry(filed.patient).or_default();
+        *kinds = kinds.union(KindSet::of(&[filed.kind]));
+    }
+    for (patient, kinds) in counted {
+        let outcome = Outcome::Allowed { records: Vec::new(), basis: None };
+        let noting =
+            resources.gatekeeper().note(caller.reading(), patient, kinds, outcome, resources.now());
+        noting.await?;
+    }
+    Ok(())
+}
+
 fn counted(resources: &Resources, resource_type: &str, query: &Query, total: usize) -> Reply {
     let mut bundle = Bundle::new("searchset", resources.make_id());
     bundle.total = Some(total);
