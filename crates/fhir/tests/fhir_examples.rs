@@ -1,0 +1,152 @@
+//! Every HL7 R4 example of a type that is served goes the whole way: made, read back, found, deleted.
+
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::{collections::BTreeMap, path::Path, process::Command};
+
+use common::Fhir;
+use fhir::ACCOUNT_SYSTEM;
+use serde_json::{Value, json};
+
+/// Those that this server refuses, and why.
+const REFUSED: &[(&str, &str)] =
+    &[("CarePlan/gpvisit", "its reference leads to a type that R4 does not allow there")];
+
+fn examples() -> Option<Vec<Value>> {
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/data/fhir/hl7_r4_examples_selected.tar.xz");
+    if !archive.exists() {
+        println!("SKIPPED: ../shared/data is not there");
+        return None;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let unpacked =
+        Command::new("tar").arg("-xJf").arg(&archive).arg("-C").arg(dir.path()).status().unwrap();
+    assert!(unpacked.success());
+    let mut found = Vec::new();
+    let mut folders = vec![dir.path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "json")
+                && let Ok(value) = serde_json::from_slice::<Value>(&std::fs::read(&path).unwrap())
+            {
+                found.push(value);
+            }
+        }
+    }
+    found.sort_by_cached_key(|value| value["id"].to_string());
+    Some(found)
+}
+
+/// A resource without what the server sets.
+fn content(mut value: Value) -> Value {
+    let object = value.as_object_mut().unwrap();
+    object.remove("id");
+    let meta = object.remove("meta").unwrap_or_default();
+    let mut meta = meta.as_object().cloned().unwrap_or_default();
+    meta.remove("versionId");
+    meta.remove("lastUpdated");
+    if !meta.is_empty() {
+        object.insert("meta".into(), meta.into());
+    }
+    value
+}
+
+/// The ids of patients that a resource refers to.
+fn patients_in(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            if let Some(reference) = members.get("reference").and_then(Value::as_str)
+                && let Some(id) = reference.strip_prefix("Patient/")
+            {
+                found.push(id.split('/').next().unwrap().to_owned());
+            }
+            members.values().for_each(|member| patients_in(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| patients_in(item, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn hl7_examples_go_their_whole_way() {
+    let Some(examples) = examples() else { return };
+    let fhir = Fhir::found().await;
+    let served: Vec<String> = {
+        let statement = fhir.get("", "/metadata").await.expect(200).json();
+        let resources = statement["rest"][0]["resource"].as_array().unwrap().clone();
+        resources.iter().map(|resource| resource["type"].as_str().unwrap().to_owned()).collect()
+    };
+    let is_served = |value: &&Value| {
+        let resource_type = value["resourceType"].as_str().unwrap_or_default();
+        served.iter().any(|served| served == resource_type) && value["id"].is_string()
+    };
+    let examples: Vec<&Value> = examples.iter().filter(is_served).collect();
+    assert!(examples.len() > 100, "only {} examples", examples.len());
+
+    // Whoever is referred to has to be somebody.
+    let mut patients = Vec::new();
+    examples.iter().for_each(|example| patients_in(example, &mut patients));
+    let of_patient = |value: &&&Value| value["resourceType"] == "Patient";
+    patients.extend(
+        examples.iter().filter(of_patient).map(|patient| patient["id"].as_str().unwrap().into()),
+    );
+    patients.sort();
+    patients.dedup();
+    for id in &patients {
+        let actor = fhir.world.meet(id).await;
+        let account = json!({ "system": ACCOUNT_SYSTEM, "value": actor.account().to_string() });
+        let example = examples
+            .iter()
+            .find(|value| value["resourceType"] == "Patient" && value["id"] == id.as_str());
+        let mut patient = example.map_or_else(
+            || json!({ "resourceType": "Patient", "id": id }),
+            |value| (**value).clone(),
+        );
+        let identifiers = patient["identifier"].as_array().cloned().unwrap_or_default();
+        patient["identifier"] = identifiers.into_iter().chain([account]).collect();
+        let path = format!("/Patient/{id}");
+        let gatekeeper = &fhir.world.gateway("hospital").gatekeeper;
+        gatekeeper.refresh(fhir.world.now()).await.unwrap();
+        fhir.put("physician", &path, &patient).await.expect(201);
+        let read = fhir.get("physician", &path).await.expect(200).json();
+        assert_eq!(content(read), content(patient), "{path}");
+    }
+    let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
+    for example in examples.iter().filter(|value| value["resourceType"] != "Patient") {
+        let resource_type = example["resourceType"].as_str().unwrap();
+        let id = example["id"].as_str().unwrap();
+        let (name, path) = (format!("{resource_type}/{id}"), format!("/{resource_type}/{id}"));
+        // The institution's own system brings them in, and may read nothing of patients without consent.
+        let made = fhir.put("physician", &path, example).await;
+        if made.status != 201 {
+            let known = REFUSED.iter().any(|(refused, _)| *refused == name);
+            let beyond_role = made.status == 403;
+            let no_patient = made.status == 422 && made.text.contains("names its patient");
+            assert!(known || beyond_role || no_patient, "{name}: {} {}", made.status, made.text);
+            let why = match (beyond_role, no_patient) {
+                (true, _) => "beyond a physician's role",
+                (_, true) => "names no patient",
+                _ => "known faults",
+            };
+            *outcomes.entry(why).or_default() += 1;
+            continue;
+        }
+        let read = fhir.get("physician", &path).await.expect(200).json();
+        assert_eq!(content(read), content((**example).clone()), "{name}");
+        let found = fhir.get("physician", &format!("/{resource_type}?_id={id}")).await.expect(200);
+        assert_eq!(found.names(), [name.as_str()]);
+        fhir.delete("physician", &path).await.expect(204);
+        fhir.get("physician", &path).await.expect(410);
+        *outcomes.entry("whole way").or_default() += 1;
+    }
+    println!("{outcomes:?}");
+    assert!(outcomes["whole way"] > 100, "{outcomes:?}");
+    fhir.world.assert_clean("hospital").await;
+}
