@@ -63,6 +63,9 @@ const PRESENT: (i64, i64) = (i64::MIN, i64::MIN);
 /// How many rows one statement inserts, at most.
 const ROWS_PER_INSERT: usize = 64;
 
+/// How many rows most resources have, at most.
+const ROWS_OF_MOST: usize = 24;
+
 /// The columns of `fhir_index`.
 const COLUMNS: usize = 4;
 
@@ -188,11 +191,13 @@ impl Index {
     }
 }
 
-/// How many of `left` rows go into the next statement: a power of two or one and a half times that, so
-/// that there are few different texts, and most resources need one or two of them.
+/// How many of `left` rows go into the next statement. What most resources have goes into one; of more
+/// there are powers of two and one and a half times that, so that there are few different texts.
 fn group_len(left: usize) -> usize {
-    let Some(log) = left.checked_ilog2() else { return 0 };
-    let power = 1 << log;
+    if left <= ROWS_OF_MOST {
+        return left;
+    }
+    let power = 1 << left.ilog2();
     let longer = power + power / 2;
     ROWS_PER_INSERT.min(if longer <= left { longer } else { power })
 }
@@ -244,7 +249,6 @@ mod tests {
                 left -= length;
             }
         }
-        let expected = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
-        assert!(lengths.into_iter().eq(expected));
+        assert!(lengths.into_iter().eq((1..=24).chain([32, 48, 64])));
     }
 }

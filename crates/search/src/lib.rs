@@ -14,7 +14,7 @@
 //! - The index tells nothing about consent. Neither candidates nor their number go to whoever asks.
 //! - No error holds what was searched for, or what was found (S1).
 //!
-//! In the order in which a newcomer should read: which [`parameters`] there are, where their values are
+//! In the order in which a newcomer should read: which [`parameters()`] there are, where their values are
 //! ([`extract`](extract())), the [`Query`], and the [`Index`].
 
 mod dates;

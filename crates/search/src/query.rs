@@ -186,13 +186,10 @@ impl Query {
         &self.applied
     }
 
-    /// The ids that `_id` asks for, if nothing else can be meant.
+    /// Whether it asks for anything at all, or for all resources of the type.
     #[must_use]
-    pub fn ids(&self) -> Option<&BTreeSet<String>> {
-        self.criteria.iter().find_map(|criterion| match criterion {
-            Criterion::Id { ids, is_denied: false } => Some(ids),
-            _ => None,
-        })
+    pub fn has_conditions(&self) -> bool {
+        !self.criteria.is_empty() || !self.links.is_empty()
     }
 
     pub(crate) fn criteria(&self) -> &[Criterion] {

@@ -92,13 +92,25 @@ impl Index {
         query: &Query,
         scope: Scope<'_>,
     ) -> Result<(), sqlx::Error> {
-        // Without statistics neither database knows where to begin, so it is said here: with the
-        // condition that is likely to leave least. A patient has few resources; otherwise the index is
-        // read for one condition, and the others are looked up for each row found.
         let criteria = query.criteria();
-        let ranks = criteria.iter().enumerate().filter_map(|(at, one)| Some((rank(one)?, at)));
-        let driver = if scope.patient.is_some() { None } else { ranks.min().map(|(_, at)| at) };
-        sql.push("select r.number from fhir_resources as r where r.type = ");
+        let first = if scope.patient.is_some() { None } else { first(criteria) };
+        let of_first = first.and_then(|at| match &criteria[at] {
+            Criterion::AnyOf { parameter, terms } => single(parameter, terms),
+            _ => None,
+        });
+        // One text has its rows in the order of their resources, so that a page needs no others.
+        let number = if let Some((parameter, lookup)) = &of_first {
+            sql.push("select r.number from fhir_index as i cross join fhir_resources as r where i.parameter = ");
+            sql.bind(self.digests.number(parameter))?;
+            sql.push(" and ");
+            self.lookup(sql, parameter, lookup)?;
+            sql.push(" and r.number = i.resource");
+            "i.resource"
+        } else {
+            sql.push("select r.number from fhir_resources as r where 1 = 1");
+            "r.number"
+        };
+        sql.push(" and r.type = ");
         sql.bind_text(query.resource_type())?;
         sql.push(" and r.deleted = 0");
         if let Some(patient) = scope.patient {
@@ -106,13 +118,17 @@ impl Index {
             sql.bind_bytes(patient)?;
         }
         if scope.after > 0 && query.output().sort.is_empty() {
-            sql.push(" and r.number > ");
-            sql.bind(scope.after)?;
+            sql.push(" and ");
+            sql.compare(number, ">", scope.after)?;
         }
         for (at, criterion) in criteria.iter().enumerate() {
-            self.condition(sql, criterion, driver == Some(at))?;
+            let is_first = first == Some(at);
+            if !(is_first && of_first.is_some()) {
+                self.condition(sql, criterion, is_first)?;
+            }
         }
         self.order(sql, &query.output().sort)?;
+        sql.push(number);
         if scope.limit < i64::MAX {
             sql.push(" limit ");
             sql.bind(scope.limit.max(0))?;
@@ -124,8 +140,9 @@ impl Index {
         &self,
         sql: &mut Statement,
         criterion: &Criterion,
-        is_driver: bool,
+        is_first: bool,
     ) -> Result<(), sqlx::Error> {
+        let exists = if is_first { Exists::First } else { Exists::Yes };
         match criterion {
             Criterion::Id { ids, is_denied } => {
                 if ids.is_empty() {
@@ -142,19 +159,17 @@ impl Index {
                 sql.push(")");
             }
             Criterion::Missing { parameter, is_missing } => {
-                let lookups = [Lookup::Anything];
-                self.exists(sql, parameter, &lookups, How { is_denied: *is_missing, is_driver })?;
+                let exists = if *is_missing { Exists::No } else { Exists::Yes };
+                self.exists(sql, parameter, &[Lookup::Anything], exists)?;
             }
             Criterion::AnyOf { parameter, terms } => {
-                let lookups = merged(terms.iter().map(keys::of_term));
-                self.exists(sql, parameter, &lookups, How { is_denied: false, is_driver })?;
+                self.exists(sql, parameter, &merged(terms.iter().map(keys::of_term)), exists)?;
             }
             Criterion::NoneOf { parameter, terms } => {
                 // What the index has more of cannot be left out by it.
-                let exact: Vec<_> = terms.iter().filter_map(keys::exactly).collect();
+                let exact = merged(terms.iter().filter_map(keys::exactly));
                 if !exact.is_empty() {
-                    let lookups = merged(exact.into_iter());
-                    self.exists(sql, parameter, &lookups, How { is_denied: true, is_driver })?;
+                    self.exists(sql, parameter, &exact, Exists::No)?;
                 }
             }
         }
@@ -167,26 +182,35 @@ impl Index {
         sql: &mut Statement,
         parameter: &Parameter,
         lookups: &[Lookup<'_>],
-        how: How,
+        exists: Exists,
     ) -> Result<(), sqlx::Error> {
-        sql.push(match how {
-            How { is_denied: true, .. } => " and not exists (select 1 from fhir_index as i where ",
-            How { is_driver: true, .. } => {
-                " and r.number in (select i.resource from fhir_index as i where "
+        sql.push(match exists {
+            Exists::First => " and r.number in (select i.resource from fhir_index as i where ",
+            Exists::Yes => {
+                " and exists (select 1 from fhir_index as i where i.resource = r.number and "
             }
-            _ => " and exists (select 1 from fhir_index as i where ",
+            Exists::No => {
+                " and not exists (select 1 from fhir_index as i where i.resource = r.number and "
+            }
         });
-        if !how.is_driver {
-            sql.push("i.resource = r.number and ");
-        }
-        sql.push("i.parameter = ");
+        // A row that is there or not is looked up in one step. Otherwise the few of the resource are
+        // gone through, and not all of the parameter: the plus sign keeps databases from beginning there.
+        let is_one_row = match lookups {
+            [Lookup::Anything] => true,
+            [Lookup::Texts(_, texts)] => texts.len() == 1,
+            _ => false,
+        };
+        let is_plain = is_one_row || exists == Exists::First;
+        sql.push(if is_plain { "i.parameter = " } else { "+i.parameter = " });
         sql.bind(self.digests.number(parameter))?;
         if !lookups.contains(&Lookup::Anything) {
             sql.push(" and (");
             sql.any_of(lookups, |sql, lookup| self.lookup(sql, parameter, lookup))?;
             sql.push(")");
         }
-        sql.push(")");
+        // PostgreSQL would look for all that have such a row before it looks at a resource; what has an
+        // offset it leaves where it stands.
+        sql.push(if exists == Exists::First { ")" } else { " limit 1 offset 0)" });
         Ok(())
     }
 
@@ -224,6 +248,7 @@ impl Index {
         Ok(())
     }
 
+    /// The beginning of the order, after which the numbers decide.
     fn order(&self, sql: &mut Statement, keys: &[SortKey]) -> Result<(), sqlx::Error> {
         sql.push(" order by ");
         for key in keys.iter().filter(|key| key.is_known_to_index()) {
@@ -237,7 +262,7 @@ impl Index {
                         if key.is_descending { ("max", i64::MIN) } else { ("min", i64::MAX) };
                     sql.push("coalesce((select ");
                     sql.push(first);
-                    sql.push("(s.low) from fhir_index as s where s.resource = r.number and s.parameter = ");
+                    sql.push("(s.low) from fhir_index as s where s.resource = r.number and +s.parameter = ");
                     sql.bind(self.digests.number(key.parameter))?;
                     sql.push("), ");
                     sql.bind(last)?;
@@ -246,16 +271,39 @@ impl Index {
             }
             sql.push(direction);
         }
-        sql.push("r.number asc");
         Ok(())
     }
 }
 
-#[derive(Clone, Copy)]
-struct How {
-    is_denied: bool,
-    /// Whether the index is read for it first.
-    is_driver: bool,
+/// What is said of a row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Exists {
+    Yes,
+    No,
+    /// That it exists, and that it is where to begin.
+    First,
+}
+
+/// Where to begin: with the condition that is likely to leave least. Without statistics neither database
+/// knows, so it is said to them: the index is read for one condition, and the others are looked up for
+/// each row found. `None` is to go through the resources of the type, or of the patient.
+fn first(criteria: &[Criterion]) -> Option<usize> {
+    if criteria.iter().any(|one| matches!(one, Criterion::Id { is_denied: false, .. })) {
+        return None;
+    }
+    let ranks = criteria.iter().enumerate().filter_map(|(at, one)| Some((rank(one)?, at)));
+    ranks.min().map(|(_, at)| at)
+}
+
+/// The one text that a condition looks up.
+fn single<'t>(
+    parameter: &'static Parameter,
+    terms: &'t [Term],
+) -> Option<(&'static Parameter, Lookup<'t>)> {
+    match merged(terms.iter().map(keys::of_term)).as_slice() {
+        [lookup @ Lookup::Texts(_, texts)] if texts.len() == 1 => Some((parameter, lookup.clone())),
+        _ => None,
+    }
 }
 
 /// How little a condition is likely to leave, least first; `None` when nothing can begin with it.

@@ -1,5 +1,7 @@
 //! The index in a database: what it finds, and in which order.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
 mod common;
 
 use common::{Place, filled, index, parse, put, store};

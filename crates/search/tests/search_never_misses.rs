@@ -1,5 +1,7 @@
 //! That whatever matches a query is a candidate.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
 mod common;
 
 use std::collections::BTreeSet;

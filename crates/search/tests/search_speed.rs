@@ -1,11 +1,13 @@
 //! How long the index takes, for whoever wants to know.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
 mod common;
 
 use std::time::Instant;
 
 use common::{Place, index, parse, store};
-use search::{Entry, Scope};
+use search::{Entry, Scope, extract};
 use serde_json::json;
 use sqlx::Row as _;
 
@@ -43,6 +45,11 @@ async fn speed() {
             index.put(&mut transaction, number, "Observation", resource).await.unwrap();
         }
         println!("put, one by one: {:?} each", start.elapsed() / 10_000);
+        let start = Instant::now();
+        for (_, resource) in (1..10_000).zip(first) {
+            drop(extract("Observation", resource));
+        }
+        println!("of that, extract: {:?} each", start.elapsed() / 10_000);
         let start = Instant::now();
         let entry = |(number, resource)| Entry { number, resource_type: "Observation", resource };
         let entries: Vec<_> = (count / 2 + 1..).zip(second).map(entry).collect();
