@@ -447,10 +447,10 @@ async fn name_all(
             (Method::PUT | Method::PATCH, 2) => format!("{resource_type}/{}", request.path[1]),
             _ => continue,
         };
-        if let Some(full_url) = full_url.as_deref().filter(|url| url.starts_with("urn:")) {
-            if names.insert(full_url.to_owned(), name).is_some() {
-                return Err(at(*index, FhirError::bad_request("two entries have one fullUrl")));
-            }
+        if let Some(full_url) = full_url.as_deref().filter(|url| url.starts_with("urn:"))
+            && names.insert(full_url.to_owned(), name).is_some()
+        {
+            return Err(at(*index, FhirError::bad_request("two entries have one fullUrl")));
         }
     }
     Ok(names)

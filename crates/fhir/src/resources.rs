@@ -119,6 +119,11 @@ impl Resources {
         &self.inner.base
     }
 
+    /// A text with the addresses of this server's own resources made relative.
+    pub(crate) fn relative(&self, text: &str) -> String {
+        text.replace(&format!("{}/", self.base()), "")
+    }
+
     /// Now, in milliseconds since 1970.
     pub(crate) fn now_ms(&self) -> i64 {
         (self.inner.clock)()
@@ -320,7 +325,8 @@ impl Resources {
             return Err(FhirError::bad_request(text));
         }
         body.set("id", &id, "resourceType");
-        let value: Value = serde_json::from_str(&body.to_string())
+        // What is looked at and indexed has relative references; what is kept stays as it came.
+        let value: Value = serde_json::from_str(&self.relative(&body.to_string()))
             .map_err(|_| FhirError::bad_request("the body is not JSON"))?;
         validate(&value)?;
         let nature = nature_of(resource_type, &value)

@@ -107,14 +107,15 @@ impl Remembered {
 
 /// What may be shown of one row.
 enum Hit {
-    Record(Row, Found),
-    Directory(Row),
+    Record(Box<(Row, Found)>),
+    Directory(Box<Row>),
 }
 
 impl Hit {
-    const fn row(&self) -> &Row {
+    fn row(&self) -> &Row {
         match self {
-            Self::Record(row, _) | Self::Directory(row) => row,
+            Self::Record(hit) => &hit.0,
+            Self::Directory(row) => row,
         }
     }
 }
@@ -132,7 +133,7 @@ pub(crate) async fn search(
         return further_page(resources, caller, resource_type, page).await;
     }
     let handling = if request.strict { Handling::Strict } else { Handling::Lenient };
-    let query = parse(resource_type, &pairs, handling)?;
+    let query = parse(resources, resource_type, &pairs, handling)?;
     let hits = hits(resources, caller, query.clone()).await?;
     let size = page_size(&query);
     if size == 0 || query.output().summary == search::Summary::Count {
@@ -156,11 +157,15 @@ pub(crate) async fn search(
 }
 
 fn parse(
+    resources: &Resources,
     resource_type: &str,
     pairs: &[(String, String)],
     handling: Handling,
 ) -> Result<Query, FhirError> {
-    Query::parse(resource_type, pairs, handling)
+    // The index knows this server's own resources by their names alone.
+    let pairs: Vec<_> =
+        pairs.iter().map(|(name, value)| (name.clone(), resources.relative(value))).collect();
+    Query::parse(resource_type, &pairs, handling)
         .map_err(|error| FhirError::bad_request(error.to_string()))
 }
 
@@ -172,8 +177,8 @@ pub(crate) async fn matching(
     pairs: &[(String, String)],
 ) -> Result<Vec<String>, FhirError> {
     caller.require(resource_type, Interaction::Search)?;
-    let query = parse(resource_type, pairs, Handling::Strict)?;
-    if query.applied().is_empty() {
+    let query = parse(resources, resource_type, pairs, Handling::Strict)?;
+    if !query.has_conditions() {
         return Err(FhirError::precondition("a condition names at least one search parameter"));
     }
     let hits = hits(resources, caller, query).await?;
@@ -283,7 +288,8 @@ async fn look_at<T: Send>(
     let (mut founds, mut rows) = (Vec::new(), HashMap::new());
     for hit in hits {
         match hit {
-            Hit::Record(row, found) => {
+            Hit::Record(hit) => {
+                let (row, found) = *hit;
                 rows.insert(found.entry().header.record, row);
                 founds.push(found);
             }
@@ -345,8 +351,10 @@ async fn permitted(
     Ok(rows
         .into_iter()
         .filter_map(|row| match row.record {
-            Some(filed) => found.remove(&filed.record).map(|found| Hit::Record(row, found)),
-            None => may_see_directory.then_some(Hit::Directory(row)),
+            Some(filed) => {
+                found.remove(&filed.record).map(|found| Hit::Record(Box::new((row, found))))
+            }
+            None => may_see_directory.then(|| Hit::Directory(Box::new(row))),
         })
         .collect())
 }
@@ -362,7 +370,8 @@ async fn open(
     for hit in hits {
         order.push(hit.row().number);
         match hit {
-            Hit::Record(row, found) => {
+            Hit::Record(hit) => {
+                let (row, found) = *hit;
                 rows.insert(found.entry().header.record, row);
                 founds.push(found);
             }
