@@ -10,13 +10,20 @@ use domain::{Kind, Purpose};
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Cli {
-    /// Where everything is kept.
-    #[arg(long, global = true, env = "SALUS_DATA", default_value = "salus-data")]
-    pub(crate) data: PathBuf,
+    /// Where everything is kept [default: salus-data].
+    #[arg(long, global = true, env = "SALUS_DATA")]
+    pub(crate) data: Option<PathBuf>,
 
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Where everything is kept.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| "salus-data".into())
+    }
 }
 
 /// What can be done.
@@ -24,6 +31,16 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a whole consortium in this process, import records, and play one patient's story.
     Up(UpOptions),
+    /// Run one institution's gateway: serve it, make its keys, back it up, restore it.
+    Gateway(GatewayOptions),
+    /// Print a bearer token for somebody of the consortium that `salus up` serves.
+    Token {
+        /// A person, an institution, or a patient (P001).
+        who: String,
+        /// For the gateway of which institution.
+        #[arg(long, default_value = "hospital")]
+        at: String,
+    },
     /// Who takes part: institutions, people, patients, with their addresses.
     Who,
     /// An institution and a patient agree that it keeps records for them.
@@ -96,6 +113,9 @@ pub(crate) struct UpOptions {
     /// Where JSON-RPC listens.
     #[arg(long, env = "SALUS_RPC", default_value = "127.0.0.1:8545")]
     pub(crate) rpc: std::net::SocketAddr,
+    /// The FHIR interfaces listen on the ports after this one; 0 for any free ports.
+    #[arg(long, env = "SALUS_FHIR_PORT_BASE", default_value_t = 8100)]
+    pub(crate) fhir_port_base: u16,
     /// Make a block at most every so many seconds, instead of as soon as something waits.
     #[arg(long)]
     pub(crate) seal_every: Option<u64>,
@@ -112,6 +132,62 @@ pub(crate) struct UpOptions {
     /// knows it has every key: for demonstrations only.
     #[arg(long, hide = true)]
     pub(crate) seed: Option<B256>,
+}
+
+/// How to run one gateway.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct GatewayOptions {
+    /// The configuration. What stands in it is overridden by SALUS_… in the environment (two underscores
+    /// lead into a table: SALUS_LEDGER__RPC), and that by flags.
+    #[arg(long, global = true, default_value = "salus.toml")]
+    pub(crate) config: PathBuf,
+    /// Where HTTP listens.
+    #[arg(long, global = true)]
+    pub(crate) listen: Option<String>,
+    /// The database: a path, or postgres://HOST/NAME.
+    #[arg(long, global = true)]
+    pub(crate) database: Option<String>,
+    /// The chain's JSON-RPC endpoint.
+    #[arg(long, global = true)]
+    pub(crate) rpc: Option<String>,
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub(crate) command: Option<GatewayCommand>,
+}
+
+/// What else can be done with one gateway.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum GatewayCommand {
+    /// Make the institution's keys, and print what the members of the network vote on.
+    Init {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what is public of the institution's keys.
+    Keys {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Hold the vault against the chain. Exits with 1 when something differs.
+    Reconcile {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a backup, while the gateway runs or not.
+    Backup {
+        /// Where to: a new file, FILE.tar.zst.
+        #[arg(long)]
+        to: PathBuf,
+    },
+    /// Restore a backup where there is nothing yet.
+    Restore {
+        /// The backup.
+        #[arg(long)]
+        from: PathBuf,
+    },
 }
 
 /// What can be done with records.

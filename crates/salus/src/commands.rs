@@ -23,6 +23,7 @@ use crate::{
         Command, ConsentCommand, EmergencyCommand, LabCommand, RecordsCommand, RxCommand, TxCommand,
     },
     consortium::Consortium,
+    gateway,
     story::outcome_text,
     table::{Table, short, thousands},
     tx,
@@ -38,7 +39,10 @@ const LINES: usize = 1_000;
 pub(crate) async fn execute(consortium: &Consortium, command: Command, directory: &Path) -> Output {
     let commands = Commands { consortium, directory };
     match command {
-        Command::Up(_) | Command::Verify(_) => Err("this command runs by itself".into()),
+        Command::Up(_) | Command::Gateway(_) | Command::Verify(_) => {
+            Err("this command runs by itself".into())
+        }
+        Command::Token { who, at } => Ok((gateway::token(consortium, &who, &at).await? + "\n", 0)),
         Command::Who => Ok((commands.who(), 0)),
         Command::Relate { patient, institution, countersigned } => {
             commands.relate(&patient, &institution, countersigned).await
@@ -627,19 +631,7 @@ impl<'a> Commands<'a> {
             }
             let report = gateway.gatekeeper.reconcile(self.now()).await?;
             code |= u8::from(!report.is_clean());
-            let _ = writeln!(
-                text,
-                "{}: {} versions, {} bytes, against {} anchors up to block {}: {}",
-                gateway.name,
-                thousands(report.versions),
-                thousands(report.sealed_bytes),
-                thousands(report.anchors),
-                report.block,
-                if report.is_clean() { "nothing differs" } else { "differences" },
-            );
-            if !report.is_clean() {
-                text += &findings_table(&report);
-            }
+            text += &report_text(&gateway.name, &report);
             reports.insert(gateway.name.clone(), serde_json::to_value(&report)?);
         }
         if reports.is_empty() {
@@ -650,6 +642,22 @@ impl<'a> Commands<'a> {
         }
         Ok((text, code))
     }
+}
+
+/// What reconciling an institution's vault found, for people.
+pub(crate) fn report_text(name: &str, report: &Report) -> String {
+    let mut text = format!(
+        "{name}: {} versions, {} bytes, against {} anchors up to block {}: {}\n",
+        thousands(report.versions),
+        thousands(report.sealed_bytes),
+        thousands(report.anchors),
+        report.block,
+        if report.is_clean() { "nothing differs" } else { "differences" },
+    );
+    if !report.is_clean() {
+        text += &findings_table(report);
+    }
+    text
 }
 
 fn kind_set(kinds: &[Kind]) -> KindSet {

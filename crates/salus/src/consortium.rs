@@ -7,8 +7,8 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, SystemTime},
+    sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use alloy_eips::BlockId;
@@ -16,11 +16,11 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_provider::Provider as _;
 use bindings::{Contract, Deployment, Registry, contract_name, convert::to_uint40};
 use chain::{Chain, ChainConfig, Clock, Genesis, Rpc, Sealing};
-use domain::{QueryDomain, RelationshipState, Timestamp};
+use domain::{RelationshipState, Timestamp};
 use futures_util::future::{try_join, try_join_all};
-use gatekeeper::{Entropy, Gatekeeper, Settings};
-use ledger::{Ledger, PrivateKeySigner, Projection, Sender, creation, deploy, predict_account};
-use vault::{Database, Kem, Keyring, SecretKey, Vault, VaultSettings};
+use gatekeeper::Entropy;
+use ledger::{Ledger, PrivateKeySigner, Sender, creation, deploy, predict_account};
+use vault::{Database, Kem, Keyring, SecretKey};
 use workflows::{
     Gateway, PatientActor, Person, Step, WorkflowError,
     copies::{self, Fetched},
@@ -30,8 +30,11 @@ use workflows::{
 
 use crate::{
     Error,
+    gateway::{Tokens, identity_digest},
+    institution::{self, Secrets, Store, read_deployment},
     keys::KeyStore,
     people::{INSTITUTIONS, PEOPLE, Patients},
+    system::{random_seed, real_time},
 };
 
 /// The chain's id: the digits of a telephone keypad for SALUS.
@@ -51,7 +54,10 @@ pub(crate) struct Consortium {
     pub(crate) deployment: Deployment,
     pub(crate) patients: Patients,
     gateways: BTreeMap<&'static str, Gateway>,
+    secrets: BTreeMap<&'static str, Secrets>,
     people: BTreeMap<&'static str, Person>,
+    /// Who gives tokens for each gateway, while they are served.
+    pub(crate) tokens: OnceLock<BTreeMap<String, Tokens>>,
     /// What setting up did, for the table of costs.
     pub(crate) setup: Vec<Step>,
 }
@@ -79,7 +85,8 @@ impl Consortium {
         let keys = KeyStore::open(dir, entropy.clone())?;
         let mut stores = BTreeMap::new();
         for (name, _) in INSTITUTIONS {
-            stores.insert(name, Store::open(&keys, name).await?);
+            let database = keys.database(name).await?;
+            stores.insert(name, Store::open(&keys, name, database).await?);
         }
         let mut signers = BTreeMap::new();
         for (name, institution, _) in PEOPLE {
@@ -93,11 +100,12 @@ impl Consortium {
         let ledger = Ledger::embedded(rpc.clone());
         let mut setup = Vec::new();
         let deployment = deployment(&keys, &ledger, &stores, &mut setup).await?;
-        let mut gateways = BTreeMap::new();
+        let (mut gateways, mut secrets) = (BTreeMap::new(), BTreeMap::new());
         for (name, role) in INSTITUTIONS {
             let store = stores.remove(name).ok_or("every institution has a store")?;
-            let gateway = store.gateway(&keys, &ledger, deployment, name, role, &entropy).await?;
-            gateways.insert(name, gateway);
+            let opened = store.gateway(&keys, &ledger, deployment, name, role, &entropy).await?;
+            gateways.insert(name, opened.0);
+            secrets.insert(name, opened.1);
         }
         let mut people = BTreeMap::new();
         for (name, institution, role) in PEOPLE {
@@ -116,8 +124,18 @@ impl Consortium {
             people.insert(name, person);
         }
         let patients = open_patients(&keys, deployment).await?;
-        let mut consortium =
-            Self { keys, rpc, ledger, deployment, patients, gateways, people, setup };
+        let mut consortium = Self {
+            keys,
+            rpc,
+            ledger,
+            deployment,
+            patients,
+            gateways,
+            secrets,
+            people,
+            tokens: OnceLock::new(),
+            setup,
+        };
         consortium.register().await?;
         consortium.recover().await?;
         Ok(consortium)
@@ -138,6 +156,11 @@ impl Consortium {
 
     pub(crate) fn find_institution(&self, name: &str) -> Option<&Gateway> {
         self.gateways.get(name)
+    }
+
+    /// What an institution's servers need beside its gateway.
+    pub(crate) fn secrets(&self, name: &str) -> &Secrets {
+        self.secrets.get(name).expect("the demonstration's institutions are all there")
     }
 
     pub(crate) fn institutions(&self) -> impl Iterator<Item = &Gateway> {
@@ -231,19 +254,7 @@ impl Consortium {
     /// Finishes what a crash left between vault and chain.
     async fn recover(&self) -> Result<(), Error> {
         for gateway in self.gateways.values() {
-            gateway.gatekeeper.refresh(self.now()).await?;
-            // One that the chain refuses now must not keep everything else from starting.
-            match gateway.gatekeeper.resume_anchoring().await {
-                Ok(resumed) => {
-                    for (record, version) in resumed.given_up {
-                        let institution = &gateway.name;
-                        tracing::warn!(institution, %record, %version, "the chain refused it for good; it was erased");
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(institution = gateway.name, %error, "not all could be anchored");
-                }
-            }
+            institution::finish_anchoring(gateway, self.now()).await?;
         }
         Ok(())
     }
@@ -273,7 +284,7 @@ impl Consortium {
         hospital.gatekeeper.refresh(self.now()).await?;
         let numbers = self.numbers_to_bind(hospital, patients).await;
         let known = |patient| self.patients.by_source(source(patient));
-        let actors: Vec<PatientActor> = patients
+        let actors: Vec<Arc<PatientActor>> = patients
             .iter()
             .map(|patient| known(patient).expect("everybody has an account by now"))
             .collect();
@@ -282,7 +293,7 @@ impl Consortium {
             number.map(|digest| self.bind_identity(hospital, actor, digest))
         });
         steps.extend(try_join_all(binding).await?);
-        Ok(actors.iter().map(PatientActor::account).collect())
+        Ok(actors.iter().map(|actor| actor.account()).collect())
     }
 
     /// The account of the patient with this index, and the step that made it unless it was there.
@@ -312,13 +323,13 @@ impl Consortium {
     pub(crate) async fn relate(
         &self,
         steward: &Gateway,
-        patients: &[PatientActor],
+        patients: &[Arc<PatientActor>],
         countersigned: bool,
     ) -> Result<Vec<Step>, WorkflowError> {
         let (mut unrelated, mut unproposed) = (Vec::new(), Vec::new());
         {
             let projection = steward.gatekeeper.projection().await;
-            for patient in patients {
+            for patient in patients.iter().map(|patient| &**patient) {
                 let held = projection.consents.relationship(patient.account(), steward.member());
                 let state = held.and_then(|held| held.state);
                 if state != Some(RelationshipState::Active) {
@@ -354,8 +365,7 @@ impl Consortium {
         let mut claimed = HashSet::new();
         let number = |patient: &ParsedPatient| {
             let identifier = accepted_identifier(&patient.identifiers)?;
-            let number = format!("{}|{}", identifier.system, identifier.value);
-            let digest = authority.keyed_digest("salus/identity/v1", number.as_bytes());
+            let digest = identity_digest(authority, &identifier.system, &identifier.value);
             let bound = projection.registry.resolve(authority.member(), digest);
             (bound.is_none() && claimed.insert(digest)).then_some(digest)
         };
@@ -411,12 +421,7 @@ impl Consortium {
         // With blocks at long intervals the rest is anchored after the next start.
         let _ = tokio::time::timeout(CLOSING_TIME, self.anchor_logs()).await;
         for gateway in self.gateways.values() {
-            let dir = self.keys.dir().join(&gateway.name);
-            let saved = gateway.gatekeeper.projection().await.save(&dir.join("projection"));
-            if let Err(error) = saved {
-                tracing::warn!(%error, "a projection was not saved; it will be built anew");
-            }
-            gateway.gatekeeper.vault().database().close().await;
+            institution::close(gateway, &self.keys.dir().join(&gateway.name)).await;
         }
         self.chain().close();
     }
@@ -430,58 +435,6 @@ impl Consortium {
 fn accepted_identifier(identifiers: &[Identifier]) -> Option<&Identifier> {
     let social = identifiers.iter().find(|number| number.system.ends_with("us-ssn"));
     social.or_else(|| identifiers.iter().find(|number| !number.value.is_empty()))
-}
-
-/// What one institution keeps, before its gateway runs.
-struct Store {
-    database: Database,
-    keyring: Keyring,
-    root_key: Arc<vault::RootKey>,
-    signer: PrivateKeySigner,
-}
-
-impl Store {
-    async fn open(keys: &KeyStore, name: &str) -> Result<Self, Error> {
-        let database = keys.database(name).await?;
-        let root_key = keys.root_key(name)?;
-        let keyring = Keyring::open(&database, &root_key).await?;
-        let signer = keys.signer(name)?;
-        Ok(Self { database, keyring, root_key, signer })
-    }
-
-    async fn gateway(
-        self,
-        keys: &KeyStore,
-        ledger: &Ledger,
-        deployment: Deployment,
-        name: &str,
-        role: domain::InstitutionRole,
-        entropy: &Entropy,
-    ) -> Result<Gateway, Error> {
-        let dir = keys.dir_of(name)?;
-        let network = QueryDomain {
-            chain_id: ledger.chain_id(),
-            registry: deployment.address(Contract::Registry),
-        };
-        let settings = VaultSettings {
-            steward: self.signer.address(),
-            network,
-            bodies: dir.join("bodies"),
-            recovery_keys: Vec::new(),
-        };
-        let number_key = keys.secret(&self.keyring, "number-key").await?;
-        let hpke = keys.secret(&self.keyring, "hpke").await?;
-        let mut rng = entropy.fork();
-        let vault = Vault::unlock(settings, self.database, &self.root_key, &mut rng).await?;
-        let projection = Projection::load(&dir.join("projection"));
-        let sender = Sender::new(ledger.clone(), self.signer);
-        let settings = Settings::default();
-        let gatekeeper =
-            Gatekeeper::open(vault, deployment, sender, projection, settings, entropy.clone())
-                .await?;
-        let secret = SecretKey::derive(Kem::XWing, &hpke);
-        Ok(Gateway { name: name.into(), role, gatekeeper, secret, number_key })
-    }
 }
 
 /// Opens the chain, with ether for everybody when it begins.
@@ -538,20 +491,6 @@ pub(crate) fn deployment_path(dir: &Path) -> PathBuf {
     dir.join("deployments").join(format!("{CHAIN_ID}.json"))
 }
 
-fn read_deployment(path: &Path) -> Result<Option<Deployment>, Error> {
-    let listed: BTreeMap<String, Address> = match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let mut addresses = [Address::ZERO; Contract::ALL.len()];
-    for (address, contract) in addresses.iter_mut().zip(Contract::ALL) {
-        let missing = || format!("{} names no {contract}", path.display());
-        *address = *listed.get(contract.name()).ok_or_else(missing)?;
-    }
-    Ok(Some(Deployment::from_addresses(addresses)))
-}
-
 async fn open_patients(keys: &KeyStore, deployment: Deployment) -> Result<Patients, Error> {
     let dir = keys.dir_of("patients")?;
     let database = Database::open_file(&dir.join("keyring.db")).await?;
@@ -561,18 +500,4 @@ async fn open_patients(keys: &KeyStore, deployment: Deployment) -> Result<Patien
     database.close().await;
     let verifier = deployment.address(Contract::WebAuthnVerifier);
     Patients::open(dir.join("patients.json"), secret, verifier)
-}
-
-/// The system's clock, which only this binary reads.
-#[expect(clippy::disallowed_methods, reason = "the binary is where the real clock enters")]
-fn real_time() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// The system's randomness, which only this binary draws.
-#[expect(clippy::disallowed_methods, reason = "the binary is where real randomness enters")]
-fn random_seed() -> Result<[u8; 32], Error> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed)?;
-    Ok(seed)
 }

@@ -43,6 +43,8 @@ pub(crate) enum DirError {
     Open { path: PathBuf },
     #[error("the passphrase in SALUS_PASSPHRASE or {} is empty", path.display())]
     NoPassphrase { path: PathBuf },
+    #[error("there is no passphrase; set SALUS_PASSPHRASE, or write it to {} for its owner only", path.display())]
+    MissingPassphrase { path: PathBuf },
 }
 
 /// The keys of a consortium below one directory.
@@ -56,18 +58,32 @@ pub(crate) struct KeyStore {
 impl KeyStore {
     /// Opens the directory, making it and a passphrase when there is none.
     pub(crate) fn open(dir: &Path, entropy: Entropy) -> Result<Self, DirError> {
+        Self::open_with(dir, &dir.join("passphrase"), true, entropy)
+    }
+
+    /// Opens the directory with the passphrase in `file` unless SALUS_PASSPHRASE is set. When there is
+    /// none it is made, if it `may_be_made`.
+    pub(crate) fn open_with(
+        dir: &Path,
+        file: &Path,
+        may_be_made: bool,
+        entropy: Entropy,
+    ) -> Result<Self, DirError> {
         let fail = |action, path: PathBuf| move |source| DirError::Io { action, path, source };
         make_private_dir(dir)?;
         let mode = fs::metadata(dir).map_err(fail("look at", dir.into()))?.permissions().mode();
         if mode & 0o077 != 0 {
             return Err(DirError::Open { path: dir.into() });
         }
-        let path = dir.join("passphrase");
-        let passphrase = match std::env::var("SALUS_PASSPHRASE") {
+        let path = file.to_owned();
+        let mut passphrase = match std::env::var("SALUS_PASSPHRASE") {
             Ok(passphrase) => passphrase.into_bytes(),
             Err(_) => match fs::read(&path) {
                 Ok(passphrase) => passphrase,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    if !may_be_made {
+                        return Err(DirError::MissingPassphrase { path });
+                    }
                     let passphrase = hex::encode(entropy.bytes::<24>()).into_bytes();
                     write_private(&path, &passphrase).map_err(fail("write", path.clone()))?;
                     passphrase
@@ -75,6 +91,10 @@ impl KeyStore {
                 Err(source) => return Err(fail("read", path)(source)),
             },
         };
+        // Editors and `echo` end a file with a line break, which nobody means.
+        while passphrase.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
+            passphrase.pop();
+        }
         if passphrase.is_empty() {
             return Err(DirError::NoPassphrase { path });
         }
@@ -95,6 +115,11 @@ impl KeyStore {
         let dir = self.dir.join(name);
         make_private_dir(&dir)?;
         Ok(dir)
+    }
+
+    /// Whether there is a signing key of this name.
+    pub(crate) fn has_signer(&self, name: &str) -> bool {
+        self.dir.join(name).join("keystore.json").exists()
     }
 
     /// An institution's signing key, made at the first call.

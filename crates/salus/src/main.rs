@@ -6,11 +6,14 @@
 mod cli;
 mod commands;
 mod consortium;
+mod gateway;
+mod institution;
 mod keys;
 mod people;
 mod price;
 mod remote;
 mod story;
+mod system;
 mod table;
 mod tamper;
 mod tx;
@@ -28,7 +31,13 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_logging();
+    match cli.command {
+        // Its configuration says what it logs.
+        Command::Gateway(_) => {}
+        // It says itself that anybody can sign in as anybody.
+        Command::Up(_) => start_logging("warn,smart::issuer=error"),
+        _ => start_logging("warn"),
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(run(cli)),
@@ -45,7 +54,8 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<ExitCode, Error> {
     match cli.command {
-        Command::Up(options) => up::up(&cli.data, options).await,
+        Command::Up(ref options) => up::up(&cli.data(), options.clone()).await,
+        Command::Gateway(options) => gateway::run(cli.data, options).await,
         Command::Verify(options) => verify::verify(&options),
         _ => remote::run(cli).await,
     }
@@ -61,9 +71,9 @@ fn report(error: &dyn std::error::Error) {
     }
 }
 
-/// Logs go to standard error, as JSON, from `warn` on unless `SALUS_LOG` says otherwise.
-fn start_logging() {
+/// Logs go to standard error, as JSON, by this filter unless `SALUS_LOG` says otherwise.
+fn start_logging(filter: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("SALUS_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(filter));
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
 }

@@ -117,14 +117,15 @@ async fn execute(consortium: &Consortium, cli: Cli, directory: &Path) -> Answer 
 /// Runs a command: through the socket when something runs in the data directory, here otherwise.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Error> {
     let directory = std::env::current_dir()?;
-    let answer = match UnixStream::connect(socket_path(&cli.data)).await {
+    let data = cli.data();
+    let answer = match UnixStream::connect(socket_path(&data)).await {
         Ok(stream) => ask(stream, directory).await?,
         Err(_) => {
-            if !cli.data.join("chain").exists() {
-                let dir = cli.data.display();
+            if !data.join("chain").exists() {
+                let dir = data.display();
                 return Err(format!("there is no consortium in {dir}; run `salus up` first").into());
             }
-            let consortium = Consortium::open(&cli.data, &OpenOptions::default()).await?;
+            let consortium = Consortium::open(&data, &OpenOptions::default()).await?;
             let answer = execute(&consortium, cli, &directory).await;
             consortium.close().await;
             answer

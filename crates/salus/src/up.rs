@@ -20,6 +20,7 @@ use crate::{
     Error,
     cli::UpOptions,
     consortium::{Consortium, OpenOptions},
+    gateway::{DemoSites, interrupted},
     price::Price,
     remote,
     story::{self, Story},
@@ -285,13 +286,14 @@ async fn serve(consortium: &Arc<Consortium>, options: &UpOptions) -> Result<(), 
         format!("could not listen on {}: {error}; choose another address with --rpc", options.rpc)
     })?;
     let server = consortium.rpc.serve(listener, ServerLimits::default())?;
+    let sites = DemoSites::start(consortium, options.fhir_port_base).await?;
     let commands = remote::serve(Arc::clone(consortium))?;
     println!();
     println!("Serving");
     println!("  JSON-RPC on http://{0} and ws://{0}", server.address());
+    sites.print();
     println!("  commands from another terminal: salus who, salus timeline P001, salus --help");
     println!("  stop with Ctrl-C");
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let anchoring = async {
         loop {
             tokio::time::sleep(LOG_ANCHORED_EVERY).await;
@@ -299,11 +301,11 @@ async fn serve(consortium: &Arc<Consortium>, options: &UpOptions) -> Result<(), 
         }
     };
     tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-        _ = terminate.recv() => {}
+        interrupted = interrupted() => interrupted?,
         () = anchoring => {}
     }
     println!("stopping");
+    sites.stop().await;
     commands.stop();
     server.stop();
     Ok(())

@@ -51,7 +51,9 @@ struct Serving {
 impl Serving {
     fn start(dir: &Path, more: &[&str]) -> Self {
         let mut command = salus(dir);
-        command.args(["up", "--no-story", "--rpc", "127.0.0.1:0"]).args(more);
+        command
+            .args(["up", "--no-story", "--rpc", "127.0.0.1:0", "--fhir-port-base", "0"])
+            .args(more);
         let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let address = lines

@@ -115,6 +115,7 @@ mod keyring;
 mod recovery;
 
 pub mod answer;
+pub mod backup;
 #[doc(hidden)]
 pub mod bench;
 pub mod keystore;

@@ -1,0 +1,176 @@
+//! Figures for Prometheus: how many requests, how long they took, how far the chain and the log are.
+//!
+//! Labels are the gateway's name in its configuration, methods, routes as templates, and statuses. No id,
+//! no address, no type of record is ever a label (S1).
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use alloy_eips::BlockNumberOrTag;
+use domain::{Outcome, Receipt};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use sqlx::Row as _;
+use tokio::{sync::Mutex, time::Instant};
+use workflows::Gateway;
+
+use super::opening::now;
+use crate::Error;
+
+const REQUESTS: &str = "salus_http_requests_total";
+const DURATION: &str = "salus_http_request_duration_seconds";
+const RECEIPTS: &str = "salus_receipts_total";
+const REFUSED: &str = "salus_refused_reads_total";
+const HEAD: &str = "salus_chain_head";
+const HEAD_AGE: &str = "salus_chain_head_age_seconds";
+const PROJECTION: &str = "salus_projection_block";
+const RECORDS: &str = "salus_records";
+
+/// Upper bounds of the histogram, in seconds: from a read in memory to what is given up.
+const BUCKETS: [f64; 13] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// How often records are counted at most: a server has to walk an index for that.
+const COUNTED_EVERY: Duration = Duration::from_secs(30);
+
+/// How many receipts are looked at together.
+const RECEIPTS_AT_ONCE: i64 = 1_000;
+
+/// How long the chain may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Where the figures of this process come together. There is one, however many gateways it runs.
+fn recorder() -> Result<PrometheusHandle, Error> {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    if let Some(handle) = RECORDER.get() {
+        return Ok(handle.clone());
+    }
+    let handle = PrometheusBuilder::new().set_buckets(&BUCKETS)?.install_recorder()?;
+    describe_counter!(REQUESTS, "Requests answered, by method, route and status");
+    describe_histogram!(DURATION, "How long requests took, in seconds");
+    describe_counter!(RECEIPTS, "Receipts in the access log");
+    describe_counter!(REFUSED, "Reads refused since the start");
+    describe_gauge!(HEAD, "Number of the chain's newest block");
+    describe_gauge!(HEAD_AGE, "Age of the chain's newest block, in seconds");
+    describe_gauge!(PROJECTION, "Number of the newest block that was taken in");
+    describe_gauge!(RECORDS, "Versions of records in the vault");
+    Ok(RECORDER.get_or_init(|| handle).clone())
+}
+
+/// One gateway's figures.
+pub(crate) struct Figures {
+    handle: PrometheusHandle,
+    gateway: Gateway,
+    name: Arc<str>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// The last receipt looked at; those from before the start do not count.
+    receipt: Option<i64>,
+    counted: Option<Instant>,
+}
+
+impl Figures {
+    pub(crate) fn new(gateway: Gateway) -> Result<Self, Error> {
+        let name = gateway.name.as_str().into();
+        Ok(Self { handle: recorder()?, gateway, name, seen: Mutex::default() })
+    }
+
+    /// Counts a request that was answered.
+    pub(crate) fn count(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        let (gateway, route) = (Arc::clone(&self.name), route.to_owned());
+        histogram!(DURATION, "gateway" => gateway.clone(), "method" => method, "route" => route.clone())
+            .record(took.as_secs_f64());
+        counter!(REQUESTS, "gateway" => gateway, "method" => method, "route" => route, "status" => status.to_string())
+            .increment(1);
+    }
+
+    /// All figures of this process, as Prometheus reads them. What cannot be had at present keeps its
+    /// last value.
+    pub(crate) async fn render(&self) -> String {
+        {
+            let mut seen = self.seen.lock().await;
+            if let Err(error) = self.look_at_database(&mut seen).await {
+                tracing::warn!(%error, "the database gave no figures");
+            }
+        }
+        self.look_at_chain().await;
+        self.handle.run_upkeep();
+        self.handle.render()
+    }
+
+    /// Begins to count refused reads.
+    pub(crate) async fn begin(&self) {
+        let mut seen = self.seen.lock().await;
+        if let Err(error) = self.look_at_database(&mut seen).await {
+            tracing::warn!(%error, "the database gave no figures");
+        }
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "numbers of blocks and seconds are far below 2^52"
+    )]
+    async fn look_at_chain(&self) {
+        let ledger = self.gateway.gatekeeper.ledger();
+        let latest = ledger.block(BlockNumberOrTag::Latest);
+        if let Ok(Ok(head)) = tokio::time::timeout(PATIENCE, latest).await {
+            let age = now(ledger).0.saturating_sub(head.header.timestamp);
+            gauge!(HEAD, "gateway" => self.name.clone()).set(head.header.number as f64);
+            gauge!(HEAD_AGE, "gateway" => self.name.clone()).set(age as f64);
+        }
+        if let Some(cursor) = self.gateway.gatekeeper.projection().await.cursor() {
+            gauge!(PROJECTION, "gateway" => self.name.clone()).set(cursor.number as f64);
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "numbers of records are far below 2^52")]
+    async fn look_at_database(&self, seen: &mut Seen) -> Result<(), sqlx::Error> {
+        let database = self.gateway.gatekeeper.vault().database().readers();
+        if seen.counted.is_none_or(|last| last.elapsed() >= COUNTED_EVERY) {
+            let row = sqlx::query("select count(*) from records").fetch_one(database).await?;
+            let records: i64 = row.try_get(0)?;
+            gauge!(RECORDS, "gateway" => self.name.clone()).set(records as f64);
+            seen.counted = Some(Instant::now());
+        }
+        let receipts = counter!(RECEIPTS, "gateway" => self.name.clone());
+        let refused = counter!(REFUSED, "gateway" => self.name.clone());
+        let Some(mut last) = seen.receipt else {
+            let last = sqlx::query("select coalesce(max(sequence), 0) from receipts")
+                .fetch_one(database)
+                .await?
+                .try_get(0)?;
+            seen.receipt = Some(last);
+            receipts.absolute(last.unsigned_abs());
+            refused.increment(0);
+            return Ok(());
+        };
+        loop {
+            let rows = sqlx::query(
+                "select sequence, receipt from receipts where sequence > $1
+                order by sequence limit $2",
+            )
+            .bind(last)
+            .bind(RECEIPTS_AT_ONCE)
+            .fetch_all(database)
+            .await?;
+            for row in &rows {
+                last = row.try_get(0)?;
+                let text: String = row.try_get(1)?;
+                let receipt = serde_json::from_str::<Receipt>(&text);
+                if receipt.is_ok_and(|receipt| matches!(receipt.outcome, Outcome::Refused { .. })) {
+                    refused.increment(1);
+                }
+            }
+            seen.receipt = Some(last);
+            receipts.absolute(last.unsigned_abs());
+            if rows.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+}

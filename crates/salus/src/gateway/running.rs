@@ -1,0 +1,153 @@
+//! `salus gateway`: opens one institution, serves it, and lets go when told to.
+
+use std::{process::ExitCode, time::Duration};
+
+use alloy_primitives::B256;
+use bindings::{Contract, Registry};
+use ledger::Projection;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+use workflows::Gateway;
+
+use super::{
+    issuing::Somebody,
+    opening::{Opened, now, open},
+    settings::Settings,
+    site::{Site, SiteSettings},
+};
+use crate::Error;
+
+/// Serves until interrupted.
+pub(super) async fn run(settings: &Settings) -> Result<ExitCode, Error> {
+    // Taken first, so that nothing is opened for nothing.
+    let listener = TcpListener::bind(settings.listen).await.map_err(|error| {
+        format!(
+            "could not listen on {}: {error}; choose another address as `listen`",
+            settings.listen
+        )
+    })?;
+    let opened = open(settings).await?;
+    // Whatever happens from here on, what was done is stored and the directory let go.
+    let outcome = serve(settings, &opened, listener).await;
+    opened.close(settings, settings.limits.stop_timeout).await;
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(settings: &Settings, opened: &Opened, listener: TcpListener) -> Result<(), Error> {
+    let gateway = &opened.gateway;
+    let mut people = people_of(&*gateway.gatekeeper.projection().await, gateway);
+    people.extend(settings.smart.people.iter().map(|(name, address)| Somebody {
+        name: name.clone(),
+        address: *address,
+        is_patient: false,
+    }));
+    let site = SiteSettings {
+        base_url: settings.base_url.clone(),
+        limits: settings.limits,
+        smart: settings.smart.clone(),
+        head_age_max: settings.ledger.head_age_max(),
+        people,
+    };
+    let site = Site::start(gateway, &opened.secrets, site, listener).await?;
+    let (stopping, stop) = watch::channel(false);
+    let mut beside = start_beside(gateway, settings, stop);
+    println!("{}, member {}", settings.name, gateway.member());
+    println!("  FHIR R4 on {}, listening on {}", site.base_url, site.address());
+    if let Some(issuer) = &site.issuer {
+        println!("  anybody can sign in as anybody at {}", issuer.server().issuer);
+    }
+    println!("  stop with Ctrl-C");
+    interrupted().await?;
+    tracing::info!("stopping");
+    site.stop().await;
+    stopping.send_replace(true);
+    let finishing = async { while beside.join_next().await.is_some() {} };
+    if tokio::time::timeout(settings.limits.stop_timeout, finishing).await.is_err() {
+        tracing::warn!("what runs beside the server was cut off");
+    }
+    Ok(())
+}
+
+/// Waits until the process is asked to stop.
+pub(crate) async fn interrupted() -> Result<(), Error> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+/// Starts what runs beside the HTTP server until `stop`. This is the place for the exchange with other
+/// gateways and for notifications.
+fn start_beside(
+    gateway: &Gateway,
+    settings: &Settings,
+    stop: watch::Receiver<bool>,
+) -> JoinSet<()> {
+    let mut beside = JoinSet::new();
+    beside.spawn(keep_house(gateway.clone(), settings.anchor_every, stop));
+    beside
+}
+
+/// Publishes the institution's key once it is a member, and anchors the access log at intervals.
+async fn keep_house(gateway: Gateway, every: Duration, mut stop: watch::Receiver<bool>) {
+    loop {
+        if let Err(error) = publish_profile(&gateway).await {
+            tracing::warn!(%error, "the institution's key is not published yet");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            // Fails only when nobody can say stop any more, which means the same.
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        match gateway.gatekeeper.anchor_log().await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "anchored the access log"),
+            Err(error) => tracing::warn!(%error, "the access log waits"),
+        }
+    }
+}
+
+/// Enters the key to which others seal in the registry, unless the institution has a profile there.
+async fn publish_profile(gateway: &Gateway) -> Result<(), Error> {
+    gateway.gatekeeper.refresh(now(gateway.gatekeeper.ledger())).await?;
+    {
+        let registry = &gateway.gatekeeper.projection().await.registry;
+        let member = registry.institution(&gateway.member());
+        let in_force = member.is_some_and(|member| member.in_force);
+        if !in_force || registry.profile(&gateway.member()).is_some() {
+            return Ok(());
+        }
+    }
+    let call = Registry::setProfileCall {
+        hpkeKey: gateway.secret.public_key().to_bytes().into(),
+        endpoint: format!("salus://{}", gateway.name),
+        peerId: B256::ZERO,
+    };
+    gateway.sender().send(gateway.at(Contract::Registry), &call).await?;
+    Ok(())
+}
+
+/// Who can be picked at a development issuer beside those that the configuration names: the institution
+/// and its patients.
+fn people_of(projection: &Projection, gateway: &Gateway) -> Vec<Somebody> {
+    let member = gateway.member();
+    let institution = Somebody { name: gateway.name.clone(), address: member, is_patient: false };
+    let relationships = projection.consents.relationships();
+    let patients = relationships.filter(|((_, steward), _)| *steward == member);
+    let mut people: Vec<_> = patients
+        .map(|((account, _), _)| Somebody {
+            name: format!("patient {account}"),
+            address: *account,
+            is_patient: true,
+        })
+        .collect();
+    people.sort_by(|one, other| one.name.cmp(&other.name));
+    people.insert(0, institution);
+    people
+}
