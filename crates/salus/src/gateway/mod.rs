@@ -1,7 +1,7 @@
 //! One institution's program: its FHIR interface with everything around it.
 //!
 //! `salus gateway` serves one institution against any chain; `salus up` serves one gateway for each
-//! institution of the demonstration. Both are [`Site`]s: who asks is told by a SMART token
+//! institution of the demonstration. Both are [`site::Site`]s: who asks is told by a SMART token
 //! (`authenticator`), what they get is decided in the gatekeeper, and every request passes the same limits
 //! and leaves the same line in the log (`guard`), with no id and no name in it (S1).
 
