@@ -10,7 +10,7 @@ use vault::Content;
 
 use crate::{
     caller::{Caller, Interaction},
-    dispatch::body_of,
+    dispatch::{Action, action_of, body_of},
     instant,
     json::RawObject,
     outcome::FhirError,
@@ -233,6 +233,7 @@ fn read_entry(
     if request.path.is_empty() {
         return Err(FhirError::bad_request("the URL of an entry names a resource type"));
     }
+    action_of(&request.method, &request.path)?;
     request.conditions = Conditions {
         if_match: asked.if_match,
         if_none_match: asked.if_none_match,
@@ -262,6 +263,13 @@ fn answered(reply: Reply) -> Entry {
     Entry { resource, response: Some(response), ..Entry::default() }
 }
 
+/// What became of an entry that failed.
+fn failed(error: FhirError) -> Entry {
+    let status = status_text(error.status);
+    let response = serde_json::json!({ "status": status, "outcome": error.outcome() });
+    Entry { response: Some(response), ..Entry::default() }
+}
+
 fn status_text(status: StatusCode) -> String {
     format!("{} {}", status.as_u16(), status.canonical_reason().unwrap_or_default())
 }
@@ -279,16 +287,7 @@ async fn batch(
         } else {
             Box::pin(resources.handle(caller, request)).await
         };
-        bundle.entry.push(outcome.map_or_else(
-            |error| Entry {
-                response: Some(serde_json::json!({
-                    "status": status_text(error.status),
-                    "outcome": error.outcome(),
-                })),
-                ..Entry::default()
-            },
-            answered,
-        ));
+        bundle.entry.push(outcome.map_or_else(failed, answered));
     }
     Ok(bundle.reply())
 }
@@ -323,6 +322,18 @@ async fn transaction(
         .collect();
     plan.sort_by_key(|(index, _, request)| (order(&request.method), *index));
 
+    for (index, _, request) in &plan {
+        let action = action_of(&request.method, &request.path)?;
+        let can_be_undone = matches!(
+            action,
+            Action::Create | Action::Update | Action::ConditionalUpdate | Action::Delete
+        );
+        if order(&request.method) < 3 && !can_be_undone {
+            let text = "an entry of a transaction makes, replaces, deletes or reads resources; send \
+                        it by itself, or in a batch";
+            return Err(at(*index, FhirError::unprocessable("not-supported", text)));
+        }
+    }
     let mut replies: Vec<Option<Entry>> = Vec::new();
     replies.resize_with(plan.len(), || None);
     let names = name_all(resources, caller, &mut plan, &mut replies).await?;
@@ -359,8 +370,9 @@ async fn transaction(
     }
     for (index, _, request) in plan {
         if order(&request.method) == 3 {
+            // What was written stands: a read that fails says so in its own entry.
             let reply = Box::pin(resources.handle(caller, request)).await;
-            replies[index] = Some(answered(reply.map_err(|error| at(index, error))?));
+            replies[index] = Some(reply.map_or_else(failed, answered));
         }
     }
     let mut bundle = Bundle::new("transaction-response", resources.make_id());
@@ -468,7 +480,11 @@ async fn check_write(
         let text = "an entry of a transaction makes, replaces or deletes one resource by its id";
         return Err(FhirError::bad_request(text));
     };
+    resources.require_own(caller)?;
     let before = resources.row(resource_type, id).await?;
+    if before.is_none() && request.method == Method::PUT {
+        caller.require(resource_type, Interaction::Create)?;
+    }
     if let Some(tag) = &request.conditions.if_match
         && before.as_ref().map(|row| row.version) != version_of_tag(tag)
     {
@@ -477,7 +493,7 @@ async fn check_write(
     if request.method == Method::DELETE {
         caller.require(resource_type, Interaction::Delete)?;
         let row = before.ok_or_else(FhirError::not_found)?;
-        resources.require_write(caller, resource_type, row.record)?;
+        resources.require_write(caller, row.record)?;
         if row.deleted {
             return Ok((StatusCode::NO_CONTENT, Write::Nothing(row)));
         }
@@ -485,12 +501,7 @@ async fn check_write(
         let row = Row { version, updated: resources.now_ms(), deleted: true, ..row };
         return Ok((StatusCode::NO_CONTENT, Write::Delete(row)));
     }
-    if request.method == Method::PATCH {
-        return Err(FhirError::unprocessable(
-            "not-supported",
-            "a patch is sent by itself, or in a batch",
-        ));
-    }
+
     let interaction =
         if request.method == Method::POST { Interaction::Create } else { Interaction::Update };
     caller.require(resource_type, interaction)?;
@@ -541,7 +552,10 @@ impl Resources {
                 }
                 Write::Delete(row) => (row, None),
                 Write::Put(checked) => {
-                    let Checked { row, body, value } = *checked;
+                    let Checked { row, body, value, registers } = *checked;
+                    if let Some(filed) = row.record.filter(|_| registers) {
+                        cares.push(filed);
+                    }
                     (row, Some((body, value)))
                 }
             };
@@ -557,7 +571,6 @@ impl Resources {
                 };
                 let new = self.new_record(caller, &row, filed, kind, text)?;
                 records.push((new, self.previous(&row, filed).await?));
-                cares.push((row.clone(), filed));
             }
             rows.push((row, content));
         }
@@ -581,8 +594,8 @@ impl Resources {
             })
         });
         self.gatekeeper().put_all(records, along).await?;
-        for (row, filed) in cares {
-            self.begin_care(caller, &row, filed).await?;
+        for filed in cares {
+            self.begin_care(caller, filed).await?;
         }
         Ok(done)
     }

@@ -76,7 +76,6 @@ pub(crate) const ROUTES: &[Route] = &[
 /// The resource types that are served.
 pub(crate) const TYPES: &[&str] = &[
     "AllergyIntolerance",
-    "AuditEvent",
     "Binary",
     "CarePlan",
     "Claim",
@@ -108,7 +107,6 @@ pub(crate) const TYPES: &[&str] = &[
     "ResearchSubject",
     "ServiceRequest",
     "Specimen",
-    "Subscription",
     "Task",
 ];
 
@@ -159,7 +157,10 @@ impl Resources {
                 Ok(Reply::json(&capability::statement(self.base(), self.now_ms())))
             }
             Action::Bundle => bundle::handle(self, caller, &request).await,
-            Action::Validate => self.validate(resource_type, &request),
+            Action::Validate => {
+                caller.require(resource_type, Interaction::Create)?;
+                self.validate(resource_type, &request)
+            }
             Action::Everything => searching::everything(self, caller, &request, id).await,
             Action::Search => {
                 searching::search(self, caller, resource_type, &request, request.query.clone())
@@ -198,6 +199,7 @@ impl Resources {
             }
             Action::Patch => self.patch(caller, resource_type, id, &request).await,
             Action::Delete => {
+                self.require_own(caller)?;
                 if let Some(tag) = &request.conditions.if_match {
                     self.require_version(resource_type, id, tag).await?;
                 }
@@ -241,11 +243,16 @@ impl Resources {
         request: &Request,
     ) -> Result<Reply, FhirError> {
         caller.require(resource_type, Interaction::Update)?;
-        if let Some(tag) = &request.conditions.if_match {
-            self.require_version(resource_type, id, tag).await?;
-        }
         let checked = self.check(caller, resource_type, Some(id), body, &[]).await?;
         let is_new = checked.row.version == 1;
+        if is_new {
+            caller.require(resource_type, Interaction::Create)?;
+        }
+        if let Some(tag) = &request.conditions.if_match
+            && version_of_tag(tag) != Some(checked.row.version - 1)
+        {
+            return Err(FhirError::precondition("the resource has another version by now"));
+        }
         let resource = self.store(caller, checked).await?;
         let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
         Ok(Reply::written(status, &resource, request.returning))
@@ -265,6 +272,10 @@ impl Resources {
         if !is_patch {
             let text = "a patch is of the type application/json-patch+json";
             return Err(FhirError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", text));
+        }
+        self.require_own(caller)?;
+        if let Some(row) = self.row(resource_type, id).await? {
+            self.require_write(caller, row.record)?;
         }
         let there = self.read(caller, resource_type, id, None).await?;
         if let Some(tag) = &request.conditions.if_match
@@ -295,6 +306,7 @@ impl Resources {
         let found = searching::matching(self, caller, resource_type, &request.query).await?;
         match (found.as_slice(), body.text("id")) {
             ([], None) => {
+                caller.require(resource_type, Interaction::Create)?;
                 let checked = self.check(caller, resource_type, None, body, &[]).await?;
                 let resource = self.store(caller, checked).await?;
                 Ok(Reply::written(StatusCode::CREATED, &resource, request.returning))

@@ -3,7 +3,7 @@
 //! A resource is given back as it came in: the order of its members, the digits of its decimals, members
 //! that nobody here knows. So the server changes the text of the few members that it sets, and no other.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -88,8 +88,9 @@ impl<'de> Deserialize<'de> for RawObject {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawObject, A::Error> {
                 let mut members: Vec<(String, Box<RawValue>)> = Vec::new();
+                let mut names = HashSet::new();
                 while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
-                    if members.iter().any(|(member, _)| *member == name) {
+                    if !names.insert(name.clone()) {
                         return Err(A::Error::custom("a name comes twice"));
                     }
                     members.push((name, value));

@@ -15,6 +15,12 @@ use crate::{json::RawObject, outcome::FhirError};
 /// characters.
 const MARK: char = '\u{1}';
 
+/// How deep arrays and objects may stand in each other.
+const DEPTH_MAX: usize = 100;
+
+/// How long a resource may become, in bytes: each copy may double it.
+const PATCHED_BYTES_MAX: usize = 64 << 20;
+
 /// The most operations in one patch.
 const OPERATIONS_MAX: usize = 1_000;
 
@@ -26,14 +32,21 @@ const OPERATIONS_MAX: usize = 1_000;
 pub(crate) fn apply(resource: &RawObject, patch: &[u8]) -> Result<RawObject, FhirError> {
     let no_patch = || FhirError::bad_request("the body is no JSON Patch (RFC 6902)");
     let text = std::str::from_utf8(patch).map_err(|_| no_patch())?;
-    let marked = mark(text).ok_or_else(no_patch)?;
+    let marked = mark(text, DEPTH_MAX).ok_or_else(no_patch)?;
     let patch: json_patch::Patch = serde_json::from_value(marked).map_err(|_| no_patch())?;
     if patch.len() > OPERATIONS_MAX {
         let text = format!("a patch has at most {OPERATIONS_MAX} operations");
         return Err(FhirError::unprocessable("too-costly", text));
     }
+    let before = resource.to_string();
+    let copies = patch.iter().filter(|one| matches!(one, json_patch::PatchOperation::Copy(_)));
+    let doublings = u32::try_from(copies.count()).unwrap_or(u32::MAX);
+    let most = (before.len() + text.len()).checked_mul(2_usize.saturating_pow(doublings));
+    if most.is_none_or(|most| most > PATCHED_BYTES_MAX) {
+        return Err(FhirError::unprocessable("too-costly", "the patch copies too much"));
+    }
     let broken = || FhirError::unprocessable("processing", "the patch does not apply");
-    let mut value = mark(&resource.to_string()).ok_or_else(broken)?;
+    let mut value = mark(&before, DEPTH_MAX).ok_or_else(broken)?;
     json_patch::patch(&mut value, &patch).map_err(|error| {
         let text = format!("operation {} of the patch does not apply", error.operation);
         FhirError::unprocessable("processing", text)
@@ -43,20 +56,24 @@ pub(crate) fn apply(resource: &RawObject, patch: &[u8]) -> Result<RawObject, Fhi
     RawObject::parse(written.as_bytes()).map_err(|_| broken())
 }
 
-/// JSON with numbers as marked strings.
-fn mark(text: &str) -> Option<Value> {
+/// JSON with numbers as marked strings; `None` when it is nested deeper than `depth`.
+fn mark(text: &str, depth: usize) -> Option<Value> {
+    let depth = depth.checked_sub(1)?;
     let raw: &RawValue = serde_json::from_str(text).ok()?;
     let text = raw.get();
     Some(match text.as_bytes().first()? {
         b'{' => {
             let members: RawObject = RawObject::parse(text.as_bytes()).ok()?;
-            let marked =
-                members.members().map(|(name, value)| Some((name.to_owned(), mark(value.get())?)));
+            let marked = members
+                .members()
+                .map(|(name, value)| Some((name.to_owned(), mark(value.get(), depth)?)));
             Value::Object(marked.collect::<Option<_>>()?)
         }
         b'[' => {
             let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
-            Value::Array(items.into_iter().map(|item| mark(item.get())).collect::<Option<_>>()?)
+            Value::Array(
+                items.into_iter().map(|item| mark(item.get(), depth)).collect::<Option<_>>()?,
+            )
         }
         b'-' | b'0'..=b'9' => Value::String(format!("{MARK}{text}")),
         b'"' => {
@@ -136,6 +153,14 @@ mod tests {
         check("{}", "nonsense", Err(400));
         check("{}", "[{\"op\":\"add\",\"path\":\"/a\",\"value\":\"\\u0001\"}]", Err(400));
         check("{}", r#"[{"op":"remove","path":"/a"}]"#, Err(422));
+        let deep = format!(
+            r#"[{{"op":"add","path":"/a","value":{}{}}}]"#,
+            "[".repeat(50_000),
+            "]".repeat(50_000)
+        );
+        check("{}", &deep, Err(400));
+        let copy = r#"{"op":"copy","from":"/a","path":"/a/-"}"#;
+        check(r#"{"a":[1]}"#, &format!("[{}]", vec![copy; 35].join(",")), Err(422));
         check(r#"{"a":1}"#, r#"[{"op":"test","path":"/a","value":2}]"#, Err(422));
     }
 }

@@ -35,6 +35,10 @@ pub trait Patients: Send + Sync {
     ) -> BoxFuture<'a, Result<Option<Address>, FhirError>>;
 }
 
+/// What of the directory patients see.
+const PUBLIC_DIRECTORY: &[&str] =
+    &["Location", "Medication", "Organization", "Practitioner", "PractitionerRole"];
+
 /// The system of an identifier that is a patient's account on chain.
 pub const ACCOUNT_SYSTEM: &str = "urn:salus:account";
 
@@ -74,6 +78,8 @@ pub(crate) struct Checked {
     pub(crate) row: Row,
     pub(crate) body: RawObject,
     pub(crate) value: Value,
+    /// Whether it registers a patient of whom nothing was here.
+    pub(crate) registers: bool,
 }
 
 impl Resources {
@@ -179,6 +185,7 @@ impl Resources {
             found.retain(|found| found.entry().header.version.get() == version);
         }
         if found.is_empty() {
+            self.note_refusal(caller, filed, Refusal::NotCovered).await?;
             return Err(FhirError::not_found());
         }
         let mut opened = self.gatekeeper().give(caller.reading(), found, self.now()).await?;
@@ -208,7 +215,7 @@ impl Resources {
         };
         let Some(refusal) = refused else { return Ok(Vec::new()) };
         self.note_refusal(caller, filed, refusal).await?;
-        Err(self.refused(caller, refusal))
+        Err(self.refused(caller, filed.patient, refusal))
     }
 
     async fn note_refusal(
@@ -227,15 +234,16 @@ impl Resources {
 
     /// What a reader is told who may not read. That there is something is known to the institution's
     /// own people, who may have to break the glass; others learn nothing.
-    fn refused(&self, caller: &Caller, refusal: Refusal) -> FhirError {
-        if refusal == Refusal::Erased {
-            return FhirError::new(StatusCode::GONE, "deleted", "the record was erased");
-        }
+    fn refused(&self, caller: &Caller, patient: Address, refusal: Refusal) -> FhirError {
         let own = caller.reader.institution() == Some(self.gatekeeper().member());
-        if own || matches!(caller.reader, Reader::Patient { .. }) {
-            FhirError::new(StatusCode::FORBIDDEN, "forbidden", refusal.to_string())
+        let about_them = caller.reader.address() == patient;
+        if !own && !about_them {
+            return FhirError::not_found();
+        }
+        if refusal == Refusal::Erased {
+            FhirError::new(StatusCode::GONE, "deleted", "the record was erased")
         } else {
-            FhirError::not_found()
+            FhirError::new(StatusCode::FORBIDDEN, "forbidden", refusal.to_string())
         }
     }
 
@@ -245,7 +253,7 @@ impl Resources {
         row: &Row,
         version: Option<u32>,
     ) -> Result<Resource, FhirError> {
-        self.require_directory(caller)?;
+        self.require_directory(caller, &row.resource_type)?;
         let version = version.unwrap_or(row.version);
         let mut connection = self.database().readers().acquire().await?;
         let held = self.inner.directory.read(&mut connection, row, version).await?;
@@ -260,10 +268,16 @@ impl Resources {
         })
     }
 
-    /// The directory is the institution's own: for its people, and for what patients' records refer to.
-    pub(crate) fn require_directory(&self, caller: &Caller) -> Result<(), FhirError> {
+    /// The directory is the institution's own: for its people, and of it for patients what their records
+    /// refer to.
+    pub(crate) fn require_directory(
+        &self,
+        caller: &Caller,
+        resource_type: &str,
+    ) -> Result<(), FhirError> {
         let own = caller.reader.institution() == Some(self.gatekeeper().member());
-        if own || matches!(caller.reader, Reader::Patient { .. }) {
+        let is_patient = matches!(caller.reader, Reader::Patient { .. });
+        if own || is_patient && PUBLIC_DIRECTORY.contains(&resource_type) {
             return Ok(());
         }
         Err(FhirError::not_found())
@@ -307,6 +321,7 @@ impl Resources {
         mut body: RawObject,
         known: &[(String, Address)],
     ) -> Result<Checked, FhirError> {
+        self.require_own(caller)?;
         let found = body.text("resourceType");
         if found.as_deref() != Some(resource_type) {
             let text = format!("the body is no {resource_type}");
@@ -351,7 +366,18 @@ impl Resources {
             let record = self.record_id(patient, resource_type, &id);
             Filed { record, patient, kind }
         });
-        self.require_write(caller, resource_type, record)?;
+        let registers = match (resource_type, &before, record) {
+            ("Patient", None, Some(filed)) => self.holds_nothing_of(filed.patient).await?,
+            _ => false,
+        };
+        // Whoever registers a patient begins to care for them. Nobody else comes to care by writing.
+        if !registers {
+            self.require_write(caller, record)?;
+            self.require_write(caller, before.as_ref().and_then(|before| before.record))?;
+        }
+        if let Some(filed) = record {
+            self.require_relationship(filed.patient).await?;
+        }
         let row = match before {
             None => Row {
                 number: 0,
@@ -376,7 +402,36 @@ impl Resources {
                 Row { record, version, updated: self.now_ms(), deleted: false, ..before }
             }
         };
-        Ok(Checked { row, body, value })
+        Ok(Checked { row, body, value, registers })
+    }
+
+    /// Whether nothing of a patient is kept here yet.
+    async fn holds_nothing_of(&self, patient: Address) -> Result<bool, FhirError> {
+        let listing = vault::Listing { patient, steward: None, kinds: domain::KindSet::ALL };
+        Ok(self.gatekeeper().vault().list(&listing, None, 1).await?.is_empty())
+    }
+
+    /// Only a steward keeps records. For single anchors the chain says so too, for batches only we do.
+    async fn require_relationship(&self, patient: Address) -> Result<(), FhirError> {
+        let gatekeeper = self.gatekeeper();
+        gatekeeper.refresh(self.now()).await?;
+        let projection = gatekeeper.projection().await;
+        let held = projection.consents.relationship(patient, gatekeeper.member());
+        if held.is_some_and(|held| held.state == Some(domain::RelationshipState::Active)) {
+            return Ok(());
+        }
+        let text = "the patient has no active relationship with this institution";
+        Err(FhirError::unprocessable("business-rule", text))
+    }
+
+    /// Only the institution's own people and systems write. Others are told so before anything is looked
+    /// up, so that they learn nothing by trying.
+    pub(crate) fn require_own(&self, caller: &Caller) -> Result<(), FhirError> {
+        if caller.reader.institution() == Some(self.gatekeeper().member()) {
+            return Ok(());
+        }
+        let text = "only this institution's own people write here";
+        Err(FhirError::new(StatusCode::FORBIDDEN, "forbidden", text))
     }
 
     /// The account behind a `Patient` resource: that of the versions before, or the one it names.
@@ -403,12 +458,10 @@ impl Resources {
     }
 
     /// Who may write: the institution's own people who care for the patient, as far as their role goes,
-    /// and the institution's own systems. The chain decides once more: it takes anchors only from a
-    /// steward in an active relationship.
+    /// and the institution's own systems.
     pub(crate) fn require_write(
         &self,
         caller: &Caller,
-        resource_type: &str,
         record: Option<Filed>,
     ) -> Result<(), FhirError> {
         let member = self.gatekeeper().member();
@@ -416,11 +469,8 @@ impl Resources {
             (Reader::Institution { member: own, .. }, _) => own == member,
             (Reader::Professional { institution, .. }, None) => institution == member,
             (Reader::Professional { institution, member: person, role }, Some(filed)) => {
-                // Whoever registers a patient begins to care for them.
-                let cares = resource_type == "Patient"
-                    || self.gatekeeper().cares_for(filed.patient, person);
                 institution == member
-                    && cares
+                    && self.gatekeeper().cares_for(filed.patient, person)
                     && role.may_read(domain::Purpose::Treatment).contains(filed.kind)
             }
             (Reader::Patient { .. }, _) => false,
@@ -454,7 +504,7 @@ impl Resources {
         caller: &Caller,
         checked: Checked,
     ) -> Result<Resource, FhirError> {
-        let Checked { row, body, value } = checked;
+        let Checked { row, body, value, registers } = checked;
         let resource = self.given_out(&row, body.clone())?;
         match row.record {
             None => {
@@ -470,23 +520,17 @@ impl Resources {
                 let putting =
                     self.gatekeeper().put_and_propose_along(new, previous.as_ref(), along);
                 putting.await?;
-                self.begin_care(caller, &row, filed).await?;
+                if registers {
+                    self.begin_care(caller, filed).await?;
+                }
             }
         }
         Ok(resource)
     }
 
     /// Whoever registers a patient begins to care for them.
-    pub(crate) async fn begin_care(
-        &self,
-        caller: &Caller,
-        row: &Row,
-        filed: Filed,
-    ) -> Result<(), FhirError> {
-        if let Reader::Professional { member, .. } = caller.reader
-            && row.resource_type == "Patient"
-            && row.version == 1
-        {
+    pub(crate) async fn begin_care(&self, caller: &Caller, filed: Filed) -> Result<(), FhirError> {
+        if let Reader::Professional { member, .. } = caller.reader {
             self.gatekeeper().join_care_team(filed.patient, member, self.now()).await?;
         }
         Ok(())
@@ -516,8 +560,9 @@ impl Resources {
         id: &str,
     ) -> Result<u32, FhirError> {
         caller.require(resource_type, Interaction::Delete)?;
+        self.require_own(caller)?;
         let before = self.row(resource_type, id).await?.ok_or_else(FhirError::not_found)?;
-        self.require_write(caller, resource_type, before.record)?;
+        self.require_write(caller, before.record)?;
         if before.deleted {
             return Ok(before.version);
         }

@@ -152,6 +152,8 @@ pub(crate) async fn search(
     if search.numbers.len() > size {
         resources.inner.remembered.remember(token.clone(), search.clone());
     }
+    // Those on later pages are in the total.
+    note_counted(resources, caller, hits.get(size..).unwrap_or_default()).await?;
     let shown: Vec<Hit> = hits.into_iter().take(size).collect();
     page(resources, caller, (&search, &token), 0, shown).await
 }
@@ -182,6 +184,8 @@ pub(crate) async fn matching(
         return Err(FhirError::precondition("a condition names at least one search parameter"));
     }
     let hits = hits(resources, caller, query).await?;
+    // Whether something matches is an answer.
+    note_counted(resources, caller, &hits).await?;
     Ok(hits.iter().take(2).map(|hit| hit.row().id.clone()).collect())
 }
 
@@ -206,6 +210,7 @@ async fn resolve(
                 continue;
             }
             let hits = Box::pin(hits(resources, caller, linked)).await?;
+            note_counted(resources, caller, &hits).await?;
             match parameter {
                 None => addresses
                     .extend(hits.iter().map(|hit| format!("{resource_type}/{}", hit.row().id))),
@@ -347,14 +352,14 @@ async fn permitted(
     }
     let mut found: HashMap<RecordId, Found> =
         found.into_iter().map(|found| (found.entry().header.record, found)).collect();
-    let may_see_directory = resources.require_directory(caller).is_ok();
+    let may_see = |row: &Row| resources.require_directory(caller, &row.resource_type).is_ok();
     Ok(rows
         .into_iter()
         .filter_map(|row| match row.record {
             Some(filed) => {
                 found.remove(&filed.record).map(|found| Hit::Record(Box::new((row, found))))
             }
-            None => may_see_directory.then(|| Hit::Directory(Box::new(row))),
+            None => may_see(&row).then(|| Hit::Directory(Box::new(row))),
         })
         .collect())
 }
@@ -475,8 +480,9 @@ async fn page(
         relation,
         url: format!("{}/{resource_type}?{PAGE}={token}.{offset}", resources.base()),
     };
-    if size > 0 && offset + size < numbers.len() {
-        bundle.link.push(link("next", offset + size));
+    let next = offset.saturating_add(size);
+    if size > 0 && next < numbers.len() {
+        bundle.link.push(link("next", next));
     }
     if offset > 0 {
         bundle.link.push(link("previous", offset.saturating_sub(size)));
@@ -642,6 +648,10 @@ pub(crate) async fn everything(
     let url = format!("{}/Patient/{id}/$everything", resources.base());
     bundle.link.push(Link { relation: "self", url });
     let opened = open(resources, caller, hits).await?;
+    if opened.is_empty() && resources.require_own(caller).is_err() {
+        // The same as for somebody who is not here.
+        return Err(FhirError::not_found());
+    }
     bundle.total = Some(opened.len());
     for resource in &opened {
         bundle.entry.push(Entry {

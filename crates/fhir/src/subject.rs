@@ -66,42 +66,46 @@ pub(crate) fn nature_of(resource_type: &str, resource: &Value) -> Result<Nature,
         return Ok(Nature::Record { patient, kind });
     }
     match resource_type {
-        // There are devices on the shelf, tasks about supplies, messages about nobody.
-        "Device"
-        | "DeviceMetric"
-        | "Task"
-        | "Communication"
-        | "CommunicationRequest"
-        | "Provenance"
-        | "List"
-        | "Flag" => Ok(Nature::Directory),
-        // A specimen of a river, an observation of a room: whatever names another subject.
-        _ if names_other_subject(resource) => Ok(Nature::Directory),
-        "Binary" => Err(NatureError::NoPatient("Binary")),
+        // A device on the shelf.
+        "Device" | "DeviceMetric" if !names_somebody(resource) => Ok(Nature::Directory),
+        // A specimen of a river, an observation of a room.
+        _ if names_a_thing(resource) => Ok(Nature::Directory),
+        // Whatever may be about somebody is not kept as if it were about nobody.
         _ => Err(NatureError::NoPatient("resource")),
     }
 }
 
 /// The id of the patient that a resource names.
 pub(crate) fn patient_of(resource: &Value) -> Option<String> {
-    let references = SUBJECT_MEMBERS.iter().filter_map(|member| match &resource[*member] {
+    subjects(resource).filter_map(patient_id).next().map(str::to_owned)
+}
+
+/// What a resource says it is about.
+fn subjects(resource: &Value) -> impl Iterator<Item = &str> {
+    SUBJECT_MEMBERS.iter().filter_map(|member| match &resource[*member] {
         Value::Array(several) => several.first().and_then(|one| one["reference"].as_str()),
         one => one["reference"].as_str(),
-    });
-    references.filter_map(patient_id).next().map(str::to_owned)
+    })
 }
 
-/// The id in a reference to a patient: relative, absolute, or to a version.
+/// The id in a reference to a patient of this server, or to a version. Addresses at this server were
+/// made relative; a patient of another server is somebody else, whatever the id.
 pub(crate) fn patient_id(reference: &str) -> Option<&str> {
-    let (before, rest) = reference.rsplit_once("Patient/")?;
-    if !before.is_empty() && !before.ends_with('/') {
-        return None;
-    }
-    rest.split('/').next().filter(|id| !id.is_empty())
+    let id = reference.strip_prefix("Patient/")?.split('/').next()?;
+    r4::is_id(id).then_some(id)
 }
 
-fn names_other_subject(resource: &Value) -> bool {
-    SUBJECT_MEMBERS.iter().any(|member| resource[*member]["reference"].as_str().is_some())
+/// Whether it says that it is about anything, in any way.
+fn names_somebody(resource: &Value) -> bool {
+    SUBJECT_MEMBERS.iter().any(|member| !resource[*member].is_null())
+}
+
+/// Whether everything that it is about is a thing of this server.
+fn names_a_thing(resource: &Value) -> bool {
+    let things = ["Location/", "Device/", "Substance/", "Medication/"];
+    let mut named = subjects(resource).peekable();
+    named.peek().is_some()
+        && named.all(|reference| things.iter().any(|thing| reference.starts_with(thing)))
 }
 
 fn codes(category: &Value) -> Vec<String> {
@@ -137,8 +141,8 @@ mod tests {
         check(json!({ "resourceType": "Claim", "patient": reference }), of(Kind::Financial));
         check(json!({ "resourceType": "Coverage", "beneficiary": reference }), of(Kind::Financial));
         check(json!({ "resourceType": "Task", "for": reference }), of(Kind::Order));
-        let absolute = json!({ "reference": "http://x/fhir/Patient/1/_history/2" });
-        check(json!({ "resourceType": "Condition", "subject": absolute }), of(Kind::Condition));
+        let version = json!({ "reference": "Patient/1/_history/2" });
+        check(json!({ "resourceType": "Condition", "subject": version }), of(Kind::Condition));
     }
 
     #[test]
@@ -152,7 +156,22 @@ mod tests {
     #[test]
     fn records_without_a_patient_are_refused() {
         check(json!({ "resourceType": "Condition" }), Err(NatureError::NoPatient("resource")));
-        let other = json!({ "reference": "OtherPatient/1" });
-        assert_eq!(patient_id(other["reference"].as_str().unwrap()), None);
+        for elsewhere in
+            ["http://x/fhir/Patient/1", "#p", "Patient?identifier=1", "urn:uuid:1", "Group/1"]
+        {
+            check(
+                json!({ "resourceType": "Observation", "subject": { "reference": elsewhere } }),
+                Err(NatureError::NoPatient("resource")),
+            );
+        }
+        check(
+            json!({ "resourceType": "Provenance", "target": [{ "reference": "Condition/1" }] }),
+            Err(NatureError::NoPatient("resource")),
+        );
+        let letter = json!({ "reference": "DocumentReference/1" });
+        check(
+            json!({ "resourceType": "Binary", "securityContext": letter }),
+            Err(NatureError::NoPatient("resource")),
+        );
     }
 }

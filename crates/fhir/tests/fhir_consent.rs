@@ -247,3 +247,50 @@ async fn writing_takes_caring() {
     }
     setting.fhir.post("hospital", "/Observation", &new).await.expect(201);
 }
+
+#[tokio::test]
+async fn nobody_comes_to_care_by_registering_whom_others_know() {
+    let setting = Setting::found().await;
+    let fhir = &setting.fhir;
+    let again = json!({
+        "resourceType": "Patient",
+        "identifier": [{
+            "system": fhir::ACCOUNT_SYSTEM,
+            "value": setting.anna.account().to_string(),
+        }],
+    });
+    fhir.post("nurse", "/Patient", &again).await.expect(403);
+    let path = format!("/Patient/{}", setting.patient);
+    let mut next = fhir.get("physician", &path).await.expect(200).json();
+    next["gender"] = "male".into();
+    fhir.put("nurse", &path, &next).await.expect(403);
+    fhir.delete("nurse", &path).await.expect(403);
+    fhir.get("nurse", &format!("/Observation/{}", setting.result)).await.expect(403);
+}
+
+#[tokio::test]
+async fn transactions_and_patches_open_no_other_way() {
+    let setting = Setting::found().await;
+    let fhir = &setting.fhir;
+    let creating = common::Only(&[("Observation", fhir::Interaction::Create)]);
+    fhir.admit_only("creating", "physician", creating);
+    let url = format!("Observation/{}", setting.result);
+    let transaction = |method: &str, url: &str| {
+        json!({
+            "resourceType": "Bundle", "type": "transaction",
+            "entry": [{
+                "request": { "method": method, "url": url },
+                "resource": observation(&setting.patient, "1", 1.0),
+            }],
+        })
+    };
+    fhir.post("creating", "/", &transaction("POST", &url)).await.expect(405);
+    fhir.post("creating", "/", &transaction("PUT", "Observation/new")).await.expect(403);
+    fhir.post("physician", "/", &transaction("PUT", "Group/new")).await.expect(404);
+    let patch = [("content-type", "application/json-patch+json")];
+    let body = r#"[{"op":"replace","path":"/status","value":"amended"}]"#;
+    for stranger in ["consultant", "patient:anna"] {
+        let path = format!("/{url}");
+        fhir.send(stranger, Method::PATCH, &path, &patch, body.into()).await.expect(403);
+    }
+}
