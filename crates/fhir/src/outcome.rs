@@ -152,7 +152,10 @@ impl From<GatekeeperError> for FhirError {
 
 impl From<StoreError> for FhirError {
     fn from(error: StoreError) -> Self {
-        Self::internal(&error)
+        match error {
+            StoreError::Overtaken => Self::new(StatusCode::CONFLICT, "conflict", error.to_string()),
+            _ => Self::internal(&error),
+        }
     }
 }
 
@@ -183,6 +186,7 @@ impl From<AnchorError> for FhirError {
                 let text = "somebody else wrote the same version; read it again";
                 Self::new(StatusCode::CONFLICT, "conflict", text)
             }
+            AnchorError::Store(error) => error.into(),
             error => Self::internal(&error),
         }
     }

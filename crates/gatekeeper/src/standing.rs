@@ -142,6 +142,25 @@ impl Gatekeeper {
         }
     }
 
+    /// The newest version of a record that stands, answered by the patient or not.
+    pub(crate) fn newest(
+        &self,
+        projection: &Projection,
+        versions: &[Entry],
+    ) -> Option<(Entry, AnchorState)> {
+        use AnchorState::{Accepted, Disputed, Proposed};
+        let standing = versions.iter().filter_map(|entry| {
+            let state = self.standing(projection, entry)?.state;
+            matches!(state, Proposed | Accepted | Disputed).then_some((*entry, state))
+        });
+        standing.max_by_key(|(entry, _)| entry.header.version)
+    }
+
+    /// Whether a version is on chain as a leaf of a batch.
+    pub(crate) fn is_in_batch(&self, projection: &Projection, entry: &Entry) -> bool {
+        self.standing(projection, entry).is_some_and(|standing| standing.in_batch)
+    }
+
     /// The version that is read of one record, with where it stands; none when all were taken back or
     /// none was anchored. Whoever may see what was rejected says so.
     pub(crate) fn choose(
