@@ -15,7 +15,7 @@ use crate::{
     json::RawObject,
     outcome::FhirError,
     request::{Conditions, Reply, Request, Returning},
-    resources::{Before, Checked, Resource, Resources},
+    resources::{Before, Checked, Resource, Resources, is_anchored, store_caring},
     searching,
     tables::Row,
 };
@@ -541,7 +541,7 @@ impl Resources {
         writes: Vec<(usize, StatusCode, Write)>,
     ) -> Result<Vec<(usize, StatusCode, Option<Resource>, u32)>, FhirError> {
         let mut done = Vec::with_capacity(writes.len());
-        let (mut records, mut rows, mut cares) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut records, mut rows, mut caring) = (Vec::new(), Vec::new(), Vec::new());
         for (index, status, write) in writes {
             let version = write.row().version;
             let (row, content, before) = match write {
@@ -553,7 +553,7 @@ impl Resources {
                 Write::Put(checked) => {
                     let Checked { row, body, value, registers, before } = *checked;
                     if let Some(filed) = row.record.filter(|_| registers) {
-                        cares.push(filed);
+                        caring.extend(self.caring(caller, filed));
                     }
                     (row, Some((body, value)), before)
                 }
@@ -573,7 +573,7 @@ impl Resources {
             }
             rows.push((row, content, before.stays));
         }
-        let inner = std::sync::Arc::clone(&self.inner);
+        let (inner, stored) = (std::sync::Arc::clone(&self.inner), caring.clone());
         let mut rng = self.gatekeeper().entropy().fork();
         let along: gatekeeper::Along<'static> = Box::new(move |transaction| {
             Box::pin(async move {
@@ -589,13 +589,13 @@ impl Resources {
                     let value = content.as_ref().map(|(_, value)| value);
                     inner.index_row(transaction, (&row, number), value, stays).await?;
                 }
-                Ok(())
+                store_caring(transaction, stored).await
             })
         });
-        self.gatekeeper().put_all(records, along).await?;
-        for filed in cares {
-            self.begin_care(caller, filed).await?;
+        if !is_anchored(self.gatekeeper().put_all(records, along).await)? {
+            done.iter_mut().for_each(|(_, status, ..)| *status = StatusCode::ACCEPTED);
         }
+        self.learn_caring(caring);
         Ok(done)
     }
 }

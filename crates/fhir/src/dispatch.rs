@@ -11,7 +11,7 @@ use crate::{
     outcome::{FhirError, outcome},
     patch,
     request::{Reply, Request, version_of_tag},
-    resources::{Resources, issues_of},
+    resources::{Resources, Stored, issues_of},
     searching,
 };
 
@@ -232,8 +232,8 @@ impl Resources {
         }
         let body = body_of(request)?;
         let checked = self.check(caller, resource_type, None, body, &[]).await?;
-        let resource = self.store(caller, checked).await?;
-        Ok(Reply::written(StatusCode::CREATED, &resource, request.returning))
+        let stored = self.store(caller, checked).await?;
+        Ok(stored_reply(&stored, StatusCode::CREATED, request))
     }
 
     pub(crate) async fn update(
@@ -251,9 +251,9 @@ impl Resources {
             caller.require(resource_type, Interaction::Create)?;
         }
         request.conditions.require(checked.before.newest)?;
-        let resource = self.store(caller, checked).await?;
+        let stored = self.store(caller, checked).await?;
         let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-        Ok(Reply::written(status, &resource, request.returning))
+        Ok(stored_reply(&stored, status, request))
     }
 
     async fn patch(
@@ -285,8 +285,8 @@ impl Resources {
         if checked.before.newest != Some(there.version) {
             return Err(FhirError::precondition("the resource has another version by now"));
         }
-        let resource = self.store(caller, checked).await?;
-        Ok(Reply::written(StatusCode::OK, &resource, request.returning))
+        let stored = self.store(caller, checked).await?;
+        Ok(stored_reply(&stored, StatusCode::OK, request))
     }
 
     async fn conditional_update(
@@ -302,8 +302,8 @@ impl Resources {
             ([], None) => {
                 caller.require(resource_type, Interaction::Create)?;
                 let checked = self.check(caller, resource_type, None, body, &[]).await?;
-                let resource = self.store(caller, checked).await?;
-                Ok(Reply::written(StatusCode::CREATED, &resource, request.returning))
+                let stored = self.store(caller, checked).await?;
+                Ok(stored_reply(&stored, StatusCode::CREATED, request))
             }
             ([], Some(id)) => self.update(caller, resource_type, &id, body, request).await,
             ([id], given) => {
@@ -352,6 +352,10 @@ impl Resources {
         }
         Ok(Reply::json(&outcome(&issues_of(resource))))
     }
+}
+
+fn stored_reply(stored: &Stored, done: StatusCode, request: &Request) -> Reply {
+    Reply::written(stored.status(done), &stored.resource, request.returning)
 }
 
 fn version_in_path(text: &str) -> Result<u32, FhirError> {

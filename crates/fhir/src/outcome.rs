@@ -182,6 +182,11 @@ impl From<AnchorError> for FhirError {
                 let text = format!("the chain refuses it: {error}");
                 Self::unprocessable("business-rule", text)
             }
+            AnchorError::Send(error) => {
+                tracing::warn!(%error, "the chain does not take a record");
+                let text = "the chain cannot be reached; nothing was kept, try again";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "transient", text)
+            }
             AnchorError::Put(vault::PutError::Conflict { .. }) => {
                 let text = "somebody else wrote the same version; read it again";
                 Self::new(StatusCode::CONFLICT, "conflict", text)

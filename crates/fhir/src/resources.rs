@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use domain::{Address, Anchor, Kind, Outcome, Reader, RecordId, RecordVersion, Refusal, Timestamp};
 use futures_util::future::BoxFuture;
-use gatekeeper::{Along, Found, Gatekeeper, OpenedRecord, Versions};
+use gatekeeper::{Along, AnchorError, Found, Gatekeeper, OpenedRecord, Versions};
 use serde_json::Value;
 use vault::{Content, NewRecord, StoreError};
 use workflows::Gateway;
@@ -83,6 +83,24 @@ pub(crate) struct Checked {
     /// What was there before it.
     pub(crate) before: Before,
 }
+
+/// What was stored.
+pub(crate) struct Stored {
+    /// The resource as it is now.
+    pub(crate) resource: Resource,
+    /// Whether the chain has it already.
+    pub(crate) is_anchored: bool,
+}
+
+impl Stored {
+    /// What is answered: `done`, or that it is kept and waits for the chain.
+    pub(crate) fn status(&self, done: StatusCode) -> StatusCode {
+        if self.is_anchored { done } else { StatusCode::ACCEPTED }
+    }
+}
+
+/// Who cares for whom since when: patient and professional.
+pub(crate) type Caring = (Address, Address, Timestamp);
 
 /// What stands of a resource before it is written.
 #[derive(Clone, Copy, Debug, Default)]
@@ -531,46 +549,45 @@ impl Resources {
         hex::encode(random)
     }
 
-    /// Stores what was checked, and returns it as it is now.
+    /// Stores what was checked, and says as what it is kept.
     ///
     /// # Errors
     ///
-    /// 409 when somebody else wrote meanwhile, 422 when the chain refuses.
+    /// 409 when somebody else wrote meanwhile, 422 when the chain refuses, 503 when it cannot be asked.
     pub(crate) async fn store(
         &self,
         caller: &Caller,
         checked: Checked,
-    ) -> Result<Resource, FhirError> {
+    ) -> Result<Stored, FhirError> {
         let Checked { row, body, value, registers, before } = checked;
         let resource = self.given_out(&row, body.clone())?;
-        match row.record {
-            None => {
-                let mut transaction = self.database().begin().await?;
-                self.store_directory(&mut transaction, &row, Some((&body, &value))).await?;
-                transaction.commit().await?;
-            }
-            Some(filed) => {
-                let text = body.to_string().into_bytes();
-                let new = self.new_record(caller, &row, filed, Content::FhirJson, text)?;
-                let previous = self.previous(&row, filed).await?;
-                let along = self.indexing(row.clone(), Some(value), before);
-                let putting =
-                    self.gatekeeper().put_and_propose_along(new, previous.as_ref(), along);
-                putting.await?;
-                if registers {
-                    self.begin_care(caller, filed).await?;
-                }
-            }
-        }
-        Ok(resource)
+        let Some(filed) = row.record else {
+            let mut transaction = self.database().begin().await?;
+            self.store_directory(&mut transaction, &row, Some((&body, &value))).await?;
+            transaction.commit().await?;
+            return Ok(Stored { resource, is_anchored: true });
+        };
+        let text = body.to_string().into_bytes();
+        let new = self.new_record(caller, &row, filed, Content::FhirJson, text)?;
+        let previous = self.previous(&row, filed).await?;
+        let caring = self.caring(caller, filed).filter(|_| registers);
+        let along = self.indexing(row, Some(value), before, caring);
+        let putting = self.gatekeeper().put_and_propose_along(new, previous.as_ref(), along);
+        let is_anchored = is_anchored(putting.await.map(drop))?;
+        self.learn_caring(caring);
+        Ok(Stored { resource, is_anchored })
     }
 
-    /// Whoever registers a patient begins to care for them.
-    pub(crate) async fn begin_care(&self, caller: &Caller, filed: Filed) -> Result<(), FhirError> {
-        if let Reader::Professional { member, .. } = caller.reader {
-            self.gatekeeper().join_care_team(filed.patient, member, self.now()).await?;
+    /// Whoever registers a patient begins to care for them: the patient, the professional, since when.
+    pub(crate) fn caring(&self, caller: &Caller, filed: Filed) -> Option<Caring> {
+        let Reader::Professional { member, .. } = caller.reader else { return None };
+        Some((filed.patient, member, self.now()))
+    }
+
+    pub(crate) fn learn_caring(&self, caring: impl IntoIterator<Item = Caring>) {
+        for (patient, member, _) in caring {
+            self.gatekeeper().learn_care_team(patient, member);
         }
-        Ok(())
     }
 
     /// A row with its body as it is given out.
@@ -615,10 +632,10 @@ impl Resources {
             Some(filed) => {
                 let new = self.new_record(caller, &row, filed, Content::Other, Vec::new())?;
                 let previous = self.previous(&row, filed).await?;
-                let along = self.indexing(row, None, stands);
+                let along = self.indexing(row, None, stands, None);
                 let putting =
                     self.gatekeeper().put_and_propose_along(new, previous.as_ref(), along);
-                putting.await?;
+                is_anchored(putting.await.map(drop))?;
             }
         }
         Ok(version)
@@ -676,12 +693,20 @@ impl Resources {
     }
 
     /// Writes row and index in the transaction that stores the record.
-    fn indexing(&self, row: Row, value: Option<Value>, before: Before) -> Along<'static> {
+    fn indexing(
+        &self,
+        row: Row,
+        value: Option<Value>,
+        before: Before,
+        caring: Option<Caring>,
+    ) -> Along<'static> {
         let inner = Arc::clone(&self.inner);
         Box::new(move |transaction| {
             Box::pin(async move {
                 let number = row.store(transaction).await?;
-                inner.index_row(transaction, (&row, number), value.as_ref(), before.stays).await
+                let indexed = (&row, number);
+                inner.index_row(transaction, indexed, value.as_ref(), before.stays).await?;
+                store_caring(transaction, caring).await
             })
         })
     }
@@ -699,6 +724,30 @@ impl Resources {
         directory.write(transaction, (number, row), body.as_deref(), &mut rng).await?;
         let value = content.map(|(_, value)| value);
         self.inner.index_row(transaction, (row, number), value, false).await
+    }
+}
+
+/// Stores who cares for whom from now on.
+pub(crate) async fn store_caring(
+    transaction: &mut vault::WriteTransaction,
+    caring: impl IntoIterator<Item = Caring>,
+) -> Result<(), StoreError> {
+    for (patient, member, since) in caring {
+        Gatekeeper::care_team_along(patient, member, since)(transaction).await?;
+    }
+    Ok(())
+}
+
+/// Whether what was kept is on chain already. If not it will be: that is no error, and nothing to be sent
+/// again by the client.
+pub(crate) fn is_anchored(outcome: Result<(), AnchorError>) -> Result<bool, FhirError> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(AnchorError::Unsent(error)) => {
+            tracing::warn!(%error, "a record is kept and waits for the chain");
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -81,6 +81,11 @@ impl Gatekeeper {
         Ok(())
     }
 
+    /// The root of the batch of which an anchor is a leaf.
+    pub(crate) fn root_of(&self, anchor: &Anchor) -> Option<B256> {
+        self.inner.leaves.0.read().roots.get(&anchor.leaf()).copied()
+    }
+
     /// Where a stored version stands on chain; `None` when it was never anchored as what it is here.
     pub(crate) fn standing(&self, projection: &Projection, entry: &Entry) -> Option<Standing> {
         let anchor = Anchor {
@@ -112,7 +117,7 @@ impl Gatekeeper {
     }
 
     fn in_batch(&self, projection: &Projection, anchor: &Anchor) -> Option<Standing> {
-        let root = *self.inner.leaves.0.read().roots.get(&anchor.leaf())?;
+        let root = self.root_of(anchor)?;
         let batch = projection.records.batch(anchor.steward, root)?;
         let accepted = batch.accepted_by.contains(&anchor.patient);
         let state = if accepted { AnchorState::Accepted } else { AnchorState::Proposed };

@@ -205,10 +205,7 @@ impl Index {
     }
 }
 
-async fn insert_rows(
-    connection: &mut AnyConnection,
-    mut rows: &[Row],
-) -> Result<(), StoreError> {
+async fn insert_rows(connection: &mut AnyConnection, mut rows: &[Row]) -> Result<(), StoreError> {
     while !rows.is_empty() {
         let (group, rest) = rows.split_at(group_len(rows.len()));
         let mut arguments = AnyArguments::default();
