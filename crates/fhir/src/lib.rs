@@ -10,7 +10,9 @@ mod caller;
 mod capability;
 mod directory;
 mod dispatch;
+mod history;
 mod http;
+mod importing;
 mod instant;
 mod json;
 mod outcome;
@@ -25,6 +27,7 @@ pub use caller::{
     AllowAll, Allowed, Authenticator, Caller, Interaction, PURPOSE_HEADER, purpose_of_code,
 };
 pub use http::{BODY_BYTES_MAX, URL_BYTES_MAX, router};
+pub use importing::ImportIndex;
 pub use json::RawObject;
 pub use outcome::{FhirError, Issue};
-pub use resources::{ACCOUNT_SYSTEM, Patients, Resource, Resources};
+pub use resources::{ACCOUNT_SYSTEM, Patients, Resource, Resources, account_of_patient};
