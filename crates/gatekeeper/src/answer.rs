@@ -597,7 +597,7 @@ fn recover(signature: &Bytes, digest: B256) -> Option<Address> {
     signature.recover_address_from_prehash(&digest).ok()
 }
 
-fn refused(refusal: QueryRefusal) -> Outcome {
+pub(crate) fn refused(refusal: QueryRefusal) -> Outcome {
     Outcome::Refused { reason: refusal.to_string() }
 }
 

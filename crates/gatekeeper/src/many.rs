@@ -14,7 +14,10 @@ use domain::{
 use futures_util::{StreamExt as _, stream};
 use vault::{Entry, StoreError};
 
-use crate::{AnswerError, Gatekeeper, OpenedRecord, QueryRefusal, answer::opened_record};
+use crate::{
+    AnswerError, Gatekeeper, OpenedRecord, QueryRefusal,
+    answer::{opened_record, refused},
+};
 
 /// How many records are opened at the same time.
 const OPENED_AT_ONCE: usize = 8;
@@ -86,11 +89,13 @@ impl Gatekeeper {
         versions: Versions,
         now: Timestamp,
     ) -> Result<(Vec<Found>, Option<Refusal>), AnswerError> {
-        if self.is_stale(now).await {
+        let is_stale = self.is_stale(now).await;
+        let entries = self.vault().versions_of(records).await?;
+        if is_stale {
+            self.note_stale(reading, &entries, now).await?;
             return Err(AnswerError::Refused(QueryRefusal::Stale));
         }
         self.learn_leaves().await?;
-        let entries = self.vault().versions_of(records).await?;
         let mut by_record: BTreeMap<RecordId, &[Entry]> = BTreeMap::new();
         for versions in entries.chunk_by(|one, next| one.header.record == next.header.record) {
             by_record.insert(versions[0].header.record, versions);
@@ -126,6 +131,23 @@ impl Gatekeeper {
         }
         let refusal = refusal.filter(|_| found.is_empty());
         Ok((found, refusal))
+    }
+
+    /// Leaves a receipt with the one patient whose records somebody tried to read while too little was
+    /// known of the chain.
+    async fn note_stale(
+        &self,
+        reading: Reading,
+        entries: &[Entry],
+        now: Timestamp,
+    ) -> Result<(), AnswerError> {
+        let Some(patient) = entries.first().map(|entry| entry.patient) else { return Ok(()) };
+        if entries.iter().any(|entry| entry.patient != patient) {
+            return Ok(());
+        }
+        let kinds = entries.iter().map(|entry| entry.header.kind).collect();
+        let outcome = refused(QueryRefusal::Stale);
+        self.note(reading, patient, kinds, outcome, now).await.map(drop)
     }
 
     /// Which versions of a record that is here stand on chain. It says nothing of what they hold, and so

@@ -102,7 +102,7 @@ fn up_serves_a_gateway_for_each_institution() {
     let read = |who: &str| fhir(&hospital, "GET", &path, &token(who), "").status;
     assert_eq!(read("physician"), 200);
     assert_eq!(read("p001"), 200);
-    assert_eq!(read("P002"), 403);
+    assert_eq!(read("P002"), 404);
     assert_eq!(read("consultant"), 404);
     // Whose account it is not, or who has no relationship, is nobody here.
     let stranger = patient(&format!("0x{}", "11".repeat(20)), "Planted-Stranger");
