@@ -1,8 +1,10 @@
 //! What this server can do, made from the very table that it is routed by.
 
+use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::{
+    derived,
     dispatch::{ROUTES, Segment, TYPES},
     instant,
 };
@@ -51,7 +53,9 @@ pub(crate) fn statement(base: &str, now_ms: i64) -> Value {
 fn resource(name: &str) -> Value {
     let interactions: Vec<Value> = ROUTES
         .iter()
-        .filter(|(_, path, ..)| path.first() == Some(&Segment::Type))
+        .filter(|(method, path, ..)| {
+            path.first() == Some(&Segment::Type) && derived::may_be_written(name, method, &[])
+        })
         .filter_map(|(.., code)| code.map(|code| json!({ "code": code })))
         .collect();
     let of_type = search::parameters(name);
@@ -69,16 +73,17 @@ fn resource(name: &str) -> Value {
         of_type.iter().filter(|parameter| parameter.kind() == search::ParameterKind::Reference);
     let includes: Vec<String> =
         references.map(|parameter| format!("{name}:{}", parameter.name())).collect();
+    let is_written = derived::may_be_written(name, &Method::POST, &[]);
     let mut resource = json!({
         "type": name,
         "interaction": interactions,
         "versioning": "versioned-update",
         "readHistory": true,
-        "updateCreate": true,
-        "conditionalCreate": true,
+        "updateCreate": is_written,
+        "conditionalCreate": is_written,
         "conditionalRead": "full-support",
-        "conditionalUpdate": true,
-        "conditionalDelete": "single",
+        "conditionalUpdate": is_written,
+        "conditionalDelete": if is_written { "single" } else { "not-supported" },
         "searchParam": parameters,
     });
     if !includes.is_empty() {
@@ -94,8 +99,13 @@ fn resource(name: &str) -> Value {
         .filter_map(|operation| operation.strip_prefix('$'))
         .map(|operation| {
             let base = "http://hl7.org/fhir/OperationDefinition";
-            let owner = if operation == "everything" { "Patient" } else { "Resource" };
-            json!({ "name": operation, "definition": format!("{base}/{owner}-{operation}") })
+            let definition = match operation {
+                "everything" => format!("{base}/Patient-everything"),
+                // HL7 has none like it.
+                "sign" => "urn:salus:operation:consent-sign".to_owned(),
+                _ => format!("{base}/Resource-{operation}"),
+            };
+            json!({ "name": operation, "definition": definition })
         })
         .collect();
     if !operations.is_empty() {

@@ -6,7 +6,7 @@ use axum::http::{Method, StatusCode};
 use crate::{
     bundle,
     caller::{Caller, Interaction},
-    capability, instant,
+    capability, derived, instant,
     json::RawObject,
     outcome::{FhirError, outcome},
     patch,
@@ -22,6 +22,8 @@ pub(crate) enum Action {
     Bundle,
     Validate,
     Everything,
+    ToSign,
+    Sign,
     SearchByPost,
     Search,
     Create,
@@ -60,6 +62,8 @@ pub(crate) const ROUTES: &[Route] = &[
     (Method::POST, &[Type, Named("$validate")], Action::Validate, None),
     (Method::POST, &[Type, Id, Named("$validate")], Action::Validate, None),
     (Method::GET, &[Named("Patient"), Id, Named("$everything")], Action::Everything, None),
+    (Method::GET, &[Named("Consent"), Id, Named("$sign")], Action::ToSign, None),
+    (Method::POST, &[Named("Consent"), Id, Named("$sign")], Action::Sign, None),
     (Method::POST, &[Type, Named("_search")], Action::SearchByPost, None),
     (Method::GET, &[Type], Action::Search, Some("search-type")),
     (Method::POST, &[Type], Action::Create, Some("create")),
@@ -76,6 +80,7 @@ pub(crate) const ROUTES: &[Route] = &[
 /// The resource types that are served.
 pub(crate) const TYPES: &[&str] = &[
     "AllergyIntolerance",
+    "AuditEvent",
     "Binary",
     "CarePlan",
     "Claim",
@@ -126,7 +131,8 @@ pub(crate) fn action_of(method: &Method, path: &[String]) -> Result<Action, Fhir
             segments.len() == path.len() && segments.iter().zip(path).all(|(s, t)| fits(s, t))
         })
         .collect();
-    if let Some((_, _, action, _)) = on_path.iter().find(|(allowed, ..)| allowed == method) {
+    let may = derived::may_be_written(path.first().map_or("", String::as_str), method, path);
+    if let Some((_, _, action, _)) = on_path.iter().find(|(allowed, ..)| allowed == method && may) {
         return Ok(*action);
     }
     if !on_path.is_empty() {
@@ -150,9 +156,14 @@ impl Resources {
         request: Request,
     ) -> Result<Reply, FhirError> {
         let action = action_of(&request.method, &request.path)?;
+        if let Some(reply) = derived::handle(self, caller, action, &request).await? {
+            return Ok(reply);
+        }
         let segment = |index: usize| request.path.get(index).map_or("", String::as_str);
         let (resource_type, id) = (segment(0), segment(1));
         match action {
+            // They are about what is made, and answered there.
+            Action::ToSign | Action::Sign => Err(FhirError::not_found()),
             Action::Capabilities => {
                 Ok(Reply::json(&capability::statement(self.base(), self.now_ms())))
             }

@@ -5,9 +5,12 @@
 //! anchored on chain, and nothing of it is given out, counted or found without a decision (S2). What is
 //! about no patient is the institution's directory.
 
+mod audit;
 mod bundle;
 mod caller;
 mod capability;
+mod consent;
+mod derived;
 mod directory;
 mod dispatch;
 mod http;
@@ -15,8 +18,10 @@ mod instant;
 mod json;
 mod outcome;
 mod patch;
+mod provenance;
 mod request;
 mod resources;
+mod sealing;
 mod searching;
 mod subject;
 mod tables;
@@ -24,6 +29,7 @@ mod tables;
 pub use caller::{
     AllowAll, Allowed, Authenticator, Caller, Interaction, PURPOSE_HEADER, purpose_of_code,
 };
+pub use derived::MEMBER_SYSTEM;
 pub use http::{BODY_BYTES_MAX, URL_BYTES_MAX, router};
 pub use json::RawObject;
 pub use outcome::{FhirError, Issue};

@@ -17,10 +17,12 @@ use workflows::Gateway;
 
 use crate::{
     caller::{Caller, Interaction},
+    consent, derived,
     directory::Directory,
     instant,
     json::RawObject,
     outcome::{FhirError, Issue},
+    sealing::Sealing,
     searching::Remembered,
     subject::{Nature, nature_of},
     tables::{COMPONENT, Filed, MIGRATIONS, Row},
@@ -71,6 +73,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Box<dyn Fn() -> i64 + Send + Sync>,
     pub(crate) base: String,
     pub(crate) remembered: Remembered,
+    pub(crate) sealing: Sealing,
 }
 
 /// What is to be stored of a resource, checked.
@@ -100,6 +103,7 @@ impl Resources {
         let database = gateway.gatekeeper.vault().database();
         database.migrate(search::COMPONENT, search::MIGRATIONS).await?;
         database.migrate(COMPONENT, MIGRATIONS).await?;
+        database.migrate(derived::COMPONENT, derived::MIGRATIONS).await?;
         let inner = Inner {
             gateway,
             index: search::Index::new(index_key),
@@ -108,6 +112,7 @@ impl Resources {
             clock: Box::new(clock),
             base: base.trim_end_matches('/').to_owned(),
             remembered: Remembered::default(),
+            sealing: Sealing::derive(&directory_key, "salus/fhir-derived/v1"),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -344,6 +349,7 @@ impl Resources {
         let value: Value = serde_json::from_str(&self.relative(&body.to_string()))
             .map_err(|_| FhirError::bad_request("the body is not JSON"))?;
         validate(&value)?;
+        consent::require_record(self, resource_type, &value).await?;
         let nature = nature_of(resource_type, &value)
             .map_err(|error| FhirError::unprocessable("required", error.to_string()))?;
         let before = self.row(resource_type, &id).await?;

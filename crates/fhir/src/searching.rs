@@ -433,7 +433,7 @@ fn self_link(resources: &Resources, resource_type: &str, query: &Query) -> Link 
     Link { relation: "self", url: format!("{}/{resource_type}{query}", resources.base()) }
 }
 
-fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
@@ -669,7 +669,7 @@ pub(crate) async fn everything(
 /// # Source
 ///
 /// FHIR R4, sections 3.1.1.5.8 and 3.1.1.5.9.
-fn subset(output: &search::Output, mut body: RawObject) -> RawObject {
+pub(crate) fn subset(output: &search::Output, mut body: RawObject) -> RawObject {
     let resource_type = body.text("resourceType").unwrap_or_default();
     let is = |name: &str, of: fn(r4::Property) -> bool| {
         r4::property(&resource_type, base_name(name)).is_some_and(of)
