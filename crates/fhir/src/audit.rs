@@ -122,9 +122,8 @@ pub(crate) async fn search(
     pairs: &[(String, String)],
 ) -> Result<Reply, FhirError> {
     caller.require("AuditEvent", Interaction::Search)?;
-    let parameter = |name: &str| {
-        pairs.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
-    };
+    let parameter =
+        |name: &str| pairs.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
     let named = match parameter("patient").or_else(|| parameter("patient:Patient")) {
         Some(text) => patient_named(resources, text).await?,
         None => None,

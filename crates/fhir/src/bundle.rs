@@ -536,7 +536,7 @@ fn renamed(
 
 impl Resources {
     /// Stores everything of a transaction, or nothing; says for each entry what was stored.
-    async fn store_all(
+    pub(crate) async fn store_all(
         &self,
         caller: &Caller,
         writes: Vec<(usize, StatusCode, Write)>,

@@ -46,6 +46,14 @@ pub(crate) fn statement(base: &str, now_ms: i64) -> Value {
             },
             "resource": resources,
             "interaction": [{ "code": "transaction" }, { "code": "batch" }],
+            "operation": [
+                {
+                    "name": "export",
+                    "definition":
+                        "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export",
+                },
+                { "name": "import", "definition": "urn:salus:operation:import" },
+            ],
         }],
     })
 }
@@ -89,19 +97,29 @@ fn resource(name: &str) -> Value {
     if !includes.is_empty() {
         resource["searchInclude"] = includes.into();
     }
-    let operations: Vec<Value> = ROUTES
+    let mut operations: Vec<&str> = ROUTES
         .iter()
         .filter_map(|(_, path, ..)| match path {
             [Segment::Type, Segment::Named(operation)] => Some(*operation),
+            [Segment::Named(of), Segment::Named(operation)] if *of == name => Some(*operation),
             [Segment::Named(of), _, Segment::Named(operation)] if *of == name => Some(*operation),
             _ => None,
         })
         .filter_map(|operation| operation.strip_prefix('$'))
+        .collect();
+    // Some are there by more than one method, or for a type and for one of it.
+    operations.dedup();
+    let operations: Vec<Value> = operations
+        .into_iter()
         .map(|operation| {
             let base = "http://hl7.org/fhir/OperationDefinition";
             let definition = match operation {
                 "everything" => format!("{base}/Patient-everything"),
                 // HL7 has none like it.
+                "export" => {
+                    let base = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition";
+                    format!("{base}/{}-export", name.to_ascii_lowercase())
+                }
                 "sign" => "urn:salus:operation:consent-sign".to_owned(),
                 _ => format!("{base}/Resource-{operation}"),
             };

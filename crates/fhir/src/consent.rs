@@ -45,8 +45,8 @@ use workflows::{
 use crate::{
     caller::{Caller, Interaction},
     derived::{
-        Derived, KIND_SYSTEM, MEMBER_SYSTEM, Names, RECORD_SYSTEM, is_watching, member_of, names_of,
-        parse, patient_named,
+        Derived, KIND_SYSTEM, MEMBER_SYSTEM, Names, RECORD_SYSTEM, is_watching, member_of,
+        names_of, parse, patient_named,
     },
     dispatch::{Action, body_of},
     instant,
@@ -263,9 +263,8 @@ fn sees(resources: &Resources, caller: &Caller, one: &Mirrored) -> Option<Sees> 
     }
     let is_patient = matches!(caller.reader, Reader::Patient { .. });
     let version = one.steps.last()?.version;
-    let is_named = !is_patient
-        && caller.reader.is_named_by(one.key.reader)
-        && one.key.reader != own;
+    let is_named =
+        !is_patient && caller.reader.is_named_by(one.key.reader) && one.key.reader != own;
     is_named.then_some(Sees::AsReader(Basis::Consent { reader: one.key.reader, version }))
 }
 
@@ -453,7 +452,8 @@ fn waiting(filed: &Filed) -> Value {
             codes.iter().map(|code| json!({ "system": system, "code": code })).collect()
         };
         let kinds = codings(KIND_SYSTEM, terms.kinds.iter().map(Kind::name).collect());
-        let purposes = codings(PURPOSE_SYSTEM, terms.purposes.iter().map(Purpose::hl7_code).collect());
+        let purposes =
+            codings(PURPOSE_SYSTEM, terms.purposes.iter().map(Purpose::hl7_code).collect());
         let part = |url: &str, coding: Value| json!({ "url": url, "valueCoding": coding });
         parts.extend(kinds.into_iter().map(|kind| part("class", kind)));
         parts.extend(purposes.into_iter().map(|purpose| part("purpose", purpose)));
@@ -482,9 +482,8 @@ async fn show(
     key: &Key,
     terms: Option<&Terms>,
 ) -> Result<Value, FhirError> {
-    let concept = |system: &str, code: &str| {
-        json!({ "coding": [{ "system": system, "code": code }] })
-    };
+    let concept =
+        |system: &str, code: &str| json!({ "coding": [{ "system": system, "code": code }] });
     let patient = names.patient(key.patient).await?;
     let mut provision = json!({
         "type": "permit",
@@ -570,7 +569,8 @@ pub(crate) async fn write(
     let all = mirrored(resources, patient).await?;
     let one = all.iter().find(|one| one.key == key);
     let now = resources.now();
-    let ends = matches!(value["status"].as_str(), Some("inactive" | "rejected" | "entered-in-error"));
+    let ends =
+        matches!(value["status"].as_str(), Some("inactive" | "rejected" | "entered-in-error"));
     if ends && !one.is_some_and(|one| one.stands(now)) {
         forget(resources, &own_id).await?;
     } else {
@@ -751,13 +751,12 @@ async fn wanted(
     patient: Address,
     value: &Value,
 ) -> Result<Wanted, FhirError> {
-    if let Some(member) = value
-        .as_object()
-        .and_then(|members| members.keys().find(|name| {
+    if let Some(member) = value.as_object().and_then(|members| {
+        members.keys().find(|name| {
             let name = name.as_str();
             name.starts_with("source") || matches!(name, "verification" | "modifierExtension")
-        }))
-    {
+        })
+    }) {
         let text = "only the grant goes on chain; keep the form itself as a DocumentReference";
         return Err(beyond(&format!("Consent.{member}"), text));
     }
@@ -778,7 +777,10 @@ async fn wanted(
     let list = |name: &str| provision[name].as_array().cloned().unwrap_or_default();
     let actors = list("actor");
     let [actor] = actors.as_slice() else {
-        return Err(beyond("Consent.provision.actor", "a grant names one reader; post one for each"));
+        return Err(beyond(
+            "Consent.provision.actor",
+            "a grant names one reader; post one for each",
+        ));
     };
     let reader = member_named(resources, actor).await?.ok_or_else(|| {
         beyond("Consent.provision.actor", "the reader is no member of the network")
@@ -896,19 +898,14 @@ pub(crate) async fn delete(
     }
     let Key { patient, reader, record } = one.key;
     let steps = one.steps.len();
-    let filed =
-        Filed { patient, reader, record, terms: None, steps, filed: resources.now_ms() };
+    let filed = Filed { patient, reader, record, terms: None, steps, filed: resources.now_ms() };
     file(resources, id, &filed).await?;
     let body = outcome(&[to_be_signed(id)]).to_string();
     Ok(Reply { body: Some(body), ..Reply::of(StatusCode::ACCEPTED) })
 }
 
 /// A consent for somebody who may change it.
-async fn filer_of(
-    resources: &Resources,
-    caller: &Caller,
-    id: &str,
-) -> Result<Mirrored, FhirError> {
+async fn filer_of(resources: &Resources, caller: &Caller, id: &str) -> Result<Mirrored, FhirError> {
     let one = named(resources, id).await?;
     if may_file(resources, caller, one.key.patient).is_some() {
         return Ok(one);

@@ -6,6 +6,7 @@
 //! | `AuditEvent` | receipts | `audit.rs` |
 //! | `Consent/grant-…` | grants on chain | `consent.rs` |
 //! | `Provenance/ID.VERSION` | anchors | `provenance.rs` |
+//! | `Group/care-…` | care teams | `group.rs` |
 //!
 //! `Consent` and `Provenance` are also resources that people write. A search gives those first, by the
 //! index, and then these, the oldest first. A page of these says in its link where the next one begins,
@@ -26,6 +27,7 @@ use crate::{
     caller::{Caller, Interaction},
     consent,
     dispatch::Action,
+    group,
     json::RawObject,
     outcome::FhirError,
     provenance,
@@ -139,6 +141,9 @@ pub(crate) async fn handle(
         ("AuditEvent", _) if is_search => {
             audit::search(resources, caller, request, &pairs_of(action, request)?).await?
         }
+        ("Group", _) if is_search => group::search(resources, caller, request).await?,
+        ("Group", Action::Read) => Reply::read(&group::read(resources, caller, id).await?),
+        ("Group", Action::VersionRead | Action::History) => return Err(FhirError::not_found()),
         ("Consent" | "Provenance", _) if is_search => {
             let pairs = pairs_of(action, request)?;
             search_both(resources, caller, resource_type, request, pairs).await?
@@ -203,11 +208,13 @@ async fn versions(
     let versions = match resource_type {
         "AuditEvent" => vec![audit::read(resources, caller, id).await?],
         "Consent" if consent::is_id(id) => consent::read(resources, caller, id).await?,
-        "Provenance" if provenance::is_id(id) => match provenance::read(resources, caller, id).await? {
-            // One that somebody wrote may have such an id, too.
-            None => return Ok(None),
-            Some(one) => vec![one],
-        },
+        "Provenance" if provenance::is_id(id) => {
+            match provenance::read(resources, caller, id).await? {
+                // One that somebody wrote may have such an id, too.
+                None => return Ok(None),
+                Some(one) => vec![one],
+            }
+        }
         _ => return Ok(None),
     };
     Ok(Some(versions))
@@ -298,7 +305,11 @@ async fn search_both(
         }
     }
     let reply = Reply { body: Some(bundle.text()), ..written };
-    if asks_for_provenance { provenance::include(resources, caller, reply).await } else { Ok(reply) }
+    if asks_for_provenance {
+        provenance::include(resources, caller, reply).await
+    } else {
+        Ok(reply)
+    }
 }
 
 fn owned((updated, id): (i64, &str)) -> (i64, String) {
@@ -531,10 +542,7 @@ impl<'r> Names<'r> {
 }
 
 /// The entry of a member in the directory, such as `Practitioner/1`.
-async fn in_directory(
-    resources: &Resources,
-    member: Address,
-) -> Result<Option<String>, FhirError> {
+async fn in_directory(resources: &Resources, member: Address) -> Result<Option<String>, FhirError> {
     for resource_type in ["Practitioner", "Organization"] {
         let pairs = [("identifier".to_owned(), format!("{MEMBER_SYSTEM}|{member}"))];
         let query = Query::parse(resource_type, &pairs, Handling::Strict)
@@ -616,7 +624,8 @@ pub(crate) async fn names_of(
     for chunk in records.chunks(RECORDS_PER_LOOKUP) {
         let mut query = sqlx::query(AssertSqlSafe(std::sync::Arc::clone(text)));
         for index in 0..RECORDS_PER_LOOKUP {
-            query = query.bind(chunk.get(index).map(|record| record.0.to_vec()).unwrap_or_default());
+            query =
+                query.bind(chunk.get(index).map(|record| record.0.to_vec()).unwrap_or_default());
         }
         for row in query.fetch_all(&mut *connection).await? {
             let record: Vec<u8> = row.try_get(0)?;
@@ -631,7 +640,7 @@ pub(crate) async fn names_of(
 /// Whether a method may be used with a type that is only ever made.
 pub(crate) fn may_be_written(resource_type: &str, method: &Method, path: &[String]) -> bool {
     let is_operation = path.iter().any(|segment| segment.starts_with('$') || segment == "_search");
-    !matches!(resource_type, "AuditEvent") || *method == Method::GET || is_operation
+    !group::is_made(resource_type) || *method == Method::GET || is_operation
 }
 
 /// Whether somebody watches over this institution's access log.

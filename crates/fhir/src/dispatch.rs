@@ -4,7 +4,7 @@
 use axum::http::{Method, StatusCode};
 
 use crate::{
-    bundle,
+    bulk, bundle,
     caller::{Caller, Interaction},
     capability, derived, instant,
     json::RawObject,
@@ -24,6 +24,11 @@ pub(crate) enum Action {
     Everything,
     ToSign,
     Sign,
+    Export,
+    Import,
+    BulkStatus,
+    BulkFile,
+    BulkDelete,
     SearchByPost,
     Search,
     Create,
@@ -62,6 +67,16 @@ pub(crate) const ROUTES: &[Route] = &[
     (Method::POST, &[Type, Named("$validate")], Action::Validate, None),
     (Method::POST, &[Type, Id, Named("$validate")], Action::Validate, None),
     (Method::GET, &[Named("Patient"), Id, Named("$everything")], Action::Everything, None),
+    (Method::GET, &[Named("$export")], Action::Export, None),
+    (Method::POST, &[Named("$export")], Action::Export, None),
+    (Method::GET, &[Named("Patient"), Named("$export")], Action::Export, None),
+    (Method::POST, &[Named("Patient"), Named("$export")], Action::Export, None),
+    (Method::GET, &[Named("Group"), Id, Named("$export")], Action::Export, None),
+    (Method::POST, &[Named("Group"), Id, Named("$export")], Action::Export, None),
+    (Method::POST, &[Named("$import")], Action::Import, None),
+    (Method::GET, &[Named("$bulk"), Id], Action::BulkStatus, None),
+    (Method::DELETE, &[Named("$bulk"), Id], Action::BulkDelete, None),
+    (Method::GET, &[Named("$bulk"), Id, Id], Action::BulkFile, None),
     (Method::GET, &[Named("Consent"), Id, Named("$sign")], Action::ToSign, None),
     (Method::POST, &[Named("Consent"), Id, Named("$sign")], Action::Sign, None),
     (Method::POST, &[Type, Named("_search")], Action::SearchByPost, None),
@@ -95,6 +110,7 @@ pub(crate) const TYPES: &[&str] = &[
     "DocumentReference",
     "Encounter",
     "ExplanationOfBenefit",
+    "Group",
     "Immunization",
     "Location",
     "Medication",
@@ -164,6 +180,11 @@ impl Resources {
         match action {
             // They are about what is made, and answered there.
             Action::ToSign | Action::Sign => Err(FhirError::not_found()),
+            Action::Export => bulk::export(self, caller, &request).await,
+            Action::Import => bulk::import(self, caller, &request).await,
+            Action::BulkStatus => bulk::status(self, caller, id).await,
+            Action::BulkDelete => bulk::delete(self, caller, id).await,
+            Action::BulkFile => bulk::download(self, caller, id, segment(2)).await,
             Action::Capabilities => {
                 Ok(Reply::json(&capability::statement(self.base(), self.now_ms())))
             }

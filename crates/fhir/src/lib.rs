@@ -6,6 +6,7 @@
 //! about no patient is the institution's directory.
 
 mod audit;
+mod bulk;
 mod bundle;
 mod caller;
 mod capability;
@@ -13,6 +14,7 @@ mod consent;
 mod derived;
 mod directory;
 mod dispatch;
+mod group;
 mod http;
 mod instant;
 mod json;

@@ -18,9 +18,7 @@ use vault::{Content, Entry};
 
 use crate::{
     caller::{Caller, Interaction},
-    derived::{
-        Derived, KIND_SYSTEM, Names, entry, note_shown, parse, patient_named, read_bundle,
-    },
+    derived::{Derived, KIND_SYSTEM, Names, entry, note_shown, parse, patient_named, read_bundle},
     instant,
     outcome::FhirError,
     request::{Reply, Request},
@@ -59,10 +57,7 @@ pub(crate) fn is_id(id: &str) -> bool {
     parse_id(id).is_some()
 }
 
-async fn row_of(
-    resources: &Resources,
-    prefix: [u8; PREFIX_LEN],
-) -> Result<Option<Row>, FhirError> {
+async fn row_of(resources: &Resources, prefix: [u8; PREFIX_LEN]) -> Result<Option<Row>, FhirError> {
     let (mut from, mut to) = ([0; 32], [0xff; 32]);
     from[..PREFIX_LEN].copy_from_slice(&prefix);
     to[..PREFIX_LEN].copy_from_slice(&prefix);
@@ -182,7 +177,8 @@ async fn all_rows(
         after = *last;
         rows.extend(Row::all_numbered(&mut connection, &numbers).await?);
         if rows.len() > ROWS_MAX {
-            let text = format!("more than {ROWS_MAX} resources might match; name target or patient");
+            let text =
+                format!("more than {ROWS_MAX} resources might match; name target or patient");
             return Err(FhirError::unprocessable("too-costly", text));
         }
     }
@@ -240,8 +236,7 @@ async fn made_of(
     let records: Vec<RecordId> =
         rows.iter().filter_map(|row| row.record).map(|filed| filed.record).collect();
     let (gatekeeper, now) = (resources.gatekeeper(), resources.now());
-    let (found, refusal) =
-        gatekeeper.find(caller.reading(), &records, Versions::All, now).await?;
+    let (found, refusal) = gatekeeper.find(caller.reading(), &records, Versions::All, now).await?;
     if let (Some(refusal), [row]) = (refusal, rows.as_slice())
         && let Some(filed) = row.record
     {

@@ -16,6 +16,7 @@ use vault::{Content, NewRecord, StoreError};
 use workflows::Gateway;
 
 use crate::{
+    bulk,
     caller::{Caller, Interaction},
     consent, derived,
     directory::Directory,
@@ -74,6 +75,7 @@ pub(crate) struct Inner {
     pub(crate) base: String,
     pub(crate) remembered: Remembered,
     pub(crate) sealing: Sealing,
+    pub(crate) running: bulk::Running,
 }
 
 /// What is to be stored of a resource, checked.
@@ -104,6 +106,7 @@ impl Resources {
         database.migrate(search::COMPONENT, search::MIGRATIONS).await?;
         database.migrate(COMPONENT, MIGRATIONS).await?;
         database.migrate(derived::COMPONENT, derived::MIGRATIONS).await?;
+        database.migrate(bulk::COMPONENT, bulk::MIGRATIONS).await?;
         let inner = Inner {
             gateway,
             index: search::Index::new(index_key),
@@ -113,6 +116,7 @@ impl Resources {
             base: base.trim_end_matches('/').to_owned(),
             remembered: Remembered::default(),
             sealing: Sealing::derive(&directory_key, "salus/fhir-derived/v1"),
+            running: bulk::Running::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

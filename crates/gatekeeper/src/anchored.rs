@@ -26,7 +26,10 @@ impl Gatekeeper {
     /// # Errors
     ///
     /// [`StoreError`] when the database failed.
-    pub async fn where_anchored(&self, entries: &[Entry]) -> Result<Vec<Option<Anchored>>, StoreError> {
+    pub async fn where_anchored(
+        &self,
+        entries: &[Entry],
+    ) -> Result<Vec<Option<Anchored>>, StoreError> {
         self.learn_leaves().await?;
         let projection = self.inner.projection.read().await;
         let of = |entry: &Entry| {

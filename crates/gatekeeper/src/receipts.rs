@@ -76,7 +76,8 @@ impl Gatekeeper {
         let projection = self.projection().await;
         let log = projection.logs.get(&self.member())?;
         // Batches follow each other, so the last that begins no later is the only one that may have it.
-        let index = log.batches.partition_point(|(_, first, _)| *first <= sequence).checked_sub(1)?;
+        let index =
+            log.batches.partition_point(|(_, first, _)| *first <= sequence).checked_sub(1)?;
         let (root, first_sequence, count) = *log.batches.get(index)?;
         let moment = *log.moments.get(index)?;
         let is_in = sequence - first_sequence < u64::from(count);
