@@ -68,7 +68,8 @@ async fn an_event_says_who_read_what_when_and_why() {
     let setting = Setting::found().await;
     let target = format!("&entity=Observation/{}", setting.result);
     let read = setting.events("patient:anna", &format!("{target}&outcome=0&subtype=read")).await;
-    let [event] = read.as_slice() else { panic!("{read:#?}") };
+    // By its id, and then by a search.
+    let [_, event] = read.as_slice() else { panic!("{read:#?}") };
     assert_eq!(event["action"], "R");
     assert_eq!(event["purposeOfEvent"][0]["coding"][0]["code"], "TREAT");
     let physician = consortium::address("physician").to_string();
