@@ -26,7 +26,10 @@
 //! What is filed is sealed in the database, survives a restart, and lapses after thirty days, or when the
 //! chain says something newer about the same grant.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use axum::http::StatusCode;
 use domain::{
@@ -51,7 +54,7 @@ use crate::{
     dispatch::{Action, body_of},
     instant,
     outcome::{FhirError, Issue, outcome},
-    request::{Reply, Request, Returning},
+    request::{Reply, Request, Returning, version_of_tag},
     resources::{Resources, issues_of},
     subject::patient_of,
 };
@@ -160,7 +163,16 @@ impl Mirrored {
 
 /// What the chain and this gateway know of a patient's consents.
 async fn mirrored(resources: &Resources, patient: Address) -> Result<Vec<Mirrored>, FhirError> {
-    let filed = filed_of(resources, patient).await?;
+    let filed = filed_of(resources, Some(patient)).await?;
+    mirrored_with(resources, patient, filed).await
+}
+
+/// The same, with what waits for the patient's signature known already.
+async fn mirrored_with(
+    resources: &Resources,
+    patient: Address,
+    filed: Vec<Filed>,
+) -> Result<Vec<Mirrored>, FhirError> {
     let (mut all, now) = (Vec::<Mirrored>::new(), resources.now_ms());
     let steward = resources.gatekeeper().member();
     let projection = resources.gatekeeper().projection().await;
@@ -220,26 +232,11 @@ async fn mirrored(resources: &Resources, patient: Address) -> Result<Vec<Mirrore
 }
 
 /// The patients whose consents this institution shows: those with whom it has or had a relationship.
-async fn patients(resources: &Resources) -> Result<Vec<Address>, FhirError> {
-    let mut patients: Vec<Address> = {
-        let projection = resources.gatekeeper().projection().await;
-        let member = resources.gatekeeper().member();
-        let known = projection.consents.patients_with_changes();
-        known
-            .filter(|patient| projection.consents.relationship(*patient, member).is_some())
-            .collect()
-    };
-    let mut connection = resources.database().readers().acquire().await?;
-    let rows = sqlx::query("select distinct patient from fhir_consent_requests")
-        .fetch_all(&mut *connection)
-        .await?;
-    for row in rows {
-        let patient: Vec<u8> = row.try_get(0)?;
-        patients.extend(Address::try_from(patient.as_slice()).ok());
-    }
-    patients.sort_unstable();
-    patients.dedup();
-    Ok(patients)
+async fn patients(resources: &Resources) -> Vec<Address> {
+    let projection = resources.gatekeeper().projection().await;
+    let member = resources.gatekeeper().member();
+    let known = projection.consents.patients_with_changes();
+    known.filter(|patient| projection.consents.relationship(*patient, member).is_some()).collect()
 }
 
 /// How somebody may see a consent.
@@ -317,14 +314,37 @@ async fn note_refusal(
 
 /// The consent with an id, whoever may see it.
 async fn named(resources: &Resources, id: &str) -> Result<Mirrored, FhirError> {
-    let patients = patients(resources).await?;
-    for patient in patients {
-        let all = mirrored(resources, patient).await?;
-        if let Some(one) = all.into_iter().find(|one| one.id == id) {
-            return Ok(one);
-        }
-    }
-    Err(FhirError::not_found())
+    let on_chain = {
+        let projection = resources.gatekeeper().projection().await;
+        let member = resources.gatekeeper().member();
+        let consents = &projection.consents;
+        consents.patients_with_changes().find(|patient| {
+            consents.relationship(*patient, member).is_some()
+                && consents.changes(*patient).iter().any(|change| {
+                    let (reader, record) = (change.reader, change.record);
+                    Key { patient: *patient, reader, record }.id(resources) == id
+                })
+        })
+    };
+    let patient = match on_chain {
+        Some(patient) => Some(patient),
+        None => patient_who_waits(resources, id).await?,
+    };
+    let patient = patient.ok_or_else(FhirError::not_found)?;
+    let all = mirrored(resources, patient).await?;
+    all.into_iter().find(|one| one.id == id).ok_or_else(FhirError::not_found)
+}
+
+/// The patient for whose signature something with this id waits.
+async fn patient_who_waits(resources: &Resources, id: &str) -> Result<Option<Address>, FhirError> {
+    let mut connection = resources.database().readers().acquire().await?;
+    let row = sqlx::query("select patient from fhir_consent_requests where id = $1")
+        .bind(id.to_owned())
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let patient: Vec<u8> = row.try_get(0)?;
+    Ok(Address::try_from(patient.as_slice()).ok())
 }
 
 /// What matches a search.
@@ -340,19 +360,31 @@ pub(crate) async fn find(
         return Ok(Vec::new());
     }
     let named = pairs.iter().find(|(name, _)| name == "patient" || name == "patient:Patient");
-    let patients = match (named, caller.reader) {
-        (Some((_, text)), _) => patient_named(resources, text).await?.into_iter().collect(),
-        (None, Reader::Patient { account }) => vec![account],
-        (None, _) => match caller.patient {
-            Some(patient) => vec![patient],
-            None => patients(resources).await?,
+    let only = match (named, caller.reader) {
+        (Some((_, text)), _) => match patient_named(resources, text).await? {
+            None => return Ok(Vec::new()),
+            found => found,
         },
+        (None, Reader::Patient { account }) => Some(account),
+        (None, _) => caller.patient,
     };
+    let mut filed: BTreeMap<Address, Vec<Filed>> = BTreeMap::new();
+    for one in filed_of(resources, only).await? {
+        filed.entry(one.patient).or_default().push(one);
+    }
+    let mut patients = match only {
+        Some(only) => vec![only],
+        None => patients(resources).await,
+    };
+    patients.extend(filed.keys().copied());
+    patients.sort_unstable();
+    patients.dedup();
     let mut names = Names::new(resources);
     let mut found = Vec::new();
     for patient in &patients {
         let mut any = false;
-        for one in mirrored(resources, *patient).await? {
+        let filed = filed.remove(patient).unwrap_or_default();
+        for one in mirrored_with(resources, *patient, filed).await? {
             let Some(sees) = sees(resources, caller, &one) else { continue };
             any = true;
             let newest = versions(resources, &mut names, &one, sees).await?.pop();
@@ -529,6 +561,11 @@ pub(crate) async fn write(
     action: Action,
     request: &Request,
 ) -> Result<Option<Reply>, FhirError> {
+    let is_patient = matches!(caller.reader, Reader::Patient { .. });
+    if !is_patient && resources.require_own(caller).is_err() {
+        // They learn nothing of the directory by trying; what writes records refuses them.
+        return Ok(None);
+    }
     let id = request.path.get(1).map(String::as_str);
     let is_made = id.is_some_and(is_id);
     let body = body_of(request)?;
@@ -610,6 +647,27 @@ pub(crate) async fn write(
     Ok(Some(reply))
 }
 
+/// Refuses a change of a version that is not the newest any more.
+async fn require_version(
+    resources: &Resources,
+    one: Option<&Mirrored>,
+    request: &Request,
+) -> Result<(), FhirError> {
+    let Some(tag) = &request.conditions.if_match else { return Ok(()) };
+    let newest = match one {
+        None => None,
+        Some(one) => {
+            let mut names = Names::new(resources);
+            let versions = versions(resources, &mut names, one, Sees::All(None)).await?;
+            versions.last().map(|newest| newest.version)
+        }
+    };
+    if newest.is_some() && version_of_tag(tag) == newest {
+        return Ok(());
+    }
+    Err(FhirError::precondition("the consent has another version by now; read it again"))
+}
+
 fn to_be_signed(id: &str) -> Issue {
     Issue {
         severity: "information",
@@ -625,7 +683,8 @@ pub(crate) async fn require_record(
     resource_type: &str,
     value: &Value,
 ) -> Result<(), FhirError> {
-    if resource_type != "Consent" || !is_for_chain(resources, value).await? {
+    let has_id = value["id"].as_str().is_some_and(is_id);
+    if resource_type != "Consent" || !has_id && !is_for_chain(resources, value).await? {
         return Ok(());
     }
     let text = "a consent to a member of the network waits for the patient's signature and cannot be \
@@ -888,10 +947,12 @@ pub(crate) async fn delete(
     resources: &Resources,
     caller: &Caller,
     id: &str,
+    request: &Request,
 ) -> Result<Reply, FhirError> {
     caller.require("Consent", Interaction::Delete)?;
     resources.gatekeeper().refresh(resources.now()).await?;
     let one = filer_of(resources, caller, id).await?;
+    require_version(resources, Some(&one), request).await?;
     if !one.stands(resources.now()) {
         forget(resources, id).await?;
         return Ok(Reply::of(StatusCode::NO_CONTENT));
@@ -926,6 +987,11 @@ pub(crate) async fn to_sign(
     let filed = one.filed.ok_or_else(nothing_waits)?;
     let gateway = &resources.inner.gateway;
     let account = one.key.patient;
+    let basis = may_file(resources, caller, account).flatten();
+    let outcome = Outcome::Allowed { records: Vec::new(), basis };
+    let kinds = KindSet::of(&[Kind::Administrative]);
+    let (gatekeeper, now) = (resources.gatekeeper(), resources.now());
+    gatekeeper.note(caller.reading(), account, kinds, outcome, now).await?;
     let until = resources.now().after(SIGNATURE_PERIOD);
     let to_sign = filed.change().to_sign(gateway, account, until).await?;
     let chain_id = resources.gatekeeper().ledger().chain_id();
@@ -1056,12 +1122,20 @@ async fn forget(resources: &Resources, id: &str) -> Result<(), FhirError> {
     Ok(transaction.commit().await?)
 }
 
-async fn filed_of(resources: &Resources, patient: Address) -> Result<Vec<Filed>, FhirError> {
+/// What waits for a patient's signature, or for anybody's.
+async fn filed_of(
+    resources: &Resources,
+    patient: Option<Address>,
+) -> Result<Vec<Filed>, FhirError> {
     let mut connection = resources.database().readers().acquire().await?;
-    let rows = sqlx::query("select id, sealed from fhir_consent_requests where patient = $1")
-        .bind(patient.to_vec())
-        .fetch_all(&mut *connection)
-        .await?;
+    let query = match patient {
+        Some(patient) => {
+            sqlx::query("select id, sealed, patient from fhir_consent_requests where patient = $1")
+                .bind(patient.to_vec())
+        }
+        None => sqlx::query("select id, sealed, patient from fhir_consent_requests"),
+    };
+    let rows = query.fetch_all(&mut *connection).await?;
     let mut all = Vec::with_capacity(rows.len());
     for row in rows {
         let (id, sealed): (String, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
@@ -1069,7 +1143,7 @@ async fn filed_of(resources: &Resources, patient: Address) -> Result<Vec<Filed>,
         let filed: Filed = serde_json::from_slice(&text)
             .map_err(|_| vault::StoreError::Corrupt { what: "consent request" })?;
         // The row says whose it is only to be found; what was sealed counts.
-        if filed.patient == patient {
+        if filed.patient.as_slice() == row.try_get::<Vec<u8>, _>(2)? {
             all.push(filed);
         }
     }

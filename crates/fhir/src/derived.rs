@@ -148,10 +148,16 @@ pub(crate) async fn handle(
             let pairs = pairs_of(action, request)?;
             search_both(resources, caller, resource_type, request, pairs).await?
         }
-        (_, _) if is_search && asks_for_provenance(&pairs_of(action, request)?) => {
+        (_, _) if is_search => {
             let pairs = pairs_of(action, request)?;
+            let is_page = parameter(&pairs, PAGE).is_some();
+            if !is_page && !asks_for_provenance(&pairs) {
+                return Ok(None);
+            }
             let found = searching::search(resources, caller, resource_type, request, pairs).await?;
-            provenance::include(resources, caller, found).await?
+            // A further page does not say what was searched for; its link to itself does.
+            let is_asked = !is_page || asks_for_provenance(&read_bundle(&found)?.own_pairs()?);
+            if is_asked { provenance::include(resources, caller, found).await? } else { found }
         }
         ("Consent", Action::ToSign) => consent::to_sign(resources, caller, id).await?,
         ("Consent", Action::Sign) => consent::sign(resources, caller, id, request).await?,
@@ -159,7 +165,7 @@ pub(crate) async fn handle(
             return consent::write(resources, caller, action, request).await;
         }
         ("Consent", Action::Delete) if consent::is_id(id) => {
-            consent::delete(resources, caller, id).await?
+            consent::delete(resources, caller, id, request).await?
         }
         ("Consent", Action::Patch) if consent::is_id(id) => {
             let text = "a consent on chain is replaced whole, by PUT";
@@ -280,9 +286,7 @@ async fn search_both(
     }
     let written =
         searching::search(resources, caller, resource_type, request, pairs.clone()).await?;
-    let asks_for_provenance = asks_for_provenance(&pairs);
     let mut bundle = read_bundle(&written)?;
-    // A further page does not say what was searched for; its link to itself does.
     let pairs = if page.is_some() { bundle.own_pairs()? } else { pairs };
     let made = made(resources, caller, resource_type, &pairs, request).await?;
     let total = bundle.total.unwrap_or_default().saturating_add(made.len());
@@ -305,7 +309,7 @@ async fn search_both(
         }
     }
     let reply = Reply { body: Some(bundle.text()), ..written };
-    if asks_for_provenance {
+    if asks_for_provenance(&pairs) {
         provenance::include(resources, caller, reply).await
     } else {
         Ok(reply)

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use domain::{AnchorState, Kind, KindSet, Outcome, RecordId, RecordVersion, Timestamp};
+use domain::{AnchorState, Kind, KindSet, Outcome, Reader, RecordId, RecordVersion, Timestamp};
 use gatekeeper::{Anchored, Inclusion, Versions};
 use serde_json::{Value, json};
 use sqlx::Row as _;
@@ -138,7 +138,11 @@ pub(crate) async fn find(
             }
         }
     } else {
-        rows = all_rows(resources, patient.or(caller.patient)).await?;
+        let own = match caller.reader {
+            Reader::Patient { account } => Some(account),
+            _ => caller.patient,
+        };
+        rows = all_rows(resources, patient.or(own)).await?;
     }
     rows.retain(|row| {
         row.record.is_some_and(|filed| patient.is_none_or(|patient| filed.patient == patient))

@@ -67,17 +67,7 @@ impl Setting {
 
     /// Signs what waits, as Anna's wallet does.
     async fn sign(&self, token: &str, id: &str) -> common::Answer {
-        let path = format!("/Consent/{id}/$sign");
-        let asked = self.fhir.get(token, &path).await.expect(200).json();
-        let given = |name: &str| {
-            let parameters = asked["parameter"].as_array().unwrap();
-            let found = parameters.iter().find(|one| one["name"] == name).unwrap();
-            found["valueString"].as_str().unwrap().to_owned()
-        };
-        let key = self.anna.patient.key();
-        let signature = key.sign(given("digest").parse().unwrap()).to_string();
-        let signer = key.signer(self.fhir.world.at(Contract::WebAuthnVerifier)).to_string();
-        self.fhir.post(token, &path, &signed(&given, &signer, &signature)).await
+        sign_as(&self.fhir, &self.anna, token, id).await
     }
 
     /// Whether the emergency department's consultant reads the result.
@@ -95,6 +85,21 @@ impl Setting {
     fn assert_valid(checked: &common::Answer) {
         assert!(!checked.text.contains("\"error\""), "{}", checked.text);
     }
+}
+
+/// Signs what waits, as a patient's device does.
+async fn sign_as(fhir: &Fhir, patient: &PatientActor, token: &str, id: &str) -> common::Answer {
+    let path = format!("/Consent/{id}/$sign");
+    let asked = fhir.get(token, &path).await.expect(200).json();
+    let given = |name: &str| {
+        let parameters = asked["parameter"].as_array().unwrap();
+        let found = parameters.iter().find(|one| one["name"] == name).unwrap();
+        found["valueString"].as_str().unwrap().to_owned()
+    };
+    let key = patient.patient.key();
+    let signature = key.sign(given("digest").parse().unwrap()).to_string();
+    let signer = key.signer(fhir.world.at(Contract::WebAuthnVerifier)).to_string();
+    fhir.post(token, &path, &signed(&given, &signer, &signature)).await
 }
 
 fn signed(given: &dyn Fn(&str) -> String, signer: &str, signature: &str) -> Value {
@@ -238,6 +243,12 @@ async fn a_posted_consent_is_a_grant_once_the_patient_signed() {
     assert_eq!(fhir.get("consultant", &format!("/Consent/{id}")).await.expect(200).id(), id);
     fhir.get("patient:anna", &sign).await.expect(409);
 
+    // Whoever changes it says which version they mean, if they like.
+    let path = format!("/Consent/{id}");
+    let outdated = [("if-match", "W/\"7\"")];
+    let send =
+        fhir.send("patient:anna", axum::http::Method::DELETE, &path, &outdated, String::new());
+    send.await.expect(412);
     // Taking it back waits for the signature too, and says so meanwhile.
     fhir.delete("patient:anna", &format!("/Consent/{id}")).await.expect(202);
     let waiting = fhir.get("patient:anna", &format!("/Consent/{id}")).await.expect(200);
@@ -247,6 +258,39 @@ async fn a_posted_consent_is_a_grant_once_the_patient_signed() {
     let ended = setting.sign("patient:anna", &id).await.expect(200).json();
     assert_eq!(ended["status"], "inactive");
     assert!(!setting.is_open().await);
+}
+
+#[tokio::test]
+async fn a_passkey_signs_as_well() {
+    let setting = Setting::found().await;
+    let (fhir, world) = (&setting.fhir, &setting.fhir.world);
+    let dora = world.patient("dora", consortium::passkey("dora")).await;
+    world.relate("hospital", &dora, false).await;
+    let own = Reader::Patient { account: dora.account() };
+    fhir.admit("patient:dora", own, Purpose::PatientRequest);
+    world.gateway("hospital").gatekeeper.refresh(world.now()).await.unwrap();
+    let patient = json!({
+        "resourceType": "Patient",
+        "identifier": [{ "system": fhir::ACCOUNT_SYSTEM, "value": dora.account().to_string() }],
+    });
+    let patient = fhir.post("physician", "/Patient", &patient).await.expect(201).id();
+    let mut consent = setting.consent();
+    consent["patient"]["reference"] = format!("Patient/{patient}").into();
+    let id = fhir.post("patient:dora", "/Consent", &consent).await.expect(201).id();
+    // Another patient's signature is none.
+    sign_as(fhir, &setting.anna, "patient:dora", &id).await.expect(422);
+    let granted = sign_as(fhir, &dora, "patient:dora", &id).await.expect(200).json();
+    assert_eq!(granted["status"], "active");
+    // Whoever has no part in it cannot relay, not even what is signed.
+    sign_refused(fhir, &id).await;
+}
+
+async fn sign_refused(fhir: &Fhir, id: &str) {
+    let path = format!("/Consent/{id}/$sign");
+    let nothing = json!({ "resourceType": "Parameters" });
+    for stranger in ["patient:ben", "nurse", "scientist"] {
+        fhir.post(stranger, &path, &nothing).await.expect(404);
+    }
 }
 
 #[tokio::test]
@@ -353,6 +397,17 @@ async fn what_the_chain_cannot_hold_is_refused() {
             "request": { "method": "POST", "url": "Consent" },
             "resource": setting.consent(),
         }],
+    });
+    fhir.post("hospital", "/", &bundle).await.expect(422);
+    // Neither is a record under the name of a grant.
+    let mut record = setting.consent();
+    record["scope"]["coding"][0]["code"] = "adr".into();
+    record["id"] = format!("grant-{}", "0".repeat(40)).into();
+    let name = format!("Consent/grant-{}", "0".repeat(40));
+    fhir.put("hospital", &format!("/{name}"), &record).await.expect(422);
+    let bundle = json!({
+        "resourceType": "Bundle", "type": "transaction",
+        "entry": [{ "request": { "method": "PUT", "url": name }, "resource": record }],
     });
     fhir.post("hospital", "/", &bundle).await.expect(422);
     let mut elsewhere = setting.consent();
@@ -534,4 +589,27 @@ async fn whoever_reads_a_version_sees_its_provenance() {
     check("consultant", true).await;
     consent::revoke(hospital, &setting.anna, emergency, None, world.now()).await.unwrap();
     check("consultant", false).await;
+}
+
+#[tokio::test]
+async fn provenance_comes_along_on_every_page() {
+    let setting = Setting::found().await;
+    let fhir = &setting.fhir;
+    for value in 0..3 {
+        let new = observation(&setting.patient, "2345-7", f64::from(value));
+        fhir.post("physician", "/Observation", &new).await.expect(201);
+    }
+    let mut path = "/Observation?code=2345-7&_count=2&_revinclude=Provenance:target".to_owned();
+    for is_last in [false, true] {
+        let page = fhir.get("physician", &path).await.expect(200);
+        let names = page.names();
+        let provenance = names.iter().filter(|name| name.starts_with("Provenance/")).count();
+        assert_eq!((names.len(), provenance), (4, 2), "{names:?}");
+        let links = page.json()["link"].as_array().cloned().unwrap();
+        let next = links.iter().find(|link| link["relation"] == "next");
+        assert_eq!(next.is_none(), is_last);
+        if let Some(next) = next {
+            path = next["url"].as_str().unwrap().strip_prefix(BASE).unwrap().to_owned();
+        }
+    }
 }

@@ -13,7 +13,7 @@ use axum::{
     body::{Body, Bytes},
     http::StatusCode,
 };
-use domain::{Address, KindSet, Outcome, RecordId};
+use domain::{Address, KindSet, Outcome, Reader, RecordId};
 use futures_util::stream;
 use gatekeeper::{Found, Versions};
 use serde::{Deserialize, Serialize};
@@ -174,11 +174,15 @@ async fn list(
     let mut listed: BTreeMap<String, Vec<Line>> = BTreeMap::new();
     let mut seen: BTreeMap<Address, KindSet> = BTreeMap::new();
     let (mut after, mut looked_at, mut count) = (0, 0_usize, 0);
+    let only = match caller.reader {
+        Reader::Patient { account } => Some(account),
+        _ => caller.patient,
+    };
     loop {
         if !is_wanted(resources, id).await? {
             return Ok(None);
         }
-        let rows = rows_after(resources, after).await?;
+        let rows = rows_after(resources, only, after).await?;
         let Some(last) = rows.last() else { break };
         after = last.number;
         looked_at += rows.len();
@@ -227,20 +231,35 @@ async fn list(
     Ok(Some(listed))
 }
 
-/// The next resources that are not deleted, by number.
-async fn rows_after(resources: &Resources, after: i64) -> Result<Vec<Row>, FhirError> {
+/// The next resources that are not deleted, by number: all of them, or what is about one patient and
+/// what is about none.
+async fn rows_after(
+    resources: &Resources,
+    only: Option<Address>,
+    after: i64,
+) -> Result<Vec<Row>, FhirError> {
     let mut connection = resources.database().readers().acquire().await?;
-    let numbers: Vec<i64> = sqlx::query(
-        "select number from fhir_resources where number > $1 and deleted <> 1
-        order by number limit $2",
-    )
-    .bind(after)
-    .bind(i64::try_from(LISTED_AT_ONCE).unwrap_or(i64::MAX))
-    .fetch_all(&mut *connection)
-    .await?
-    .iter()
-    .map(|row| row.try_get(0))
-    .collect::<Result<_, sqlx::Error>>()?;
+    let text = match only {
+        Some(_) => {
+            "select number from fhir_resources where number > $1 and deleted <> 1
+                and (patient = $3 or patient is null) order by number limit $2"
+        }
+        None => {
+            "select number from fhir_resources where number > $1 and deleted <> 1
+            order by number limit $2"
+        }
+    };
+    let limit = i64::try_from(LISTED_AT_ONCE).unwrap_or(i64::MAX);
+    let mut query = sqlx::query(text).bind(after).bind(limit);
+    if let Some(only) = only {
+        query = query.bind(only.to_vec());
+    }
+    let numbers: Vec<i64> = query
+        .fetch_all(&mut *connection)
+        .await?
+        .iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, sqlx::Error>>()?;
     Ok(Row::all_numbered(&mut connection, &numbers).await?)
 }
 
