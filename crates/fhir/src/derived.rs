@@ -282,7 +282,8 @@ async fn search_both(
     let page = pairs.iter().find(|(name, _)| name == PAGE).map(|(_, page)| page.clone());
     if let Some(place) = page.as_deref().and_then(|page| page.strip_prefix(MADE)) {
         let made = made(resources, caller, resource_type, &pairs, request).await?;
-        return page_of_made(resources, caller, resource_type, &pairs, (made, place)).await;
+        let query = parse(resources, resource_type, &pairs, request)?;
+        return page_of_made(resources, caller, &query, &pairs, (made, place)).await;
     }
     let written =
         searching::search(resources, caller, resource_type, request, pairs.clone()).await?;
@@ -293,12 +294,11 @@ async fn search_both(
     bundle.total = Some(total);
     let size = searching::count(parameter(&pairs, "_count"))?;
     let only_counted = size == 0 || parameter(&pairs, "_summary") == Some("count");
-    if only_counted {
-        note_shown(resources, caller, &made).await?;
-    } else if bundle.link.iter().all(|link| link.relation != "next") {
+    // They are in the total of every page.
+    note_shown(resources, caller, &made).await?;
+    if !only_counted && bundle.link.iter().all(|link| link.relation != "next") {
         let room = size.saturating_sub(bundle.matched()?);
         let query = parse(resources, resource_type, &pairs, request)?;
-        note_shown(resources, caller, &made).await?;
         for one in made.iter().take(room) {
             bundle.entry.push(entry(resources, one, "match", &query)?);
         }
@@ -343,7 +343,7 @@ async fn made(
 async fn page_of_made(
     resources: &Resources,
     caller: &Caller,
-    resource_type: &str,
+    query: &Query,
     pairs: &[(String, String)],
     (made, place): (Vec<Derived>, &str),
 ) -> Result<Reply, FhirError> {
@@ -354,16 +354,14 @@ async fn page_of_made(
     let rest: Vec<&Derived> = made.iter().filter(|one| one.place() > place).collect();
     let shown: Vec<&Derived> = rest.iter().take(size).copied().collect();
     note_shown(resources, caller, shown.iter().copied()).await?;
-    let query = Query::parse(resource_type, &[], Handling::Lenient)
-        .map_err(|error| FhirError::bad_request(error.to_string()))?;
     let mut bundle = bundle::Bundle::new("searchset", resources.make_id());
     for one in &shown {
-        bundle.entry.push(made_entry(resources, one, "match", &query)?);
+        bundle.entry.push(made_entry(resources, one, "match", query)?);
     }
     if let Some(last) = shown.last()
         && rest.len() > shown.len()
     {
-        let link = next_link(resources, resource_type, pairs, &owned(last.place()));
+        let link = next_link(resources, query.resource_type(), pairs, &owned(last.place()));
         bundle.link.push(bundle::Link { relation: "next", url: link.url });
     }
     Ok(bundle.reply())
