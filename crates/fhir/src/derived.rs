@@ -52,7 +52,7 @@ pub(crate) const COMPONENT: &str = "fhir-derived";
 /// One statement per step; a released step never changes.
 pub(crate) const MIGRATIONS: &[&str] = &[
     // From a record on chain to the resource that it is.
-    "create index fhir_resources_by_record on fhir_resources (record)",
+    "create index fhir_derived_by_record on fhir_resources (record)",
     // Consents that wait for the patient's signature; `sealed` says to whom and to what.
     "create table fhir_consent_requests (
         id text not null primary key,

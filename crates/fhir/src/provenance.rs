@@ -303,6 +303,7 @@ async fn one(
     if was_accepted {
         agents.push(participant("verifier", patient));
     }
+    let state = if anchored.is_withdrawn { "withdrawn" } else { anchored.state.name() };
     let mut parts = vec![
         text("record", header.record.to_string()),
         text("version", version.to_string()),
@@ -310,7 +311,7 @@ async fn one(
             "system": KIND_SYSTEM, "code": header.kind.name(),
         } }),
         text("digest", entry.digest.to_string()),
-        json!({ "url": "state", "valueCode": anchored.state.name() }),
+        json!({ "url": "state", "valueCode": state }),
         text("transaction", anchored.moment.transaction.to_string()),
         text("block", anchored.moment.block.to_string()),
         json!({ "url": "time", "valueInstant": instant_of(anchored.moment.time) }),

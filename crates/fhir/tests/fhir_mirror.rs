@@ -508,6 +508,8 @@ async fn provenance_says_where_on_chain_a_version_is() {
     let again = fhir.get("physician", &format!("/{name}")).await.expect(200).json();
     assert_eq!(again["id"], one["id"]);
     assert_eq!(part(&again, "digest"), part(one, "digest"));
+    assert_eq!(part(&again, "state"), "withdrawn");
+    assert!(!again.to_string().contains("verifier"), "the patient never accepted it");
 }
 
 #[tokio::test]

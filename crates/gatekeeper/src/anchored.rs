@@ -12,6 +12,8 @@ use crate::Gatekeeper;
 pub struct Anchored {
     /// Where it stands.
     pub state: AnchorState,
+    /// Whether the steward took it back before the patient answered, such as to propose the next.
+    pub is_withdrawn: bool,
     /// The block and the transaction that anchored it, by itself or with its batch.
     pub moment: Moment,
     /// The Merkle root of its batch; `None` when it was anchored by itself.
@@ -37,7 +39,8 @@ impl Gatekeeper {
             let (steward, record) = (entry.header.steward, entry.header.record);
             let version = entry.header.version;
             if let Some(alone) = projection.records.anchor(steward, record, version.get()) {
-                return Some(Anchored { state, moment: alone.moment, root: None });
+                let (is_withdrawn, moment) = (alone.is_withdrawn, alone.moment);
+                return Some(Anchored { state, is_withdrawn, moment, root: None });
             }
             let leaf = Anchor {
                 record,
@@ -50,7 +53,8 @@ impl Gatekeeper {
             };
             let root = self.root_of(&leaf.leaf())?;
             let batch = projection.records.batch(steward, root)?;
-            Some(Anchored { state, moment: batch.moment, root: Some(root) })
+            let moment = batch.moment;
+            Some(Anchored { state, is_withdrawn: false, moment, root: Some(root) })
         };
         Ok(entries.iter().map(of).collect())
     }

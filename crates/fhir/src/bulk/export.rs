@@ -197,7 +197,7 @@ async fn list(
             is_of_group && row.updated >= wanted.since && wanted.types.contains(&row.resource_type)
         };
         let rows: Vec<Row> = rows.into_iter().filter(is_meant).collect();
-        let mut found = permitted(resources, caller, &rows, Versions::Current).await?;
+        let mut found = permitted(resources, caller, &rows, resources.versions_for(caller)).await?;
         for row in rows {
             let version = match row.record {
                 None if resources.require_directory(caller, &row.resource_type).is_ok() => {
