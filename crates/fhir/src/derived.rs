@@ -386,7 +386,7 @@ pub(crate) fn link(
 ) -> String {
     let mut url = format!("{}/{resource_type}?", resources.base());
     for (name, value) in pairs.iter().filter(|(name, _)| name != PAGE) {
-        url.push_str(&format!("{}={}&", searching::encoded(name), searching::encoded(value)));
+        url += &[&searching::encoded(name), "=", &searching::encoded(value), "&"].concat();
     }
     format!("{url}{PAGE}={}", searching::encoded(page))
 }
@@ -473,11 +473,11 @@ impl Page {
 
     /// Its entries by name.
     pub(crate) fn names(&self) -> Result<Vec<EntryName>, FhirError> {
-        let name = |entry: &Box<RawValue>| {
+        let name = |entry: &RawValue| {
             serde_json::from_str(entry.get())
                 .map_err(|_| FhirError::unprocessable("exception", "the page cannot be read"))
         };
-        self.entry.iter().map(name).collect()
+        self.entry.iter().map(|entry| name(entry)).collect()
     }
 
     fn matched(&self) -> Result<usize, FhirError> {

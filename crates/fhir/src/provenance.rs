@@ -88,9 +88,12 @@ pub(crate) async fn read(
     };
     if let (Some(record), Ok(version)) = (record, RecordVersion::try_from(version))
         && let Some((anchor, inclusion)) = resources.gatekeeper().inclusion(record, version).await?
-        && let Inclusion::Batch { proof, .. } = inclusion
+        && let Inclusion::Batch { root, proof } = inclusion
         && let Some(parts) = one.value["extension"][0]["extension"].as_array_mut()
     {
+        // One that was taken out of its batch since stands by itself, and is in the batch as well.
+        parts.retain(|part| part["url"] != "root");
+        parts.push(text("root", root.to_string()));
         parts.push(text("base", anchor.base.to_string()));
         parts.extend(proof.iter().map(|sibling| text("proof", sibling.to_string())));
     }
