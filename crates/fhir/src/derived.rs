@@ -384,11 +384,12 @@ pub(crate) fn link(
     pairs: &[(String, String)],
     page: &str,
 ) -> String {
-    let mut url = format!("{}/{resource_type}?", resources.base());
-    for (name, value) in pairs.iter().filter(|(name, _)| name != PAGE) {
-        url += &[&searching::encoded(name), "=", &searching::encoded(value), "&"].concat();
-    }
-    format!("{url}{PAGE}={}", searching::encoded(page))
+    let encoded = searching::encoded;
+    let others = pairs.iter().filter(|(name, _)| name != PAGE);
+    let mut query: Vec<String> =
+        others.map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
+    query.push(format!("{PAGE}={}", encoded(page)));
+    format!("{}/{resource_type}?{}", resources.base(), query.join("&"))
 }
 
 /// What was made as an entry of a page.
