@@ -361,22 +361,25 @@ pub(crate) async fn find(
     }
     let named = pairs.iter().find(|(name, _)| name == "patient" || name == "patient:Patient");
     let only = match (named, caller.reader) {
-        (Some((_, text)), _) => match patient_named(resources, text).await? {
-            None => return Ok(Vec::new()),
-            found => found,
-        },
-        (None, Reader::Patient { account }) => Some(account),
-        (None, _) => caller.patient,
+        (Some((_, text)), _) => Some(patients_named(resources, text).await?),
+        (None, Reader::Patient { account }) => Some(vec![account]),
+        (None, _) => caller.patient.map(|patient| vec![patient]),
     };
     let mut filed: BTreeMap<Address, Vec<Filed>> = BTreeMap::new();
-    for one in filed_of(resources, only).await? {
-        filed.entry(one.patient).or_default().push(one);
-    }
     let mut patients = match only {
-        Some(only) => vec![only],
-        None => patients(resources).await,
+        Some(only) => {
+            for patient in &only {
+                filed.insert(*patient, filed_of(resources, Some(*patient)).await?);
+            }
+            only
+        }
+        None => {
+            for one in filed_of(resources, None).await? {
+                filed.entry(one.patient).or_default().push(one);
+            }
+            patients(resources).await.into_iter().chain(filed.keys().copied()).collect()
+        }
     };
-    patients.extend(filed.keys().copied());
     patients.sort_unstable();
     patients.dedup();
     let mut names = Names::new(resources);

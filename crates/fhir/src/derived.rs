@@ -610,6 +610,18 @@ pub(crate) async fn patient_named(
     Ok(row.and_then(|row| row.record).map(|filed| filed.patient))
 }
 
+/// The accounts of all patients whom a search names, with commas between.
+pub(crate) async fn patients_named(
+    resources: &Resources,
+    text: &str,
+) -> Result<Vec<Address>, FhirError> {
+    let mut patients = Vec::new();
+    for one in text.split(',').take(search::VALUES_MAX) {
+        patients.extend(patient_named(resources, one).await?);
+    }
+    Ok(patients)
+}
+
 /// Of these records, those that are resources here, with type and id.
 pub(crate) async fn names_of(
     resources: &Resources,

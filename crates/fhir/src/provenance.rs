@@ -18,7 +18,7 @@ use vault::{Content, Entry};
 
 use crate::{
     caller::{Caller, Interaction},
-    derived::{Derived, KIND_SYSTEM, Names, entry, note_shown, parse, patient_named, read_bundle},
+    derived::{Derived, KIND_SYSTEM, Names, entry, note_shown, parse, patients_named, read_bundle},
     instant,
     outcome::FhirError,
     request::{Reply, Request},
@@ -117,12 +117,9 @@ pub(crate) async fn find(
     let parameter = |wanted: fn(&str) -> bool| {
         pairs.iter().find(|(name, _)| wanted(name)).map(|(_, value)| value.as_str())
     };
-    let patient = match parameter(|name| name == "patient" || name == "patient:Patient") {
+    let patients = match parameter(|name| name == "patient" || name == "patient:Patient") {
         None => None,
-        Some(text) => match patient_named(resources, text).await? {
-            None => return Ok(Vec::new()),
-            found => found,
-        },
+        Some(text) => Some(patients_named(resources, text).await?),
     };
     let targets = parameter(|name| name.split(':').next() == Some("target"));
     let mut rows = Vec::new();
@@ -145,10 +142,19 @@ pub(crate) async fn find(
             Reader::Patient { account } => Some(account),
             _ => caller.patient,
         };
-        rows = all_rows(resources, patient.or(own)).await?;
+        match &patients {
+            None => rows = all_rows(resources, own).await?,
+            Some(patients) => {
+                for patient in patients {
+                    rows.extend(all_rows(resources, Some(*patient)).await?);
+                }
+            }
+        }
     }
     rows.retain(|row| {
-        row.record.is_some_and(|filed| patient.is_none_or(|patient| filed.patient == patient))
+        row.record.is_some_and(|filed| {
+            patients.as_ref().is_none_or(|patients| patients.contains(&filed.patient))
+        })
     });
     let mut made = made_of(resources, caller, rows).await?;
     made.retain(|one| search::matches(&query, "Provenance", &one.value, one.updated));

@@ -14,8 +14,8 @@ use axum::http::StatusCode;
 use domain::Address;
 
 use super::{
-    Ending, Job, Made, State, What, accepted, begin, file_place, is_ndjson, require_async, seal,
-    update,
+    Ending, Job, Made, State, What, accepted, begin, file_place, is_ndjson, is_wanted,
+    require_async, seal, update,
 };
 use crate::{
     bundle::Write,
@@ -160,6 +160,10 @@ impl Importing<'_> {
                 }
                 seen += 1;
                 if seen % 100 == 0 {
+                    // Whoever deleted the job wants no more of it.
+                    if matches!(is_wanted(self.resources, self.id).await, Ok(false)) {
+                        return;
+                    }
                     let text = format!("{seen} lines looked at");
                     self.resources.inner.running.progress(self.id, text);
                 }
