@@ -49,7 +49,7 @@ use crate::{
     caller::{Caller, Interaction},
     derived::{
         Derived, KIND_SYSTEM, MEMBER_SYSTEM, Names, RECORD_SYSTEM, is_watching, member_of,
-        names_of, parse, patient_named,
+        names_of, parse, patient_named, patients_named,
     },
     dispatch::{Action, body_of},
     instant,
