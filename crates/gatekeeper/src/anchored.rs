@@ -42,7 +42,7 @@ impl Gatekeeper {
                 let (is_withdrawn, moment) = (alone.is_withdrawn, alone.moment);
                 return Some(Anchored { state, is_withdrawn, moment, root: None });
             }
-            let leaf = Anchor {
+            let anchor = Anchor {
                 record,
                 version,
                 base: 0,
@@ -51,7 +51,7 @@ impl Gatekeeper {
                 steward,
                 digest: entry.digest,
             };
-            let root = self.root_of(&leaf.leaf())?;
+            let root = self.root_of(&anchor)?;
             let batch = projection.records.batch(steward, root)?;
             let moment = batch.moment;
             Some(Anchored { state, is_withdrawn: false, moment, root: Some(root) })

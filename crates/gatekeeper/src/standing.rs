@@ -124,11 +124,6 @@ impl Gatekeeper {
         Some(Standing { state, in_batch: true, is_withdrawn: false })
     }
 
-    /// The root of the batch that has a leaf.
-    pub(crate) fn root_of(&self, leaf: &B256) -> Option<B256> {
-        self.inner.leaves.0.read().roots.get(leaf).copied()
-    }
-
     /// One version by its number, with where it stands; none when it was never anchored, or was rejected
     /// and the reader is not to see that. What the steward took back to propose the next version is a
     /// part of the record's history, and counts as superseded.
