@@ -1,6 +1,6 @@
 //! Bundles: those that come in to be carried out, and those that go out with what was found.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use axum::http::{Method, StatusCode};
 use domain::Address;
@@ -10,7 +10,7 @@ use vault::Content;
 
 use crate::{
     caller::{Caller, Interaction},
-    dispatch::{Action, action_of, body_of},
+    dispatch::{Action, TYPES, action_of, body_of},
     instant,
     json::RawObject,
     outcome::FhirError,
@@ -22,6 +22,9 @@ use crate::{
 
 /// The most entries in one bundle that comes in.
 pub(crate) const ENTRIES_MAX: usize = 5_000;
+
+/// The most conditional references in one resource.
+const CONDITIONAL_MAX: usize = 16;
 
 /// A bundle that goes out.
 #[derive(Serialize)]
@@ -86,54 +89,6 @@ impl Bundle {
 /// A resource as an entry shows it.
 pub(crate) fn shown(body: &RawObject) -> Box<RawValue> {
     to_raw_value(body).expect("an object has a JSON form")
-}
-
-/// The history of one resource.
-pub(crate) fn history(
-    resources: &Resources,
-    versions: &[Resource],
-    request: &Request,
-) -> Result<Reply, FhirError> {
-    let since = match request.parameter("_since") {
-        None => i64::MIN,
-        Some(since) => instant::parse(since).ok_or_else(|| {
-            FhirError::bad_request("_since is an instant, such as 2026-01-01T00:00:00Z")
-        })?,
-    };
-    let count = searching::count(request.parameter("_count"))?;
-    let base = resources.base();
-    let mut bundle = Bundle::new("history", resources.make_id());
-    let wanted: Vec<&Resource> =
-        versions.iter().filter(|version| version.updated >= since).collect();
-    bundle.total = Some(wanted.len());
-    bundle.link.push(Link { relation: "self", url: format!("{base}/{}", request.path.join("/")) });
-    for version in wanted.into_iter().take(count) {
-        let Resource { resource_type, id, .. } = version;
-        let method = match (version.version, &version.body) {
-            (_, None) => "DELETE",
-            (1, _) => "POST",
-            _ => "PUT",
-        };
-        let url =
-            if method == "POST" { resource_type.clone() } else { format!("{resource_type}/{id}") };
-        let status = match method {
-            "POST" => "201",
-            "DELETE" => "204",
-            _ => "200",
-        };
-        bundle.entry.push(Entry {
-            full_url: Some(format!("{base}/{resource_type}/{id}")),
-            resource: version.body.as_ref().map(shown),
-            request: Some(serde_json::json!({ "method": method, "url": url })),
-            response: Some(serde_json::json!({
-                "status": status,
-                "etag": format!("W/\"{}\"", version.version),
-                "lastModified": instant::text(version.updated),
-            })),
-            search: None,
-        });
-    }
-    Ok(bundle.reply())
 }
 
 /// A bundle that comes in.
@@ -334,6 +289,7 @@ async fn transaction(
             return Err(at(*index, FhirError::unprocessable("not-supported", text)));
         }
     }
+    let alone = resources.inner.conditional.lock().await;
     let mut replies: Vec<Option<Entry>> = Vec::new();
     replies.resize_with(plan.len(), || None);
     let names = name_all(resources, caller, &mut plan, &mut replies).await?;
@@ -368,6 +324,7 @@ async fn transaction(
         };
         replies[index] = Some(answered(reply));
     }
+    drop(alone);
     for (index, _, request) in plan {
         if order(&request.method) == 3 {
             // What was written stands: a read that fails says so in its own entry.
@@ -501,7 +458,8 @@ async fn check_write(
     let interaction =
         if request.method == Method::POST { Interaction::Create } else { Interaction::Update };
     caller.require(resource_type, interaction)?;
-    let mut body = body_of(&Request { body: renamed(&request.body, names)?, ..request.clone() })?;
+    let body = conditional_references(resources, caller, renamed(&request.body, names)?).await?;
+    let mut body = body_of(&Request { body, ..request.clone() })?;
     if request.method == Method::POST || body.get("id").is_none() {
         body.set("id", id, "resourceType");
     }
@@ -531,6 +489,67 @@ fn renamed(
     }
     renamed.push_str(rest);
     Ok(renamed.into())
+}
+
+/// A body with its conditional references replaced by what they find: `Patient?identifier=...` by the
+/// name of the one patient who matches.
+///
+/// # Source
+///
+/// FHIR R4, section 3.1.0.11.3.
+async fn conditional_references(
+    resources: &Resources,
+    caller: &Caller,
+    body: axum::body::Bytes,
+) -> Result<axum::body::Bytes, FhirError> {
+    let mut found = BTreeSet::new();
+    // What is no JSON is refused where the body is read.
+    if let Ok(value) = serde_json::from_slice(&body) {
+        references(&value, &mut found);
+    }
+    if found.is_empty() {
+        return Ok(body);
+    }
+    if found.len() > CONDITIONAL_MAX {
+        let text = format!("a resource has at most {CONDITIONAL_MAX} conditional references");
+        return Err(FhirError::unprocessable("too-costly", text));
+    }
+    let mut text = String::from_utf8_lossy(&body).into_owned();
+    for reference in found {
+        let (resource_type, query) = reference.split_once('?').unwrap_or_default();
+        let pairs = crate::request::pairs(query)?;
+        let ids = searching::matching(resources, caller, resource_type, &pairs).await?;
+        let [id] = ids.as_slice() else {
+            let text = "a conditional reference names exactly one resource that is here";
+            return Err(FhirError::precondition(text));
+        };
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        text = text.replace(&quoted(&reference), &quoted(&format!("{resource_type}/{id}")));
+    }
+    Ok(text.into())
+}
+
+/// The conditional references in a resource.
+fn references(value: &serde_json::Value, found: &mut BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(members) => {
+            for (name, value) in members {
+                match value.as_str() {
+                    Some(text) if name == "reference" => {
+                        let resource_type = text.split_once('?').map(|(name, _)| name);
+                        if resource_type.is_some_and(|name| TYPES.contains(&name)) {
+                            found.insert(text.to_owned());
+                        }
+                    }
+                    _ => references(value, found),
+                }
+            }
+        }
+        serde_json::Value::Array(values) => {
+            values.iter().for_each(|value| references(value, found));
+        }
+        _ => {}
+    }
 }
 
 impl Resources {

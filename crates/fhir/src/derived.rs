@@ -197,11 +197,45 @@ pub(crate) async fn handle(
             note_shown(resources, caller, &versions).await?;
             let versions: Vec<Resource> =
                 versions.iter().rev().map(Derived::resource).collect::<Result<_, _>>()?;
-            bundle::history(resources, &versions, request)?
+            history(resources, &versions, request)?
         }
         _ => return Ok(None),
     };
     Ok(Some(reply))
+}
+
+/// The history of what is made, of which there is one page.
+fn history(
+    resources: &Resources,
+    versions: &[Resource],
+    request: &Request,
+) -> Result<Reply, FhirError> {
+    let (since, base) = (searching::since(request)?, resources.base());
+    let mut bundle = bundle::Bundle::new("history", resources.make_id());
+    let wanted: Vec<&Resource> =
+        versions.iter().filter(|version| version.updated >= since).collect();
+    bundle.total = Some(wanted.len());
+    let url = format!("{base}/{}", request.path.join("/"));
+    bundle.link.push(bundle::Link { relation: "self", url });
+    for version in wanted {
+        let Resource { resource_type, id, .. } = version;
+        let is_first = version.version == 1;
+        let (method, status) = if is_first { ("POST", "201") } else { ("PUT", "200") };
+        let name = format!("{resource_type}/{id}");
+        let url = if is_first { resource_type } else { &name };
+        bundle.entry.push(Entry {
+            full_url: Some(format!("{base}/{name}")),
+            resource: version.body.as_ref().map(shown),
+            request: Some(json!({ "method": method, "url": url })),
+            response: Some(json!({
+                "status": status,
+                "etag": format!("W/\"{}\"", version.version),
+                "lastModified": crate::instant::text(version.updated),
+            })),
+            search: None,
+        });
+    }
+    Ok(bundle.reply())
 }
 
 /// The versions of a resource that is made, the oldest first; `None` when it is not one.
@@ -290,8 +324,8 @@ async fn search_both(
     let mut bundle = read_bundle(&written)?;
     let pairs = if page.is_some() { bundle.own_pairs()? } else { pairs };
     let made = made(resources, caller, resource_type, &pairs, request).await?;
-    let total = bundle.total.unwrap_or_default().saturating_add(made.len());
-    bundle.total = Some(total);
+    // Further pages do not count again.
+    bundle.total = bundle.total.map(|total| total.saturating_add(made.len()));
     let size = searching::count(parameter(&pairs, "_count"))?;
     let only_counted = size == 0 || parameter(&pairs, "_summary") == Some("count");
     // They are in the total of every page.

@@ -63,6 +63,22 @@ impl Directory {
         Ok(())
     }
 
+    /// The versions of a resource, the newest first: the number of each, and when it was made.
+    pub(crate) async fn versions(
+        connection: &mut AnyConnection,
+        number: i64,
+    ) -> Result<Vec<(u32, i64)>, StoreError> {
+        let text =
+            "select version, updated from fhir_directory where number = $1 order by version desc";
+        let rows = sqlx::query(text).bind(number).fetch_all(connection).await?;
+        rows.iter()
+            .map(|row| {
+                let version: i64 = row.try_get(0)?;
+                Ok((u32::try_from(version).map_err(|_| CORRUPT)?, row.try_get(1)?))
+            })
+            .collect()
+    }
+
     /// One version, with when it was made; without a body when it says that the resource was deleted.
     pub(crate) async fn read(
         &self,

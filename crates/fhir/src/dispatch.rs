@@ -6,7 +6,7 @@ use axum::http::{Method, StatusCode};
 use crate::{
     bulk, bundle,
     caller::{Caller, Interaction},
-    capability, derived, instant,
+    capability, derived, history, instant,
     json::RawObject,
     outcome::{FhirError, outcome},
     patch,
@@ -39,6 +39,7 @@ pub(crate) enum Action {
     Patch,
     Delete,
     History,
+    TypeHistory,
     VersionRead,
 }
 
@@ -84,6 +85,7 @@ pub(crate) const ROUTES: &[Route] = &[
     (Method::POST, &[Type], Action::Create, Some("create")),
     (Method::PUT, &[Type], Action::ConditionalUpdate, None),
     (Method::DELETE, &[Type], Action::ConditionalDelete, None),
+    (Method::GET, &[Type, Named("_history")], Action::TypeHistory, Some("history-type")),
     (Method::GET, &[Type, Id], Action::Read, Some("read")),
     (Method::PUT, &[Type, Id], Action::Update, Some("update")),
     (Method::PATCH, &[Type, Id], Action::Patch, Some("patch")),
@@ -222,9 +224,9 @@ impl Resources {
                 Ok(unless_known(Reply::read(&resource), &request))
             }
             Action::History => {
-                let versions = self.history(caller, resource_type, id).await?;
-                bundle::history(self, &versions, &request)
+                history::of_resource(self, caller, &request, (resource_type, id)).await
             }
+            Action::TypeHistory => history::of_type(self, caller, &request, resource_type).await,
             Action::Update => {
                 let body = body_of(&request)?;
                 self.update(caller, resource_type, id, body, &request).await
@@ -250,7 +252,9 @@ impl Resources {
         request: &Request,
     ) -> Result<Reply, FhirError> {
         caller.require(resource_type, Interaction::Create)?;
+        let mut _alone = None;
         if let Some(query) = &request.conditions.if_none_exist {
+            _alone = Some(self.inner.conditional.lock().await);
             let pairs = crate::request::pairs(query)?;
             let found = searching::matching(self, caller, resource_type, &pairs).await?;
             match found.as_slice() {
@@ -329,6 +333,7 @@ impl Resources {
     ) -> Result<Reply, FhirError> {
         caller.require(resource_type, Interaction::Update)?;
         let mut body = body_of(request)?;
+        let _alone = self.inner.conditional.lock().await;
         let found = searching::matching(self, caller, resource_type, &request.query).await?;
         match (found.as_slice(), body.text("id")) {
             ([], None) => {
@@ -357,6 +362,7 @@ impl Resources {
         request: &Request,
     ) -> Result<Reply, FhirError> {
         caller.require(resource_type, Interaction::Delete)?;
+        let _alone = self.inner.conditional.lock().await;
         let found = searching::matching(self, caller, resource_type, &request.query).await?;
         match found.as_slice() {
             [] => Err(FhirError::not_found()),

@@ -15,7 +15,9 @@ mod derived;
 mod directory;
 mod dispatch;
 mod group;
+mod history;
 mod http;
+mod importing;
 mod instant;
 mod json;
 mod outcome;
@@ -33,6 +35,7 @@ pub use caller::{
 };
 pub use derived::MEMBER_SYSTEM;
 pub use http::{BODY_BYTES_MAX, URL_BYTES_MAX, router};
+pub use importing::ImportIndex;
 pub use json::RawObject;
 pub use outcome::{FhirError, Issue};
-pub use resources::{ACCOUNT_SYSTEM, Patients, Resource, Resources};
+pub use resources::{ACCOUNT_SYSTEM, Patients, Resource, Resources, account_of_patient};

@@ -76,6 +76,8 @@ pub(crate) struct Inner {
     pub(crate) remembered: Remembered,
     pub(crate) sealing: Sealing,
     pub(crate) running: bulk::Running,
+    /// Held from looking for what a condition names until what depends on it is stored.
+    pub(crate) conditional: tokio::sync::Mutex<()>,
 }
 
 /// What is to be stored of a resource, checked.
@@ -116,6 +118,20 @@ pub(crate) struct Before {
     pub(crate) stays: bool,
 }
 
+/// The account of the patient with this id at an institution; `None` when there is none.
+///
+/// # Errors
+///
+/// [`StoreError`] when the database failed.
+pub async fn account_of_patient(
+    database: &vault::Database,
+    id: &str,
+) -> Result<Option<Address>, StoreError> {
+    let mut connection = database.readers().acquire().await?;
+    let row = Row::find(&mut connection, "Patient", id).await?;
+    Ok(row.and_then(|row| row.record).map(|filed| filed.patient))
+}
+
 impl Resources {
     /// Opens the resources of an institution. `index_key` and `directory_key` never leave the gateway;
     /// `clock` gives milliseconds since 1970; `base` is the URL at which clients reach `/fhir`.
@@ -146,6 +162,7 @@ impl Resources {
             remembered: Remembered::default(),
             sealing: Sealing::derive(&directory_key, "salus/fhir-derived/v1"),
             running: bulk::Running::default(),
+            conditional: tokio::sync::Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -241,19 +258,25 @@ impl Resources {
     ) -> Result<Vec<Found>, FhirError> {
         let versions = if all { Versions::All } else { self.versions_for(caller) };
         let (now, reading) = (self.now(), caller.reading());
-        let refused = if caller.is_about(filed.patient) {
-            let (found, refusal) =
-                self.gatekeeper().find(reading, &[filed.record], versions, now).await?;
-            if !found.is_empty() {
-                return Ok(found);
-            }
-            refusal
-        } else {
-            Some(Refusal::NoConsent)
-        };
-        let Some(refusal) = refused else { return Ok(Vec::new()) };
+        self.require_about(caller, filed).await?;
+        let (found, refusal) =
+            self.gatekeeper().find(reading, &[filed.record], versions, now).await?;
+        let Some(refusal) = refusal.filter(|_| found.is_empty()) else { return Ok(found) };
         self.note_refusal(caller, filed, refusal).await?;
         Err(self.refused(caller, filed.patient, refusal))
+    }
+
+    /// Refuses a token for one patient what is another's, and leaves a receipt of it.
+    pub(crate) async fn require_about(
+        &self,
+        caller: &Caller,
+        filed: Filed,
+    ) -> Result<(), FhirError> {
+        if caller.is_about(filed.patient) {
+            return Ok(());
+        }
+        self.note_refusal(caller, filed, Refusal::NoConsent).await?;
+        Err(self.refused(caller, filed.patient, Refusal::NoConsent))
     }
 
     /// Which version somebody reads who asks for none: the institution's own people the one that they
@@ -340,31 +363,6 @@ impl Resources {
             return Ok(());
         }
         Err(FhirError::not_found())
-    }
-
-    /// All versions of a resource that the caller may read, the newest first.
-    ///
-    /// # Errors
-    ///
-    /// As [`Resources::read`].
-    pub async fn history(
-        &self,
-        caller: &Caller,
-        resource_type: &str,
-        id: &str,
-    ) -> Result<Vec<Resource>, FhirError> {
-        caller.require(resource_type, Interaction::Read)?;
-        let row = self.row(resource_type, id).await?.ok_or_else(FhirError::not_found)?;
-        let Some(filed) = row.record else {
-            let mut versions = Vec::new();
-            for version in (1..=row.version).rev() {
-                versions.push(self.read_directory(caller, &row, Some(version)).await?);
-            }
-            return Ok(versions);
-        };
-        let found = self.find_record(caller, filed, true).await?;
-        let opened = self.gatekeeper().give(caller.reading(), found, self.now()).await?;
-        opened.iter().rev().map(|record| resource_of(&row, record)).collect()
     }
 
     /// Checks a resource that is to be stored; `id` is the one of the URL of an update.

@@ -23,7 +23,7 @@ use crate::{
     outcome::FhirError,
     request::{Reply, Request},
     resources::{Resource, Resources, resource_of, updated},
-    tables::{Deletion, Row},
+    tables::{Deletion, Filed, Row},
 };
 
 /// How many resources a page has, unless the client says otherwise.
@@ -37,6 +37,9 @@ const CANDIDATES_MAX: usize = 20_000;
 
 /// How many resources are included on a page, at most.
 const INCLUDED_MAX: usize = 1_000;
+
+/// How many sealed bytes a page opens, unless its first resource alone has more.
+const PAGE_BYTES_MAX: u64 = 32 << 20;
 
 /// How many searches are remembered for their further pages.
 const REMEMBERED_MAX: usize = 1_000;
@@ -76,7 +79,10 @@ struct Searches {
 struct Search {
     /// Only the one who searched gets its pages.
     caller: Address,
-    resource_type: String,
+    /// The path below the base of what was asked.
+    path: String,
+    /// What the first page says that it answers.
+    self_url: String,
     query: Query,
     /// What was found, by number, in the order of the pages.
     numbers: Vec<i64>,
@@ -113,6 +119,14 @@ impl Hit {
             Self::Directory(row) => row,
         }
     }
+
+    /// How much there is to open.
+    fn sealed_len(&self) -> u64 {
+        match self {
+            Self::Record(hit) => hit.1.entry().sealed_len,
+            Self::Directory(_) => 0,
+        }
+    }
 }
 
 /// Searches, or gives a further page.
@@ -138,19 +152,60 @@ pub(crate) async fn search(
     let numbers: Vec<i64> = hits.iter().map(|hit| hit.row().number).collect();
     let search = Search {
         caller: caller.reader.address(),
-        resource_type: resource_type.into(),
+        path: resource_type.into(),
+        self_url: self_url(resources, resource_type, &query),
         query,
         numbers,
         expires: resources.now_ms() + REMEMBERED_MS,
     };
+    first_page(resources, caller, search, hits).await
+}
+
+/// The first page of what was found, which is remembered for the others.
+async fn first_page(
+    resources: &Resources,
+    caller: &Caller,
+    search: Search,
+    hits: Vec<Hit>,
+) -> Result<Reply, FhirError> {
     let token = resources.make_id();
-    if search.numbers.len() > size {
+    let part = Part::of(&search, 0, hits);
+    if part.next.is_some() {
         resources.inner.remembered.remember(token.clone(), search.clone());
     }
     // Those on later pages are in the total.
-    note_counted(resources, caller, hits.get(size..).unwrap_or_default()).await?;
-    let shown: Vec<Hit> = hits.into_iter().take(size).collect();
-    page(resources, caller, (&search, &token), 0, shown).await
+    note_counted(resources, caller, &part.rest).await?;
+    page(resources, caller, (&search, &token), part).await
+}
+
+/// What is shown of a search on one page.
+struct Part {
+    /// Where it begins.
+    offset: usize,
+    shown: Vec<Hit>,
+    /// What of the hits is left for later pages.
+    rest: Vec<Hit>,
+    /// Where the next page begins.
+    next: Option<usize>,
+}
+
+impl Part {
+    fn of(search: &Search, offset: usize, mut hits: Vec<Hit>) -> Self {
+        let (size, mut bytes) = (page_size(&search.query), 0);
+        let fits = |(index, hit): (usize, &Hit)| {
+            bytes += hit.sealed_len();
+            index == 0 || index < size && bytes <= PAGE_BYTES_MAX
+        };
+        let count = hits.iter().enumerate().map(fits).take_while(|fits| *fits).count();
+        let rest = hits.split_off(count);
+        let left = search.numbers.get(offset..).unwrap_or_default();
+        let next = match rest.first() {
+            Some(hit) => left.iter().position(|number| *number == hit.row().number),
+            None => (left.len() > size).then_some(size),
+        };
+        let next = next.map(|after| offset.saturating_add(after));
+        Self { offset, shown: hits, rest, next }
+    }
 }
 
 fn parse(
@@ -395,8 +450,17 @@ async fn note_counted(
     caller: &Caller,
     hits: &[Hit],
 ) -> Result<(), FhirError> {
+    note_filed(resources, caller, hits.iter().filter_map(|hit| hit.row().record)).await
+}
+
+/// As [`note_counted`], for what is filed like this.
+pub(crate) async fn note_filed(
+    resources: &Resources,
+    caller: &Caller,
+    filed: impl Iterator<Item = Filed>,
+) -> Result<(), FhirError> {
     let mut counted: BTreeMap<Address, KindSet> = BTreeMap::new();
-    for filed in hits.iter().filter_map(|hit| hit.row().record) {
+    for filed in filed {
         let kinds = counted.entry(filed.patient).or_default();
         *kinds = kinds.union(KindSet::of(&[filed.kind]));
     }
@@ -412,18 +476,19 @@ async fn note_counted(
 fn counted(resources: &Resources, resource_type: &str, query: &Query, total: usize) -> Reply {
     let mut bundle = Bundle::new("searchset", resources.make_id());
     bundle.total = Some(total);
-    bundle.link.push(self_link(resources, resource_type, query));
+    let url = self_url(resources, resource_type, query);
+    bundle.link.push(Link { relation: "self", url });
     bundle.reply()
 }
 
-fn self_link(resources: &Resources, resource_type: &str, query: &Query) -> Link {
+fn self_url(resources: &Resources, resource_type: &str, query: &Query) -> String {
     let pairs: Vec<String> = query
         .applied()
         .iter()
         .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
         .collect();
     let query = if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) };
-    Link { relation: "self", url: format!("{}/{resource_type}{query}", resources.base()) }
+    format!("{}/{resource_type}{query}", resources.base())
 }
 
 pub(crate) fn encoded(text: &str) -> String {
@@ -433,7 +498,7 @@ pub(crate) fn encoded(text: &str) -> String {
 async fn further_page(
     resources: &Resources,
     caller: &Caller,
-    resource_type: &str,
+    path: &str,
     page_name: &str,
 ) -> Result<Reply, FhirError> {
     let gone = || {
@@ -445,13 +510,13 @@ async fn further_page(
     let (caller_address, now) = (caller.reader.address(), resources.now_ms());
     let remembered = &resources.inner.remembered;
     let search = remembered.recall(token, caller_address, now).ok_or_else(gone)?;
-    if search.resource_type != resource_type {
+    if search.path != path {
         return Err(gone());
     }
     let size = page_size(&search.query);
     let numbers = search.numbers.iter().skip(offset).take(size).copied().collect();
     let hits = permitted(resources, caller, numbers).await?;
-    page(resources, caller, (&search, token), offset, hits).await
+    page(resources, caller, (&search, token), Part::of(&search, offset, hits)).await
 }
 
 /// One page as a bundle.
@@ -459,26 +524,22 @@ async fn page(
     resources: &Resources,
     caller: &Caller,
     (search, token): (&Search, &str),
-    offset: usize,
-    hits: Vec<Hit>,
+    part: Part,
 ) -> Result<Reply, FhirError> {
-    let Search { resource_type, query, numbers, .. } = search;
-    let size = page_size(query);
-    let matched = open(resources, caller, hits).await?;
+    let Search { path, query, numbers, .. } = search;
+    let matched = open(resources, caller, part.shown).await?;
     let included = included(resources, caller, query, &matched).await?;
     let mut bundle = Bundle::new("searchset", resources.make_id());
-    bundle.total = Some(numbers.len());
-    bundle.link.push(self_link(resources, resource_type, query));
+    // How many there are was true of the first page; what was taken back since is not counted again.
+    bundle.total = (part.offset == 0).then_some(numbers.len());
+    bundle.link.push(Link { relation: "self", url: search.self_url.clone() });
     let link = |relation, offset: usize| Link {
         relation,
-        url: format!("{}/{resource_type}?{PAGE}={token}.{offset}", resources.base()),
+        url: format!("{}/{path}?{PAGE}={token}.{offset}", resources.base()),
     };
-    let next = offset.saturating_add(size);
-    if size > 0 && next < numbers.len() {
-        bundle.link.push(link("next", next));
-    }
-    if offset > 0 {
-        bundle.link.push(link("previous", offset.saturating_sub(size)));
+    bundle.link.extend(part.next.map(|next| link("next", next)));
+    if part.offset > 0 {
+        bundle.link.push(link("previous", part.offset.saturating_sub(page_size(query))));
     }
     let modes = matched.iter().map(|one| (one, "match"));
     for (resource, mode) in modes.chain(included.iter().map(|one| (one, "include"))) {
@@ -507,7 +568,7 @@ async fn included(
 ) -> Result<Vec<Resource>, FhirError> {
     let mut seen: HashSet<(String, String)> =
         matched.iter().map(|one| (one.resource_type.clone(), one.id.clone())).collect();
-    let mut all = Vec::new();
+    let (mut all, mut bytes) = (Vec::new(), 0);
     let mut fresh: Vec<Resource> = matched.to_vec();
     // The first round is about what matched, later ones only about what `:iterate` asks for.
     for round in 0..3 {
@@ -543,7 +604,11 @@ async fn included(
         if numbers.is_empty() {
             break;
         }
-        let hits = permitted(resources, caller, numbers).await?;
+        let mut hits = permitted(resources, caller, numbers).await?;
+        hits.retain(|hit| {
+            bytes += hit.sealed_len();
+            bytes <= PAGE_BYTES_MAX
+        });
         fresh = open(resources, caller, hits).await?;
         all.extend(fresh.iter().cloned());
     }
@@ -607,14 +672,14 @@ pub(crate) async fn everything(
     let row = resources.row("Patient", id).await?.filter(|row| row.deletion != Deletion::Done);
     let Some(filed) = row.and_then(|row| row.record) else { return Err(FhirError::not_found()) };
     caller.require("Patient", Interaction::Read)?;
+    resources.require_about(caller, filed).await?;
+    let path = request.path.join("/");
+    if let Some(page) = request.parameter(PAGE) {
+        return further_page(resources, caller, &path, page).await;
+    }
     let wanted: Option<Vec<&str>> =
         request.parameter("_type").map(|types| types.split(',').collect());
-    let since = match request.parameter("_since") {
-        None => i64::MIN,
-        Some(since) => {
-            instant::parse(since).ok_or_else(|| FhirError::bad_request("_since is an instant"))?
-        }
-    };
+    let since = since(request)?;
     let mut numbers = Vec::new();
     let mut after = 0;
     loop {
@@ -637,24 +702,34 @@ pub(crate) async fn everything(
         }
     }
     let hits = permitted(resources, caller, numbers).await?;
-    let mut bundle = Bundle::new("searchset", resources.make_id());
-    let url = format!("{}/Patient/{id}/$everything", resources.base());
-    bundle.link.push(Link { relation: "self", url });
-    let opened = open(resources, caller, hits).await?;
-    if opened.is_empty() && resources.require_own(caller).is_err() {
+    if hits.is_empty() && resources.require_own(caller).is_err() {
         // The same as for somebody who is not here.
         return Err(FhirError::not_found());
     }
-    bundle.total = Some(opened.len());
-    for resource in &opened {
-        bundle.entry.push(Entry {
-            full_url: Some(full_url(resources, resource)),
-            resource: resource.body.as_ref().map(shown),
-            search: Some(json!({ "mode": "match" })),
-            ..Entry::default()
-        });
-    }
-    Ok(bundle.reply())
+    // Only how much is on a page.
+    let count = count(request.parameter("_count"))?.max(1);
+    let query = [("_count".to_owned(), count.to_string())];
+    let names = ["_type", "_since", "_count"];
+    let asked = request.query.iter().filter(|(name, _)| names.contains(&&**name));
+    let asked: Vec<_> =
+        asked.map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
+    let asked = if asked.is_empty() { String::new() } else { format!("?{}", asked.join("&")) };
+    let search = Search {
+        caller: caller.reader.address(),
+        self_url: format!("{}/{path}{asked}", resources.base()),
+        path,
+        query: parse(resources, "Patient", &query, Handling::Strict)?,
+        numbers: hits.iter().map(|hit| hit.row().number).collect(),
+        expires: resources.now_ms() + REMEMBERED_MS,
+    };
+    first_page(resources, caller, search, hits).await
+}
+
+/// What `_since` says, in milliseconds since 1970.
+pub(crate) fn since(request: &Request) -> Result<i64, FhirError> {
+    let Some(since) = request.parameter("_since") else { return Ok(i64::MIN) };
+    instant::parse(since)
+        .ok_or_else(|| FhirError::bad_request("_since is an instant, such as 2026-01-01T00:00:00Z"))
 }
 
 /// Those members of a resource that are wanted, with a tag when some are missing.

@@ -196,6 +196,26 @@ impl Row {
         rows.iter().map(Self::of).collect()
     }
 
+    /// The resources of a type that were written since a time, deleted ones too.
+    pub(crate) async fn of_type(
+        connection: &mut AnyConnection,
+        resource_type: &str,
+        since: i64,
+        limit: i64,
+    ) -> Result<Vec<Self>, StoreError> {
+        let rows = sqlx::query(concat!(
+            "select ",
+            row_columns!(),
+            " from fhir_resources where type = $1 and updated >= $2 order by updated limit $3"
+        ))
+        .bind(resource_type.to_owned())
+        .bind(since)
+        .bind(limit)
+        .fetch_all(connection)
+        .await?;
+        rows.iter().map(Self::of).collect()
+    }
+
     /// Stores it in place of the version before, which it must be the next of. With the number 0 it is new
     /// and gets the next number; the number is returned. Only the one who writes may do this.
     ///

@@ -209,3 +209,28 @@ async fn conditions_find_what_is_there() {
     fhir.delete("physician", "/Organization?name=nothing").await.expect(404);
     fhir.delete("physician", "/Organization").await.expect(412);
 }
+
+#[tokio::test]
+async fn references_may_say_whom_they_mean() {
+    let fhir = Fhir::found().await;
+    let (anna, patient) = fhir.patient("anna").await;
+    fhir.patient("ben").await;
+    let mut result = observation(&patient, "2345-7", 5.5);
+    let about = |query: &str| format!("Patient?{query}");
+    let account = about(&format!("identifier={}|{}", fhir::ACCOUNT_SYSTEM, anna.account()));
+    result["subject"] = json!({ "reference": account });
+    let sent = bundle("transaction", &[entry("", "POST", "Observation", &result)]);
+    let answer = fhir.post("physician", "/", &sent).await.expect(200).json();
+    assert_eq!(statuses(&answer), [201]);
+    let found = fhir.get("physician", &format!("/Observation?patient={patient}")).await;
+    let subject = found.expect(200).json()["entry"][0]["resource"]["subject"].clone();
+    assert_eq!(subject, json!({ "reference": format!("Patient/{patient}") }));
+    // Nobody, and more than one.
+    for query in ["identifier=nobody", "gender=female"] {
+        result["subject"] = json!({ "reference": about(query) });
+        let sent = bundle("transaction", &[entry("", "POST", "Observation", &result)]);
+        fhir.post("physician", "/", &sent).await.expect(412);
+    }
+    // Outside of a transaction it means nothing.
+    fhir.post("physician", "/Observation", &result).await.expect(422);
+}

@@ -266,3 +266,61 @@ async fn conditions_say_which_version_is_meant() {
     statuses.sort_unstable();
     assert!(matches!(statuses, [200, 409 | 412]), "{statuses:?}");
 }
+
+/// Follows the links to the next pages and returns what they hold, by full URL and version.
+async fn all_pages(fhir: &Fhir, who: &str, path: &str) -> (usize, Vec<String>) {
+    let (mut pages, mut all) = (0, Vec::new());
+    let mut next = Some(path.to_owned());
+    while let Some(path) = next {
+        let page = fhir.get(who, &path).await.expect(200).json();
+        pages += 1;
+        for entry in page["entry"].as_array().into_iter().flatten() {
+            let version = entry["response"]["etag"].as_str().unwrap_or_default();
+            all.push(format!("{}{version}", entry["fullUrl"].as_str().unwrap()));
+        }
+        let links = page["link"].as_array().unwrap();
+        let link = links.iter().find(|link| link["relation"] == "next");
+        let url = link.map(|link| link["url"].as_str().unwrap());
+        next = url.map(|url| url.strip_prefix(common::BASE).unwrap().to_owned());
+    }
+    (pages, all)
+}
+
+#[tokio::test]
+async fn long_answers_come_in_pages() {
+    let fhir = Fhir::found().await;
+    let (_, patient) = fhir.patient("anna").await;
+    let place = json!({ "resourceType": "Location", "name": "Ward" });
+    let place = fhir.post("physician", "/Location", &place).await.expect(201).id();
+    for number in 0..5 {
+        fhir.pass();
+        let made = observation(&patient, "2345-7", f64::from(number));
+        let id = fhir.post("physician", "/Observation", &made).await.expect(201).id();
+        let mut next = observation(&patient, "2345-7", f64::from(number) + 0.5);
+        next["id"] = json!(id);
+        fhir.pass();
+        fhir.put("physician", &format!("/Observation/{id}"), &next).await.expect(200);
+    }
+    let newest_first = |all: &[String]| {
+        let mut sorted = all.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(sorted.len(), all.len());
+    };
+    let (pages, all) = all_pages(&fhir, "physician", "/Observation/_history?_count=3").await;
+    newest_first(&all);
+    assert_eq!((pages, all.len()), (4, 10));
+    assert!(all[0].ends_with("W/\"2\"") && all[1].ends_with("W/\"1\""), "{all:?}");
+    // The nurse cares for nobody yet, and is told of nothing.
+    assert_eq!(all_pages(&fhir, "nurse", "/Observation/_history").await, (1, vec![]));
+    assert_eq!(all_pages(&fhir, "physician", "/Location/_history").await.1.len(), 1);
+    assert!(all_pages(&fhir, "physician", "/Location/_history").await.1[0].contains(&place));
+
+    let path = format!("/Patient/{patient}/$everything");
+    let (pages, everything) = all_pages(&fhir, "patient:anna", &format!("{path}?_count=4")).await;
+    assert_eq!((pages, everything.len()), (2, 6));
+    let (_, some) = all_pages(&fhir, "patient:anna", &format!("{path}?_type=Patient")).await;
+    assert_eq!(some.len(), 1);
+    fhir.get("physician", "/Observation/_history?_page=nonsense").await.expect(400);
+    fhir.get("physician", &format!("{path}?_page=nonsense")).await.expect(410);
+}

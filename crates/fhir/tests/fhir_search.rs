@@ -170,3 +170,61 @@ async fn capabilities_say_what_there_is() {
     let issues = r4::validate(&statement);
     assert!(issues.is_empty(), "{issues:?}");
 }
+
+#[tokio::test]
+async fn imported_records_are_found_and_written_on() {
+    use workflows::import::{Importer, ParsedPatient, SourceFile};
+
+    let fhir = Fhir::found().await;
+    let gateway = fhir.world.gateway("hospital");
+    let index =
+        fhir::ImportIndex::open(gateway, common::consortium::secret("index").0).await.unwrap();
+    let physician = common::consortium::address("physician");
+    let mut importer = Importer::new(gateway, physician).with(std::sync::Arc::new(index));
+    let entry = |id: &str, resource: serde_json::Value| json!({ "fullUrl": format!("urn:uuid:{id}"), "resource": resource });
+    let subject = json!({ "reference": "urn:uuid:a1" });
+    let class = json!({ "code": "AMB" });
+    let bundle = json!({ "resourceType": "Bundle", "type": "collection", "entry": [
+        entry("a1", json!({ "resourceType": "Patient", "id": "pat-1", "name": [{ "family": "Imported" }] })),
+        entry("b2", json!({ "resourceType": "Encounter", "id": "visit-1", "status": "finished",
+            "class": class, "subject": subject })),
+        entry("c3", json!({ "resourceType": "Observation", "id": "obs-1", "status": "final",
+            "code": { "coding": [{ "system": "http://loinc.org", "code": "2345-7" }] },
+            "subject": subject, "encounter": { "reference": "urn:uuid:b2" } })),
+    ]});
+    let file = SourceFile { name: "a.json".into(), bytes: bundle.to_string().into_bytes() };
+    let mut accounts = Vec::new();
+    let accounts_of = async |patients: &[ParsedPatient]| {
+        for patient in patients {
+            accounts.push(fhir.world.meet(&patient.id).await.account());
+        }
+        Ok(accounts.clone())
+    };
+    let files = std::iter::once(Ok(file));
+    importer.take_all(files, fhir.world.now(), accounts_of, |_| ()).await.unwrap();
+    let report = importer.finish().await.unwrap();
+    assert_eq!((report.records, report.problems), (3, vec![]));
+
+    // Nobody finds them who does not care for the patient.
+    let get = async |path: &str| fhir.get("physician", path).await.expect(200);
+    assert_eq!(get("/Observation?code=2345-7").await.json()["total"], 0);
+    let hospital = &gateway.gatekeeper;
+    hospital.join_care_team(accounts[0], physician, fhir.world.now()).await.unwrap();
+    let found =
+        get("/Observation?patient=pat-1&encounter=visit-1&_include=Observation:encounter").await;
+    assert_eq!(found.names(), ["Observation/obs-1", "Encounter/visit-1"]);
+    let resource = &found.json()["entry"][0]["resource"];
+    assert_eq!(resource["subject"]["reference"], "Patient/pat-1");
+    assert_eq!(resource["encounter"]["reference"], "Encounter/visit-1");
+    assert_eq!(get("/Patient?family=imported").await.names(), ["Patient/pat-1"]);
+
+    let patch = r#"[{"op":"replace","path":"/status","value":"amended"}]"#;
+    let json_patch = [("content-type", "application/json-patch+json")];
+    fhir.pass();
+    let path = "/Observation/obs-1";
+    let patched = fhir.send("physician", Method::PATCH, path, &json_patch, patch.into()).await;
+    assert_eq!(patched.expect(200).json()["meta"]["versionId"], "2");
+    assert_eq!(get("/Observation?status=amended").await.names(), ["Observation/obs-1"]);
+    assert_eq!(get("/Observation?status=final").await.names(), Vec::<String>::new());
+    fhir.world.assert_clean("hospital").await;
+}

@@ -13,12 +13,15 @@
 //!
 //! All integers big-endian; the steward is the vault's.
 
+use std::collections::HashSet;
+
 use alloy_primitives::{Address, B256, Bytes, TxKind};
 use alloy_sol_types::SolCall as _;
 use bindings::{Contract, ContractError, Records, convert::to_anchor};
 use domain::{Anchor, AnchorState, Kind, RecordDigest, RecordId, RecordVersion, Timestamp, merkle};
 use futures_util::future::BoxFuture;
 use ledger::SendError;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sqlx::{Row as _, any::AnyRow};
 use vault::{
@@ -212,7 +215,8 @@ impl Succession {
 }
 
 /// Whether the chain will refuse the same proposal for ever, or until a patient who has left comes back.
-/// Whatever is about the institution itself or its key passes, and so does what awaits the patient.
+/// Whatever is about the institution itself or its key passes, and so does what awaits the patient. A
+/// place that is taken is taken by this very proposal, sent before and not final yet.
 const fn is_for_good(reason: &ContractError) -> bool {
     use bindings::{Records::RecordsErrors as Reason, Relationships::RelationshipsErrors};
     matches!(
@@ -221,13 +225,49 @@ const fn is_for_good(reason: &ContractError) -> bool {
         ContractError::Relationships(RelationshipsErrors::NotActive(_))
             | ContractError::Records(
                 Reason::NotActive(_)
-                    | Reason::VersionTaken(_)
-                    | Reason::WrongBase(_)
                     | Reason::NotNext(_)
                     | Reason::OtherRecord(_)
                     | Reason::InvalidAnchor(_)
             )
     )
+}
+
+/// What is on its way to the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Sent {
+    Root(B256),
+    Proposal(RecordId, RecordVersion),
+}
+
+/// What is on its way at present, so that nobody else sends it too.
+#[derive(Debug, Default)]
+pub(crate) struct OnTheWay(Mutex<HashSet<Sent>>);
+
+/// The turn of the one who sends something, until it is dropped.
+struct Turn<'a> {
+    on_the_way: &'a OnTheWay,
+    sent: Vec<Sent>,
+}
+
+impl OnTheWay {
+    /// The turn to send all of these, unless somebody else has that of one.
+    fn take(&self, sent: Vec<Sent>) -> Option<Turn<'_>> {
+        let mut taken = self.0.lock();
+        if sent.iter().any(|sent| taken.contains(sent)) {
+            return None;
+        }
+        taken.extend(&sent);
+        Some(Turn { on_the_way: self, sent })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut taken = self.on_the_way.0.lock();
+        self.sent.iter().for_each(|sent| {
+            taken.remove(sent);
+        });
+    }
 }
 
 /// Stores what the leaves of a batch are made of, before its root is sent.
@@ -309,6 +349,7 @@ impl Gatekeeper {
         let root = tree(&anchors).expect("there are records").root();
         store_batch(batch.transaction(), root, &anchors).await?;
         along(batch.transaction()).await?;
+        let _turn = self.inner.on_the_way.take(vec![Sent::Root(root)]);
         batch.commit().await?;
         let outcome = self.send_root(root, anchors.len()).await;
         Ok((entries, root, outcome.map_err(AnchorError::after_keeping)?))
@@ -366,6 +407,8 @@ impl Gatekeeper {
         let call = succession.proposal(&anchor);
         store_proposal(batch.transaction(), &anchor, &call).await?;
         along(batch.transaction()).await?;
+        let sent = Sent::Proposal(anchor.record, anchor.version);
+        let _turn = self.inner.on_the_way.take(vec![sent]);
         batch.commit().await?;
         let outcome = self.send_proposal(anchor.record, anchor.version, call).await;
         Ok((anchor, outcome.map_err(AnchorError::after_keeping)?))
@@ -430,6 +473,10 @@ impl Gatekeeper {
             store_proposal(batch.transaction(), anchor, call).await?;
         }
         along(batch.transaction()).await?;
+        let proposals = calls.iter().map(|(anchor, _)| (anchor.record, anchor.version));
+        let proposals = proposals.map(|(record, version)| Sent::Proposal(record, version));
+        let sent = root.map(Sent::Root).into_iter().chain(proposals).collect();
+        let _turn = self.inner.on_the_way.take(sent);
         batch.commit().await?;
         let sending = async {
             if let Some(root) = root {
@@ -511,8 +558,9 @@ impl Gatekeeper {
         transaction.commit().await
     }
 
-    /// Sends what was stored and, because of a crash, did not reach the chain: roots of batches, and
-    /// proposals. What is known of the chain must be up to date.
+    /// Sends what was stored and did not reach the chain, because of a crash or because the chain could not
+    /// be reached: roots of batches, and proposals. What others are sending at this moment is left to them.
+    /// What is known of the chain must be up to date.
     ///
     /// What the chain refuses for good, such as a proposal to a patient who has left, is given up: it
     /// must neither hold up the others nor come back for ever.
@@ -526,6 +574,8 @@ impl Gatekeeper {
         for batch in self.batches().await? {
             // Of a batch that is not whole nobody knows any more what it anchors.
             if batch.transaction.is_none() && batch.is_whole() {
+                let turn = self.inner.on_the_way.take(vec![Sent::Root(batch.root)]);
+                let Some(_turn) = turn else { continue };
                 match self.resume_batch(&batch).await {
                     Ok(()) => resumed.sent += 1,
                     Err(error) => failed = failed.or(Some(error)),
@@ -533,6 +583,8 @@ impl Gatekeeper {
             }
         }
         for (record, version, call) in self.proposals().await? {
+            let turn = self.inner.on_the_way.take(vec![Sent::Proposal(record, version)]);
+            let Some(_turn) = turn else { continue };
             match self.resume_proposal(record, version, call).await {
                 Ok(true) => resumed.sent += 1,
                 Ok(false) => resumed.given_up.push((record, version)),

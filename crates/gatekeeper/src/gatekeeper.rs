@@ -12,6 +12,7 @@ use vault::{MigrateError, StoreError, Vault};
 
 use crate::{
     Entropy,
+    anchoring::OnTheWay,
     care::{self, CareTeams},
     log::AccessLog,
     standing::AnchoredLeaves,
@@ -86,6 +87,7 @@ pub(crate) struct Inner {
     pub(crate) log: AccessLog,
     pub(crate) projection: RwLock<Projection>,
     pub(crate) leaves: AnchoredLeaves,
+    pub(crate) on_the_way: OnTheWay,
     /// The turn to follow the chain and to act on what is new.
     following: tokio::sync::Mutex<()>,
     /// When the chain last said that nothing is new.
@@ -121,6 +123,7 @@ impl Gatekeeper {
             log,
             projection: RwLock::new(projection),
             leaves: AnchoredLeaves::default(),
+            on_the_way: OnTheWay::default(),
             following: tokio::sync::Mutex::default(),
             refreshed: Mutex::new(None),
         };

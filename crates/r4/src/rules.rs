@@ -4,7 +4,11 @@
 //! `txt-1`, `txt-2` (narratives) are part of the walk. Where the expression that HL7 published says less,
 //! or more, than its text, the text counts; the entry says so.
 
-use std::{cmp::Ordering, collections::HashSet};
+use std::{
+    cmp::Ordering,
+    collections::{HashMap, HashSet},
+    rc::Rc,
+};
 
 use serde_json::Value;
 
@@ -27,12 +31,26 @@ pub(crate) struct Scope<'a> {
     pub(crate) root: &'a Object,
     /// Whether the element is in a contained resource.
     pub(crate) is_contained: bool,
+    /// Those resources by their ids, the first where several have one.
+    contained: Rc<HashMap<&'a str, &'a Value>>,
 }
 
 impl<'a> Scope<'a> {
+    /// The scope of a resource that is contained in none.
+    pub(crate) fn of(root: &'a Object) -> Self {
+        let contained = list(root, "contained").iter().rev();
+        let by_id = contained.filter_map(|resource| Some((resource["id"].as_str()?, resource)));
+        Self { root, is_contained: false, contained: Rc::new(by_id.collect()) }
+    }
+
+    /// The scope of a resource that is contained in this one.
+    pub(crate) fn inside(&self) -> Self {
+        Self { root: self.root, is_contained: true, contained: Rc::clone(&self.contained) }
+    }
+
     /// The contained resource with an id.
     pub(crate) fn contained(&self, id: &str) -> Option<&'a Value> {
-        list(self.root, "contained").iter().find(|resource| resource["id"] == id)
+        self.contained.get(id).copied()
     }
 }
 

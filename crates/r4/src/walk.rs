@@ -67,8 +67,8 @@ impl Walk {
             return self.report(IssueCode::Structure, &at_type, "R4 has no such resource");
         };
         let scope = match holder {
-            Some(holder) => Scope { root: holder.root, is_contained: true },
-            None => Scope { root: object, is_contained: false },
+            Some(holder) => holder.inside(),
+            None => Scope::of(object),
         };
         self.members(node, object, at, &scope, true);
         self.rules(node, object, at, &scope);

@@ -8,6 +8,7 @@ use std::{
 };
 
 use chain::{Chain, ServerLimits};
+use fhir::ImportIndex;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -105,7 +106,10 @@ struct Imported {
 async fn import(consortium: &Consortium, options: &UpOptions) -> Result<Imported, Error> {
     let started = Instant::now();
     let hospital = consortium.institution("hospital");
-    let mut importer = Importer::new(hospital, consortium.person("physician").member);
+    let physician = consortium.person("physician").member;
+    let index_key = *consortium.secrets("hospital").index_key;
+    let index = ImportIndex::open(hospital, index_key).await?;
+    let mut importer = Importer::new(hospital, physician).with(Arc::new(index));
     let mut steps = Vec::new();
     let bar = ProgressBar::new_spinner().with_style(
         ProgressStyle::with_template("  {spinner} {msg} in {elapsed}")
@@ -116,12 +120,13 @@ async fn import(consortium: &Consortium, options: &UpOptions) -> Result<Imported
             Some(path) => Box::new(Sources::open(path)?),
             None => Box::new(story::own_records().into_iter().map(Ok)),
         };
-    let mut meeting = Duration::ZERO;
+    let (mut meeting, mut met) = (Duration::ZERO, Vec::new());
     let accounts_of = async |patients: &[ParsedPatient]| {
         let started = Instant::now();
-        let accounts = consortium.meet(patients, &mut steps).await;
+        let accounts = consortium.meet(patients, &mut steps).await?;
         meeting += started.elapsed();
-        accounts
+        met.extend_from_slice(&accounts);
+        Ok(accounts)
     };
     let progress = |report: &ImportReport| {
         bar.set_message(format!(
@@ -132,6 +137,10 @@ async fn import(consortium: &Consortium, options: &UpOptions) -> Result<Imported
     };
     importer.take_all(files, consortium.now(), accounts_of, progress).await?;
     let report = importer.finish().await?;
+    // Whoever brings the records cares for the patients.
+    for patient in met {
+        hospital.gatekeeper.join_care_team(patient, physician, consortium.now()).await?;
+    }
     bar.finish_and_clear();
     Ok(Imported { report, steps, took: started.elapsed(), meeting })
 }

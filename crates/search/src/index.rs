@@ -90,6 +90,11 @@ pub struct Entry<'a> {
 
 type Row = [i64; COLUMNS];
 
+/// What is to be kept of a resource that has no number yet. Making it is most of the work of indexing, and
+/// needs no database.
+#[derive(Debug)]
+pub struct Prepared(Vec<Row>);
+
 impl Index {
     /// An index under `key`, which serves nothing else and stays the same as long as the database.
     #[must_use]
@@ -111,6 +116,34 @@ impl Index {
     ) -> Result<(), StoreError> {
         self.remove(connection, number).await?;
         self.add(connection, &[Entry { number, resource_type, resource }]).await
+    }
+
+    /// What is to be kept of a resource.
+    #[must_use]
+    pub fn prepare(&self, resource_type: &str, resource: &Value) -> Prepared {
+        let mut rows = Vec::new();
+        self.rows(&Entry { number: 0, resource_type, resource }, &mut rows);
+        Prepared(rows)
+    }
+
+    /// Indexes what was prepared, each under its number, under which nothing is indexed yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the database fails.
+    pub async fn add_prepared(
+        &self,
+        connection: &mut AnyConnection,
+        prepared: Vec<(i64, Prepared)>,
+    ) -> Result<(), StoreError> {
+        let rows: Vec<Row> = prepared
+            .into_iter()
+            .flat_map(|(number, Prepared(rows))| {
+                rows.into_iter()
+                    .map(move |[_, parameter, low, high]| [number, parameter, low, high])
+            })
+            .collect();
+        insert_rows(connection, &rows).await
     }
 
     /// Indexes a further version of a resource beside the ones before, which some may still read.

@@ -34,7 +34,7 @@ mod text;
 mod values;
 
 pub use error::{ParameterName, SearchError};
-pub use index::{COMPONENT, Entry, Index, MIGRATIONS};
+pub use index::{COMPONENT, Entry, Index, MIGRATIONS, Prepared};
 pub use matching::{compare, matches};
 pub use output::{Include, Output, SortKey, Summary, Total};
 pub use parameters::{

@@ -56,13 +56,25 @@ impl TokenAuthenticator {
         let reader = reader(&projection, member, address, time)
             .ok_or_else(|| forbidden("whom the token names has no part in the network now"))?;
         let purpose = purpose(headers, token.purpose_of_use.as_deref(), &reader)?;
-        let context = context(&token, &reader)?;
+        drop(projection);
+        let known = self.patient(&token).await?;
+        let context = context(&token, known, &reader)?;
         let allowed = Arc::new(TokenScopes {
             is_patient_named: context.is_some(),
             is_patient: matches!(reader, Reader::Patient { .. }),
             scopes: token.scopes,
         });
         Ok(Caller { reader, purpose, allowed, patient: context })
+    }
+
+    /// The account of the patient whom a token names, by account or by the id of their `Patient` here.
+    async fn patient(&self, token: &smart::Caller) -> Result<Option<Address>, FhirError> {
+        let Some(named) = &token.patient else { return Ok(None) };
+        if let Ok(account) = named.parse() {
+            return Ok(Some(account));
+        }
+        let database = self.gateway.gatekeeper.vault().database();
+        Ok(fhir::account_of_patient(database, named).await?)
     }
 
     /// The address of the member or patient that a token stands for.
@@ -173,16 +185,19 @@ const fn usual_purpose(reader: &Reader) -> Purpose {
 
 /// The only patient that a token is about, if it is about one: whoever was given scopes for one patient
 /// reaches no other with that token, whatever else it grants.
-fn context(token: &smart::Caller, reader: &Reader) -> Result<Option<Address>, FhirError> {
+fn context(
+    token: &smart::Caller,
+    known: Option<Address>,
+    reader: &Reader,
+) -> Result<Option<Address>, FhirError> {
     let for_patient = token.scopes.resources().any(|scope| scope.level() == Level::Patient);
     match (&token.patient, reader) {
         _ if !for_patient => Ok(None),
         (_, Reader::Patient { account }) => Ok(Some(*account)),
-        (Some(patient), _) => {
-            let account = patient.parse();
-            account.map(Some).map_err(|_| {
-                forbidden("the token's patient is named otherwise than by account on chain")
-            })
+        (Some(_), _) => {
+            let account =
+                known.ok_or_else(|| forbidden("the token's patient is not known here"))?;
+            Ok(Some(account))
         }
         (None, _) => Ok(None),
     }
@@ -274,7 +289,10 @@ mod tests {
     fn scopes_for_one_patient_reach_no_other() {
         let one = Address::repeat_byte(9);
         let named = one.to_string();
-        let context = |scopes, patient, reader| context(&token(scopes, patient), &reader);
+        let context = |scopes, patient: Option<&str>, reader| {
+            let known = patient.and_then(|patient| patient.parse().ok());
+            context(&token(scopes, patient), known, &reader)
+        };
         assert_eq!(context("user/*.rs", Some(&*named), PHYSICIAN).unwrap(), None);
         assert_eq!(context("patient/*.rs", Some(&*named), PHYSICIAN).unwrap(), Some(one));
         assert_eq!(context("patient/*.rs user/*.rs", Some(&*named), PHYSICIAN).unwrap(), Some(one));

@@ -105,12 +105,26 @@ async fn keep_house(gateway: Gateway, every: Duration, mut stop: watch::Receiver
             // Fails only when nobody can say stop any more, which means the same.
             _ = stop.wait_for(|stop| *stop) => return,
         }
+        // What the chain did not take when it was made.
+        if let Err(error) = send_again(&gateway).await {
+            tracing::warn!(%error, "records wait for the chain");
+        }
         match gateway.gatekeeper.anchor_log().await {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, "anchored the access log"),
             Err(error) => tracing::warn!(%error, "the access log waits"),
         }
     }
+}
+
+/// Sends again what is kept and not on chain.
+async fn send_again(gateway: &Gateway) -> Result<(), Error> {
+    gateway.gatekeeper.refresh(now(gateway.gatekeeper.ledger())).await?;
+    let resumed = gateway.gatekeeper.resume_anchoring().await?;
+    for (record, version) in resumed.given_up {
+        tracing::warn!(%record, %version, "the chain refuses a version for good; it was erased");
+    }
+    Ok(())
 }
 
 /// Enters the key to which others seal in the registry, unless the institution has a profile there.

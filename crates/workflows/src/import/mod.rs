@@ -10,11 +10,14 @@
 mod files;
 mod resources;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use alloy_primitives::{Address, B256};
 use domain::{RecordId, RecordVersion, Timestamp};
-use gatekeeper::AnchorError;
+use gatekeeper::{Along, AnchorError};
 use rayon::prelude::*;
 use serde::Serialize;
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -68,6 +71,26 @@ const BATCH_BYTES: usize = 32 << 20;
 /// How many bytes of files are parsed together, unless one file alone has more.
 const PARSED_BYTES: usize = 8 << 20;
 
+/// A record that is about to be stored.
+#[derive(Clone, Copy)]
+pub struct Imported<'a> {
+    /// The resource's type.
+    pub resource_type: &'a str,
+    /// Its id.
+    pub id: &'a str,
+    /// What will be sealed.
+    pub record: &'a NewRecord,
+}
+
+/// What is kept beside imported records, such as an index of them.
+pub trait Beside: Send + Sync {
+    /// Looks at a batch and says what to store in its transaction.
+    fn along(&self, records: &[Imported<'_>]) -> Along<'static>;
+}
+
+/// A record that waits to be sealed, with the type and id of its resource.
+type Waiting = (NewRecord, (String, String));
+
 /// A file that was read and checked by itself.
 type Parsed = Result<(String, ParsedFile), FileProblem>;
 
@@ -88,9 +111,10 @@ pub struct Importer<'a> {
     file_names: Vec<String>,
     /// Records that the vault holds already, of the patients met so far.
     present: HashSet<RecordId>,
-    waiting: Vec<NewRecord>,
+    waiting: Vec<Waiting>,
     waiting_bytes: usize,
     anchoring: Option<Anchoring>,
+    beside: Option<Arc<dyn Beside>>,
     report: ImportReport,
 }
 
@@ -108,8 +132,15 @@ impl<'a> Importer<'a> {
             waiting: Vec::new(),
             waiting_bytes: 0,
             anchoring: None,
+            beside: None,
             report: ImportReport::default(),
         }
+    }
+
+    /// Keeps something beside the records.
+    #[must_use]
+    pub fn with(self, beside: Arc<dyn Beside>) -> Self {
+        Self { beside: Some(beside), ..self }
     }
 
     /// How it went so far.
@@ -195,7 +226,7 @@ impl<'a> Importer<'a> {
         while self.waiting.len() >= BATCH_RECORDS || self.waiting_bytes >= BATCH_BYTES {
             let rest = self.waiting.split_off(BATCH_RECORDS.min(self.waiting.len()));
             let batch = std::mem::replace(&mut self.waiting, rest);
-            self.waiting_bytes = self.waiting.iter().map(|record| record.body.len()).sum();
+            self.waiting_bytes = self.waiting.iter().map(|(record, _)| record.body.len()).sum();
             self.start_anchoring(batch).await?;
         }
         Ok(())
@@ -238,7 +269,8 @@ impl<'a> Importer<'a> {
         }
         self.report.bytes += resource.body.len() as u64;
         self.waiting_bytes += resource.body.len();
-        self.waiting.push(NewRecord {
+        let name = resource.name();
+        let new = NewRecord {
             record,
             version: RecordVersion::FIRST,
             patient,
@@ -247,7 +279,8 @@ impl<'a> Importer<'a> {
             author: self.author,
             created: now,
             body: resource.body,
-        });
+        };
+        self.waiting.push((new, name));
     }
 
     /// Notes which records of a patient the vault holds already.
@@ -275,12 +308,30 @@ impl<'a> Importer<'a> {
     }
 
     /// Starts sealing and anchoring a batch, when the one before is done.
-    async fn start_anchoring(&mut self, batch: Vec<NewRecord>) -> Result<(), WorkflowError> {
+    async fn start_anchoring(&mut self, batch: Vec<Waiting>) -> Result<(), WorkflowError> {
         self.end_anchoring().await?;
-        let gatekeeper = self.steward.gatekeeper.clone();
+        let (gatekeeper, beside) = (self.steward.gatekeeper.clone(), self.beside.clone());
+        let looking = tokio::task::spawn_blocking(move || {
+            let along = beside.map(|beside| {
+                let imported = batch.iter().map(|(record, (resource_type, id))| Imported {
+                    resource_type,
+                    id,
+                    record,
+                });
+                beside.along(&imported.collect::<Vec<_>>())
+            });
+            let batch: Vec<NewRecord> = batch.into_iter().map(|(record, _)| record).collect();
+            (batch, along)
+        });
         self.anchoring = Some(tokio::spawn(async move {
+            // Nobody aborts it, so it can only have panicked.
+            let (batch, along) = looking.await.expect("looking at records does not panic");
             let count = batch.len() as u64;
-            let (_, root, outcome) = gatekeeper.put_and_anchor(batch).await?;
+            let anchored = match along {
+                Some(along) => gatekeeper.put_and_anchor_along(batch, along).await,
+                None => gatekeeper.put_and_anchor(batch).await,
+            };
+            let (_, root, outcome) = anchored?;
             Ok((count, root, outcome.gas_used()))
         }));
         Ok(())

@@ -1,7 +1,8 @@
 //! What is in a file: FHIR R4 resources, looked at no further than importing needs.
 //!
-//! A resource is kept as it was received, byte for byte. Only its type, id, subject, categories and
-//! security labels are read.
+//! A resource is kept as it was received, but for its references to other entries of the same bundle:
+//! these become type and id, as they do when a server takes in a transaction. Of the rest only type, id,
+//! subject, categories and security labels are read.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -64,7 +65,7 @@ pub struct ParsedResource {
     pub subject: String,
     /// What it is about.
     pub kind: Kind,
-    /// The resource as it was received.
+    /// The resource, with its references to entries of its bundle by type and id.
     pub body: Vec<u8>,
 }
 
@@ -161,6 +162,7 @@ pub fn parse(file: &SourceFile) -> Result<ParsedFile, FileProblem> {
         parsed: ParsedFile::default(),
         seen: HashSet::new(),
         patient_urls: HashMap::new(),
+        names: HashMap::new(),
         references: Vec::new(),
     };
     if file.name.ends_with(".ndjson") {
@@ -224,6 +226,32 @@ fn uuid_references(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// A resource with its references renamed, when there are any to rename.
+fn renamed(body: &[u8], name_of: impl Fn(&str) -> Option<String>) -> Option<Vec<u8>> {
+    const MEMBER: &str = "\"reference\"";
+    let text = std::str::from_utf8(body).ok()?;
+    let (mut renamed, mut done) = (String::new(), 0);
+    for (at, _) in text.match_indices(MEMBER) {
+        let after = text[at + MEMBER.len()..].trim_start();
+        let Some(value) = after.strip_prefix(':').map(str::trim_start) else { continue };
+        let Some(address) = value.strip_prefix('"').and_then(|value| value.split('"').next())
+        else {
+            continue;
+        };
+        if let Some(name) = name_of(address) {
+            let begin = address.as_ptr().addr() - text.as_ptr().addr();
+            renamed.push_str(&text[done..begin]);
+            renamed.push_str(&name);
+            done = begin + address.len();
+        }
+    }
+    if done == 0 {
+        return None;
+    }
+    renamed.push_str(&text[done..]);
+    Some(renamed.into_bytes())
+}
+
 struct Parser<'a> {
     file: &'a str,
     text: &'a str,
@@ -231,6 +259,8 @@ struct Parser<'a> {
     seen: HashSet<(String, String)>,
     /// Ids of patients whose entry has an address of its own, by the UUID in it.
     patient_urls: HashMap<String, String>,
+    /// Type and id of entries, by the address that the bundle gives them.
+    names: HashMap<String, String>,
     /// References that the bundle at hand has to resolve, and where they are.
     references: Vec<(Place, &'a str)>,
 }
@@ -279,6 +309,15 @@ impl<'a> Parser<'a> {
         for resource in &mut parsed.resources {
             if let Some(id) = self.patient_urls.get(&resource.subject) {
                 resource.subject.clone_from(id);
+            }
+            let by_uuid = format!("{URN}{}", resource.subject);
+            let name_of = |address: &str| match self.names.get(address) {
+                // The patient may be in another file.
+                None if address == by_uuid => Some(format!("Patient/{}", resource.subject)),
+                name => name.cloned(),
+            };
+            if let Some(body) = renamed(&resource.body, name_of) {
+                resource.body = body;
             }
         }
         parsed
@@ -364,6 +403,9 @@ impl<'a> Parser<'a> {
         let id = self.id(place, full_url, head)?;
         if !self.seen.insert((resource_type.into(), id.clone())) {
             return Err(self.problem(place, "a resource with this type and id came before"));
+        }
+        if !full_url.is_empty() {
+            self.names.insert(full_url.into(), format!("{resource_type}/{id}"));
         }
         let categories = self.categories(place, head)?;
         let categories: Vec<&str> = categories.iter().map(String::as_str).collect();
