@@ -554,7 +554,7 @@ fn references(value: &serde_json::Value, found: &mut BTreeSet<String>) {
 
 impl Resources {
     /// Stores everything of a transaction, or nothing; says for each entry what was stored.
-    async fn store_all(
+    pub(crate) async fn store_all(
         &self,
         caller: &Caller,
         writes: Vec<(usize, StatusCode, Write)>,

@@ -1,8 +1,10 @@
 //! What this server can do, made from the very table that it is routed by.
 
+use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::{
+    derived,
     dispatch::{ROUTES, Segment, TYPES},
     instant,
 };
@@ -44,6 +46,14 @@ pub(crate) fn statement(base: &str, now_ms: i64) -> Value {
             },
             "resource": resources,
             "interaction": [{ "code": "transaction" }, { "code": "batch" }],
+            "operation": [
+                {
+                    "name": "export",
+                    "definition":
+                        "http://hl7.org/fhir/uv/bulkdata/OperationDefinition/export",
+                },
+                { "name": "import", "definition": "urn:salus:operation:import" },
+            ],
         }],
     })
 }
@@ -51,7 +61,9 @@ pub(crate) fn statement(base: &str, now_ms: i64) -> Value {
 fn resource(name: &str) -> Value {
     let interactions: Vec<Value> = ROUTES
         .iter()
-        .filter(|(_, path, ..)| path.first() == Some(&Segment::Type))
+        .filter(|(method, path, ..)| {
+            path.first() == Some(&Segment::Type) && derived::may_be_written(name, method, &[])
+        })
         .filter_map(|(.., code)| code.map(|code| json!({ "code": code })))
         .collect();
     let of_type = search::parameters(name);
@@ -69,33 +81,49 @@ fn resource(name: &str) -> Value {
         of_type.iter().filter(|parameter| parameter.kind() == search::ParameterKind::Reference);
     let includes: Vec<String> =
         references.map(|parameter| format!("{name}:{}", parameter.name())).collect();
+    let is_written = derived::may_be_written(name, &Method::POST, &[]);
     let mut resource = json!({
         "type": name,
         "interaction": interactions,
         "versioning": "versioned-update",
         "readHistory": true,
-        "updateCreate": true,
-        "conditionalCreate": true,
+        "updateCreate": is_written,
+        "conditionalCreate": is_written,
         "conditionalRead": "full-support",
-        "conditionalUpdate": true,
-        "conditionalDelete": "single",
+        "conditionalUpdate": is_written,
+        "conditionalDelete": if is_written { "single" } else { "not-supported" },
         "searchParam": parameters,
     });
     if !includes.is_empty() {
         resource["searchInclude"] = includes.into();
     }
-    let operations: Vec<Value> = ROUTES
+    let mut operations: Vec<&str> = ROUTES
         .iter()
         .filter_map(|(_, path, ..)| match path {
             [Segment::Type, Segment::Named(operation)] => Some(*operation),
+            [Segment::Named(of), Segment::Named(operation)] if *of == name => Some(*operation),
             [Segment::Named(of), _, Segment::Named(operation)] if *of == name => Some(*operation),
             _ => None,
         })
         .filter_map(|operation| operation.strip_prefix('$'))
+        .collect();
+    // Some are there by more than one method, or for a type and for one of it.
+    operations.dedup();
+    let operations: Vec<Value> = operations
+        .into_iter()
         .map(|operation| {
             let base = "http://hl7.org/fhir/OperationDefinition";
-            let owner = if operation == "everything" { "Patient" } else { "Resource" };
-            json!({ "name": operation, "definition": format!("{base}/{owner}-{operation}") })
+            let definition = match operation {
+                "everything" => format!("{base}/Patient-everything"),
+                // HL7 has none like it.
+                "export" => {
+                    let base = "http://hl7.org/fhir/uv/bulkdata/OperationDefinition";
+                    format!("{base}/{}-export", name.to_ascii_lowercase())
+                }
+                "sign" => "urn:salus:operation:consent-sign".to_owned(),
+                _ => format!("{base}/Resource-{operation}"),
+            };
+            json!({ "name": operation, "definition": definition })
         })
         .collect();
     if !operations.is_empty() {

@@ -4,9 +4,9 @@
 use axum::http::{Method, StatusCode};
 
 use crate::{
-    bundle,
+    bulk, bundle,
     caller::{Caller, Interaction},
-    capability, history, instant,
+    capability, derived, history, instant,
     json::RawObject,
     outcome::{FhirError, outcome},
     patch,
@@ -22,6 +22,13 @@ pub(crate) enum Action {
     Bundle,
     Validate,
     Everything,
+    ToSign,
+    Sign,
+    Export,
+    Import,
+    BulkStatus,
+    BulkFile,
+    BulkDelete,
     SearchByPost,
     Search,
     Create,
@@ -61,6 +68,18 @@ pub(crate) const ROUTES: &[Route] = &[
     (Method::POST, &[Type, Named("$validate")], Action::Validate, None),
     (Method::POST, &[Type, Id, Named("$validate")], Action::Validate, None),
     (Method::GET, &[Named("Patient"), Id, Named("$everything")], Action::Everything, None),
+    (Method::GET, &[Named("$export")], Action::Export, None),
+    (Method::POST, &[Named("$export")], Action::Export, None),
+    (Method::GET, &[Named("Patient"), Named("$export")], Action::Export, None),
+    (Method::POST, &[Named("Patient"), Named("$export")], Action::Export, None),
+    (Method::GET, &[Named("Group"), Id, Named("$export")], Action::Export, None),
+    (Method::POST, &[Named("Group"), Id, Named("$export")], Action::Export, None),
+    (Method::POST, &[Named("$import")], Action::Import, None),
+    (Method::GET, &[Named("$bulk"), Id], Action::BulkStatus, None),
+    (Method::DELETE, &[Named("$bulk"), Id], Action::BulkDelete, None),
+    (Method::GET, &[Named("$bulk"), Id, Id], Action::BulkFile, None),
+    (Method::GET, &[Named("Consent"), Id, Named("$sign")], Action::ToSign, None),
+    (Method::POST, &[Named("Consent"), Id, Named("$sign")], Action::Sign, None),
     (Method::POST, &[Type, Named("_search")], Action::SearchByPost, None),
     (Method::GET, &[Type], Action::Search, Some("search-type")),
     (Method::POST, &[Type], Action::Create, Some("create")),
@@ -78,6 +97,7 @@ pub(crate) const ROUTES: &[Route] = &[
 /// The resource types that are served.
 pub(crate) const TYPES: &[&str] = &[
     "AllergyIntolerance",
+    "AuditEvent",
     "Binary",
     "CarePlan",
     "Claim",
@@ -92,6 +112,7 @@ pub(crate) const TYPES: &[&str] = &[
     "DocumentReference",
     "Encounter",
     "ExplanationOfBenefit",
+    "Group",
     "Immunization",
     "Location",
     "Medication",
@@ -128,7 +149,8 @@ pub(crate) fn action_of(method: &Method, path: &[String]) -> Result<Action, Fhir
             segments.len() == path.len() && segments.iter().zip(path).all(|(s, t)| fits(s, t))
         })
         .collect();
-    if let Some((_, _, action, _)) = on_path.iter().find(|(allowed, ..)| allowed == method) {
+    let may = derived::may_be_written(path.first().map_or("", String::as_str), method, path);
+    if let Some((_, _, action, _)) = on_path.iter().find(|(allowed, ..)| allowed == method && may) {
         return Ok(*action);
     }
     if !on_path.is_empty() {
@@ -152,9 +174,19 @@ impl Resources {
         request: Request,
     ) -> Result<Reply, FhirError> {
         let action = action_of(&request.method, &request.path)?;
+        if let Some(reply) = derived::handle(self, caller, action, &request).await? {
+            return Ok(reply);
+        }
         let segment = |index: usize| request.path.get(index).map_or("", String::as_str);
         let (resource_type, id) = (segment(0), segment(1));
         match action {
+            // They are about what is made, and answered there.
+            Action::ToSign | Action::Sign => Err(FhirError::not_found()),
+            Action::Export => bulk::export(self, caller, &request).await,
+            Action::Import => bulk::import(self, caller, &request).await,
+            Action::BulkStatus => bulk::status(self, caller, id).await,
+            Action::BulkDelete => bulk::delete(self, caller, id).await,
+            Action::BulkFile => bulk::download(self, caller, id, segment(2)).await,
             Action::Capabilities => {
                 Ok(Reply::json(&capability::statement(self.base(), self.now_ms())))
             }

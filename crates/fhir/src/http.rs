@@ -36,8 +36,9 @@ struct Server {
 
 /// The routes below `/fhir`.
 pub fn router(resources: Resources, authenticator: Arc<dyn Authenticator>) -> Router {
-    let exposed = ["etag", "location", "content-location", "last-modified", "x-progress"]
-        .map(HeaderName::from_static);
+    let exposed =
+        ["etag", "location", "content-location", "last-modified", "retry-after", "x-progress"]
+            .map(HeaderName::from_static);
     let cors = CorsLayer::new()
         .allow_origin(Any)
         .allow_methods(Any)
@@ -71,9 +72,12 @@ impl Server {
             return Err(FhirError::new(StatusCode::URI_TOO_LONG, "too-long", text));
         }
         let query = parts.uri.query().unwrap_or_default();
-        accepts_json(&parts.headers, query)?;
         let request =
             Request::new(parts.method, parts.uri.path(), query, &parts.headers, Bytes::new())?;
+        // A file of lines is a file of lines, whatever its client would like better.
+        if action_of(&request.method, &request.path).ok() != Some(Action::BulkFile) {
+            accepts_json(&parts.headers, query)?;
+        }
         // What everybody may know before saying who they are.
         if action_of(&request.method, &request.path).ok() == Some(Action::Capabilities) {
             let statement = capability::statement(self.resources.base(), self.resources.now_ms());
@@ -128,6 +132,9 @@ fn is_json(headers: &HeaderMap, method: &Method, action: Action) -> Result<(), F
     let media_type = found.and_then(|found| found.split(';').next()).unwrap_or_default().trim();
     let allowed: &[&str] = match action {
         Action::SearchByPost => &["application/x-www-form-urlencoded", ""],
+        Action::Export => &["application/fhir+json", "application/json", ""],
+        // It says itself what it takes.
+        Action::Import => return Ok(()),
         _ => &["application/fhir+json", "application/json", "text/json"],
     };
     if allowed.contains(&media_type) {
@@ -157,13 +164,19 @@ fn response(reply: Reply, base: &str, pretty: bool) -> Response {
     if let Some(location) = reply.location {
         set(header::LOCATION, format!("{base}/{location}"));
     }
+    for (name, value) in reply.headers {
+        set(HeaderName::from_static(name), value);
+    }
     // Records are for whoever asked, now.
     set(header::CACHE_CONTROL, "no-store".into());
     let body = reply.body.map(|body| if pretty { prettied(&body) } else { body });
-    if body.is_some() {
-        set(header::CONTENT_TYPE, FHIR_JSON.into());
+    if body.is_some() && !headers.contains_key(header::CONTENT_TYPE) {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(FHIR_JSON));
     }
-    (reply.status, headers, body.unwrap_or_default()).into_response()
+    match reply.stream {
+        Some(stream) => (reply.status, headers, stream.take()).into_response(),
+        None => (reply.status, headers, body.unwrap_or_default()).into_response(),
+    }
 }
 
 /// The same JSON, for people. Decimals lose zeros at their end, so machines should not ask for it.

@@ -5,11 +5,16 @@
 //! anchored on chain, and nothing of it is given out, counted or found without a decision (S2). What is
 //! about no patient is the institution's directory.
 
+mod audit;
+mod bulk;
 mod bundle;
 mod caller;
 mod capability;
+mod consent;
+mod derived;
 mod directory;
 mod dispatch;
+mod group;
 mod history;
 mod http;
 mod importing;
@@ -17,8 +22,10 @@ mod instant;
 mod json;
 mod outcome;
 mod patch;
+mod provenance;
 mod request;
 mod resources;
+mod sealing;
 mod searching;
 mod subject;
 mod tables;
@@ -26,6 +33,7 @@ mod tables;
 pub use caller::{
     AllowAll, Allowed, Authenticator, Caller, Interaction, PURPOSE_HEADER, purpose_of_code,
 };
+pub use derived::MEMBER_SYSTEM;
 pub use http::{BODY_BYTES_MAX, URL_BYTES_MAX, router};
 pub use importing::ImportIndex;
 pub use json::RawObject;

@@ -1,9 +1,12 @@
 //! A request to the FHIR interface, over HTTP or as an entry of a bundle, and what answers it.
 
+use std::sync::Arc;
+
 use axum::{
-    body::Bytes,
+    body::{Body, Bytes},
     http::{HeaderMap, HeaderName, Method, StatusCode, header},
 };
+use parking_lot::Mutex;
 
 use crate::{outcome::FhirError, resources::Resource};
 
@@ -20,6 +23,10 @@ pub(crate) struct Request {
     pub(crate) returning: Returning,
     /// Whether what is not understood in a search is an error.
     pub(crate) strict: bool,
+    /// Whether the client said that what is not understood is to be passed over.
+    pub(crate) lenient: bool,
+    /// Whether the client takes an answer later.
+    pub(crate) respond_async: bool,
     pub(crate) content_type: Option<String>,
     pub(crate) body: Bytes,
 }
@@ -104,6 +111,8 @@ impl Request {
             },
             returning,
             strict: prefers("handling=strict"),
+            lenient: prefers("handling=lenient"),
+            respond_async: prefers("respond-async"),
             content_type: text(header::CONTENT_TYPE),
             body,
         })
@@ -152,11 +161,43 @@ pub(crate) struct Reply {
     pub(crate) location: Option<String>,
     /// JSON.
     pub(crate) body: Option<String>,
+    /// Further headers.
+    pub(crate) headers: Vec<(&'static str, String)>,
+    /// A body that is made while it is sent, in place of the other.
+    pub(crate) stream: Option<Streamed>,
+}
+
+/// A body that is made while it is sent. Whoever takes it first has it.
+#[derive(Clone)]
+pub(crate) struct Streamed(Arc<Mutex<Option<Body>>>);
+
+impl Streamed {
+    pub(crate) fn new(body: Body) -> Self {
+        Self(Arc::new(Mutex::new(Some(body))))
+    }
+
+    pub(crate) fn take(&self) -> Body {
+        self.0.lock().take().unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Streamed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Streamed")
+    }
 }
 
 impl Reply {
     pub(crate) const fn of(status: StatusCode) -> Self {
-        Self { status, version: None, updated: None, location: None, body: None }
+        Self {
+            status,
+            version: None,
+            updated: None,
+            location: None,
+            body: None,
+            headers: Vec::new(),
+            stream: None,
+        }
     }
 
     pub(crate) fn json(value: &serde_json::Value) -> Self {

@@ -16,11 +16,14 @@ use vault::{Content, NewRecord, StoreError};
 use workflows::Gateway;
 
 use crate::{
+    bulk,
     caller::{Caller, Interaction},
+    consent, derived,
     directory::Directory,
     instant,
     json::RawObject,
     outcome::{FhirError, Issue},
+    sealing::Sealing,
     searching::Remembered,
     subject::{Nature, nature_of},
     tables::{COMPONENT, Deletion, Filed, MIGRATIONS, Row},
@@ -71,6 +74,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Box<dyn Fn() -> i64 + Send + Sync>,
     pub(crate) base: String,
     pub(crate) remembered: Remembered,
+    pub(crate) sealing: Sealing,
+    pub(crate) running: bulk::Running,
     /// Held from looking for what a condition names until what depends on it is stored.
     pub(crate) conditional: tokio::sync::Mutex<()>,
 }
@@ -145,6 +150,8 @@ impl Resources {
         let database = gateway.gatekeeper.vault().database();
         database.migrate(search::COMPONENT, search::MIGRATIONS).await?;
         database.migrate(COMPONENT, MIGRATIONS).await?;
+        database.migrate(derived::COMPONENT, derived::MIGRATIONS).await?;
+        database.migrate(bulk::COMPONENT, bulk::MIGRATIONS).await?;
         let inner = Inner {
             gateway,
             index: search::Index::new(index_key),
@@ -153,6 +160,8 @@ impl Resources {
             clock: Box::new(clock),
             base: base.trim_end_matches('/').to_owned(),
             remembered: Remembered::default(),
+            sealing: Sealing::derive(&directory_key, "salus/fhir-derived/v1"),
+            running: bulk::Running::default(),
             conditional: tokio::sync::Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -392,6 +401,7 @@ impl Resources {
         let value: Value = serde_json::from_str(&self.relative(&body.to_string()))
             .map_err(|_| FhirError::bad_request("the body is not JSON"))?;
         validate(&value)?;
+        consent::require_record(self, resource_type, &value).await?;
         let nature = nature_of(resource_type, &value)
             .map_err(|error| FhirError::unprocessable("required", error.to_string()))?;
         let before = self.row(resource_type, &id).await?;

@@ -737,7 +737,7 @@ pub(crate) fn since(request: &Request) -> Result<i64, FhirError> {
 /// # Source
 ///
 /// FHIR R4, sections 3.1.1.5.8 and 3.1.1.5.9.
-fn subset(output: &search::Output, mut body: RawObject) -> RawObject {
+pub(crate) fn subset(output: &search::Output, mut body: RawObject) -> RawObject {
     let resource_type = body.text("resourceType").unwrap_or_default();
     let is = |name: &str, of: fn(r4::Property) -> bool| {
         r4::property(&resource_type, base_name(name)).is_some_and(of)

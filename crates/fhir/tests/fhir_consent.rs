@@ -286,7 +286,7 @@ async fn transactions_and_patches_open_no_other_way() {
     };
     fhir.post("creating", "/", &transaction("POST", &url)).await.expect(405);
     fhir.post("creating", "/", &transaction("PUT", "Observation/new")).await.expect(403);
-    fhir.post("physician", "/", &transaction("PUT", "Group/new")).await.expect(404);
+    fhir.post("physician", "/", &transaction("PUT", "Account/new")).await.expect(404);
     let patch = [("content-type", "application/json-patch+json")];
     let body = r#"[{"op":"replace","path":"/status","value":"amended"}]"#;
     for stranger in ["consultant", "patient:anna"] {

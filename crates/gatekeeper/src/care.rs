@@ -37,6 +37,15 @@ impl CareTeams {
         self.members.read().contains(&(patient, professional))
     }
 
+    /// For whom a professional, by member address, cares.
+    pub(crate) fn patients_of(&self, professional: Address) -> Vec<Address> {
+        let members = self.members.read();
+        let own = members.iter().filter(|(_, member)| *member == professional);
+        let mut patients: Vec<Address> = own.map(|(patient, _)| *patient).collect();
+        patients.sort_unstable();
+        patients
+    }
+
     pub(crate) async fn join(
         &self,
         patient: Address,

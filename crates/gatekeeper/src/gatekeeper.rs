@@ -305,6 +305,12 @@ impl Gatekeeper {
         self.inner.care.contains(patient, professional)
     }
 
+    /// For whom a professional, by member address, is listed as caring, in the order of the accounts.
+    #[must_use]
+    pub fn patients_of(&self, professional: Address) -> Vec<Address> {
+        self.inner.care.patients_of(professional)
+    }
+
     /// Takes a professional off a patient's care team.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! records and receipts on chain, and holds both sides against each other: [`Report`], the access
 //! log's check, [`Timeline`], [`Bundle`].
 
+mod anchored;
 mod anchoring;
 mod answer;
 mod care;
@@ -13,11 +14,13 @@ mod gatekeeper;
 mod log;
 mod many;
 mod proof;
+mod receipts;
 mod reconcile;
 mod standing;
 mod tables;
 mod timeline;
 
+pub use anchored::Anchored;
 pub use anchoring::{Along, AnchorError, Inclusion, MANIFEST_RECORDS_MAX, Resumed};
 pub use answer::{
     Answer, AnswerError, OpenedRecord, QueryRefusal, QuerySignature, ReadRequest, Served,
@@ -28,5 +31,6 @@ pub use gatekeeper::{Gatekeeper, GatekeeperError, Settings};
 pub use log::{LogError, LogFinding, StoredReceipt};
 pub use many::{Found, Reading, Standings, Versions};
 pub use proof::{Bundle, BundleError, Checked, ProvenAccount, ProvenState, TrustedChain};
+pub use receipts::{ReceiptAnchor, Walk};
 pub use reconcile::{Finding, FindingKind, Report};
 pub use timeline::{Actor, Timeline, TimelineStep};

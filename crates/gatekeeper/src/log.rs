@@ -295,11 +295,11 @@ impl Gatekeeper {
     }
 }
 
-fn sequence_bound(sequence: u64) -> i64 {
+pub(crate) fn sequence_bound(sequence: u64) -> i64 {
     i64::try_from(sequence).unwrap_or(i64::MAX)
 }
 
-fn stored_receipt(row: &sqlx::any::AnyRow) -> Result<StoredReceipt, StoreError> {
+pub(crate) fn stored_receipt(row: &sqlx::any::AnyRow) -> Result<StoredReceipt, StoreError> {
     const CORRUPT: StoreError = StoreError::Corrupt { what: "receipt" };
     let text: String = row.try_get(0)?;
     let (head, signature): (Vec<u8>, Vec<u8>) = (row.try_get(1)?, row.try_get(2)?);

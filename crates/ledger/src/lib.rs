@@ -20,8 +20,8 @@ pub use follow::{Cursor, Follower, Step};
 pub use passkey::{InvalidKey, Passkey};
 pub use patient::{Patient, PatientKey, creation, is_valid_signature, predict_account};
 pub use projection::{
-    AnchorEntry, AnchoredLog, Batch, Consents, EmergencyOpening, Institution, LabOrder,
-    LabOrderState, Moment, Prescription, Professional, Profile, Projection, Records, Registry,
-    Relationship, SaveError, Workflows,
+    AnchorEntry, AnchoredLog, Batch, ConsentChange, ConsentDeed, Consents, EmergencyOpening,
+    Institution, LabOrder, LabOrderState, Moment, Prescription, Professional, Profile, Projection,
+    Records, Registry, Relationship, SaveError, Workflows,
 };
 pub use sender::{Outcome, SendError, Sender, Signed};

@@ -1,13 +1,14 @@
 //! Consent: the patient's grant to a reader, countersigned by the steward where the policy asks for
 //! both, and revoked at any time.
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256, Bytes, U256};
 use bindings::{
-    Consents, Contract,
+    Consents, Contract, PatientAccount,
     convert::{to_grant, to_scope},
-    patient_account::Call,
+    patient_account::{Call, Execute, deadline, execute_call, execute_digest},
 };
 use domain::{RecordId, Terms, Timestamp};
+use ledger::Outcome;
 
 use crate::{Gateway, PatientActor, Step, WorkflowError};
 
@@ -25,8 +26,7 @@ pub async fn grant(
     terms: &Terms,
     now: Timestamp,
 ) -> Result<(u32, Step), WorkflowError> {
-    let grant = Consents::grantCall { reader, record: to_scope(record), terms: to_grant(terms) };
-    let call = Call::to_contract(relay.at(Contract::Consents), &grant);
+    let call = Change { reader, record, terms: Some(*terms) }.call(relay);
     let outcome = patient.act(relay.sender(), vec![call], now).await?;
     let granted = outcome.events::<Consents::ConsentGranted>();
     let version = granted.first().map_or(0, |granted| granted.version);
@@ -63,8 +63,99 @@ pub async fn revoke(
     record: Option<RecordId>,
     now: Timestamp,
 ) -> Result<Step, WorkflowError> {
-    let revoke = Consents::revokeCall { reader, record: to_scope(record) };
-    let call = Call::to_contract(relay.at(Contract::Consents), &revoke);
+    let call = Change { reader, record, terms: None }.call(relay);
     let outcome = patient.act(relay.sender(), vec![call], now).await?;
     Ok(Step::new(&patient.name, "revokes the consent", "consent.revoke", &outcome))
+}
+
+/// What a patient is to sign: a grant, or its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Whom it names, by member address.
+    pub reader: Address,
+    /// The only record that it is for.
+    pub record: Option<RecordId>,
+    /// What is granted; `None` takes back what was.
+    pub terms: Option<Terms>,
+}
+
+/// A change with everything that a patient's key signs, wherever that key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToSign {
+    /// The account that makes the call.
+    pub account: Address,
+    /// The contract that is called, and with what.
+    pub call: Call,
+    /// The account's next nonce.
+    pub nonce: U256,
+    /// Until when the signature counts.
+    pub deadline: Timestamp,
+    /// The EIP-712 digest: what a wallet signs, and the challenge for a passkey.
+    pub digest: B256,
+}
+
+/// A patient's signature under a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The nonce that was signed.
+    pub nonce: U256,
+    /// The deadline that was signed.
+    pub deadline: Timestamp,
+    /// The signer, as the account knows it (ERC-7913).
+    pub signer: Bytes,
+    /// The signature.
+    pub signature: Bytes,
+}
+
+impl Change {
+    /// The call that makes the change.
+    #[must_use]
+    pub fn call(&self, relay: &Gateway) -> Call {
+        let (reader, record) = (self.reader, to_scope(self.record));
+        let contract = relay.at(Contract::Consents);
+        match &self.terms {
+            Some(terms) => {
+                let terms = to_grant(terms);
+                Call::to_contract(contract, &Consents::grantCall { reader, record, terms })
+            }
+            None => Call::to_contract(contract, &Consents::revokeCall { reader, record }),
+        }
+    }
+
+    /// What the patient signs to make the change with the account's next nonce.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkflowError::Call`] when the chain cannot be asked for the nonce.
+    pub async fn to_sign(
+        &self,
+        relay: &Gateway,
+        account: Address,
+        valid_until: Timestamp,
+    ) -> Result<ToSign, WorkflowError> {
+        let ledger = relay.sender().ledger();
+        let latest = alloy_eips::BlockId::latest();
+        let nonce = ledger.call(account, &PatientAccount::nonceCall {}, latest).await?;
+        let call = self.call(relay);
+        let batch = Execute { calls: vec![call.clone()], nonce, deadline: deadline(valid_until) };
+        let digest = execute_digest(ledger.chain_id(), account, &batch);
+        Ok(ToSign { account, call, nonce, deadline: valid_until, digest })
+    }
+
+    /// Relays the change that a patient signed. The account refuses a signature under anything else.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkflowError::Send`] with the account's or the contract's reason.
+    pub async fn relay(
+        &self,
+        relay: &Gateway,
+        account: Address,
+        signed: &Signed,
+    ) -> Result<Outcome, WorkflowError> {
+        let calls = vec![self.call(relay)];
+        let batch = Execute { calls, nonce: signed.nonce, deadline: deadline(signed.deadline) };
+        let call = execute_call(&batch, &signed.signer, &signed.signature);
+        Ok(relay.sender().send(account, &call).await?)
+    }
 }

@@ -9,7 +9,7 @@ use bindings::{
 };
 use domain::{
     Countersignature, Grant, KindSet, Opening, Period, PeriodError, Reader, RecordId,
-    RelationshipState,
+    RelationshipState, Terms,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +21,48 @@ pub struct Consents {
     relationships: HashMap<(Address, Address), Relationship>,
     grants: HashMap<Address, Vec<Grant>>,
     countersignatures: HashMap<(Address, Address), Vec<Countersignature>>,
+    changes: HashMap<Address, Vec<ConsentChange>>,
     openings: HashMap<Address, Vec<EmergencyOpening>>,
     restrictions: HashMap<Address, Restriction>,
+}
+
+/// One step in the life of a patient's consent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsentChange {
+    /// Whom the consent names.
+    pub reader: Address,
+    /// The only record that it is for.
+    pub record: Option<RecordId>,
+    /// What was done.
+    pub deed: ConsentDeed,
+    /// Where and when.
+    pub moment: Moment,
+}
+
+/// What was done to a consent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConsentDeed {
+    /// The patient granted it.
+    Granted {
+        /// What it allows from now on.
+        terms: Terms,
+        /// The version of the grant.
+        version: u32,
+    },
+    /// The patient took it back.
+    Revoked,
+    /// A steward signed that version as well.
+    Countersigned {
+        /// Who.
+        steward: Address,
+        /// What was signed.
+        version: u32,
+    },
+    /// A steward took its signature back.
+    CountersignatureWithdrawn {
+        /// Who.
+        steward: Address,
+    },
 }
 
 /// A patient and a steward.
@@ -103,6 +143,7 @@ impl Consents {
     pub(super) fn apply(
         &mut self,
         event: ConsentsEvents,
+        moment: Moment,
     ) -> Result<Option<(Address, KindSet)>, PeriodError> {
         match event {
             ConsentsEvents::ConsentGranted(granted) => {
@@ -110,12 +151,19 @@ impl Consents {
                 let grants = self.grants.entry(granted.patient).or_default();
                 grants.retain(|held| (held.reader, held.record) != (grant.reader, grant.record));
                 grants.push(grant);
+                let Grant { reader, record, terms, version } = grant;
+                let deed = ConsentDeed::Granted { terms, version };
+                self.note(granted.patient, ConsentChange { reader, record, deed, moment });
             }
             ConsentsEvents::ConsentRevoked(revoked) => {
                 let scope = (revoked.reader, convert::scope(revoked.record));
                 let grants = self.grants.entry(revoked.patient).or_default();
                 let held = grants.iter().position(|held| (held.reader, held.record) == scope);
                 let taken = held.map(|held| grants.swap_remove(held));
+                if let Some(Grant { reader, record, .. }) = taken {
+                    let deed = ConsentDeed::Revoked;
+                    self.note(revoked.patient, ConsentChange { reader, record, deed, moment });
+                }
                 return Ok(taken.map(|taken| (revoked.patient, taken.terms.kinds)));
             }
             ConsentsEvents::ConsentCountersigned(signed) => {
@@ -125,16 +173,28 @@ impl Consents {
                 held.retain(|held| (held.reader, held.record) != (signed.reader, record));
                 let (reader, version) = (signed.reader, signed.version);
                 held.push(Countersignature { reader, record, version });
+                let deed = ConsentDeed::Countersigned { steward: signed.steward, version };
+                self.note(signed.patient, ConsentChange { reader, record, deed, moment });
             }
             ConsentsEvents::CountersignatureWithdrawn(withdrawn) => {
                 let record = convert::scope(withdrawn.record);
                 let key = (withdrawn.patient, withdrawn.steward);
-                if let Some(held) = self.countersignatures.get_mut(&key) {
-                    held.retain(|held| (held.reader, held.record) != (withdrawn.reader, record));
+                let Some(held) = self.countersignatures.get_mut(&key) else { return Ok(None) };
+                let before = held.len();
+                held.retain(|held| (held.reader, held.record) != (withdrawn.reader, record));
+                // Whoever takes back what was never given changes nothing.
+                if held.len() < before {
+                    let (reader, steward) = (withdrawn.reader, withdrawn.steward);
+                    let deed = ConsentDeed::CountersignatureWithdrawn { steward };
+                    self.note(withdrawn.patient, ConsentChange { reader, record, deed, moment });
                 }
             }
         }
         Ok(None)
+    }
+
+    fn note(&mut self, patient: Address, change: ConsentChange) {
+        self.changes.entry(patient).or_default().push(change);
     }
 
     pub(super) fn apply_emergency(
@@ -197,6 +257,17 @@ impl Consents {
     #[must_use]
     pub fn grants(&self, patient: Address) -> &[Grant] {
         self.grants.get(&patient).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Everything that became of a patient's consents, in order.
+    #[must_use]
+    pub fn changes(&self, patient: Address) -> &[ConsentChange] {
+        self.changes.get(&patient).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The patients who ever consented to anything.
+    pub fn patients_with_changes(&self) -> impl Iterator<Item = Address> {
+        self.changes.keys().copied()
     }
 
     /// A patient's grants that name a reader or the institution they act for.

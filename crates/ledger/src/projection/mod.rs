@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Cursor, EndpointError, Follower, Ledger, Step};
 
-pub use consents::{Consents, EmergencyOpening, Relationship};
+pub use consents::{ConsentChange, ConsentDeed, Consents, EmergencyOpening, Relationship};
 pub use records::{AnchorEntry, Batch, Records};
 pub use registry::{Institution, Professional, Profile, Registry};
 pub use workflows::{LabOrder, LabOrderState, Prescription, Workflows};
@@ -79,6 +79,8 @@ pub struct AnchoredLog {
     pub receipts: u64,
     /// Root, first sequence and number of receipts of each batch.
     pub batches: Vec<(B256, u64, u32)>,
+    /// Where each of these batches was anchored, in the same order.
+    pub moments: Vec<Moment>,
 }
 
 /// Why a saved projection was not taken over.
@@ -92,7 +94,7 @@ pub struct SaveError {
 }
 
 /// Changes with every change of the saved form; older files are then rebuilt from the chain.
-const SAVED_VERSION: u8 = 4;
+const SAVED_VERSION: u8 = 5;
 
 impl Projection {
     /// The last block taken in.
@@ -195,7 +197,7 @@ impl Projection {
                 self.consents.apply_relationship(decoded!(RelationshipsEvents));
             }
             Contract::Consents => {
-                let closed = self.consents.apply(decoded!(ConsentsEvents))?;
+                let closed = self.consents.apply(decoded!(ConsentsEvents), moment)?;
                 self.revocations.extend(closed);
             }
             Contract::EmergencyAccess => {
@@ -208,13 +210,13 @@ impl Projection {
             Contract::LabOrders => {
                 self.workflows.apply_lab_order(decoded!(LabOrdersEvents), moment);
             }
-            Contract::AccessLog => self.apply_log(decoded!(AccessLogEvents)),
+            Contract::AccessLog => self.apply_log(decoded!(AccessLogEvents), moment),
             Contract::WebAuthnVerifier | Contract::PatientAccounts => {}
         }
         Ok(())
     }
 
-    fn apply_log(&mut self, event: AccessLogEvents) {
+    fn apply_log(&mut self, event: AccessLogEvents, moment: Moment) {
         let AccessLogEvents::ReceiptsAppended(appended) = event;
         let log = self.logs.entry(appended.gatekeeper).or_default();
         log.head = appended.head;
@@ -222,6 +224,7 @@ impl Projection {
         log.receipts = appended.firstSequence.saturating_add(appended.count.into());
         let first = appended.firstSequence.saturating_add(1);
         log.batches.push((appended.root, first, appended.count));
+        log.moments.push(moment);
     }
 
     /// The facts that bear on a read of one version of a record, the one with `digest`, all from the
