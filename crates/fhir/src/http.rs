@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Json, Router,
     body::{Body, Bytes, to_bytes},
     extract::{Request as HttpRequest, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
+    routing::get,
 };
 use tower_http::cors::{Any, CorsLayer};
 
@@ -44,7 +45,13 @@ pub fn router(resources: Resources, authenticator: Arc<dyn Authenticator>) -> Ro
         .allow_headers(Any)
         .expose_headers(exposed);
     let server = Server { resources, authenticator };
-    Router::new().fallback(serve).layer(cors).with_state(server)
+    let described = get(openapi).fallback(serve);
+    Router::new().route("/openapi.json", described).fallback(serve).layer(cors).with_state(server)
+}
+
+/// The OpenAPI document, for everybody.
+async fn openapi(State(server): State<Server>) -> Json<serde_json::Value> {
+    Json(crate::openapi::document(server.resources.base()))
 }
 
 async fn serve(State(server): State<Server>, request: HttpRequest) -> Response {

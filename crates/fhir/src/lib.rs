@@ -13,6 +13,7 @@ mod dispatch;
 mod http;
 mod instant;
 mod json;
+mod openapi;
 mod outcome;
 mod patch;
 mod request;
