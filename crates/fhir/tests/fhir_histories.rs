@@ -167,7 +167,7 @@ impl History {
             let id = history.patient_ids[patient].clone();
             let word = format!("Family-{}", PATIENTS[patient].0);
             history.file(patient, "Patient", id, Kind::Demographics, word);
-            for what in 0..3 {
+            for what in [0, 1, 2, 0, 1] {
                 history.write(patient, what).await;
             }
         }
@@ -468,7 +468,7 @@ impl History {
             0 => get(format!("/{resource_type}/{id}/_history/1")),
             1 => get(format!("/{resource_type}/{id}/_history")),
             2 => get(format!("/{resource_type}?_id={id}")),
-            3 => get(format!("/{resource_type}?_count=2")),
+            3 => get(format!("/{resource_type}?_count=1")),
             4 => get(format!("/{resource_type}?_id={id}&_summary=count")),
             5 => get(format!("/{resource_type}?_summary=count")),
             6 => get("/Observation?_include=Observation:subject".into()),
@@ -514,7 +514,7 @@ impl History {
         };
         let (code, purpose) =
             if is_patient { ("PATRQT", Purpose::PatientRequest) } else { PURPOSES[purpose] };
-        if !self.pages.is_empty() && self.chance(10) {
+        if !self.pages.is_empty() && self.chance(25) {
             let place = self.below(self.pages.len());
             let (reader, purpose, path) = self.pages[place].clone();
             let (code, purpose) = PURPOSES[purpose];

@@ -122,8 +122,9 @@ fn a_gateway_in_postgres_serves_and_is_restored_from_dump_and_backup() {
 
     // The dump first, then the backup, while the gateway serves.
     let dump = home.join("vault.dump");
-    let dumped = program("pg_dump").args(["--format=custom", "--file"]).arg(&dump).arg(&first);
-    assert!(dumped.status().unwrap().success());
+    let mut dumping = program("pg_dump");
+    let dumped = dumping.args(["--format=custom", "--file"]).arg(&dump).arg(&first).status();
+    assert!(dumped.unwrap().success());
     let backup = home.join("backup.tar.zst");
     let made = gateway(home).args(["backup", "--to"]).arg(&backup).output().unwrap();
     assert!(made.status.success(), "{}", text(&made.stderr));

@@ -55,7 +55,7 @@ fn parts(guide: &str) -> Vec<Part> {
 fn lasting(text: &str) -> String {
     let mut lasting = String::new();
     let mut word = String::new();
-    let mut end = |word: &mut String, lasting: &mut String| {
+    let end = |word: &mut String, lasting: &mut String| {
         let digits = word.strip_prefix("0x").unwrap_or(word);
         let is_number = digits.len() >= 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         let is_time = word.len() >= 20

@@ -66,7 +66,8 @@ fn signed_tokens_with_spoiled_claims_grant_nothing_that_they_do_not_say() {
             prop_assert_eq!(&claims["salus_member"], &json!(member));
         }
         // A Debug text is for logs.
-        prop_assert!(!format!("{caller:?}").contains(PLANTED));
+        let told = format!("{caller:?}");
+        prop_assert!(!told.contains(PLANTED), "{told}");
         Ok(())
     });
 }
