@@ -14,8 +14,8 @@ use crate::{
     instant,
     json::RawObject,
     outcome::FhirError,
-    request::{Conditions, Reply, Request, Returning, version_of_tag},
-    resources::{Checked, Resource, Resources},
+    request::{Conditions, Reply, Request, Returning},
+    resources::{Before, Checked, Resource, Resources, is_anchored, store_caring},
     searching,
     tables::Row,
 };
@@ -385,7 +385,7 @@ pub(crate) enum Write {
     /// A version with a body.
     Put(Box<Checked>),
     /// The version that says that it was deleted.
-    Delete(Row),
+    Delete(Row, Before),
     /// Nothing: it is gone already.
     Nothing(Row),
 }
@@ -394,7 +394,7 @@ impl Write {
     pub(crate) fn row(&self) -> &Row {
         match self {
             Self::Put(checked) => &checked.row,
-            Self::Delete(row) | Self::Nothing(row) => row,
+            Self::Delete(row, _) | Self::Nothing(row) => row,
         }
     }
 
@@ -485,21 +485,17 @@ async fn check_write(
     if before.is_none() && request.method == Method::PUT {
         caller.require(resource_type, Interaction::Create)?;
     }
-    if let Some(tag) = &request.conditions.if_match
-        && before.as_ref().map(|row| row.version) != version_of_tag(tag)
-    {
-        return Err(FhirError::precondition("the resource has another version by now"));
-    }
     if request.method == Method::DELETE {
         caller.require(resource_type, Interaction::Delete)?;
         let row = before.ok_or_else(FhirError::not_found)?;
         resources.require_write(caller, row.record)?;
-        if row.deleted {
+        let stands = resources.before(&row).await?;
+        request.conditions.require(stands.newest)?;
+        if row.is_deleted_now(stands) {
             return Ok((StatusCode::NO_CONTENT, Write::Nothing(row)));
         }
-        let version = row.version + 1;
-        let row = Row { version, updated: resources.now_ms(), deleted: true, ..row };
-        return Ok((StatusCode::NO_CONTENT, Write::Delete(row)));
+        let row = resources.deletion(row, stands);
+        return Ok((StatusCode::NO_CONTENT, Write::Delete(row, stands)));
     }
 
     let interaction =
@@ -510,6 +506,9 @@ async fn check_write(
         body.set("id", id, "resourceType");
     }
     let checked = resources.check(caller, resource_type, Some(id), body, accounts).await?;
+    if request.method != Method::POST {
+        request.conditions.require(checked.before.newest)?;
+    }
     let status = if checked.row.version == 1 { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Write::Put(Box::new(checked))))
 }
@@ -542,21 +541,21 @@ impl Resources {
         writes: Vec<(usize, StatusCode, Write)>,
     ) -> Result<Vec<(usize, StatusCode, Option<Resource>, u32)>, FhirError> {
         let mut done = Vec::with_capacity(writes.len());
-        let (mut records, mut rows, mut cares) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut records, mut rows, mut caring) = (Vec::new(), Vec::new(), Vec::new());
         for (index, status, write) in writes {
             let version = write.row().version;
-            let (row, content) = match write {
+            let (row, content, before) = match write {
                 Write::Nothing(_) => {
                     done.push((index, status, None, version));
                     continue;
                 }
-                Write::Delete(row) => (row, None),
+                Write::Delete(row, before) => (row, None, before),
                 Write::Put(checked) => {
-                    let Checked { row, body, value, registers } = *checked;
+                    let Checked { row, body, value, registers, before } = *checked;
                     if let Some(filed) = row.record.filter(|_| registers) {
-                        cares.push(filed);
+                        caring.extend(self.caring(caller, filed));
                     }
-                    (row, Some((body, value)))
+                    (row, Some((body, value)), before)
                 }
             };
             let resource = match &content {
@@ -572,13 +571,13 @@ impl Resources {
                 let new = self.new_record(caller, &row, filed, kind, text)?;
                 records.push((new, self.previous(&row, filed).await?));
             }
-            rows.push((row, content));
+            rows.push((row, content, before.stays));
         }
-        let inner = std::sync::Arc::clone(&self.inner);
+        let (inner, stored) = (std::sync::Arc::clone(&self.inner), caring.clone());
         let mut rng = self.gatekeeper().entropy().fork();
         let along: gatekeeper::Along<'static> = Box::new(move |transaction| {
             Box::pin(async move {
-                for (row, content) in rows {
+                for (row, content, stays) in rows {
                     let number = row.store(transaction).await?;
                     if row.record.is_none() {
                         let body = content.as_ref().map(|(body, _)| body.to_string());
@@ -588,15 +587,15 @@ impl Resources {
                             .await?;
                     }
                     let value = content.as_ref().map(|(_, value)| value);
-                    inner.index_row(transaction, &row, number, value).await?;
+                    inner.index_row(transaction, (&row, number), value, stays).await?;
                 }
-                Ok(())
+                store_caring(transaction, stored).await
             })
         });
-        self.gatekeeper().put_all(records, along).await?;
-        for filed in cares {
-            self.begin_care(caller, filed).await?;
+        if !is_anchored(self.gatekeeper().put_all(records, along).await)? {
+            done.iter_mut().for_each(|(_, status, ..)| *status = StatusCode::ACCEPTED);
         }
+        self.learn_caring(caring);
         Ok(done)
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     outcome::{FhirError, outcome},
     patch,
     request::{Reply, Request, version_of_tag},
-    resources::{Resources, issues_of},
+    resources::{Resources, Stored, issues_of},
     searching,
 };
 
@@ -200,8 +200,10 @@ impl Resources {
             Action::Patch => self.patch(caller, resource_type, id, &request).await,
             Action::Delete => {
                 self.require_own(caller)?;
-                if let Some(tag) = &request.conditions.if_match {
-                    self.require_version(resource_type, id, tag).await?;
+                if request.conditions.if_match.is_some() {
+                    let row = self.row(resource_type, id).await?;
+                    let row = row.ok_or_else(FhirError::not_found)?;
+                    request.conditions.require(self.before(&row).await?.newest)?;
                 }
                 let version = self.delete(caller, resource_type, id).await?;
                 Ok(Reply { version: Some(version), ..Reply::of(StatusCode::NO_CONTENT) })
@@ -230,8 +232,8 @@ impl Resources {
         }
         let body = body_of(request)?;
         let checked = self.check(caller, resource_type, None, body, &[]).await?;
-        let resource = self.store(caller, checked).await?;
-        Ok(Reply::written(StatusCode::CREATED, &resource, request.returning))
+        let stored = self.store(caller, checked).await?;
+        Ok(stored_reply(&stored, StatusCode::CREATED, request))
     }
 
     pub(crate) async fn update(
@@ -248,14 +250,10 @@ impl Resources {
         if is_new {
             caller.require(resource_type, Interaction::Create)?;
         }
-        if let Some(tag) = &request.conditions.if_match
-            && version_of_tag(tag) != Some(checked.row.version - 1)
-        {
-            return Err(FhirError::precondition("the resource has another version by now"));
-        }
-        let resource = self.store(caller, checked).await?;
+        request.conditions.require(checked.before.newest)?;
+        let stored = self.store(caller, checked).await?;
         let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-        Ok(Reply::written(status, &resource, request.returning))
+        Ok(stored_reply(&stored, status, request))
     }
 
     async fn patch(
@@ -278,21 +276,17 @@ impl Resources {
             self.require_write(caller, row.record)?;
         }
         let there = self.read(caller, resource_type, id, None).await?;
-        if let Some(tag) = &request.conditions.if_match
-            && version_of_tag(tag) != Some(there.version)
-        {
-            return Err(FhirError::precondition("the resource has another version by now"));
-        }
+        request.conditions.require(Some(there.version))?;
         let mut before = there.body.unwrap_or_default();
         // What the server sets is not the client's to test or change.
         strip_server_meta(&mut before);
         let patched = patch::apply(&before, &request.body)?;
         let checked = self.check(caller, resource_type, Some(id), patched, &[]).await?;
-        if checked.row.version != there.version + 1 {
+        if checked.before.newest != Some(there.version) {
             return Err(FhirError::precondition("the resource has another version by now"));
         }
-        let resource = self.store(caller, checked).await?;
-        Ok(Reply::written(StatusCode::OK, &resource, request.returning))
+        let stored = self.store(caller, checked).await?;
+        Ok(stored_reply(&stored, StatusCode::OK, request))
     }
 
     async fn conditional_update(
@@ -308,8 +302,8 @@ impl Resources {
             ([], None) => {
                 caller.require(resource_type, Interaction::Create)?;
                 let checked = self.check(caller, resource_type, None, body, &[]).await?;
-                let resource = self.store(caller, checked).await?;
-                Ok(Reply::written(StatusCode::CREATED, &resource, request.returning))
+                let stored = self.store(caller, checked).await?;
+                Ok(stored_reply(&stored, StatusCode::CREATED, request))
             }
             ([], Some(id)) => self.update(caller, resource_type, &id, body, request).await,
             ([id], given) => {
@@ -358,19 +352,10 @@ impl Resources {
         }
         Ok(Reply::json(&outcome(&issues_of(resource))))
     }
+}
 
-    async fn require_version(
-        &self,
-        resource_type: &str,
-        id: &str,
-        tag: &str,
-    ) -> Result<(), FhirError> {
-        let row = self.row(resource_type, id).await?;
-        if row.is_some_and(|row| Some(row.version) == version_of_tag(tag)) {
-            return Ok(());
-        }
-        Err(FhirError::precondition("the resource has another version by now; read it again"))
-    }
+fn stored_reply(stored: &Stored, done: StatusCode, request: &Request) -> Reply {
+    Reply::written(stored.status(done), &stored.resource, request.returning)
 }
 
 fn version_in_path(text: &str) -> Result<u32, FhirError> {

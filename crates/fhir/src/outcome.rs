@@ -152,7 +152,10 @@ impl From<GatekeeperError> for FhirError {
 
 impl From<StoreError> for FhirError {
     fn from(error: StoreError) -> Self {
-        Self::internal(&error)
+        match error {
+            StoreError::Overtaken => Self::new(StatusCode::CONFLICT, "conflict", error.to_string()),
+            _ => Self::internal(&error),
+        }
     }
 }
 
@@ -179,10 +182,16 @@ impl From<AnchorError> for FhirError {
                 let text = format!("the chain refuses it: {error}");
                 Self::unprocessable("business-rule", text)
             }
+            AnchorError::Send(error) => {
+                tracing::warn!(%error, "the chain does not take a record");
+                let text = "the chain cannot be reached; nothing was kept, try again";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "transient", text)
+            }
             AnchorError::Put(vault::PutError::Conflict { .. }) => {
                 let text = "somebody else wrote the same version; read it again";
                 Self::new(StatusCode::CONFLICT, "conflict", text)
             }
+            AnchorError::Store(error) => error.into(),
             error => Self::internal(&error),
         }
     }

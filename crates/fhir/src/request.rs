@@ -33,6 +33,31 @@ pub(crate) struct Conditions {
     pub(crate) if_none_exist: Option<String>,
 }
 
+impl Conditions {
+    /// Refuses a write of a resource whose version is now `newest`, unless it is what the client expects.
+    ///
+    /// # Source
+    ///
+    /// FHIR R4, section 3.1.0.5; RFC 9110, sections 13.1.1 and 13.1.2.
+    pub(crate) fn require(&self, newest: Option<u32>) -> Result<(), FhirError> {
+        if let Some(tag) = &self.if_match {
+            let fits = if tag.trim() == "*" {
+                newest.is_some()
+            } else {
+                newest.is_some() && version_of_tag(tag) == newest
+            };
+            if !fits {
+                let text = "the resource has another version by now; read it again";
+                return Err(FhirError::precondition(text));
+            }
+        }
+        if self.if_none_match.as_deref().map(str::trim) == Some("*") && newest.is_some() {
+            return Err(FhirError::precondition("the resource is here already"));
+        }
+        Ok(())
+    }
+}
+
 /// What a write gives back.
 ///
 /// # Source

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use domain::{Address, Anchor, Kind, Outcome, Reader, RecordId, RecordVersion, Refusal, Timestamp};
 use futures_util::future::BoxFuture;
-use gatekeeper::{Along, Found, Gatekeeper, OpenedRecord, Versions};
+use gatekeeper::{Along, AnchorError, Found, Gatekeeper, OpenedRecord, Versions};
 use serde_json::Value;
 use vault::{Content, NewRecord, StoreError};
 use workflows::Gateway;
@@ -23,7 +23,7 @@ use crate::{
     outcome::{FhirError, Issue},
     searching::Remembered,
     subject::{Nature, nature_of},
-    tables::{COMPONENT, Filed, MIGRATIONS, Row},
+    tables::{COMPONENT, Deletion, Filed, MIGRATIONS, Row},
 };
 
 /// Which account stands behind a `Patient` resource that is not here yet.
@@ -80,6 +80,35 @@ pub(crate) struct Checked {
     pub(crate) value: Value,
     /// Whether it registers a patient of whom nothing was here.
     pub(crate) registers: bool,
+    /// What was there before it.
+    pub(crate) before: Before,
+}
+
+/// What was stored.
+pub(crate) struct Stored {
+    /// The resource as it is now.
+    pub(crate) resource: Resource,
+    /// Whether the chain has it already.
+    pub(crate) is_anchored: bool,
+}
+
+impl Stored {
+    /// What is answered: `done`, or that it is kept and waits for the chain.
+    pub(crate) fn status(&self, done: StatusCode) -> StatusCode {
+        if self.is_anchored { done } else { StatusCode::ACCEPTED }
+    }
+}
+
+/// Who cares for whom since when: patient and professional.
+pub(crate) type Caring = (Address, Address, Timestamp);
+
+/// What stands of a resource before it is written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Before {
+    /// The version that the institution's own people read.
+    pub(crate) newest: Option<u32>,
+    /// Whether others read a version that stays in force until the patient answers the next one.
+    pub(crate) stays: bool,
 }
 
 impl Resources {
@@ -201,7 +230,7 @@ impl Resources {
         filed: Filed,
         all: bool,
     ) -> Result<Vec<Found>, FhirError> {
-        let versions = if all { Versions::All } else { Versions::Current };
+        let versions = if all { Versions::All } else { self.versions_for(caller) };
         let (now, reading) = (self.now(), caller.reading());
         let refused = if caller.is_about(filed.patient) {
             let (found, refusal) =
@@ -216,6 +245,27 @@ impl Resources {
         let Some(refusal) = refused else { return Ok(Vec::new()) };
         self.note_refusal(caller, filed, refusal).await?;
         Err(self.refused(caller, filed.patient, refusal))
+    }
+
+    /// Which version somebody reads who asks for none: the institution's own people the one that they
+    /// work on, everybody else the one in force.
+    pub(crate) fn versions_for(&self, caller: &Caller) -> Versions {
+        let own = caller.reader.institution() == Some(self.gatekeeper().member());
+        if own { Versions::Newest } else { Versions::Current }
+    }
+
+    /// What stands of a resource that is to be written.
+    pub(crate) async fn before(&self, row: &Row) -> Result<Before, FhirError> {
+        let Some(filed) = row.record else {
+            let newest = (!row.is_deleted()).then_some(row.version);
+            return Ok(Before { newest, stays: false });
+        };
+        self.gatekeeper().refresh(self.now()).await?;
+        let standings = self.gatekeeper().standings(filed.record).await?;
+        Ok(Before {
+            newest: standings.newest.map(domain::RecordVersion::get),
+            stays: standings.in_force.is_some(),
+        })
     }
 
     async fn note_refusal(
@@ -378,6 +428,10 @@ impl Resources {
         if let Some(filed) = record {
             self.require_relationship(filed.patient).await?;
         }
+        let stands = match &before {
+            None => Before::default(),
+            Some(before) => self.before(before).await?,
+        };
         let row = match before {
             None => Row {
                 number: 0,
@@ -386,7 +440,7 @@ impl Resources {
                 record,
                 version: 1,
                 updated: self.now_ms(),
-                deleted: false,
+                deletion: Deletion::No,
             },
             Some(before) => {
                 let same =
@@ -399,10 +453,11 @@ impl Resources {
                 let record =
                     before.record.map(|filed| Filed { kind: kind.unwrap_or(filed.kind), ..filed });
                 let version = before.version + 1;
-                Row { record, version, updated: self.now_ms(), deleted: false, ..before }
+                let deletion = Deletion::No;
+                Row { record, version, updated: self.now_ms(), deletion, ..before }
             }
         };
-        Ok(Checked { row, body, value, registers })
+        Ok(Checked { row, body, value, registers, before: stands })
     }
 
     /// Whether nothing of a patient is kept here yet.
@@ -451,7 +506,7 @@ impl Resources {
     /// The account of the patient with this id.
     async fn patient_account(&self, id: &str) -> Result<Address, FhirError> {
         let row = self.row("Patient", id).await?;
-        let filed = row.filter(|row| !row.deleted).and_then(|row| row.record);
+        let filed = row.filter(|row| !row.is_deleted()).and_then(|row| row.record);
         filed.map(|filed| filed.patient).ok_or_else(|| {
             FhirError::unprocessable("not-found", "the patient it is about is not here")
         })
@@ -494,46 +549,45 @@ impl Resources {
         hex::encode(random)
     }
 
-    /// Stores what was checked, and returns it as it is now.
+    /// Stores what was checked, and says as what it is kept.
     ///
     /// # Errors
     ///
-    /// 409 when somebody else wrote meanwhile, 422 when the chain refuses.
+    /// 409 when somebody else wrote meanwhile, 422 when the chain refuses, 503 when it cannot be asked.
     pub(crate) async fn store(
         &self,
         caller: &Caller,
         checked: Checked,
-    ) -> Result<Resource, FhirError> {
-        let Checked { row, body, value, registers } = checked;
+    ) -> Result<Stored, FhirError> {
+        let Checked { row, body, value, registers, before } = checked;
         let resource = self.given_out(&row, body.clone())?;
-        match row.record {
-            None => {
-                let mut transaction = self.database().begin().await?;
-                self.store_directory(&mut transaction, &row, Some((&body, &value))).await?;
-                transaction.commit().await?;
-            }
-            Some(filed) => {
-                let text = body.to_string().into_bytes();
-                let new = self.new_record(caller, &row, filed, Content::FhirJson, text)?;
-                let previous = self.previous(&row, filed).await?;
-                let along = self.indexing(row.clone(), Some(value));
-                let putting =
-                    self.gatekeeper().put_and_propose_along(new, previous.as_ref(), along);
-                putting.await?;
-                if registers {
-                    self.begin_care(caller, filed).await?;
-                }
-            }
-        }
-        Ok(resource)
+        let Some(filed) = row.record else {
+            let mut transaction = self.database().begin().await?;
+            self.store_directory(&mut transaction, &row, Some((&body, &value))).await?;
+            transaction.commit().await?;
+            return Ok(Stored { resource, is_anchored: true });
+        };
+        let text = body.to_string().into_bytes();
+        let new = self.new_record(caller, &row, filed, Content::FhirJson, text)?;
+        let previous = self.previous(&row, filed).await?;
+        let caring = self.caring(caller, filed).filter(|_| registers);
+        let along = self.indexing(row, Some(value), before, caring);
+        let putting = self.gatekeeper().put_and_propose_along(new, previous.as_ref(), along);
+        let is_anchored = is_anchored(putting.await.map(drop))?;
+        self.learn_caring(caring);
+        Ok(Stored { resource, is_anchored })
     }
 
-    /// Whoever registers a patient begins to care for them.
-    pub(crate) async fn begin_care(&self, caller: &Caller, filed: Filed) -> Result<(), FhirError> {
-        if let Reader::Professional { member, .. } = caller.reader {
-            self.gatekeeper().join_care_team(filed.patient, member, self.now()).await?;
+    /// Whoever registers a patient begins to care for them: the patient, the professional, since when.
+    pub(crate) fn caring(&self, caller: &Caller, filed: Filed) -> Option<Caring> {
+        let Reader::Professional { member, .. } = caller.reader else { return None };
+        Some((filed.patient, member, self.now()))
+    }
+
+    pub(crate) fn learn_caring(&self, caring: impl IntoIterator<Item = Caring>) {
+        for (patient, member, _) in caring {
+            self.gatekeeper().learn_care_team(patient, member);
         }
-        Ok(())
     }
 
     /// A row with its body as it is given out.
@@ -563,11 +617,12 @@ impl Resources {
         self.require_own(caller)?;
         let before = self.row(resource_type, id).await?.ok_or_else(FhirError::not_found)?;
         self.require_write(caller, before.record)?;
-        if before.deleted {
+        let stands = self.before(&before).await?;
+        if before.is_deleted_now(stands) {
             return Ok(before.version);
         }
-        let version = before.version + 1;
-        let row = Row { version, updated: self.now_ms(), deleted: true, ..before };
+        let row = self.deletion(before, stands);
+        let version = row.version;
         match row.record {
             None => {
                 let mut transaction = self.database().begin().await?;
@@ -577,13 +632,19 @@ impl Resources {
             Some(filed) => {
                 let new = self.new_record(caller, &row, filed, Content::Other, Vec::new())?;
                 let previous = self.previous(&row, filed).await?;
-                let along = self.indexing(row, None);
+                let along = self.indexing(row, None, stands, None);
                 let putting =
                     self.gatekeeper().put_and_propose_along(new, previous.as_ref(), along);
-                putting.await?;
+                is_anchored(putting.await.map(drop))?;
             }
         }
         Ok(version)
+    }
+
+    /// The version of a resource that says that it was deleted.
+    pub(crate) fn deletion(&self, row: Row, before: Before) -> Row {
+        let deletion = if before.stays { Deletion::Proposed } else { Deletion::Done };
+        Row { version: row.version + 1, updated: self.now_ms(), deletion, ..row }
     }
 
     pub(crate) fn new_record(
@@ -632,12 +693,20 @@ impl Resources {
     }
 
     /// Writes row and index in the transaction that stores the record.
-    pub(crate) fn indexing(&self, row: Row, value: Option<Value>) -> Along<'static> {
+    fn indexing(
+        &self,
+        row: Row,
+        value: Option<Value>,
+        before: Before,
+        caring: Option<Caring>,
+    ) -> Along<'static> {
         let inner = Arc::clone(&self.inner);
         Box::new(move |transaction| {
             Box::pin(async move {
                 let number = row.store(transaction).await?;
-                inner.index_row(transaction, &row, number, value.as_ref()).await
+                let indexed = (&row, number);
+                inner.index_row(transaction, indexed, value.as_ref(), before.stays).await?;
+                store_caring(transaction, caring).await
             })
         })
     }
@@ -654,33 +723,67 @@ impl Resources {
         let directory = &self.inner.directory;
         directory.write(transaction, (number, row), body.as_deref(), &mut rng).await?;
         let value = content.map(|(_, value)| value);
-        self.inner.index_row(transaction, row, number, value).await
+        self.inner.index_row(transaction, (row, number), value, false).await
+    }
+}
+
+/// Stores who cares for whom from now on.
+pub(crate) async fn store_caring(
+    transaction: &mut vault::WriteTransaction,
+    caring: impl IntoIterator<Item = Caring>,
+) -> Result<(), StoreError> {
+    for (patient, member, since) in caring {
+        Gatekeeper::care_team_along(patient, member, since)(transaction).await?;
+    }
+    Ok(())
+}
+
+/// Whether what was kept is on chain already. If not it will be: that is no error, and nothing to be sent
+/// again by the client.
+pub(crate) fn is_anchored(outcome: Result<(), AnchorError>) -> Result<bool, FhirError> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(AnchorError::Unsent(error)) => {
+            tracing::warn!(%error, "a record is kept and waits for the chain");
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
 impl Inner {
+    /// Indexes a version; `stays` says whether one before it may still be read.
     pub(crate) async fn index_row(
         &self,
         connection: &mut sqlx::AnyConnection,
-        row: &Row,
-        number: i64,
+        (row, number): (&Row, i64),
         value: Option<&Value>,
+        stays: bool,
     ) -> Result<(), StoreError> {
+        let resource_type = &row.resource_type;
         match value {
-            Some(value) => self.index.put(connection, number, &row.resource_type, value).await,
+            Some(value) if stays => {
+                self.index.widen(connection, number, resource_type, value).await
+            }
+            Some(value) => self.index.put(connection, number, resource_type, value).await,
+            None if stays => Ok(()),
             None => self.index.remove(connection, number).await,
         }
+    }
+}
+
+impl Row {
+    /// Whether the institution's own people find it deleted.
+    pub(crate) fn is_deleted_now(&self, before: Before) -> bool {
+        // A deletion that the patient rejected is none.
+        self.is_deleted() && before.newest.is_none_or(|newest| newest == self.version)
     }
 }
 
 /// A record as the resource that it is.
 pub(crate) fn resource_of(row: &Row, record: &OpenedRecord) -> Result<Resource, FhirError> {
     let version = record.version.get();
-    let updated = if version == row.version {
-        row.updated
-    } else {
-        i64::try_from(record.created.0).unwrap_or_default() * 1_000
-    };
+    let updated = updated(row, version, record.created);
     // A version without a JSON object says that the resource was deleted.
     let body = match record.body.get().starts_with('{') {
         true => {
@@ -696,6 +799,15 @@ pub(crate) fn resource_of(row: &Row, record: &OpenedRecord) -> Result<Resource, 
         updated,
         body,
     })
+}
+
+/// When a version of a resource was made, in milliseconds since 1970.
+pub(crate) fn updated(row: &Row, version: u32, created: Timestamp) -> i64 {
+    // The row knows it better than the record, which counts in seconds.
+    if version == row.version {
+        return row.updated;
+    }
+    i64::try_from(created.0).unwrap_or_default().saturating_mul(1_000)
 }
 
 /// Sets what the server says of a resource.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use axum::http::StatusCode;
 use domain::{Address, KindSet, Outcome, RecordId};
-use gatekeeper::{Found, Versions};
+use gatekeeper::Found;
 use parking_lot::Mutex;
 use search::{Handling, Query};
 use serde_json::{Value, json};
@@ -22,8 +22,8 @@ use crate::{
     json::RawObject,
     outcome::FhirError,
     request::{Reply, Request},
-    resources::{Resource, Resources, resource_of},
-    tables::Row,
+    resources::{Resource, Resources, resource_of, updated},
+    tables::{Deletion, Row},
 };
 
 /// How many resources a page has, unless the client says otherwise.
@@ -53,11 +53,6 @@ pub(crate) fn count(text: Option<&str>) -> Result<usize, FhirError> {
     let count: usize =
         text.parse().map_err(|_| FhirError::bad_request("_count is a whole number"))?;
     Ok(count.min(COUNT_MAX))
-}
-
-/// Whether the index finds just what matches.
-fn is_exact(_query: &Query) -> bool {
-    false
 }
 
 /// How many resources a page of this search has.
@@ -215,7 +210,7 @@ async fn resolve(
                 None => addresses
                     .extend(hits.iter().map(|hit| format!("{resource_type}/{}", hit.row().id))),
                 Some(parameter) => {
-                    let looked = look_at(resources, caller, hits, |_, value| {
+                    let looked = look_at(resources, caller, hits, |_, _, value| {
                         let values = parameter.values(value);
                         values.iter().filter_map(address).map(str::to_owned).collect::<Vec<_>>()
                     });
@@ -258,22 +253,19 @@ async fn hits(
         return Err(FhirError::unprocessable("too-costly", text));
     }
     let hits = permitted(resources, caller, numbers).await?;
-    let index_sorts = query.output().sort.iter().all(search::SortKey::is_known_to_index);
-    if is_exact(&query) && index_sorts {
-        return Ok(hits);
-    }
-    // The index found more than what was asked for, or does not know the order; only the resources
+    // The index finds more than what was asked for, and knows the order of most only; the resources
     // themselves tell.
-    let looked = look_at(resources, caller, hits, |row, value| {
-        let matches = search::matches(&query, query.resource_type(), value, row.updated);
-        matches.then(|| (value.clone(), row.updated))
+    let sorts = !query.output().sort.is_empty();
+    let looked = look_at(resources, caller, hits, |_, updated, value| {
+        let matches = search::matches(&query, query.resource_type(), value, updated);
+        matches.then(|| (if sorts { value.clone() } else { Value::Null }, updated))
     });
     let mut kept: Vec<(i64, (Value, i64))> = looked
         .await?
         .into_iter()
         .filter_map(|(number, matched)| Some((number, matched?)))
         .collect();
-    if !index_sorts {
+    if sorts {
         kept.sort_by(|(_, (one, one_updated)), (_, (other, other_updated))| {
             search::compare(&query, (one, *one_updated), (other, *other_updated))
         });
@@ -287,7 +279,7 @@ async fn look_at<T: Send>(
     resources: &Resources,
     caller: &Caller,
     hits: Vec<Hit>,
-    look: impl Fn(&Row, &Value) -> T + Send + Sync,
+    look: impl Fn(&Row, i64, &Value) -> T + Send + Sync,
 ) -> Result<Vec<(i64, T)>, FhirError> {
     let mut looked = Vec::with_capacity(hits.len());
     let (mut founds, mut rows) = (Vec::new(), HashMap::new());
@@ -301,7 +293,7 @@ async fn look_at<T: Send>(
             Hit::Directory(row) => {
                 let resource = resources.read_directory(caller, &row, None).await?;
                 if let Some(value) = resource.body.as_ref().and_then(value_of) {
-                    looked.push((row.number, look(&row, &value)));
+                    looked.push((row.number, look(&row, resource.updated, &value)));
                 }
             }
         }
@@ -309,7 +301,8 @@ async fn look_at<T: Send>(
     let seen = resources.gatekeeper().look_at(founds, |entry, record| {
         let row = rows.get(&entry.header.record)?;
         let value: Value = serde_json::from_str(record.body.get()).ok()?;
-        Some((row.number, look(row, &value)))
+        let updated = updated(row, entry.header.version.get(), entry.header.created);
+        Some((row.number, look(row, updated, &value)))
     });
     looked.extend(seen.await.into_iter().filter_map(|(_, seen)| seen));
     Ok(looked)
@@ -338,7 +331,7 @@ async fn permitted(
     let now = resources.now();
     let gatekeeper = resources.gatekeeper();
     let (found, refusal) =
-        gatekeeper.find(caller.reading(), &records, Versions::Current, now).await?;
+        gatekeeper.find(caller.reading(), &records, resources.versions_for(caller), now).await?;
     if let Some(refusal) = refusal {
         // Whose records were looked for and not shown is told to them, when it was one person's.
         let mut patients: Vec<_> =
@@ -532,7 +525,7 @@ async fn included(
             }
             if seen.insert((resource_type.clone(), id.clone()))
                 && let Some(row) = resources.row(&resource_type, &id).await?
-                && !row.deleted
+                && row.deletion != Deletion::Done
             {
                 numbers.push(row.number);
             }
@@ -611,7 +604,7 @@ pub(crate) async fn everything(
     request: &Request,
     id: &str,
 ) -> Result<Reply, FhirError> {
-    let row = resources.row("Patient", id).await?.filter(|row| !row.deleted);
+    let row = resources.row("Patient", id).await?.filter(|row| row.deletion != Deletion::Done);
     let Some(filed) = row.and_then(|row| row.record) else { return Err(FhirError::not_found()) };
     caller.require("Patient", Interaction::Read)?;
     let wanted: Option<Vec<&str>> =

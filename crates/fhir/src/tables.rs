@@ -40,7 +40,36 @@ pub(crate) struct Row {
     pub(crate) version: u32,
     /// Milliseconds since 1970.
     pub(crate) updated: i64,
-    pub(crate) deleted: bool,
+    pub(crate) deletion: Deletion,
+}
+
+/// Whether the newest version says that the resource was deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deletion {
+    /// It does not.
+    No,
+    /// It does, and nothing else is left to be found.
+    Done,
+    /// It does, but for others than the steward a version before it is in force until the patient
+    /// accepts.
+    Proposed,
+}
+
+impl Deletion {
+    const fn number(self) -> i64 {
+        match self {
+            Self::No => 0,
+            Self::Done => 1,
+            Self::Proposed => 2,
+        }
+    }
+
+    fn of(number: i64) -> Result<Self, StoreError> {
+        [Self::No, Self::Done, Self::Proposed]
+            .into_iter()
+            .find(|deletion| deletion.number() == number)
+            .ok_or(CORRUPT)
+    }
 }
 
 /// Which record, whose, and what about.
@@ -99,8 +128,13 @@ impl Row {
             record,
             version: u32::try_from(row.try_get::<i64, _>(6)?).map_err(|_| CORRUPT)?,
             updated: row.try_get(7)?,
-            deleted: row.try_get::<i64, _>(8)? != 0,
+            deletion: Deletion::of(row.try_get(8)?)?,
         })
+    }
+
+    /// Whether the newest version says that it was deleted.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.deletion != Deletion::No
     }
 
     /// The row of a resource.
@@ -151,7 +185,7 @@ impl Row {
         let rows = sqlx::query(concat!(
             "select ",
             row_columns!(),
-            " from fhir_resources where patient = $1 and number > $2 and deleted = 0
+            " from fhir_resources where patient = $1 and number > $2 and deleted <> 1
             order by number limit $3"
         ))
         .bind(patient.to_vec())
@@ -162,24 +196,39 @@ impl Row {
         rows.iter().map(Self::of).collect()
     }
 
-    /// Stores it in place of the one before. With the number 0 it is new and gets the next number,
-    /// which is returned. Only the one who writes may do this.
+    /// Stores it in place of the version before, which it must be the next of. With the number 0 it is new
+    /// and gets the next number; the number is returned. Only the one who writes may do this.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Overtaken`] when there is another version by now.
     pub(crate) async fn store(&self, connection: &mut AnyConnection) -> Result<i64, StoreError> {
-        let number = match self.number {
-            0 => {
-                let next = sqlx::query("select coalesce(max(number), 0) + 1 from fhir_resources");
-                next.fetch_one(&mut *connection).await?.try_get(0)?
-            }
-            number => number,
-        };
+        if self.number != 0 {
+            self.replace(connection).await?;
+            return Ok(self.number);
+        }
+        let number = Self::next_number(connection).await?;
+        self.insert(connection, number).await?;
+        Ok(number)
+    }
+
+    /// The number that the next new resource gets.
+    pub(crate) async fn next_number(connection: &mut AnyConnection) -> Result<i64, StoreError> {
+        let next = sqlx::query("select coalesce(max(number), 0) + 1 from fhir_resources");
+        Ok(next.fetch_one(connection).await?.try_get(0)?)
+    }
+
+    /// Stores a new resource under a number.
+    pub(crate) async fn insert(
+        &self,
+        connection: &mut AnyConnection,
+        number: i64,
+    ) -> Result<(), StoreError> {
         let filed = self.record.as_ref();
-        sqlx::query(
+        let done = sqlx::query(
             "insert into fhir_resources
                 (number, type, id, record, patient, kind, version, updated, deleted)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-            on conflict (type, id) do update set
-                kind = excluded.kind, version = excluded.version,
-                updated = excluded.updated, deleted = excluded.deleted",
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (type, id) do nothing",
         )
         .bind(number)
         .bind(self.resource_type.clone())
@@ -189,9 +238,25 @@ impl Row {
         .bind(filed.map(|filed| i64::from(filed.kind.number())))
         .bind(i64::from(self.version))
         .bind(self.updated)
-        .bind(i64::from(self.deleted))
+        .bind(self.deletion.number())
         .execute(connection)
         .await?;
-        Ok(number)
+        if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Overtaken) }
+    }
+
+    async fn replace(&self, connection: &mut AnyConnection) -> Result<(), StoreError> {
+        let done = sqlx::query(
+            "update fhir_resources set kind = $3, version = $4, updated = $5, deleted = $6
+            where number = $1 and version = $2",
+        )
+        .bind(self.number)
+        .bind(i64::from(self.version) - 1)
+        .bind(self.record.as_ref().map(|filed| i64::from(filed.kind.number())))
+        .bind(i64::from(self.version))
+        .bind(self.updated)
+        .bind(self.deletion.number())
+        .execute(connection)
+        .await?;
+        if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Overtaken) }
     }
 }

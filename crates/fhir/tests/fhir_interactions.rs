@@ -147,3 +147,122 @@ async fn directory_is_for_the_institution() {
     let history = fhir.get("nurse", &format!("{path}/_history")).await.expect(200);
     assert_eq!(history.json()["total"], 2);
 }
+
+/// The newest version of a patient's record of a kind, as it is on chain.
+async fn newest_anchor(
+    fhir: &Fhir,
+    patient: domain::Address,
+    kind: domain::Kind,
+) -> domain::Anchor {
+    let gatekeeper = &fhir.world.gateway("hospital").gatekeeper;
+    gatekeeper.refresh(fhir.world.now()).await.unwrap();
+    let projection = gatekeeper.projection().await;
+    let anchors = projection.records.anchors().map(|entry| entry.anchor);
+    let of_patient = anchors.filter(|anchor| anchor.patient == patient && anchor.kind == kind);
+    of_patient.max_by_key(|anchor| anchor.version).unwrap()
+}
+
+#[tokio::test]
+async fn amendments_bind_others_when_the_patient_accepts_them() {
+    use workflows::record::{Verdict, answer};
+
+    let fhir = Fhir::found().await;
+    let (anna, patient) = fhir.patient("anna").await;
+    let made = fhir.post("physician", "/Observation", &observation(&patient, "2345-7", 5.1)).await;
+    let id = made.expect(201).id();
+    let path = format!("/Observation/{id}");
+    let respond = async |verdict| {
+        let anchor = newest_anchor(&fhir, anna.account(), domain::Kind::Laboratory).await;
+        let hospital = fhir.world.gateway("hospital");
+        answer(hospital, &anna, &anchor, verdict, fhir.world.now()).await.unwrap();
+    };
+    let code = async |who: &str| {
+        let read = fhir.get(who, &path).await.expect(200).json();
+        read["code"]["coding"][0]["code"].as_str().unwrap().to_owned()
+    };
+    let found = async |who: &str, code: &str| {
+        let found = fhir.get(who, &format!("/Observation?code={code}")).await.expect(200);
+        found.json()["total"].as_u64().unwrap()
+    };
+    respond(Verdict::Accept).await;
+
+    // Until she answers, she reads the one that she accepted, and the hospital the one it works on.
+    let mut next = observation(&patient, "718-7", 6.2);
+    next["id"] = json!(id);
+    fhir.pass();
+    fhir.put("physician", &path, &next).await.expect(200);
+    assert_eq!(
+        (code("physician").await, code("patient:anna").await),
+        ("718-7".into(), "2345-7".into())
+    );
+    assert_eq!((found("physician", "718-7").await, found("physician", "2345-7").await), (1, 0));
+    assert_eq!(
+        (found("patient:anna", "718-7").await, found("patient:anna", "2345-7").await),
+        (0, 1)
+    );
+    assert_eq!(found("physician", "2345-7&code:not=718-7").await, 0);
+    assert_eq!(found("patient:anna", "2345-7&code:not=718-7").await, 1);
+    let history = fhir.get("patient:anna", &format!("{path}/_history")).await.expect(200).json();
+    assert_eq!(history["total"], 2);
+
+    // She rejects it: everybody reads the one before, and the next one is made from that.
+    respond(Verdict::Reject).await;
+    assert_eq!(
+        (code("physician").await, code("patient:anna").await),
+        ("2345-7".into(), "2345-7".into())
+    );
+    let newer = [("if-match", "W/\"2\"")];
+    fhir.send("physician", Method::PUT, &path, &newer, next.to_string()).await.expect(412);
+    let newest = [("if-match", "W/\"1\"")];
+    fhir.pass();
+    let third = fhir.send("physician", Method::PUT, &path, &newest, next.to_string()).await;
+    assert_eq!(third.expect(200).json()["meta"]["versionId"], "3");
+    respond(Verdict::Accept).await;
+    assert_eq!(
+        (code("physician").await, code("patient:anna").await),
+        ("718-7".into(), "718-7".into())
+    );
+    assert_eq!(
+        (found("patient:anna", "718-7").await, found("patient:anna", "2345-7").await),
+        (1, 0)
+    );
+
+    // So it is with a deletion.
+    fhir.pass();
+    fhir.delete("physician", &path).await.expect(204);
+    fhir.get("physician", &path).await.expect(410);
+    assert_eq!((found("physician", "718-7").await, found("patient:anna", "718-7").await), (0, 1));
+    respond(Verdict::Reject).await;
+    assert_eq!((found("physician", "718-7").await, found("patient:anna", "718-7").await), (1, 1));
+    fhir.pass();
+    fhir.delete("physician", &path).await.expect(204);
+    respond(Verdict::Accept).await;
+    fhir.get("patient:anna", &path).await.expect(410);
+    assert_eq!((found("physician", "718-7").await, found("patient:anna", "718-7").await), (0, 0));
+    fhir.delete("physician", &path).await.expect(204);
+    fhir.world.assert_clean("hospital").await;
+}
+
+#[tokio::test]
+async fn conditions_say_which_version_is_meant() {
+    let fhir = Fhir::found().await;
+    let (_, patient) = fhir.patient("anna").await;
+    let mut body = observation(&patient, "2345-7", 5.1);
+    body["id"] = json!("o1");
+    let nothing = [("if-none-match", "*")];
+    let put = async |headers: &[(&str, &str)]| {
+        fhir.pass();
+        fhir.send("physician", Method::PUT, "/Observation/o1", headers, body.to_string()).await
+    };
+    put(&[("if-match", "*")]).await.expect(412);
+    put(&nothing).await.expect(201);
+    put(&nothing).await.expect(412);
+    put(&[("if-match", "*")]).await.expect(200);
+    put(&[("if-match", "W/\"2\"")]).await.expect(200);
+    // Two at once: one of them was overtaken.
+    let stale = [("if-match", "W/\"3\"")];
+    let (one, other) = futures_util::join!(put(&stale), put(&stale));
+    let mut statuses = [one.status.as_u16(), other.status.as_u16()];
+    statuses.sort_unstable();
+    assert!(matches!(statuses, [200, 409 | 412]), "{statuses:?}");
+}

@@ -68,9 +68,22 @@ pub enum AnchorError {
     /// The records could not be sealed or kept.
     #[error(transparent)]
     Put(#[from] PutError),
-    /// The chain did not take them.
+    /// The chain does not take them. Nothing was kept.
     #[error(transparent)]
     Send(#[from] SendError),
+    /// They are kept and not on chain yet. [`Gatekeeper::resume_anchoring`] sends them again.
+    #[error("kept, but not on chain yet: {0}")]
+    Unsent(#[source] SendError),
+}
+
+impl AnchorError {
+    /// What it is when everything is kept already.
+    fn after_keeping(self) -> Self {
+        match self {
+            Self::Send(error) => Self::Unsent(error),
+            error => error,
+        }
+    }
 }
 
 impl From<EraseError> for AnchorError {
@@ -262,7 +275,7 @@ impl Gatekeeper {
     ///
     /// # Errors
     ///
-    /// [`AnchorError`]. After [`AnchorError::Send`] everything is stored, and
+    /// [`AnchorError`]. After [`AnchorError::Unsent`] everything is stored, and
     /// [`Gatekeeper::resume_anchoring`] sends the root again.
     ///
     /// # Panics
@@ -297,8 +310,8 @@ impl Gatekeeper {
         store_batch(batch.transaction(), root, &anchors).await?;
         along(batch.transaction()).await?;
         batch.commit().await?;
-        let outcome = self.send_root(root, anchors.len()).await?;
-        Ok((entries, root, outcome))
+        let outcome = self.send_root(root, anchors.len()).await;
+        Ok((entries, root, outcome.map_err(AnchorError::after_keeping)?))
     }
 
     /// Seals one version, keeps it, and proposes it by itself: the first version of a record, or with
@@ -309,7 +322,7 @@ impl Gatekeeper {
     ///
     /// # Errors
     ///
-    /// [`AnchorError`]. When sending failed after the record was kept,
+    /// [`AnchorError`]. After [`AnchorError::Unsent`] the record is kept, and
     /// [`Gatekeeper::resume_anchoring`] sends the proposal again.
     pub async fn put_and_propose(
         &self,
@@ -345,18 +358,8 @@ impl Gatekeeper {
         succession: Succession,
         along: Along<'_>,
     ) -> Result<(Anchor, ledger::Outcome), AnchorError> {
-        let contract = self.deployment().address(Contract::Records);
+        self.probe(&record, &succession).await?;
         let base = succession.base;
-        let probe = Anchor {
-            record: record.record,
-            version: record.version,
-            base,
-            kind: record.kind,
-            patient: record.patient,
-            steward: self.member(),
-            digest: RecordDigest(B256::repeat_byte(1)),
-        };
-        self.sender().check_input(contract, succession.proposal(&probe)).await?;
         let mut batch = self.vault().begin_batch().await?;
         let entries = batch.put_many(vec![record], &mut self.entropy().fork()).await?;
         let anchor = anchor_of(&entries[0], base);
@@ -364,8 +367,23 @@ impl Gatekeeper {
         store_proposal(batch.transaction(), &anchor, &call).await?;
         along(batch.transaction()).await?;
         batch.commit().await?;
-        let outcome = self.send_proposal(anchor.record, anchor.version, call).await?;
-        Ok((anchor, outcome))
+        let outcome = self.send_proposal(anchor.record, anchor.version, call).await;
+        Ok((anchor, outcome.map_err(AnchorError::after_keeping)?))
+    }
+
+    /// Asks the chain whether it would take a record, before anything of it is kept.
+    async fn probe(&self, record: &NewRecord, succession: &Succession) -> Result<(), SendError> {
+        let probe = Anchor {
+            record: record.record,
+            version: record.version,
+            base: succession.base,
+            kind: record.kind,
+            patient: record.patient,
+            steward: self.member(),
+            digest: RecordDigest(B256::repeat_byte(1)),
+        };
+        let contract = self.deployment().address(Contract::Records);
+        self.sender().check_input(contract, succession.proposal(&probe)).await
     }
 
     /// Seals versions, keeps them and anchors them, all or none, with rows of other tables: first
@@ -373,8 +391,8 @@ impl Gatekeeper {
     ///
     /// # Errors
     ///
-    /// [`AnchorError`]. When sending failed after all were kept, [`Gatekeeper::resume_anchoring`] sends
-    /// again what is not on chain.
+    /// [`AnchorError`]. After [`AnchorError::Unsent`] all are kept, and
+    /// [`Gatekeeper::resume_anchoring`] sends again what is not on chain.
     ///
     /// # Panics
     ///
@@ -387,8 +405,12 @@ impl Gatekeeper {
         assert!(records.len() <= MANIFEST_RECORDS_MAX);
         let (records, previous): (Vec<_>, Vec<_>) = records.into_iter().unzip();
         let mut successions = Vec::with_capacity(previous.len());
-        for previous in &previous {
-            successions.push(self.succession(previous.as_ref()).await);
+        for (record, previous) in records.iter().zip(&previous) {
+            let succession = self.succession(previous.as_ref()).await;
+            if previous.is_some() {
+                self.probe(record, &succession).await?;
+            }
+            successions.push(succession);
         }
         let mut batch = self.vault().begin_batch().await?;
         let entries = batch.put_many(records, &mut self.entropy().fork()).await?;
@@ -408,19 +430,17 @@ impl Gatekeeper {
             store_proposal(batch.transaction(), anchor, call).await?;
         }
         along(batch.transaction()).await?;
-        // The chain is asked while nothing is kept yet, so that a refusal leaves nothing behind.
-        let contract = self.deployment().address(Contract::Records);
-        for (_, call) in &calls {
-            self.sender().check_input(contract, call.clone()).await?;
-        }
         batch.commit().await?;
-        if let Some(root) = root {
-            self.send_root(root, firsts.len()).await?;
-        }
-        for (anchor, call) in calls {
-            self.send_proposal(anchor.record, anchor.version, call).await?;
-        }
-        Ok(())
+        let sending = async {
+            if let Some(root) = root {
+                self.send_root(root, firsts.len()).await?;
+            }
+            for (anchor, call) in calls {
+                self.send_proposal(anchor.record, anchor.version, call).await?;
+            }
+            Ok(())
+        };
+        sending.await.map_err(AnchorError::after_keeping)
     }
 
     /// What comes after `previous`.
@@ -552,6 +572,8 @@ impl Gatekeeper {
         // Erased and still listed: giving it up was interrupted.
         let is_erased = self.vault().erasure_receipt(record, version).await?.is_some();
         if !is_erased {
+            // What was pending then may be answered by now.
+            let call = self.proposal_now(record, version).await?.unwrap_or(call);
             match self.send_proposal(record, version, call).await {
                 Err(AnchorError::Send(SendError::Refused(reason))) if is_for_good(&reason) => {}
                 sent => return sent.map(|_| true),
@@ -560,6 +582,29 @@ impl Gatekeeper {
         }
         self.forget_proposal(record, version).await?;
         Ok(false)
+    }
+
+    /// The call that proposes a version as the chain stands now; `None` when the version is not here, or
+    /// the one before it not on chain.
+    async fn proposal_now(
+        &self,
+        record: RecordId,
+        version: RecordVersion,
+    ) -> Result<Option<Bytes>, AnchorError> {
+        let kept = self.vault().versions_of(&[record]).await?;
+        let Some(entry) = kept.iter().find(|entry| entry.header.version == version) else {
+            return Ok(None);
+        };
+        let before = RecordVersion::try_from(version.get() - 1).ok();
+        let previous = match before {
+            None => None,
+            Some(before) => match self.included(record, before).await? {
+                None => return Ok(None),
+                Some((anchor, _)) => Some(anchor),
+            },
+        };
+        let succession = self.succession(previous.as_ref()).await;
+        Ok(Some(succession.proposal(&anchor_of(entry, succession.base))))
     }
 
     /// Erases a version that never reached the chain.
@@ -577,9 +622,10 @@ impl Gatekeeper {
 
     async fn proposals(&self) -> Result<Vec<(RecordId, RecordVersion, Bytes)>, StoreError> {
         const CORRUPT: StoreError = StoreError::Corrupt { what: "proposal" };
-        let rows = sqlx::query("select record, version, call from proposals order by record")
-            .fetch_all(self.vault().database().readers())
-            .await?;
+        let rows =
+            sqlx::query("select record, version, call from proposals order by record, version")
+                .fetch_all(self.vault().database().readers())
+                .await?;
         rows.iter()
             .map(|row| {
                 let (record, version, call): (Vec<u8>, i64, Vec<u8>) =
@@ -597,16 +643,25 @@ impl Gatekeeper {
         let rows = sqlx::query("select root, manifest, tx from anchor_batches order by position")
             .fetch_all(self.vault().database().readers())
             .await?;
+        Ok(rows.iter().filter_map(|row| self.stored_batch(row)).collect())
+    }
+
+    async fn batch(&self, root: B256) -> Result<Option<StoredBatch>, StoreError> {
+        let row = sqlx::query("select root, manifest, tx from anchor_batches where root = $1")
+            .bind(root.to_vec())
+            .fetch_optional(self.vault().database().readers())
+            .await?;
+        Ok(row.and_then(|row| self.stored_batch(&row)))
+    }
+
+    fn stored_batch(&self, row: &AnyRow) -> Option<StoredBatch> {
         // Whoever writes to the database behind the gatekeeper's back may have put anything anywhere.
-        let bytes = |row: &AnyRow, column| row.try_get::<Vec<u8>, _>(column).unwrap_or_default();
-        let batch = |row| {
-            Some(StoredBatch {
-                root: B256::try_from(bytes(row, 0).as_slice()).ok()?,
-                anchors: decode(&bytes(row, 1), self.member()).unwrap_or_default(),
-                transaction: B256::try_from(bytes(row, 2).as_slice()).ok(),
-            })
-        };
-        Ok(rows.iter().filter_map(batch).collect())
+        let bytes = |column| row.try_get::<Vec<u8>, _>(column).unwrap_or_default();
+        Some(StoredBatch {
+            root: B256::try_from(bytes(0).as_slice()).ok()?,
+            anchors: decode(&bytes(1), self.member()).unwrap_or_default(),
+            transaction: B256::try_from(bytes(2).as_slice()).ok(),
+        })
     }
 
     /// How one version is on chain, with its anchor; `None` when it is not.
@@ -619,25 +674,52 @@ impl Gatekeeper {
         record: RecordId,
         version: RecordVersion,
     ) -> Result<Option<(Anchor, Inclusion)>, GatekeeperError> {
+        Ok(self.included(record, version).await?)
+    }
+
+    async fn included(
+        &self,
+        record: RecordId,
+        version: RecordVersion,
+    ) -> Result<Option<(Anchor, Inclusion)>, StoreError> {
+        // Of what is here, the batch is known.
+        self.learn_leaves().await?;
+        let kept = self.vault().versions_of(&[record]).await?;
+        let kept = kept.iter().find(|entry| entry.header.version == version);
+        if let Some(root) = kept.and_then(|entry| self.root_of(&anchor_of(entry, 0)))
+            && let Some(batch) = self.batch(root).await?
+            && let Some(found) = self.in_stored(&batch, record, version).await
+        {
+            return Ok(Some(found));
+        }
         let alone = {
             let projection = self.inner.projection.read().await;
-            projection
-                .records
-                .anchor(self.member(), record, version.get())
-                .map(|entry| entry.anchor)
+            let entry = projection.records.anchor(self.member(), record, version.get());
+            entry.map(|entry| entry.anchor)
         };
+        if let Some(anchor) = alone.filter(|_| kept.is_some()) {
+            return Ok(Some((anchor, Inclusion::Alone)));
+        }
         for batch in self.batches().await? {
-            let wanted = |anchor: &&Anchor| anchor.record == record && anchor.version == version;
-            if let Some(position) = batch.anchors.iter().position(|anchor| wanted(&anchor))
-                && batch.is_whole()
-                && self.projection().await.records.batch(self.member(), batch.root).is_some()
-            {
-                let proof = tree(&batch.anchors).and_then(|tree| tree.proof(position));
-                let proof = proof.expect("the position is a leaf's");
-                let inclusion = Inclusion::Batch { root: batch.root, proof };
-                return Ok(Some((batch.anchors[position], inclusion)));
+            if let Some(found) = self.in_stored(&batch, record, version).await {
+                return Ok(Some(found));
             }
         }
         Ok(alone.map(|anchor| (anchor, Inclusion::Alone)))
+    }
+
+    /// A version in a batch that is on chain, with its proof.
+    async fn in_stored(
+        &self,
+        batch: &StoredBatch,
+        record: RecordId,
+        version: RecordVersion,
+    ) -> Option<(Anchor, Inclusion)> {
+        let wanted = |anchor: &Anchor| anchor.record == record && anchor.version == version;
+        let position = batch.anchors.iter().position(wanted)?;
+        self.projection().await.records.batch(self.member(), batch.root)?;
+        let tree = tree(&batch.anchors).filter(|tree| tree.root() == batch.root)?;
+        let proof = tree.proof(position).expect("the position is a leaf's");
+        Some((batch.anchors[position], Inclusion::Batch { root: batch.root, proof }))
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use alloy_primitives::Address;
 use domain::Timestamp;
 use parking_lot::RwLock;
-use sqlx::Row as _;
+use sqlx::{AnyConnection, Row as _};
 use vault::{Database, StoreError};
 
 /// The care teams of one institution.
@@ -43,20 +43,16 @@ impl CareTeams {
         professional: Address,
         since: Timestamp,
     ) -> Result<(), StoreError> {
-        let since = i64::try_from(since.0).unwrap_or(i64::MAX);
         let mut transaction = self.database.begin().await?;
-        sqlx::query(
-            "insert into care_team (patient, professional, since) values ($1, $2, $3)
-            on conflict (patient, professional) do nothing",
-        )
-        .bind(patient.to_vec())
-        .bind(professional.to_vec())
-        .bind(since)
-        .execute(&mut *transaction)
-        .await?;
+        store(&mut transaction, patient, professional, since).await?;
         transaction.commit().await?;
-        self.members.write().insert((patient, professional));
+        self.learn(patient, professional);
         Ok(())
+    }
+
+    /// Notes what stands in the database.
+    pub(crate) fn learn(&self, patient: Address, professional: Address) {
+        self.members.write().insert((patient, professional));
     }
 
     pub(crate) async fn leave(
@@ -74,4 +70,23 @@ impl CareTeams {
         self.members.write().remove(&(patient, professional));
         Ok(())
     }
+}
+
+/// Stores that a professional cares for a patient from now on.
+pub(crate) async fn store(
+    connection: &mut AnyConnection,
+    patient: Address,
+    professional: Address,
+    since: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into care_team (patient, professional, since) values ($1, $2, $3)
+        on conflict (patient, professional) do nothing",
+    )
+    .bind(patient.to_vec())
+    .bind(professional.to_vec())
+    .bind(i64::try_from(since.0).unwrap_or(i64::MAX))
+    .execute(connection)
+    .await?;
+    Ok(())
 }

@@ -12,7 +12,7 @@ use vault::{MigrateError, StoreError, Vault};
 
 use crate::{
     Entropy,
-    care::CareTeams,
+    care::{self, CareTeams},
     log::AccessLog,
     standing::AnchoredLeaves,
     tables::{COMPONENT, MIGRATIONS},
@@ -276,6 +276,24 @@ impl Gatekeeper {
         since: Timestamp,
     ) -> Result<(), StoreError> {
         self.inner.care.join(patient, professional, since).await
+    }
+
+    /// What lists a professional, by member address, as caring for a patient, to be stored along with
+    /// something else. Once that is kept, it is to be [learned](Self::learn_care_team).
+    #[must_use]
+    pub fn care_team_along(
+        patient: Address,
+        professional: Address,
+        since: Timestamp,
+    ) -> crate::Along<'static> {
+        Box::new(move |transaction| {
+            Box::pin(care::store(transaction, patient, professional, since))
+        })
+    }
+
+    /// Notes that a care team was stored by [`Gatekeeper::care_team_along`].
+    pub fn learn_care_team(&self, patient: Address, professional: Address) {
+        self.inner.care.learn(patient, professional);
     }
 
     /// Whether a professional, by member address, is listed as caring for a patient.

@@ -26,7 +26,7 @@ pub use answer::{
 pub use entropy::Entropy;
 pub use gatekeeper::{Gatekeeper, GatekeeperError, Settings};
 pub use log::{LogError, LogFinding, StoredReceipt};
-pub use many::{Found, Reading, Versions};
+pub use many::{Found, Reading, Standings, Versions};
 pub use proof::{Bundle, BundleError, Checked, ProvenAccount, ProvenState, TrustedChain};
 pub use reconcile::{Finding, FindingKind, Report};
 pub use timeline::{Actor, Timeline, TimelineStep};

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use alloy_primitives::{Address, B256};
 use domain::{
     AnchorState, Basis, KindSet, Outcome, Permit, Purpose, Reader, Receipt, RecordDigest, RecordId,
-    Refusal, Timestamp,
+    RecordVersion, Refusal, Timestamp,
 };
 use futures_util::{StreamExt as _, stream};
-use vault::Entry;
+use vault::{Entry, StoreError};
 
 use crate::{AnswerError, Gatekeeper, OpenedRecord, QueryRefusal, answer::opened_record};
 
@@ -33,6 +33,9 @@ pub struct Reading {
 pub enum Versions {
     /// The one in force.
     Current,
+    /// The newest that stands, whether or not the patient has answered: what a steward's own people work
+    /// on.
+    Newest,
     /// All that are not rejected, oldest first.
     All,
 }
@@ -44,6 +47,15 @@ pub struct Found {
     permit: Permit,
     entry: Entry,
     state: AnchorState,
+}
+
+/// Which versions of a record stand on chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standings {
+    /// The newest, whether or not the patient has answered.
+    pub newest: Option<RecordVersion>,
+    /// The one that others than the steward read, when it is not only proposed.
+    pub in_force: Option<RecordVersion>,
 }
 
 impl Found {
@@ -91,6 +103,11 @@ impl Gatekeeper {
         for entries in records.iter().filter_map(|record| by_record.remove(record)) {
             let chosen: Vec<_> = match versions {
                 Versions::Current => self.choose(&projection, entries, false).into_iter().collect(),
+                Versions::Newest => {
+                    let newest = self.newest(&projection, entries);
+                    let newest = newest.or_else(|| self.choose(&projection, entries, false));
+                    newest.into_iter().collect()
+                }
                 Versions::All => entries
                     .iter()
                     .filter_map(|entry| {
@@ -109,6 +126,27 @@ impl Gatekeeper {
         }
         let refusal = refusal.filter(|_| found.is_empty());
         Ok((found, refusal))
+    }
+
+    /// Which versions of a record that is here stand on chain. It says nothing of what they hold, and so
+    /// needs no permission; what is known of the chain should be up to date.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the database failed.
+    pub async fn standings(&self, record: RecordId) -> Result<Standings, StoreError> {
+        self.learn_leaves().await?;
+        let entries = self.vault().versions_of(&[record]).await?;
+        let projection = self.inner.projection.read().await;
+        let chosen = self.choose(&projection, &entries, false).filter(|(entry, state)| {
+            *state != AnchorState::Proposed || self.is_in_batch(&projection, entry)
+        });
+        let in_force = chosen.filter(|(_, state)| *state != AnchorState::Erased);
+        let version = |(entry, _): (Entry, AnchorState)| entry.header.version;
+        Ok(Standings {
+            newest: self.newest(&projection, &entries).map(version),
+            in_force: in_force.map(version),
+        })
     }
 
     /// Opens what was found to look at it inside this program, and gives the records back, with what
@@ -145,24 +183,27 @@ impl Gatekeeper {
         let opening = found.into_iter().map(async |found| {
             let Found { permit, entry, state } = found;
             let basis = permit.basis();
-            match self.vault().open(permit, Some(entry.header.version)).await {
-                Ok(opened) => Some((entry, basis, opened_record(&entry, state, opened.body()))),
-                Err(error) => {
+            let opened = self.vault().open(permit, Some(entry.header.version)).await;
+            let opened = opened
+                .map(|opened| opened_record(&entry, state, opened.body()))
+                .inspect_err(|error| {
                     let (record, version) = (entry.header.record, entry.header.version);
                     tracing::warn!(%record, %version, %error, "a permitted record does not open");
-                    None
-                }
-            }
+                });
+            (entry, basis, opened.ok())
         });
         let opened: Vec<_> = stream::iter(opening).buffered(OPENED_AT_ONCE).collect().await;
         let mut given: BTreeMap<Address, Given> = BTreeMap::new();
         let mut records = Vec::with_capacity(opened.len());
-        for (entry, basis, record) in opened.into_iter().flatten() {
+        for (entry, basis, record) in opened {
+            // Whoever was allowed to read what does not open has read nothing, and tried.
             let given = given.entry(entry.patient).or_default();
             given.kinds = given.kinds.union(KindSet::of(&[entry.header.kind]));
-            given.records.push((record.record, record.digest));
             given.basis = given.basis.or(Some(basis));
-            records.push(record);
+            if let Some(record) = record {
+                given.records.push((record.record, record.digest));
+                records.push(record);
+            }
         }
         for (patient, Given { kinds, records, basis }) in given {
             let outcome = Outcome::Allowed { records, basis };

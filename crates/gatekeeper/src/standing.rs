@@ -81,6 +81,11 @@ impl Gatekeeper {
         Ok(())
     }
 
+    /// The root of the batch of which an anchor is a leaf.
+    pub(crate) fn root_of(&self, anchor: &Anchor) -> Option<B256> {
+        self.inner.leaves.0.read().roots.get(&anchor.leaf()).copied()
+    }
+
     /// Where a stored version stands on chain; `None` when it was never anchored as what it is here.
     pub(crate) fn standing(&self, projection: &Projection, entry: &Entry) -> Option<Standing> {
         let anchor = Anchor {
@@ -112,7 +117,7 @@ impl Gatekeeper {
     }
 
     fn in_batch(&self, projection: &Projection, anchor: &Anchor) -> Option<Standing> {
-        let root = *self.inner.leaves.0.read().roots.get(&anchor.leaf())?;
+        let root = self.root_of(anchor)?;
         let batch = projection.records.batch(anchor.steward, root)?;
         let accepted = batch.accepted_by.contains(&anchor.patient);
         let state = if accepted { AnchorState::Accepted } else { AnchorState::Proposed };
@@ -140,6 +145,25 @@ impl Gatekeeper {
             AnchorState::Rejected if !rejected_too => None,
             state => Some((*entry, state)),
         }
+    }
+
+    /// The newest version of a record that stands, answered by the patient or not.
+    pub(crate) fn newest(
+        &self,
+        projection: &Projection,
+        versions: &[Entry],
+    ) -> Option<(Entry, AnchorState)> {
+        use AnchorState::{Accepted, Disputed, Proposed};
+        let standing = versions.iter().filter_map(|entry| {
+            let state = self.standing(projection, entry)?.state;
+            matches!(state, Proposed | Accepted | Disputed).then_some((*entry, state))
+        });
+        standing.max_by_key(|(entry, _)| entry.header.version)
+    }
+
+    /// Whether a version is on chain as a leaf of a batch.
+    pub(crate) fn is_in_batch(&self, projection: &Projection, entry: &Entry) -> bool {
+        self.standing(projection, entry).is_some_and(|standing| standing.in_batch)
     }
 
     /// The version that is read of one record, with where it stands; none when all were taken back or

@@ -68,7 +68,7 @@ async fn batch_that_was_not_sent_is_sent_after_a_restart() {
     let gatekeeper = refused(&world).await;
     let records: Vec<_> = (1..4).map(|number| world.record(number, "pat")).collect();
     let put = gatekeeper.put_and_anchor(records).await;
-    assert!(matches!(put, Err(AnchorError::Send(SendError::Refused(_)))), "{put:?}");
+    assert!(matches!(put, Err(AnchorError::Unsent(SendError::Refused(_)))), "{put:?}");
     let gatekeeper = world.restart("hospital", gatekeeper).await;
     gatekeeper.refresh(world.now()).await.unwrap();
     // Until then nothing vouches for the records, and nothing claims to.

@@ -13,12 +13,12 @@
 //!
 //! What that shows and what it hides stands in `docs/decisions/0010-search-index.md`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 use sqlx::any::AnyArguments;
-use sqlx::{AnyConnection, Arguments as _, AssertSqlSafe};
+use sqlx::{AnyConnection, Arguments as _, AssertSqlSafe, Row as _};
 use vault::StoreError;
 
 use crate::digests::Digests;
@@ -32,6 +32,7 @@ pub const COMPONENT: &str = "search";
 pub const MIGRATIONS: &[&str] = &[
     // Which resources there are. Whoever keeps them writes here; the index only joins it. `record`,
     // `patient` and `kind` are null for what is about no patient. Times are in milliseconds since 1970.
+    // What has 1 as `deleted` is not found; other numbers are of whoever writes here.
     "create table fhir_resources (
         number bigint not null primary key,
         type text not null,
@@ -112,6 +113,31 @@ impl Index {
         self.add(connection, &[Entry { number, resource_type, resource }]).await
     }
 
+    /// Indexes a further version of a resource beside the ones before, which some may still read.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the database fails.
+    pub async fn widen(
+        &self,
+        connection: &mut AnyConnection,
+        number: i64,
+        resource_type: &str,
+        resource: &Value,
+    ) -> Result<(), StoreError> {
+        let text = "select parameter, low, high from fhir_index where resource = $1";
+        let kept = sqlx::query(text).bind(number).fetch_all(&mut *connection).await?;
+        let kept: Result<HashSet<Row>, sqlx::Error> = kept
+            .iter()
+            .map(|row| Ok([number, row.try_get(0)?, row.try_get(1)?, row.try_get(2)?]))
+            .collect();
+        let kept = kept?;
+        let mut rows = Vec::new();
+        self.rows(&Entry { number, resource_type, resource }, &mut rows);
+        rows.retain(|row| !kept.contains(row));
+        insert_rows(connection, &rows).await
+    }
+
     /// Indexes resources under whose numbers nothing is indexed yet, such as those of an import. It is
     /// quicker than one after the other.
     ///
@@ -127,19 +153,7 @@ impl Index {
         for entry in entries {
             self.rows(entry, &mut rows);
         }
-        let mut rows = rows.as_slice();
-        while !rows.is_empty() {
-            let (group, rest) = rows.split_at(group_len(rows.len()));
-            let mut arguments = AnyArguments::default();
-            arguments.reserve(group.len() * COLUMNS, 0);
-            for number in group.iter().flatten() {
-                arguments.add(*number).map_err(sqlx::Error::Encode)?;
-            }
-            let statement = insert(connection, group.len());
-            sqlx::query_with(statement, arguments).execute(&mut *connection).await?;
-            rows = rest;
-        }
-        Ok(())
+        insert_rows(connection, &rows).await
     }
 
     /// Takes a resource out of the index.
@@ -189,6 +203,21 @@ impl Index {
             Key::Range(low, high) => (*low, *high),
         }
     }
+}
+
+async fn insert_rows(connection: &mut AnyConnection, mut rows: &[Row]) -> Result<(), StoreError> {
+    while !rows.is_empty() {
+        let (group, rest) = rows.split_at(group_len(rows.len()));
+        let mut arguments = AnyArguments::default();
+        arguments.reserve(group.len() * COLUMNS, 0);
+        for number in group.iter().flatten() {
+            arguments.add(*number).map_err(sqlx::Error::Encode)?;
+        }
+        let statement = insert(connection, group.len());
+        sqlx::query_with(statement, arguments).execute(&mut *connection).await?;
+        rows = rest;
+    }
+    Ok(())
 }
 
 /// How many of `left` rows go into the next statement. What most resources have goes into one; of more

@@ -112,7 +112,7 @@ impl Index {
         };
         sql.push(" and r.type = ");
         sql.bind_text(query.resource_type())?;
-        sql.push(" and r.deleted = 0");
+        sql.push(" and r.deleted <> 1");
         if let Some(patient) = scope.patient {
             sql.push(" and r.patient = ");
             sql.bind_bytes(patient)?;
@@ -190,7 +190,8 @@ impl Index {
                 " and exists (select 1 from fhir_index as i where i.resource = r.number and "
             }
             Exists::No => {
-                " and not exists (select 1 from fhir_index as i where i.resource = r.number and "
+                // Of a resource with several versions there may be rows of more than one.
+                " and (r.version > 1 or not exists (select 1 from fhir_index as i where i.resource = r.number and "
             }
         });
         // A row that is there or not is looked up in one step. Otherwise the few of the resource are
@@ -210,7 +211,11 @@ impl Index {
         }
         // PostgreSQL would look for all that have such a row before it looks at a resource; what has an
         // offset it leaves where it stands.
-        sql.push(if exists == Exists::First { ")" } else { " limit 1 offset 0)" });
+        sql.push(match exists {
+            Exists::First => ")",
+            Exists::Yes => " limit 1 offset 0)",
+            Exists::No => " limit 1 offset 0))",
+        });
         Ok(())
     }
 

@@ -30,6 +30,9 @@ pub enum StoreError {
     /// Anything else. Trying again may help.
     #[error("the store failed")]
     Failed(#[source] Box<dyn Error + Send + Sync>),
+    /// Somebody else wrote what this write was made for; nothing of it was kept.
+    #[error("it was written meanwhile; read it again")]
+    Overtaken,
     /// A row breaks the rules under which it was written.
     #[error("the store holds a {what} that breaks its rules")]
     Corrupt {

@@ -57,9 +57,10 @@ impl WorkflowError {
         matches!(
             self,
             Self::Send(SendError::Refused(_) | SendError::Reverted { .. })
-                | Self::Anchor(AnchorError::Send(
-                    SendError::Refused(_) | SendError::Reverted { .. }
-                ))
+                | Self::Anchor(
+                    AnchorError::Send(SendError::Refused(_) | SendError::Reverted { .. })
+                        | AnchorError::Unsent(SendError::Refused(_) | SendError::Reverted { .. })
+                )
                 | Self::Answer(AnswerError::Refused(_))
         )
     }
