@@ -116,12 +116,13 @@ async fn import(consortium: &Consortium, options: &UpOptions) -> Result<Imported
             Some(path) => Box::new(Sources::open(path)?),
             None => Box::new(story::own_records().into_iter().map(Ok)),
         };
-    let mut meeting = Duration::ZERO;
+    let (mut meeting, mut met) = (Duration::ZERO, Vec::new());
     let accounts_of = async |patients: &[ParsedPatient]| {
         let started = Instant::now();
-        let accounts = consortium.meet(patients, &mut steps).await;
+        let accounts = consortium.meet(patients, &mut steps).await?;
         meeting += started.elapsed();
-        accounts
+        met.extend_from_slice(&accounts);
+        Ok(accounts)
     };
     let progress = |report: &ImportReport| {
         bar.set_message(format!(
@@ -132,6 +133,11 @@ async fn import(consortium: &Consortium, options: &UpOptions) -> Result<Imported
     };
     importer.take_all(files, consortium.now(), accounts_of, progress).await?;
     let report = importer.finish().await?;
+    // Whoever brings the records cares for the patients.
+    let physician = consortium.person("physician").member;
+    for patient in met {
+        hospital.gatekeeper.join_care_team(patient, physician, consortium.now()).await?;
+    }
     bar.finish_and_clear();
     Ok(Imported { report, steps, took: started.elapsed(), meeting })
 }
