@@ -42,7 +42,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     command
         .arg(format!("{base}/openapi.json"))
         .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "4"])
-        .args(["--max-time", SECONDS_MAX, "--seed", SEED, "--workers", "2"])
+        .args(["--max-time", SECONDS_MAX, "--seed", SEED, "--workers", "1"])
         .args(["--checks", CHECKS, "--warnings", "off", "--no-color"])
         .arg("--header")
         .arg(format!("Authorization: Bearer {}", token.trim()));

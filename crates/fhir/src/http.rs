@@ -1,9 +1,9 @@
 //! The FHIR interface over HTTP.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::{
-    Json, Router,
+    Router,
     body::{Body, Bytes, to_bytes},
     extract::{Request as HttpRequest, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
@@ -33,6 +33,8 @@ pub const URL_BYTES_MAX: usize = 16 << 10;
 struct Server {
     resources: Resources,
     authenticator: Arc<dyn Authenticator>,
+    /// The OpenAPI document, once somebody asked for it.
+    openapi: Arc<OnceLock<Bytes>>,
 }
 
 /// The routes below `/fhir`.
@@ -44,14 +46,16 @@ pub fn router(resources: Resources, authenticator: Arc<dyn Authenticator>) -> Ro
         .allow_methods(Any)
         .allow_headers(Any)
         .expose_headers(exposed);
-    let server = Server { resources, authenticator };
+    let server = Server { resources, authenticator, openapi: Arc::default() };
     let described = get(openapi).fallback(serve);
     Router::new().route("/openapi.json", described).fallback(serve).layer(cors).with_state(server)
 }
 
 /// The OpenAPI document, for everybody.
-async fn openapi(State(server): State<Server>) -> Json<serde_json::Value> {
-    Json(crate::openapi::document(server.resources.base()))
+async fn openapi(State(server): State<Server>) -> Response {
+    let document = || crate::openapi::document(server.resources.base()).to_string().into();
+    let document = server.openapi.get_or_init(document).clone();
+    ([(header::CONTENT_TYPE, "application/json")], document).into_response()
 }
 
 async fn serve(State(server): State<Server>, request: HttpRequest) -> Response {
@@ -170,7 +174,8 @@ fn response(reply: Reply, base: &str, pretty: bool) -> Response {
     if body.is_some() {
         set(header::CONTENT_TYPE, FHIR_JSON.into());
     }
-    (reply.status, headers, body.unwrap_or_default()).into_response()
+    // An empty text would say that it is text.
+    (reply.status, headers, body.map_or_else(Body::empty, Body::from)).into_response()
 }
 
 /// The same JSON, for people. Decimals lose zeros at their end, so machines should not ask for it.
