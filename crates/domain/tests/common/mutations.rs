@@ -4,6 +4,9 @@
 //! Purely random bytes seldom get past the first check. So each test begins with something valid and
 //! changes a few places: bits, pieces, and in JSON members, items and values.
 //!
+//! These are property tests and no targets of `cargo fuzz`, which needs a nightly compiler; they run with
+//! all other tests instead.
+//!
 //! The same cases come in every run. `PROPTEST_RNG_SEED` begins elsewhere, `PROPTEST_CASES` makes more of
 //! them; a failure prints the smallest input that it could find.
 
