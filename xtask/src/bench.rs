@@ -20,6 +20,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("ledger", || example("ledger", "bench_ledger")),
     ("vault", || example("vault", "bench_vault")),
     ("import", import),
+    ("gateway", gateway),
 ];
 
 /// Runs the named benchmarks, or all.
@@ -46,11 +47,36 @@ pub(crate) fn run(names: &[&str]) -> Result<(), Failure> {
 
 /// Runs a crate's example that prints its figures, one JSON object a line.
 fn example(package: &str, example: &str) -> Result<Vec<Value>, Failure> {
+    example_with(package, example, &[])
+}
+
+/// The same with something in its environment.
+fn example_with(
+    package: &str,
+    example: &str,
+    environment: &[(&str, &str)],
+) -> Result<Vec<Value>, Failure> {
     let arguments =
         ["run", "--quiet", "--release", "--locked", "--package", package, "--example", example];
-    let printed = output(&mut program("cargo", &arguments))?;
+    let mut command = program("cargo", &arguments);
+    let printed = output(command.envs(environment.iter().copied()))?;
     let rows = printed.lines().filter(|line| line.starts_with('{'));
     rows.map(|line| serde_json::from_str(line).map_err(|error| error.to_string())).collect()
+}
+
+/// The FHIR interface on both databases. The second is a temporary cluster.
+fn gateway() -> Result<Vec<Value>, Failure> {
+    let postgres = tools::Postgres::start()?;
+    let url = postgres.url();
+    let in_postgres = [("SALUS_TEST_STORE", "postgres"), ("SALUS_TEST_POSTGRES", &*url)];
+    let mut all = Vec::new();
+    for (name, environment) in [("SQLite", &[][..]), ("PostgreSQL", &in_postgres[..])] {
+        for mut row in example_with("fhir", "bench_gateway", environment)? {
+            row["name"] = format!("{name}: {}", row["name"].as_str().unwrap_or_default()).into();
+            all.push(row);
+        }
+    }
+    Ok(all)
 }
 
 /// Runs the main job on the archive of real patients, as users do, and takes its own figures.

@@ -13,6 +13,7 @@ mod bench;
 mod checks;
 mod r4_pack;
 mod run;
+mod schemathesis;
 mod test;
 mod tools;
 

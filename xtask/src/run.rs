@@ -22,6 +22,14 @@ pub(crate) fn program(name: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// A program as the tests were built with it: `cargo run` would build half of it again, with other
+/// features.
+pub(crate) fn built(name: &str) -> Result<PathBuf, Failure> {
+    let xtask = std::env::current_exe().map_err(|error| error.to_string())?;
+    let target = xtask.parent().and_then(Path::parent).ok_or("this program lies in no folder")?;
+    Ok(target.join("debug").join(name))
+}
+
 /// Runs a step of which people should see the name and the time.
 pub(crate) fn step(name: &str, work: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
     println!("\n=== {name}");

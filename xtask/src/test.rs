@@ -1,10 +1,9 @@
 //! Everything that must pass, in one command.
 
-use std::path::Path;
-
 use crate::{
     checks,
-    run::{Failure, program, root, step, succeed},
+    run::{Failure, built, program, root, step, succeed},
+    schemathesis,
     tools::{self, Postgres},
 };
 
@@ -16,6 +15,7 @@ pub(crate) fn everything() -> Result<(), Failure> {
     step("tools from npm", tools::install_npm)?;
     step("artifacts are what the sources compile to", tools::contracts_check)?;
     step("contracts' tests", tools::forge_test)?;
+    step("tools from Debian", tools::install_commands)?;
     step("clippy", || {
         let arguments =
             ["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"];
@@ -26,21 +26,24 @@ pub(crate) fn everything() -> Result<(), Failure> {
         succeed(program("cargo", &arguments).env("RUSTDOCFLAGS", "--deny warnings"))
     })?;
     step("tests", rust_tests)?;
+    step("Schemathesis", schemathesis::run)?;
     step("the main job", main_job)
 }
 
 fn rust_tests() -> Result<(), Failure> {
     let postgres = Postgres::start()?;
     let arguments = ["test", "--locked", "--workspace", "--no-fail-fast"];
-    succeed(program("cargo", &arguments).env("SALUS_TEST_POSTGRES", postgres.url()))
+    succeed(program("cargo", &arguments).env("SALUS_TEST_POSTGRES", postgres.url()))?;
+    // What speaks FHIR once more, with every institution's vault in PostgreSQL.
+    let arguments = ["test", "--locked", "--workspace", "--no-fail-fast", "--test", "fhir_*"];
+    let mut again = program("cargo", &arguments);
+    again.env("SALUS_TEST_POSTGRES", postgres.url()).env("SALUS_TEST_STORE", "postgres");
+    succeed(&mut again)
 }
 
-/// The README's first command, with our own records and, where they are, with real ones. The program is
-/// the one that the tests were built with: `cargo run` would build half of it again, with other features.
+/// The README's first command, with our own records and, where they are, with real ones.
 fn main_job() -> Result<(), Failure> {
-    let xtask = std::env::current_exe().map_err(|error| error.to_string())?;
-    let target = xtask.parent().and_then(Path::parent).ok_or("this program lies in no folder")?;
-    let salus = target.join("debug/salus");
+    let salus = built("salus")?;
     let dir = root().join("target/main-job");
     let run = |fhir: Option<&str>| {
         let _ = std::fs::remove_dir_all(&dir);

@@ -55,6 +55,45 @@ pub(crate) fn gas() -> Result<(), Failure> {
     succeed(program("cargo", &arguments).env("SALUS_WRITE_GAS", "1"))
 }
 
+/// Installs the commands that the integration guide uses, where they are missing.
+pub(crate) fn install_commands() -> Result<(), Failure> {
+    let is_missing = |name: &&&str| output(&mut program(name, &["--version"])).is_err();
+    let missing: Vec<&str> = ["curl", "jq"].iter().filter(is_missing).copied().collect();
+    if missing.is_empty() { Ok(()) } else { install_from_debian(&missing) }
+}
+
+fn install_from_debian(packages: &[&str]) -> Result<(), Failure> {
+    succeed(&mut program("apt-get", &["update", "--quiet=2"]))?;
+    let mut install = program("apt-get", &["install", "--yes", "--quiet=2"]);
+    succeed(install.args(packages).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// Installs Schemathesis below `target`, as pinned; returns the program.
+pub(crate) fn install_schemathesis() -> Result<PathBuf, Failure> {
+    let pins = root().join("xtask/schemathesis.txt");
+    let pinned = fs::read(&pins).map_err(|error| error.to_string())?;
+    let dir = root().join("target/schemathesis");
+    let (program_file, note) = (dir.join("bin/schemathesis"), dir.join("installed-pins"));
+    if program_file.exists() && fs::read(&note).is_ok_and(|installed| installed == pinned) {
+        return Ok(program_file);
+    }
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(root().join("target")).map_err(|error| error.to_string())?;
+    let make = || succeed(&mut program("python3", &["-m", "venv", &dir.to_string_lossy()]));
+    if make().is_err() {
+        // Debian has Python without `venv`, or none.
+        let _ = fs::remove_dir_all(&dir);
+        install_from_debian(&["python3", "python3-venv"])?;
+        make()?;
+    }
+    let pip = dir.join("bin/pip");
+    let options =
+        ["install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps"];
+    succeed(program(&pip.to_string_lossy(), &options).arg("--requirement").arg(pins))?;
+    fs::write(note, pinned).map_err(|error| error.to_string())?;
+    Ok(program_file)
+}
+
 /// A PostgreSQL of our own for the tests, gone when dropped.
 pub(crate) struct Postgres {
     dir: PathBuf,
@@ -67,10 +106,7 @@ impl Postgres {
         let programs = match installed_postgres() {
             Some(programs) => programs,
             None => {
-                succeed(&mut program("apt-get", &["update", "--quiet=2"]))?;
-                let install = ["install", "--yes", "--quiet=2", "postgresql"];
-                let mut install = program("apt-get", &install);
-                succeed(install.env("DEBIAN_FRONTEND", "noninteractive"))?;
+                install_from_debian(&["postgresql"])?;
                 installed_postgres().ok_or("PostgreSQL was installed but is not to be found")?
             }
         };

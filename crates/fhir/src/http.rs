@@ -1,6 +1,6 @@
 //! The FHIR interface over HTTP.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::{
     Router,
@@ -8,6 +8,7 @@ use axum::{
     extract::{Request as HttpRequest, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
+    routing::get,
 };
 use tower_http::cors::{Any, CorsLayer};
 
@@ -32,6 +33,8 @@ pub const URL_BYTES_MAX: usize = 16 << 10;
 struct Server {
     resources: Resources,
     authenticator: Arc<dyn Authenticator>,
+    /// The OpenAPI document, once somebody asked for it.
+    openapi: Arc<OnceLock<Bytes>>,
 }
 
 /// The routes below `/fhir`.
@@ -44,8 +47,16 @@ pub fn router(resources: Resources, authenticator: Arc<dyn Authenticator>) -> Ro
         .allow_methods(Any)
         .allow_headers(Any)
         .expose_headers(exposed);
-    let server = Server { resources, authenticator };
-    Router::new().fallback(serve).layer(cors).with_state(server)
+    let server = Server { resources, authenticator, openapi: Arc::default() };
+    let described = get(openapi).fallback(serve);
+    Router::new().route("/openapi.json", described).fallback(serve).layer(cors).with_state(server)
+}
+
+/// The OpenAPI document, for everybody.
+async fn openapi(State(server): State<Server>) -> Response {
+    let document = || crate::openapi::document(server.resources.base()).to_string().into();
+    let document = server.openapi.get_or_init(document).clone();
+    ([(header::CONTENT_TYPE, "application/json")], document).into_response()
 }
 
 async fn serve(State(server): State<Server>, request: HttpRequest) -> Response {
@@ -175,7 +186,11 @@ fn response(reply: Reply, base: &str, pretty: bool) -> Response {
     }
     match reply.stream {
         Some(stream) => (reply.status, headers, stream.take()).into_response(),
-        None => (reply.status, headers, body.unwrap_or_default()).into_response(),
+        // An empty text would say that it is text.
+        None => {
+            let body = body.map_or_else(Body::empty, Body::from);
+            (reply.status, headers, body).into_response()
+        }
     }
 }
 

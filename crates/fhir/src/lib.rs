@@ -20,6 +20,7 @@ mod http;
 mod importing;
 mod instant;
 mod json;
+mod openapi;
 mod outcome;
 mod patch;
 mod provenance;

@@ -512,7 +512,7 @@ impl Gatekeeper {
             query: digest,
             outcome,
         };
-        self.log(receipt, async |_| Ok(true)).await.map(drop)
+        self.log_along(receipt).await.map(drop)
     }
 
     async fn log_outcome(
@@ -543,7 +543,7 @@ impl Gatekeeper {
         }
         // A copy of the same query was answered while this one was being looked at.
         let replayed = Receipt { outcome: refused(QueryRefusal::Replayed), ..receipt };
-        self.log(replayed, async |_| Ok(true)).await?;
+        self.log_along(replayed).await?;
         Err(AnswerError::Refused(QueryRefusal::Replayed))
     }
 }

@@ -17,13 +17,16 @@ use domain::{Receipt, ReceiptHead, merkle};
 use ledger::{AnchoredLog, SendError};
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 use vault::{Database, StoreError, WriteTransaction};
 
 use crate::{Gatekeeper, GatekeeperError};
 
 /// The most receipts in one anchored batch.
 const BATCH_MAX: u64 = 10_000;
+
+/// The most receipts that are written together.
+const WRITTEN_TOGETHER_MAX: usize = 256;
 
 /// How many receipts are read at a time.
 const PAGE: u64 = 2_000;
@@ -35,6 +38,15 @@ pub(crate) struct AccessLog {
     /// `None` while it is not known whether the last receipt was written: whoever was writing it may
     /// have been dropped while the database was at work. The database is asked then.
     tail: Mutex<Option<Tail>>,
+    /// Receipts that wait for the turn to be written, which comes to all of them at once.
+    waiting: parking_lot::Mutex<Vec<Waiting>>,
+}
+
+/// A receipt that waits, and who is to be told when it is on the disk, as it was written.
+#[derive(Debug)]
+struct Waiting {
+    receipt: Receipt,
+    written: oneshot::Sender<Receipt>,
 }
 
 /// Where the next receipt goes.
@@ -112,7 +124,16 @@ impl AccessLog {
         // A log whose end cannot be read takes no receipts, so nothing is answered; but what is wrong
         // with it can be found out.
         let tail = read_tail(&mut *database.readers().acquire().await?).await.ok();
-        Ok(Self { database, tail: Mutex::new(tail) })
+        Ok(Self { database, tail: Mutex::new(tail), waiting: parking_lot::Mutex::default() })
+    }
+
+    /// Where the next receipt goes. It is not known again before somebody who wrote one says so.
+    async fn take_tail(&self, known: &mut Option<Tail>) -> Result<Tail, StoreError> {
+        match known.take() {
+            Some(tail) => Ok(tail),
+            // As the writer, so that whatever was being written is there or never will be.
+            None => read_tail(&mut *self.database.begin().await?).await,
+        }
     }
 }
 
@@ -142,18 +163,86 @@ impl Gatekeeper {
     ) -> Result<Option<Receipt>, GatekeeperError> {
         let log = &self.inner.log;
         let mut known = log.tail.lock().await;
-        let tail = match known.take() {
-            Some(tail) => tail,
-            // As the writer, so that whatever was being written is there or never will be.
-            None => read_tail(&mut *log.database.begin().await?).await?,
+        let tail = log.take_tail(&mut known).await?;
+        let mut transaction = log.database.begin().await?;
+        let next = self.write_receipt(&mut transaction, tail, &mut receipt).await?;
+        if !also(&mut transaction).await? {
+            *known = Some(tail);
+            return Ok(None);
+        }
+        transaction.commit().await?;
+        *known = Some(next);
+        Ok(Some(receipt))
+    }
+
+    /// Writes a receipt, in one transaction with all that wait at the same time: a disk takes as long for
+    /// many as for one. It is on the disk when this returns.
+    ///
+    /// Whoever has the turn writes for the others. When that fails, or the one who writes is given up,
+    /// each of the others tries again; then a receipt may be there twice, which says no more than once.
+    pub(crate) async fn log_along(&self, receipt: Receipt) -> Result<Receipt, GatekeeperError> {
+        let log = &self.inner.log;
+        'again: loop {
+            let (written, mut told) = oneshot::channel();
+            log.waiting.lock().push(Waiting { receipt: receipt.clone(), written });
+            let mut known = tokio::select! {
+                biased;
+                told = &mut told => match told {
+                    Ok(receipt) => return Ok(receipt),
+                    Err(_) => continue 'again,
+                },
+                known = log.tail.lock() => known,
+            };
+            // As long as this one is not told, it is told on the way or waits with the others.
+            loop {
+                match told.try_recv() {
+                    Ok(receipt) => return Ok(receipt),
+                    Err(oneshot::error::TryRecvError::Closed) => continue 'again,
+                    Err(oneshot::error::TryRecvError::Empty) => {}
+                }
+                self.write_waiting(&mut known).await?;
+            }
+        }
+    }
+
+    /// Writes the receipts that wait, and tells who waits for them.
+    async fn write_waiting(&self, known: &mut Option<Tail>) -> Result<(), GatekeeperError> {
+        let log = &self.inner.log;
+        let mut tail = log.take_tail(known).await?;
+        let mut transaction = log.database.begin().await?;
+        // Those that came while the database was busy with others are among them.
+        let group: Vec<Waiting> = {
+            let mut waiting = log.waiting.lock();
+            let count = waiting.len().min(WRITTEN_TOGETHER_MAX);
+            waiting.drain(..count).collect()
         };
+        let mut done = Vec::with_capacity(group.len());
+        for Waiting { mut receipt, written } in group {
+            tail = self.write_receipt(&mut transaction, tail, &mut receipt).await?;
+            done.push((receipt, written));
+        }
+        transaction.commit().await?;
+        *known = Some(tail);
+        for (receipt, written) in done {
+            // Whoever gave up waiting has no use for it.
+            drop(written.send(receipt));
+        }
+        Ok(())
+    }
+
+    /// Writes a receipt at the end of the log; returns where the next one goes.
+    async fn write_receipt(
+        &self,
+        transaction: &mut WriteTransaction,
+        tail: Tail,
+        receipt: &mut Receipt,
+    ) -> Result<Tail, GatekeeperError> {
         receipt.sequence = tail.sequence;
         receipt.gatekeeper = self.member();
-        let head = tail.head.after(&receipt);
+        let head = tail.head.after(receipt);
         let signature = self.inner.sender.signer().sign_hash(&head.0).await;
         let signature = signature.map_err(GatekeeperError::Signer)?.as_bytes().to_vec();
-        let text = serde_json::to_string(&receipt).expect("a receipt has a JSON form");
-        let mut transaction = log.database.begin().await?;
+        let text = serde_json::to_string(receipt).expect("a receipt has a JSON form");
         sqlx::query(
             "insert into receipts (sequence, patient, receipt, digest, head, signature)
             values ($1, $2, $3, $4, $5, $6)",
@@ -164,15 +253,10 @@ impl Gatekeeper {
         .bind(receipt.digest().to_vec())
         .bind(head.0.to_vec())
         .bind(signature)
-        .execute(&mut *transaction)
-        .await?;
-        if !also(&mut transaction).await? {
-            *known = Some(tail);
-            return Ok(None);
-        }
-        transaction.commit().await?;
-        *known = Some(Tail { sequence: receipt.sequence + 1, head });
-        Ok(Some(receipt))
+        .execute(&mut **transaction)
+        .await
+        .map_err(StoreError::from)?;
+        Ok(Tail { sequence: receipt.sequence + 1, head })
     }
 
     /// The receipts about a patient, the newest first: at most `limit` of those before `before`.

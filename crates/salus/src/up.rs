@@ -21,7 +21,7 @@ use crate::{
     Error,
     cli::UpOptions,
     consortium::{Consortium, OpenOptions},
-    gateway::{DemoSites, interrupted},
+    gateway::{DemoSites, interruption},
     price::Price,
     remote,
     story::{self, Story},
@@ -297,6 +297,7 @@ async fn serve(consortium: &Arc<Consortium>, options: &UpOptions) -> Result<(), 
     let server = consortium.rpc.serve(listener, ServerLimits::default())?;
     let sites = DemoSites::start(consortium, options.fhir_port_base).await?;
     let commands = remote::serve(Arc::clone(consortium))?;
+    let interrupted = interruption()?;
     println!();
     println!("Serving");
     println!("  JSON-RPC on http://{0} and ws://{0}", server.address());
@@ -310,7 +311,7 @@ async fn serve(consortium: &Arc<Consortium>, options: &UpOptions) -> Result<(), 
         }
     };
     tokio::select! {
-        interrupted = interrupted() => interrupted?,
+        () = interrupted => {}
         () = anchoring => {}
     }
     println!("stopping");

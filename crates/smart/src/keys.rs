@@ -10,6 +10,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, crypto::rust_crypto::DEFAULT_PROVIDER};
 use serde::Deserialize;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 /// The most keys in one set.
 const KEYS_MAX: usize = 64;
@@ -41,11 +42,18 @@ pub(crate) struct Key {
     id: String,
     algorithms: &'static [Algorithm],
     key: DecodingKey,
+    /// A digest of all that was published of it.
+    fingerprint: [u8; 32],
 }
 
 impl Key {
     pub(crate) fn is_for(&self, algorithm: Algorithm) -> bool {
         self.algorithms.contains(&algorithm)
+    }
+
+    /// What no other key has, nor this one under another algorithm.
+    pub(crate) const fn fingerprint(&self) -> &[u8; 32] {
+        &self.fingerprint
     }
 
     /// Whether `signature` is this key's signature of `message`.
@@ -122,6 +130,7 @@ struct Published {
 }
 
 fn usable(key: Value) -> Option<Key> {
+    let fingerprint = Sha256::digest(key.to_string()).into();
     let key: Published = serde_json::from_value(key).ok()?;
     let signs = key.usage.as_deref().is_none_or(|usage| usage == "sig")
         && key.key_ops.as_ref().is_none_or(|uses| uses.iter().any(|each| each == "verify"));
@@ -162,7 +171,7 @@ fn usable(key: Value) -> Option<Key> {
     };
     // Points that are on no curve fail here, and not at each token.
     (DEFAULT_PROVIDER.verifier_factory)(&algorithms[0], &decoding).ok()?;
-    Some(Key { id: key.kid, algorithms, key: decoding })
+    Some(Key { id: key.kid, algorithms, key: decoding, fingerprint })
 }
 
 fn bytes(text: &str) -> Option<Vec<u8>> {

@@ -26,6 +26,7 @@ mod discovery;
 pub mod issuer;
 mod key_cache;
 mod keys;
+mod proven;
 mod refusal;
 mod scopes;
 mod token;

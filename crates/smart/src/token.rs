@@ -72,6 +72,15 @@ impl<'a> Unverified<'a> {
         serde_json::from_slice(&self.claims).map_err(|_| Refusal::Malformed)
     }
 
+    /// Header and claims as they were signed. They name the algorithm.
+    pub(crate) const fn signed(&self) -> &'a str {
+        self.signed
+    }
+
+    pub(crate) fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
     /// Whether it was signed with this key, by the algorithm that the key is for.
     pub(crate) fn check(&self, key: &Key) -> Result<(), Refusal> {
         if !key.is_for(self.algorithm) {

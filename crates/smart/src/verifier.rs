@@ -9,6 +9,7 @@ use crate::{
     Caller, KeySource, Refusal,
     claims::{Claims, Expectations},
     key_cache::KeyCache,
+    proven::Proven,
     token::Unverified,
 };
 
@@ -99,6 +100,7 @@ struct Issuer {
 pub struct Verifier {
     settings: Settings,
     issuers: Vec<Issuer>,
+    proven: Proven,
 }
 
 impl Verifier {
@@ -125,7 +127,7 @@ impl Verifier {
             let keys = KeyCache::new(&issuer, keys, &settings)?;
             known.push(Issuer { name: issuer, names_members, keys });
         }
-        Ok(Self { settings, issuers: known })
+        Ok(Self { settings, issuers: known, proven: Proven::default() })
     }
 
     /// Who calls with this access token at the time `now`.
@@ -142,7 +144,7 @@ impl Verifier {
         let issuer = self.issuers.iter().find(|known| Some(&known.name) == claims.iss.as_ref());
         let issuer = issuer.ok_or(Refusal::UnknownIssuer)?;
         let key = issuer.keys.find(token.key_id(), now).await?;
-        token.check(&key)?;
+        self.proven.check(&token, &key)?;
 
         let expected =
             Expectations { audiences: &self.settings.audiences, leeway: self.settings.leeway, now };

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::RpcError;
 
+/// How many characters are told of why a parameter is invalid.
+const REASON_MAX: usize = 200;
+
 /// The parameters that are left, in order.
 pub(crate) struct Params(std::vec::IntoIter<Value>);
 
@@ -33,7 +36,9 @@ impl Params {
         match self.0.next() {
             None | Some(Value::Null) => Ok(None),
             Some(value) => serde_json::from_value(value).map(Some).map_err(|error| {
-                RpcError::invalid_params(format!("invalid parameter {name}: {error}"))
+                // It may quote what came in, which may be long.
+                let reason: String = error.to_string().chars().take(REASON_MAX).collect();
+                RpcError::invalid_params(format!("invalid parameter {name}: {reason}"))
             }),
         }
     }

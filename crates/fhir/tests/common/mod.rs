@@ -186,6 +186,12 @@ impl Fhir {
         self.clock.fetch_add(1_000, Ordering::SeqCst);
     }
 
+    /// Lets time go by, on chain too.
+    pub fn advance(&self, time: std::time::Duration) {
+        self.world.pass(time);
+        self.clock.fetch_add(i64::try_from(time.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
     /// A patient with an account, a relationship, a `Patient` resource that the physician made, and a
     /// token `patient:NAME`.
     pub async fn patient(&self, name: &str) -> (PatientActor, String) {

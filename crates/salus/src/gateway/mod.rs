@@ -33,7 +33,7 @@ use crate::{
 pub(crate) use demo::{DemoSites, token};
 pub(crate) use issuing::Tokens;
 pub(crate) use patients::identity_digest;
-pub(crate) use running::interrupted;
+pub(crate) use running::interruption;
 
 use reading::Flags;
 use settings::Settings;

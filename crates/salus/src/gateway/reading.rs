@@ -284,3 +284,45 @@ fn with_indices(segments: Vec<String>, arrays: &BTreeMap<String, usize>) -> Vec<
     }
     path
 }
+
+#[cfg(test)]
+#[path = "../../../domain/tests/common/mutations.rs"]
+mod mutations;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Flags, mutations, read};
+
+    /// A configuration with every table, and the planted word where a secret might be.
+    const SAMPLE: &str = "name = \"clinic\"\ndata = \"data\"\nrole = \"hospital\"\n\
+        listen = \"127.0.0.1:8080\"\nbase_url = \"https://fhir.example/fhir\"\n\
+        database = \"postgres://clinic:Zyxwplanted@localhost/clinic\"\nanchor_every_s = 60\n\
+        [ledger]\nrpc = \"http://127.0.0.1:8545\"\nfinality = 3\ntip_wei = 1\n\
+        registry = \"0x5FbDB2315678afecb367f032d93F642f64180aa3\"\n\
+        [limits]\nconnections = 10\nbody_bytes = 1000\n\
+        [smart]\ndevelopment_issuer = true\n\
+        [[smart.issuers]]\nissuer = \"https://id.example\"\njwks = \"https://id.example/jwks\"\n\
+        [smart.issuers.members]\n\"dr\" = \"0x70997970C51812dc3A010C7d01b50e0d17dc79C8\"\n";
+
+    #[test]
+    fn spoiled_configurations_are_told_without_their_secrets() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("salus.toml");
+        mutations::fuzz(300, mutations::text(&[SAMPLE]), |config| {
+            std::fs::write(&file, &config).unwrap();
+            if let Err(error) = read(&file, Flags::default()) {
+                let told = error.to_string();
+                prop_assert!(!told.is_empty() && told.len() < 20_000, "{} bytes", told.len());
+                // As long as it stands where passwords stand.
+                if config
+                    .contains("database = \"postgres://clinic:Zyxwplanted@localhost/clinic\"\n")
+                {
+                    prop_assert!(!told.contains(mutations::PLANTED), "{told}");
+                }
+            }
+            Ok(())
+        });
+    }
+}

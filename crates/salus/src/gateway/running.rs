@@ -55,13 +55,14 @@ async fn serve(settings: &Settings, opened: &Opened, listener: TcpListener) -> R
     let site = Site::start(gateway, &opened.secrets, site, listener).await?;
     let (stopping, stop) = watch::channel(false);
     let mut beside = start_beside(gateway, settings, stop);
+    let interrupted = interruption()?;
     println!("{}, member {}", settings.name, gateway.member());
     println!("  FHIR R4 on {}, listening on {}", site.base_url, site.address());
     if let Some(issuer) = &site.issuer {
         println!("  anybody can sign in as anybody at {}", issuer.server().issuer);
     }
     println!("  stop with Ctrl-C");
-    interrupted().await?;
+    interrupted.await;
     tracing::info!("stopping");
     site.stop().await;
     stopping.send_replace(true);
@@ -72,14 +73,17 @@ async fn serve(settings: &Settings, opened: &Opened, listener: TcpListener) -> R
     Ok(())
 }
 
-/// Waits until the process is asked to stop.
-pub(crate) async fn interrupted() -> Result<(), Error> {
+/// What waits until the process is asked to stop. From here on, being asked ends nothing by itself: call
+/// it before saying how to stop.
+pub(crate) fn interruption() -> Result<impl Future<Output = ()>, Error> {
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-        _ = terminate.recv() => {}
-    }
-    Ok(())
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 /// Starts what runs beside the HTTP server until `stop`. This is the place for the exchange with other

@@ -26,6 +26,7 @@ use ledger::{
     Deployed, Ledger, Passkey, Patient, PatientKey, PrivateKeySigner, Projection, SendError,
     Sender, creation, deploy, predict_account,
 };
+use sqlx::Connection as _;
 use vault::{
     Database, Entry, Kem, Listing, PAGE_LEN_MAX, RootKey, SecretKey, Vault, VaultSettings,
 };
@@ -327,7 +328,7 @@ async fn open_gateway(
     std::fs::write(&opened, vec![b'.'; times + 1]).unwrap();
     let entropy = Entropy::from_seed(secret(&format!("{name}/{times}")).0);
     let root_key = RootKey::from_bytes(&secret(&format!("{name}/root")));
-    let database = Database::open_file(&dir.join("vault.db")).await.unwrap();
+    let database = open_database(&dir).await;
     let vault = Vault::unlock(settings, database, &root_key, &mut entropy.fork()).await.unwrap();
     let sender = Sender::new(ledger.clone(), wallet(name));
     let gatekeeper = Gatekeeper::open(
@@ -347,6 +348,32 @@ async fn open_gateway(
         secret: SecretKey::derive(Kem::XWing, &secret(&format!("{name}/hpke"))),
         number_key: secret(&format!("{name}/numbers")).0.into(),
     }
+}
+
+/// A gateway's database: a file in its directory, or with `SALUS_TEST_STORE=postgres` a new one in the
+/// cluster that `SALUS_TEST_POSTGRES` names. A directory that is opened again finds the same.
+async fn open_database(dir: &Path) -> Database {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    match std::env::var("SALUS_TEST_STORE").as_deref() {
+        Err(_) | Ok("sqlite") => return Database::open_file(&dir.join("vault.db")).await.unwrap(),
+        Ok("postgres") => {}
+        Ok(other) => panic!("SALUS_TEST_STORE is sqlite or postgres, not {other}"),
+    }
+    let noted = dir.join("database");
+    if !noted.exists() {
+        let cluster = std::env::var("SALUS_TEST_POSTGRES")
+            .expect("SALUS_TEST_STORE=postgres needs a cluster's URL in SALUS_TEST_POSTGRES");
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("salus_world_{}_{number}", std::process::id());
+        sqlx::any::install_default_drivers();
+        let mut connection = sqlx::AnyConnection::connect(&cluster).await.unwrap();
+        let statement = sqlx::AssertSqlSafe(format!("create database {name}"));
+        sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+        let (base, query) = cluster.split_once('?').unwrap_or((&cluster, ""));
+        let (base, _) = base.rsplit_once('/').unwrap();
+        std::fs::write(&noted, format!("{base}/{name}?{query}")).unwrap();
+    }
+    Database::open(&std::fs::read_to_string(&noted).unwrap()).await.unwrap()
 }
 
 /// The contract's reason for a refused transaction.
