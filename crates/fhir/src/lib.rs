@@ -23,6 +23,7 @@ mod tables;
 
 pub use caller::{
     AllowAll, Allowed, Authenticator, Caller, Interaction, PURPOSE_HEADER, purpose_of_code,
+    reader_at,
 };
 pub use http::{BODY_BYTES_MAX, URL_BYTES_MAX, router};
 pub use json::RawObject;

@@ -284,6 +284,19 @@ impl Gatekeeper {
         self.inner.care.contains(patient, professional)
     }
 
+    /// The professionals, by member address, who are listed as caring for a patient, each with since
+    /// when.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the database failed.
+    pub async fn care_team(
+        &self,
+        patient: Address,
+    ) -> Result<Vec<(Address, Timestamp)>, StoreError> {
+        self.inner.care.of(patient).await
+    }
+
     /// Takes a professional off a patient's care team.
     ///
     /// # Errors
