@@ -12,7 +12,7 @@ use crate::{
     patch,
     request::{Reply, Request, version_of_tag},
     resources::{Resources, issues_of},
-    searching,
+    searching, subscriptions,
 };
 
 /// What can be asked.
@@ -33,6 +33,8 @@ pub(crate) enum Action {
     Delete,
     History,
     VersionRead,
+    /// Everything about subscriptions, which are not records and have rules of their own.
+    Subscription,
 }
 
 /// A segment of a path.
@@ -57,6 +59,14 @@ pub(crate) type Route = (Method, &'static [Segment], Action, Option<&'static str
 pub(crate) const ROUTES: &[Route] = &[
     (Method::GET, &[Named("metadata")], Action::Capabilities, None),
     (Method::POST, &[], Action::Bundle, None),
+    (Method::GET, &[Named("Subscription")], Action::Subscription, None),
+    (Method::POST, &[Named("Subscription")], Action::Subscription, None),
+    (Method::GET, &[Named("Subscription"), Named("$status")], Action::Subscription, None),
+    (Method::GET, &[Named("Subscription"), Id], Action::Subscription, None),
+    (Method::PUT, &[Named("Subscription"), Id], Action::Subscription, None),
+    (Method::DELETE, &[Named("Subscription"), Id], Action::Subscription, None),
+    (Method::GET, &[Named("Subscription"), Id, Named("$status")], Action::Subscription, None),
+    (Method::GET, &[Named("Subscription"), Id, Named("$events")], Action::Subscription, None),
     (Method::POST, &[Type, Named("$validate")], Action::Validate, None),
     (Method::POST, &[Type, Id, Named("$validate")], Action::Validate, None),
     (Method::GET, &[Named("Patient"), Id, Named("$everything")], Action::Everything, None),
@@ -153,9 +163,7 @@ impl Resources {
         let segment = |index: usize| request.path.get(index).map_or("", String::as_str);
         let (resource_type, id) = (segment(0), segment(1));
         match action {
-            Action::Capabilities => {
-                Ok(Reply::json(&capability::statement(self.base(), self.now_ms())))
-            }
+            Action::Capabilities => Ok(Reply::json(&capability::statement(self))),
             Action::Bundle => bundle::handle(self, caller, &request).await,
             Action::Validate => {
                 caller.require(resource_type, Interaction::Create)?;
@@ -197,6 +205,7 @@ impl Resources {
                 let body = body_of(&request)?;
                 self.update(caller, resource_type, id, body, &request).await
             }
+            Action::Subscription => subscriptions::handle(self, caller, &request).await,
             Action::Patch => self.patch(caller, resource_type, id, &request).await,
             Action::Delete => {
                 self.require_own(caller)?;
@@ -444,6 +453,7 @@ mod tests {
         check(Method::POST, &["Patient", "_search"], Ok(Action::SearchByPost));
         check(Method::GET, &["Patient", "1", "_history", "2"], Ok(Action::VersionRead));
         check(Method::GET, &["Patient", "1", "$everything"], Ok(Action::Everything));
+        check(Method::GET, &["Subscription", "1", "$events"], Ok(Action::Subscription));
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod request;
 mod resources;
 mod searching;
 mod subject;
+mod subscriptions;
 mod tables;
 
 pub use caller::{
@@ -29,3 +30,4 @@ pub use http::{BODY_BYTES_MAX, URL_BYTES_MAX, router};
 pub use json::RawObject;
 pub use outcome::{FhirError, Issue};
 pub use resources::{ACCOUNT_SYSTEM, Patients, Resource, Resources};
+pub use subscriptions::FORM as SUBSCRIPTION_FORM;

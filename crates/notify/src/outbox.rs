@@ -218,6 +218,12 @@ impl Outbox {
         self.0.bell.is_stopped()
     }
 
+    /// Waits until [`Outbox::stop`] is called.
+    pub async fn stopped(&self) {
+        let mut news = self.0.bell.listen_to_all();
+        while news.changed().await.is_ok() {}
+    }
+
     /// The last block taken in.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ use std::{
 };
 
 use alloy_primitives::Address;
-use fhir::reader_at;
+use fhir::{Resources, SUBSCRIPTION_FORM, reader_at};
 use futures_util::future::BoxFuture;
 use ledger::{Cursor, Projection};
 use notify::{Audience, Clearance, Outbox, Webhooks, webhook::WebhookSettings};
@@ -24,6 +24,9 @@ use workflows::Gateway;
 
 use super::{opening::now, settings::ApiSettings};
 use crate::Error;
+
+/// How often FHIR subscriptions are looked after.
+const TENDED_EVERY: Duration = Duration::from_secs(1);
 
 /// The notifications of one gateway.
 pub(crate) struct Notifying {
@@ -40,6 +43,7 @@ impl Notifying {
         gateway: &Gateway,
         keyring: Arc<Keyring>,
         settings: ApiSettings,
+        resources: &Resources,
     ) -> Result<Self, Error> {
         let outbox = Outbox::open(gateway.gatekeeper.vault().database()).await?;
         let webhook_settings = WebhookSettings {
@@ -47,10 +51,13 @@ impl Notifying {
             retry_first: settings.webhook_retry,
             ..WebhookSettings::default()
         };
-        let webhooks = Webhooks::open(outbox.clone(), keyring, webhook_settings, HashMap::new())?;
+        let forms = HashMap::from([(SUBSCRIPTION_FORM.to_owned(), resources.subscription_form())]);
+        let webhooks = Webhooks::open(outbox.clone(), keyring, webhook_settings, forms)?;
+        resources.serve_subscriptions(webhooks.clone()).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(follow(gateway.clone(), outbox));
         tasks.spawn(deliver(gateway.clone(), webhooks.clone()));
+        tasks.spawn(tend(resources.clone(), webhooks.outbox().clone()));
         Ok(Self {
             gateway: gateway.clone(),
             webhooks,
@@ -123,6 +130,22 @@ async fn deliver(gateway: Gateway, webhooks: Webhooks) {
         async move { clearance(&gateway, notification.recipient).await }
     };
     webhooks.run(&|| now(gateway.gatekeeper.ledger()), may).await;
+}
+
+/// Tries receivers of new FHIR subscriptions and sends heartbeats, until the gateway stops.
+async fn tend(resources: Resources, outbox: Outbox) {
+    let tending = async {
+        loop {
+            if let Err(error) = resources.tend_subscriptions().await {
+                tracing::warn!(%error, "subscriptions wait");
+            }
+            tokio::time::sleep(TENDED_EVERY).await;
+        }
+    };
+    tokio::select! {
+        () = tending => {}
+        () = outbox.stopped() => {}
+    }
 }
 
 /// Whether somebody may be told something now: they are of this gateway, and whatever they are is in

@@ -105,7 +105,8 @@ impl Site {
         )
         .await?;
         let keyring = Arc::clone(&secrets.keyring);
-        let notifying = Arc::new(Notifying::start(gateway, keyring, settings.api).await?);
+        let notifying =
+            Arc::new(Notifying::start(gateway, keyring, settings.api, &resources).await?);
         let authenticator = Arc::new(authenticator);
         let api = Api::open(gateway, &authenticator, &notifying, settings.api).await?;
         let figures = Arc::new(Figures::new(gateway.clone(), Arc::clone(&notifying))?);
