@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{
     Answer, Api, Problem,
     acts::{Act, Subject},
-    answer, json, query, require_about,
+    answer, done, json, query, require_about,
 };
 
 #[derive(Deserialize)]
@@ -95,7 +95,7 @@ pub(super) async fn join(State(api): State<Api>, headers: HeaderMap, body: Body)
     }
     api.note_care(&caller, place, "care-join").await?;
     gatekeeper.join_care_team(place.patient, place.member, now).await?;
-    Ok(answer(StatusCode::NO_CONTENT, &Value::Null))
+    Ok(done())
 }
 
 /// `DELETE /api/care-team?patient=&member=`. Removing whoever is not there is no error.
@@ -105,7 +105,7 @@ pub(super) async fn leave(State(api): State<Api>, headers: HeaderMap, uri: Uri) 
     api.require_appointing(&caller, place.patient)?;
     api.note_care(&caller, place, "care-leave").await?;
     api.0.gateway.gatekeeper.leave_care_team(place.patient, place.member).await?;
-    Ok(answer(StatusCode::NO_CONTENT, &Value::Null))
+    Ok(done())
 }
 
 impl Api {

@@ -173,7 +173,7 @@ impl Api {
         recipient: Address,
         expires: Timestamp,
     ) -> Clearance {
-        if self.token_time() >= expires {
+        if self.now() >= expires {
             return Clearance::Refused;
         }
         match self.0.notifying.clearance(reader.address()).await {
@@ -186,10 +186,5 @@ impl Api {
             }
             clearance => clearance,
         }
-    }
-
-    /// The time by which tokens end.
-    fn token_time(&self) -> Timestamp {
-        self.now()
     }
 }

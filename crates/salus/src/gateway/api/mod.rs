@@ -203,6 +203,11 @@ fn page_len(limit: Option<u32>) -> Result<u32, Problem> {
     }
 }
 
+/// The answer when something was done that there is nothing to say about.
+fn done() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}
+
 /// An answer that is for whoever asked, now.
 fn answer(status: StatusCode, body: &impl Serialize) -> Response {
     let mut response = (status, Json(body)).into_response();

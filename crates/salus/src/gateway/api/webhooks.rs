@@ -17,7 +17,7 @@ use vault::KeyringError;
 use super::{
     Answer, Api, Problem,
     acts::{Act, Subject},
-    answer, json, require_about,
+    answer, done, json, require_about,
 };
 
 impl Api {
@@ -169,5 +169,5 @@ pub(super) async fn remove(
     let removed = api.0.notifying.webhooks().unsubscribe(&id).await;
     removed.map_err(|error: KeyringError| Problem::internal(&error))?;
     api.note_webhook(&caller, "webhook-remove").await?;
-    Ok(answer(StatusCode::NO_CONTENT, &Value::Null))
+    Ok(done())
 }
