@@ -121,6 +121,7 @@ fn kill_9_loses_no_notification_of_a_subscription() {
     let listed = good(&data, &["who"]);
     let line = listed.lines().find(|line| line.contains("P001")).unwrap();
     let account = line.split_whitespace().last().unwrap();
+    good(&data, &["care", "join", "P001", "physician"]);
     let patient = json!({
         "resourceType": "Patient",
         "identifier": [{ "system": "urn:salus:account", "value": account }],

@@ -154,6 +154,9 @@ pub struct KnockError(String);
 #[error("no HTTP client can be made")]
 pub struct OpenWebhooksError(#[source] reqwest::Error);
 
+/// How long messages under way have to be answered when [`Webhooks::run`] is told to stop.
+const FINISH_MAX: Duration = Duration::from_secs(3);
+
 /// What a pass did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivered {
@@ -436,7 +439,7 @@ impl Webhooks {
     }
 
     /// Sends what is due until [`Outbox::stop`]; a failure is logged and tried again. When told to stop,
-    /// it ends once the messages under way were answered.
+    /// it waits a little for answers to the messages under way.
     pub async fn run<M, F>(&self, clock: &(dyn Fn() -> Timestamp + Send + Sync), may: M)
     where
         M: Fn(Notification) -> F + Clone + Send + Sync + 'static,
@@ -457,7 +460,9 @@ impl Webhooks {
             }
             let waited = tokio::time::timeout(LOOK_EVERY, news.changed()).await;
             if matches!(waited, Ok(Err(_))) {
-                while passes.join_next().await.is_some() {}
+                let finishing = async { while passes.join_next().await.is_some() {} };
+                // What is cut off was written down before it was sent, and is sent again.
+                drop(tokio::time::timeout(FINISH_MAX, finishing).await);
                 return;
             }
         }
