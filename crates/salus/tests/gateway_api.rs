@@ -150,6 +150,13 @@ struct Events(BufReader<TcpStream>);
 
 impl Events {
     fn open(hospital: &Hospital, token: &str, query: &str, last: Option<u64>) -> Self {
+        let (events, status) = Self::ask(hospital, token, query, last);
+        assert!(status.contains("200"), "{status}");
+        events
+    }
+
+    /// A stream, and the first line of the answer.
+    fn ask(hospital: &Hospital, token: &str, query: &str, last: Option<u64>) -> (Self, String) {
         let mut request = format!(
             "GET /api/events{query} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n"
         );
@@ -162,8 +169,7 @@ impl Events {
         let mut events = Self(BufReader::new(stream));
         let mut status = String::new();
         events.0.read_line(&mut status).unwrap();
-        assert!(status.contains("200"), "{status}");
-        events
+        (events, status)
     }
 
     /// The number of the next event.
@@ -212,6 +218,16 @@ fn streams_go_on_where_they_stood_and_end_with_the_gateway() {
     assert!(events.next() > newest);
     let asked = get(&hospital.address, "/metrics").body;
     assert!(asked.contains("salus_event_streams{gateway=\"hospital\"} "), "{asked}");
+
+    // Nobody takes all the places.
+    let mut held = Vec::new();
+    let refused = (0..9).any(|_| {
+        let (stream, status) = Events::ask(&hospital, &system, "", Some(newest));
+        held.push(stream);
+        status.contains("503")
+    });
+    assert!(refused, "a ninth stream is one too many");
+    drop(held);
 
     let headers = [("authorization", &*format!("Bearer {system}")), ("last-event-id", "planted")];
     problem(&send(&hospital.address, "GET", "/api/events", &headers, ""), 400);
@@ -340,6 +356,27 @@ fn care_teams_open_and_close_and_patients_see_who_looked() {
     problem(&hospital.ask(&physician, "GET", &other_log, ""), 403);
     let newest = hospital.ask(&patient, "GET", "access-log?limit=1", "").json();
     assert_eq!(newest["entries"][0]["outcome"], "refused", "{newest}");
+
+    // Privacy officers appoint and look too, where the patient is known; and are seen.
+    let officer = good(&hospital.data, &["token", "officer", "--at", "emergency"]);
+    let bearer = format!("Bearer {}", officer.trim());
+    let emergency = hospital.serving.address("emergency");
+    let as_officer = |method: &str, path: &str, body: &str| {
+        let headers = [("authorization", &*bearer), ("content-type", "application/json")];
+        send(&emergency, method, &format!("/api/{path}"), &headers, body)
+    };
+    problem(&as_officer("GET", &other_log, ""), 404);
+    good(&hospital.data, &["relate", "P001", "emergency"]);
+    assert_eq!(as_officer("GET", &other_log, "").json()["entries"], json!([]));
+    let seen = as_officer("GET", &other_log, "").json();
+    assert_eq!(seen["entries"][0]["who"]["role"], "privacy-officer", "{seen}");
+    let place = json!({ "patient": account, "member": hospital.who("paramedic") });
+    assert_eq!(as_officer("PUT", "care-team", &place.to_string()).status, 204);
+    assert!(
+        good(&hospital.data, &["care", "list", "P001", "--at", "emergency"]).contains("paramedic")
+    );
+    assert_eq!(as_officer("GET", "inbox?of=institution", "").status, 200);
+    problem(&as_officer("GET", "webhooks", ""), 403);
 
     let acts = hospital.ask(&system, "GET", &format!("acts?patient={account}"), "").json();
     let names: Vec<&Value> =

@@ -6,10 +6,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{
-        Arc, RwLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex as SyncMutex, MutexGuard, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -25,6 +22,9 @@ use workflows::Gateway;
 use super::{opening::now, settings::ApiSettings};
 use crate::Error;
 
+/// How many streams of events one caller may have open.
+const STREAMS_EACH: usize = 8;
+
 /// How often FHIR subscriptions are looked after.
 const TENDED_EVERY: Duration = Duration::from_secs(1);
 
@@ -33,7 +33,8 @@ pub(crate) struct Notifying {
     gateway: Gateway,
     webhooks: Webhooks,
     tasks: Mutex<JoinSet<()>>,
-    streams: Arc<AtomicUsize>,
+    /// How many streams of events each caller has open.
+    streams: Arc<SyncMutex<HashMap<Address, usize>>>,
     streams_max: usize,
 }
 
@@ -77,15 +78,19 @@ impl Notifying {
 
     /// How many streams of events are open.
     pub(crate) fn streams(&self) -> usize {
-        self.streams.load(Ordering::Relaxed)
+        lock(&self.streams).values().sum()
     }
 
-    /// A place for one more stream of events, if there is one.
-    pub(crate) fn stream(&self) -> Option<StreamPlace> {
-        let taken = self.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-            (open < self.streams_max).then_some(open + 1)
-        });
-        taken.is_ok().then(|| StreamPlace(Arc::clone(&self.streams)))
+    /// A place for one more stream of events of a caller's, if there is one.
+    pub(crate) fn stream(&self, caller: Address) -> Option<StreamPlace> {
+        let mut streams = lock(&self.streams);
+        let own = streams.get(&caller).copied().unwrap_or_default();
+        if own >= STREAMS_EACH || streams.values().sum::<usize>() >= self.streams_max {
+            return None;
+        }
+        streams.insert(caller, own + 1);
+        drop(streams);
+        Some(StreamPlace { streams: Arc::clone(&self.streams), caller })
     }
 
     /// Whether somebody may be told something now.
@@ -109,12 +114,25 @@ impl Notifying {
 }
 
 /// The place of a stream, free again when dropped.
-pub(crate) struct StreamPlace(Arc<AtomicUsize>);
+pub(crate) struct StreamPlace {
+    streams: Arc<SyncMutex<HashMap<Address, usize>>>,
+    caller: Address,
+}
 
 impl Drop for StreamPlace {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let mut streams = lock(&self.streams);
+        if let Some(own) = streams.get_mut(&self.caller) {
+            *own -= 1;
+            if *own == 0 {
+                streams.remove(&self.caller);
+            }
+        }
     }
+}
+
+fn lock<T>(held: &SyncMutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn follow(gateway: Gateway, outbox: Outbox) {
@@ -182,7 +200,7 @@ impl Audience for Served {
             let Some(cursor) = projection.cursor().filter(|cursor| cursor.number >= block) else {
                 return false;
             };
-            let mut known = self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
             if known.0 != Some(cursor) {
                 *known = (Some(cursor), served(&projection, self.gateway.member()));
             }
@@ -191,7 +209,7 @@ impl Audience for Served {
     }
 
     fn serves(&self, recipient: Address) -> bool {
-        let known = self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.1.contains(&recipient)
     }
 }

@@ -136,7 +136,7 @@ pub(super) async fn events(State(api): State<Api>, headers: HeaderMap, uri: Uri)
     let Followed { of, after } = query(&uri)?;
     let recipient = recipient(&api, &caller, of)?;
     let last = last_event_id(&headers).map_err(|error| Problem::bad(error.to_string()))?;
-    let Some(place) = api.0.notifying.stream() else {
+    let Some(place) = api.0.notifying.stream(caller.reader.address()) else {
         let text = "as many streams as may be are open; try again, or read the inbox";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, text));
     };
