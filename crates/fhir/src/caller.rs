@@ -3,9 +3,10 @@
 //! A token narrows and never widens: what it allows is still decided by consent, record by record.
 
 use axum::http::HeaderMap;
-use domain::{Address, Purpose, Reader};
+use domain::{Address, Purpose, Reader, Timestamp};
 use futures_util::future::BoxFuture;
 use gatekeeper::Reading;
+use ledger::Projection;
 
 use crate::outcome::FhirError;
 
@@ -100,6 +101,27 @@ pub trait Authenticator: Send + Sync {
         &'a self,
         headers: &'a HeaderMap,
     ) -> BoxFuture<'a, Result<Caller, FhirError>>;
+}
+
+/// Who is behind an address: a member in force at `time`, by whatever key they sign with by now, or a
+/// patient whom the institution `steward` knows.
+#[must_use]
+pub fn reader_at(
+    projection: &Projection,
+    steward: Address,
+    address: Address,
+    time: Timestamp,
+) -> Option<Reader> {
+    let registry = &projection.registry;
+    let institution = registry.institution(&address).map(|member| member.signer);
+    let signer = institution.or(registry.professional(&address).map(|member| member.signer));
+    match signer {
+        Some(signer) => registry.reader(&signer, time),
+        None => {
+            let known = projection.consents.relationship(address, steward).is_some();
+            known.then_some(Reader::Patient { account: address })
+        }
+    }
 }
 
 /// The header in which a client says why it reads, by a code of HL7 v3 PurposeOfUse.

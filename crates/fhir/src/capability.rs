@@ -7,6 +7,8 @@ use crate::{
     derived,
     dispatch::{ROUTES, Segment, TYPES},
     instant,
+    resources::Resources,
+    subscriptions,
 };
 
 /// The CapabilityStatement.
@@ -14,12 +16,16 @@ use crate::{
 /// # Source
 ///
 /// FHIR R4, section 3.1.0.10 (`capabilities`).
-pub(crate) fn statement(base: &str, now_ms: i64) -> Value {
-    let resources: Vec<Value> = TYPES.iter().map(|name| resource(name)).collect();
+pub(crate) fn statement(of: &Resources) -> Value {
+    let base = of.base();
+    let mut resources: Vec<Value> = TYPES.iter().map(|name| resource(name)).collect();
+    if of.sends_notifications() {
+        resources.push(subscriptions::capability());
+    }
     json!({
         "resourceType": "CapabilityStatement",
         "status": "active",
-        "date": instant::text(now_ms),
+        "date": instant::text(of.now_ms()),
         "publisher": "Salus",
         "kind": "instance",
         "software": { "name": "Salus", "version": env!("CARGO_PKG_VERSION") },

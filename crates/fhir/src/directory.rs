@@ -32,6 +32,23 @@ impl Directory {
         Self { cipher: Aes256Gcm::new(&key.into()) }
     }
 
+    /// Seals something under a name that only it has; nothing else's name may be like it.
+    pub(crate) fn seal(&self, aad: &[u8], text: &[u8], rng: &mut impl CryptoRng) -> Vec<u8> {
+        let mut sealed = vec![0; NONCE_LEN];
+        rng.fill_bytes(&mut sealed);
+        let nonce: [u8; NONCE_LEN] = sealed.as_slice().try_into().expect("it is that long");
+        let text = self.cipher.encrypt(&nonce.into(), Payload { msg: text, aad });
+        sealed.extend(text.expect("a resource is far below the limits of AES-GCM"));
+        sealed
+    }
+
+    /// Opens what was sealed under a name.
+    pub(crate) fn open(&self, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(CORRUPT)?;
+        let payload = Payload { msg: text, aad };
+        self.cipher.decrypt(&(*nonce).into(), payload).map_err(|_| CORRUPT)
+    }
+
     /// Stores the version that a row says, under its number; without a body it says that the resource
     /// was deleted.
     pub(crate) async fn write(
@@ -41,16 +58,8 @@ impl Directory {
         body: Option<&str>,
         rng: &mut (impl CryptoRng + Send),
     ) -> Result<(), StoreError> {
-        let sealed = body.map_or_else(Vec::new, |body| {
-            let mut sealed = vec![0; NONCE_LEN];
-            rng.fill_bytes(&mut sealed);
-            let nonce: [u8; NONCE_LEN] = sealed.as_slice().try_into().expect("it is that long");
-            let aad = place(number, row.version);
-            let payload = Payload { msg: body.as_bytes(), aad: &aad };
-            let text = self.cipher.encrypt(&nonce.into(), payload);
-            sealed.extend(text.expect("a resource is far below the limits of AES-GCM"));
-            sealed
-        });
+        let aad = place(number, row.version);
+        let sealed = body.map_or_else(Vec::new, |body| self.seal(&aad, body.as_bytes(), rng));
         sqlx::query(
             "insert into fhir_directory (number, version, updated, sealed) values ($1, $2, $3, $4)",
         )
@@ -98,10 +107,7 @@ impl Directory {
         if sealed.is_empty() {
             return Ok(Some((updated, None)));
         }
-        let (nonce, text) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(CORRUPT)?;
-        let aad = place(row.number, version);
-        let payload = Payload { msg: text, aad: &aad };
-        let text = self.cipher.decrypt(&(*nonce).into(), payload).map_err(|_| CORRUPT)?;
+        let text = self.open(&place(row.number, version), &sealed)?;
         let body = RawObject::parse(&text).map_err(|_| CORRUPT)?;
         Ok(Some((updated, Some(body))))
     }

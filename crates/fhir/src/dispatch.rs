@@ -12,7 +12,7 @@ use crate::{
     patch,
     request::{Reply, Request, version_of_tag},
     resources::{Resources, Stored, issues_of},
-    searching,
+    searching, subscriptions,
 };
 
 /// What can be asked.
@@ -41,6 +41,8 @@ pub(crate) enum Action {
     History,
     TypeHistory,
     VersionRead,
+    /// Everything about subscriptions, which are not records and have rules of their own.
+    Subscription,
 }
 
 /// A segment of a path.
@@ -65,6 +67,14 @@ pub(crate) type Route = (Method, &'static [Segment], Action, Option<&'static str
 pub(crate) const ROUTES: &[Route] = &[
     (Method::GET, &[Named("metadata")], Action::Capabilities, None),
     (Method::POST, &[], Action::Bundle, None),
+    (Method::GET, &[Named("Subscription")], Action::Subscription, None),
+    (Method::POST, &[Named("Subscription")], Action::Subscription, None),
+    (Method::GET, &[Named("Subscription"), Named("$status")], Action::Subscription, None),
+    (Method::GET, &[Named("Subscription"), Id], Action::Subscription, None),
+    (Method::PUT, &[Named("Subscription"), Id], Action::Subscription, None),
+    (Method::DELETE, &[Named("Subscription"), Id], Action::Subscription, None),
+    (Method::GET, &[Named("Subscription"), Id, Named("$status")], Action::Subscription, None),
+    (Method::GET, &[Named("Subscription"), Id, Named("$events")], Action::Subscription, None),
     (Method::POST, &[Type, Named("$validate")], Action::Validate, None),
     (Method::POST, &[Type, Id, Named("$validate")], Action::Validate, None),
     (Method::GET, &[Named("Patient"), Id, Named("$everything")], Action::Everything, None),
@@ -187,9 +197,7 @@ impl Resources {
             Action::BulkStatus => bulk::status(self, caller, id).await,
             Action::BulkDelete => bulk::delete(self, caller, id).await,
             Action::BulkFile => bulk::download(self, caller, id, segment(2)).await,
-            Action::Capabilities => {
-                Ok(Reply::json(&capability::statement(self.base(), self.now_ms())))
-            }
+            Action::Capabilities => Ok(Reply::json(&capability::statement(self))),
             Action::Bundle => bundle::handle(self, caller, &request).await,
             Action::Validate => {
                 caller.require(resource_type, Interaction::Create)?;
@@ -231,6 +239,7 @@ impl Resources {
                 let body = body_of(&request)?;
                 self.update(caller, resource_type, id, body, &request).await
             }
+            Action::Subscription => subscriptions::handle(self, caller, &request).await,
             Action::Patch => self.patch(caller, resource_type, id, &request).await,
             Action::Delete => {
                 self.require_own(caller)?;
@@ -467,6 +476,7 @@ mod tests {
         check(Method::POST, &["Patient", "_search"], Ok(Action::SearchByPost));
         check(Method::GET, &["Patient", "1", "_history", "2"], Ok(Action::VersionRead));
         check(Method::GET, &["Patient", "1", "$everything"], Ok(Action::Everything));
+        check(Method::GET, &["Subscription", "1", "$events"], Ok(Action::Subscription));
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Server {
         }
         // What everybody may know before saying who they are.
         if action_of(&request.method, &request.path).ok() == Some(Action::Capabilities) {
-            let statement = capability::statement(self.resources.base(), self.resources.now_ms());
+            let statement = capability::statement(&self.resources);
             return Ok(Reply::json(&statement));
         }
         let caller = self.authenticator.authenticate(&parts.headers).await?;

@@ -29,10 +29,12 @@ mod resources;
 mod sealing;
 mod searching;
 mod subject;
+mod subscriptions;
 mod tables;
 
 pub use caller::{
     AllowAll, Allowed, Authenticator, Caller, Interaction, PURPOSE_HEADER, purpose_of_code,
+    reader_at,
 };
 pub use derived::MEMBER_SYSTEM;
 pub use http::{BODY_BYTES_MAX, URL_BYTES_MAX, router};
@@ -40,3 +42,4 @@ pub use importing::ImportIndex;
 pub use json::RawObject;
 pub use outcome::{FhirError, Issue};
 pub use resources::{ACCOUNT_SYSTEM, Patients, Resource, Resources, account_of_patient};
+pub use subscriptions::FORM as SUBSCRIPTION_FORM;

@@ -5,7 +5,7 @@
 //! is the text that came in. A deletion is a version without a body, anchored like any other, so that
 //! it shows on the patient's timeline; the versions before it stay.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::http::StatusCode;
 use domain::{Address, Anchor, Kind, Outcome, Reader, RecordId, RecordVersion, Refusal, Timestamp};
@@ -78,6 +78,8 @@ pub(crate) struct Inner {
     pub(crate) running: bulk::Running,
     /// Held from looking for what a condition names until what depends on it is stored.
     pub(crate) conditional: tokio::sync::Mutex<()>,
+    /// What delivers subscriptions, once they are served.
+    pub(crate) webhooks: OnceLock<notify::Webhooks>,
 }
 
 /// What is to be stored of a resource, checked.
@@ -163,6 +165,7 @@ impl Resources {
             sealing: Sealing::derive(&directory_key, "salus/fhir-derived/v1"),
             running: bulk::Running::default(),
             conditional: tokio::sync::Mutex::default(),
+            webhooks: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -550,6 +553,16 @@ impl Resources {
     pub(crate) fn record_id(&self, patient: Address, resource_type: &str, id: &str) -> RecordId {
         let name = [patient.as_slice(), resource_type.as_bytes(), b"/", id.as_bytes()].concat();
         RecordId(self.inner.gateway.keyed_digest("salus/record-id/v1", &name))
+    }
+
+    /// A random UUID (RFC 9562, version 4).
+    pub(crate) fn make_uuid(&self) -> String {
+        let mut random: [u8; 16] = self.gatekeeper().entropy().bytes();
+        random[6] = random[6] & 0x0f | 0x40;
+        random[8] = random[8] & 0x3f | 0x80;
+        let text = hex::encode(random);
+        let part = |range: std::ops::Range<usize>| &text[range];
+        [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
     }
 
     pub(crate) fn make_id(&self) -> String {

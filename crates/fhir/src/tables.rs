@@ -155,6 +155,24 @@ impl Row {
         row.as_ref().map(Self::of).transpose()
     }
 
+    /// The row of a patient's record.
+    pub(crate) async fn of_record(
+        connection: &mut AnyConnection,
+        patient: Address,
+        record: RecordId,
+    ) -> Result<Option<Self>, StoreError> {
+        let row = sqlx::query(concat!(
+            "select ",
+            row_columns!(),
+            " from fhir_resources where patient = $1 and record = $2"
+        ))
+        .bind(patient.to_vec())
+        .bind(record.0.to_vec())
+        .fetch_optional(connection)
+        .await?;
+        row.as_ref().map(Self::of).transpose()
+    }
+
     /// The rows with these numbers, in their order.
     pub(crate) async fn all_numbered(
         connection: &mut AnyConnection,

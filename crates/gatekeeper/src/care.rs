@@ -46,6 +46,27 @@ impl CareTeams {
         patients
     }
 
+    /// Who cares for a patient, and since when, in the order in which they joined.
+    pub(crate) async fn of(
+        &self,
+        patient: Address,
+    ) -> Result<Vec<(Address, Timestamp)>, StoreError> {
+        let rows = sqlx::query(
+            "select professional, since from care_team where patient = $1
+            order by since, professional",
+        )
+        .bind(patient.to_vec())
+        .fetch_all(self.database.readers())
+        .await?;
+        let member = |row: &sqlx::any::AnyRow| {
+            let professional: Vec<u8> = row.try_get(0)?;
+            let professional = Address::try_from(professional.as_slice())
+                .map_err(|_| StoreError::Corrupt { what: "care team" })?;
+            Ok((professional, Timestamp(row.try_get::<i64, _>(1)?.unsigned_abs())))
+        };
+        rows.iter().map(member).collect()
+    }
+
     pub(crate) async fn join(
         &self,
         patient: Address,

@@ -311,6 +311,19 @@ impl Gatekeeper {
         self.inner.care.patients_of(professional)
     }
 
+    /// The professionals, by member address, who are listed as caring for a patient, each with since
+    /// when.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the database failed.
+    pub async fn care_team(
+        &self,
+        patient: Address,
+    ) -> Result<Vec<(Address, Timestamp)>, StoreError> {
+        self.inner.care.of(patient).await
+    }
+
     /// Takes a professional off a patient's care team.
     ///
     /// # Errors

@@ -53,6 +53,11 @@ impl Bell {
         listeners.each.retain(|_, listener| listener.receiver_count() > 0);
     }
 
+    /// Whether nobody waits any more.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.0.lock().is_none()
+    }
+
     /// Ends the wait of everybody, for good.
     pub(crate) fn stop(&self) {
         *self.0.lock() = None;

@@ -52,6 +52,25 @@ impl Outbox {
         rows.iter().map(entry).collect()
     }
 
+    /// What came for anybody after a sequence number, the oldest first, as [`Outbox::inbox`] does. It is
+    /// for programs that decide themselves what of it may be told to whom.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the database failed.
+    pub async fn all(&self, after: u64, limit: u32) -> Result<Vec<InboxEntry>, StoreError> {
+        let rows = sqlx::query(
+            "select sequence, id, topic, recipient, patient, subject, block, transaction_hash,
+            log_index, time, read_at from notify_outbox
+            where sequence > $1 order by sequence limit $2",
+        )
+        .bind(bound(after))
+        .bind(i64::from(limit.min(PAGE_LEN_MAX)))
+        .fetch_all(self.database().readers())
+        .await?;
+        rows.iter().map(entry).collect()
+    }
+
     /// The newest that came for a recipient before a sequence number, the newest first; `None` begins
     /// at the end. At most `limit`, and never more than [`PAGE_LEN_MAX`].
     ///

@@ -42,7 +42,7 @@ pub mod webhook;
 
 pub use inbox::{InboxEntry, PAGE_LEN_MAX};
 pub use notification::{Clearance, Notification, Subject};
-pub use outbox::{FollowError, Outbox};
+pub use outbox::{Audience, FollowError, Outbox};
 pub use sse::{BadLastEventId, Events, SseSettings, last_event_id};
 pub use topic::{Topic, UnknownTopic};
 pub use webhook::Webhooks;

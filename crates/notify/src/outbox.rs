@@ -5,12 +5,20 @@
 //! same transaction, and transactions that write follow one another: whoever has read up to a number
 //! has missed none below it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use alloy_primitives::{Address, B256};
 use alloy_rpc_types_eth::{Filter, Log};
 use bindings::Deployment;
 use domain::Timestamp;
+use futures_util::future::BoxFuture;
 use ledger::{Cursor, EndpointError, Follower, Ledger, Step};
 use sqlx::{AnyConnection, Row as _};
 use tokio::sync::Mutex;
@@ -41,6 +49,8 @@ struct Inner {
     /// The turn to follow the chain.
     following: Mutex<()>,
     bell: Bell,
+    /// Whether the last attempt of [`Outbox::run`] to follow the chain failed.
+    fails: AtomicBool,
 }
 
 /// Why the chain was not followed further. What was taken in before stays; try again.
@@ -52,6 +62,30 @@ pub enum FollowError {
     /// The database failed.
     #[error("the outbox could not be written")]
     Store(#[from] StoreError),
+    /// Who is served is not known for a range of blocks yet.
+    #[error("who is served at this gateway is not known yet")]
+    Audience,
+}
+
+/// Whose notifications a gateway keeps. A function of the address is one that never has to learn.
+pub trait Audience: Send + Sync {
+    /// Learns who is served, by the chain up to this block at least; `false` when that cannot be told
+    /// now. It is asked before the notifications of a range of blocks are kept: somebody whom the range
+    /// itself introduces must be known then, for what is passed over here is never looked at again.
+    fn learn(&self, block: u64) -> BoxFuture<'_, bool>;
+
+    /// Whether somebody is served, by what was learned last.
+    fn serves(&self, recipient: Address) -> bool;
+}
+
+impl<F: Fn(Address) -> bool + Send + Sync> Audience for F {
+    fn learn(&self, _: u64) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(true))
+    }
+
+    fn serves(&self, recipient: Address) -> bool {
+        self(recipient)
+    }
 }
 
 impl From<sqlx::Error> for FollowError {
@@ -74,8 +108,12 @@ impl Outbox {
     /// See [`MigrateError`].
     pub async fn open(database: &Database) -> Result<Self, MigrateError> {
         database.migrate(COMPONENT, MIGRATIONS).await?;
-        let inner =
-            Inner { database: database.clone(), following: Mutex::default(), bell: Bell::new() };
+        let inner = Inner {
+            database: database.clone(),
+            following: Mutex::default(),
+            bell: Bell::new(),
+            fails: AtomicBool::new(false),
+        };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -90,9 +128,9 @@ impl Outbox {
     /// Takes in everything final that is new on chain, and what became due by `now`; returns how many
     /// notifications that made.
     ///
-    /// Only what is for recipients of whom `serves` says that they are this gateway's is kept. It is
+    /// Only what is for recipients of whom `audience` says that they are this gateway's is kept. It is
     /// asked once, when the event is taken in: whoever becomes a recipient later finds nothing of
-    /// before. So it should know the chain as far as this has followed it.
+    /// before.
     ///
     /// Should an endpoint's finality turn out weaker than its policy says, the chain is followed anew
     /// from its beginning. What was stored stays, and what now stands in other blocks is told again.
@@ -104,7 +142,7 @@ impl Outbox {
         &self,
         ledger: &Ledger,
         deployment: &Deployment,
-        serves: &(dyn Fn(Address) -> bool + Send + Sync),
+        audience: &dyn Audience,
         now: Timestamp,
     ) -> Result<u64, FollowError> {
         let _turn = self.0.following.lock().await;
@@ -122,12 +160,16 @@ impl Outbox {
                     logs.extend(account_logs(ledger, from, reached.number).await?);
                     logs.sort_by_key(|log| (log.block_number, log.log_index));
                     let events = events_of(ledger, deployment, &logs, reached).await?;
-                    stored += self.take_in(&events, reached, serves).await?;
+                    if !events.is_empty() && !audience.learn(reached.number).await {
+                        return Err(FollowError::Audience);
+                    }
+                    stored += self.take_in(&events, reached, audience).await?;
                     cursor = Some(reached);
                 }
             }
         }
-        stored += self.remind(now, serves).await?;
+        let reached = cursor.map_or(0, |cursor| cursor.number);
+        stored += self.remind(now, reached, audience).await?;
         Ok(stored)
     }
 
@@ -136,7 +178,7 @@ impl Outbox {
         &self,
         ledger: &Ledger,
         deployment: &Deployment,
-        serves: &(dyn Fn(Address) -> bool + Send + Sync),
+        audience: &dyn Audience,
         clock: &(dyn Fn() -> Timestamp + Send + Sync),
     ) {
         let mut news = ledger.news();
@@ -144,7 +186,9 @@ impl Outbox {
         let has_stopped = async { while stopped.changed().await.is_ok() {} };
         let following = async {
             loop {
-                if let Err(error) = self.follow(ledger, deployment, serves, clock()).await {
+                let followed = self.follow(ledger, deployment, audience, clock()).await;
+                self.0.fails.store(followed.is_err(), Ordering::Relaxed);
+                if let Err(error) = followed {
                     tracing::warn!(%error, "could not follow the chain for notifications");
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
@@ -160,6 +204,24 @@ impl Outbox {
     /// Ends [`Outbox::run`], streams of events and deliveries, for good: the program stops.
     pub fn stop(&self) {
         self.0.bell.stop();
+    }
+
+    /// Whether the last attempt of [`Outbox::run`] to follow the chain failed.
+    #[must_use]
+    pub fn fails(&self) -> bool {
+        self.0.fails.load(Ordering::Relaxed)
+    }
+
+    /// Whether [`Outbox::stop`] was called.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.0.bell.is_stopped()
+    }
+
+    /// Waits until [`Outbox::stop`] is called.
+    pub async fn stopped(&self) {
+        let mut news = self.0.bell.listen_to_all();
+        while news.changed().await.is_ok() {}
     }
 
     /// The last block taken in.
@@ -187,7 +249,7 @@ impl Outbox {
         &self,
         events: &[(Event, Place)],
         reached: Cursor,
-        serves: &(dyn Fn(Address) -> bool + Send + Sync),
+        audience: &dyn Audience,
     ) -> Result<u64, StoreError> {
         let mut writing = Writing::begin(&self.0.database).await?;
         for (event, place) in events {
@@ -196,7 +258,7 @@ impl Outbox {
                 None => Parties::default(),
             };
             let Some(meaning) = event.meaning(&parties) else { continue };
-            writing.write(&meaning, place, serves).await?;
+            writing.write(&meaning, place, audience).await?;
         }
         writing.state.cursor = Some(reached);
         self.finish(writing).await
@@ -206,14 +268,18 @@ impl Outbox {
     async fn remind(
         &self,
         now: Timestamp,
-        serves: &(dyn Fn(Address) -> bool + Send + Sync),
-    ) -> Result<u64, StoreError> {
+        reached: u64,
+        audience: &dyn Audience,
+    ) -> Result<u64, FollowError> {
         let due = sqlx::query("select 1 from notify_reminders where due <= $1 limit 1")
             .bind(bound(now.0))
             .fetch_optional(self.0.database.readers())
             .await?;
         if due.is_none() {
             return Ok(0);
+        }
+        if !audience.learn(reached).await {
+            return Err(FollowError::Audience);
         }
         let mut writing = Writing::begin(&self.0.database).await?;
         let rows = sqlx::query(
@@ -238,12 +304,12 @@ impl Outbox {
                 log_index: number(row, 6)?,
                 time: Timestamp(number(row, 7)?),
             };
-            if serves(reminder.recipient) {
+            if audience.serves(reminder.recipient) {
                 writing.insert(&reminder).await?;
             }
             forget_reminder(&mut writing.transaction, opening).await?;
         }
-        self.finish(writing).await
+        Ok(self.finish(writing).await?)
     }
 
     /// Makes what was written durable, and wakes those who wait for it.
@@ -328,7 +394,7 @@ impl Writing {
         &mut self,
         meaning: &Meaning,
         place: &Place,
-        serves: &(dyn Fn(Address) -> bool + Send + Sync),
+        audience: &dyn Audience,
     ) -> Result<(), StoreError> {
         for change in &meaning.changes {
             change.write(&mut self.transaction).await?;
@@ -344,7 +410,7 @@ impl Writing {
             None => {}
         }
         for (topic, recipient) in meaning.notices.iter().copied() {
-            if serves(recipient) {
+            if audience.serves(recipient) {
                 let notification = Notification {
                     sequence: self.state.next_sequence,
                     id: place.notification_id(recipient, topic),

@@ -70,4 +70,6 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     )",
     "create index notify_subscriptions_by_recipient on notify_subscriptions (recipient)",
     "create index notify_subscriptions_by_due on notify_subscriptions (state, due)",
+    // 1 where the form chooses from everybody's notifications, 0 where they are the recipient's own.
+    "alter table notify_subscriptions add column everybodys bigint not null default 0",
 ];

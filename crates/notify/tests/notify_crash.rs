@@ -33,7 +33,7 @@ use common::{World, address, everybody, keyring, rng, sqlite_url};
 use domain::Timestamp;
 use notify::{
     Clearance, Notification, Outbox, Topic, Webhooks,
-    webhook::{NewSubscription, SubscriptionState, WebhookSecret, WebhookSettings},
+    webhook::{LocalTargets, NewSubscription, SubscriptionState, WebhookSecret, WebhookSettings},
 };
 use parking_lot::Mutex;
 use vault::Database;
@@ -48,7 +48,7 @@ const RECIPIENTS: [&str; 2] = ["pat", "hospital"];
 const REFUSED_EVERY: usize = 23;
 
 const SETTINGS: WebhookSettings = WebhookSettings {
-    allow_local: true,
+    local: LocalTargets::Loopback,
     connect_timeout: Duration::from_secs(5),
     timeout: Duration::from_secs(5),
     retry_first: Duration::ZERO,
@@ -143,6 +143,8 @@ async fn prepare(dir: &Path) -> Receiver {
             topics: Vec::new(),
             after: Some(0),
             form: String::new(),
+            everybodys: false,
+            paused: false,
         };
         webhooks.subscribe(new, world.now(), &mut rng(seed)).await.unwrap();
     }

@@ -26,8 +26,8 @@ use domain::Timestamp;
 use notify::{
     Clearance, Notification, Outbox, Topic, Webhooks,
     webhook::{
-        Body, Form, NewSubscription, SubscribeError, Subscription, SubscriptionState, TargetError,
-        WebhookSecret, WebhookSettings,
+        Body, LocalTargets, NewSubscription, SubscribeError, Subscription, SubscriptionState,
+        TargetError, WebhookSecret, WebhookSettings, Written, form,
     },
 };
 use parking_lot::Mutex;
@@ -43,7 +43,7 @@ on_both! {
 }
 
 const SETTINGS: WebhookSettings = WebhookSettings {
-    allow_local: true,
+    local: LocalTargets::Loopback,
     connect_timeout: Duration::from_secs(2),
     timeout: Duration::from_millis(300),
     retry_first: Duration::from_secs(10),
@@ -156,6 +156,8 @@ impl Sending {
             topics: Vec::new(),
             after: Some(0),
             form: String::new(),
+            everybodys: false,
+            paused: false,
         };
         change(&mut new);
         let seed = self.seeds.fetch_add(1, Ordering::Relaxed);
@@ -338,7 +340,7 @@ async fn whoever_may_be_told_no_more_is_told_nothing(place: Place) {
 async fn messages_go_only_where_they_may() {
     let place = Place::sqlite();
     let sending = Sending::new(&place).await;
-    let strict = WebhookSettings { allow_local: false, ..SETTINGS };
+    let strict = WebhookSettings { local: LocalTargets::Refused, ..SETTINGS };
     let public_only = open(&sending.outbox, &sending.database, strict).await;
     let refusal = async |webhooks: &Webhooks, url: &str| {
         let new = NewSubscription {
@@ -348,6 +350,8 @@ async fn messages_go_only_where_they_may() {
             topics: Vec::new(),
             after: None,
             form: String::new(),
+            everybodys: false,
+            paused: false,
         };
         match webhooks.subscribe(new, sending.world.now(), &mut rng(9)).await {
             Err(SubscribeError::Target(error)) => error,
@@ -390,6 +394,8 @@ async fn subscriptions_are_counted_listed_and_removed() {
             topics: vec![Topic::RecordProposed],
             after: None,
             form: form.to_owned(),
+            everybodys: false,
+            paused: false,
         };
         sending.webhooks.subscribe(new, sending.world.now(), &mut random).await
     };
@@ -417,13 +423,14 @@ async fn subscriptions_are_counted_listed_and_removed() {
 async fn a_form_of_the_callers_own_is_signed_as_well() {
     let place = Place::sqlite();
     let sending = Sending::new(&place).await;
-    let form: Form = Arc::new(|message| Body {
-        content_type: "application/fhir+json",
-        bytes: format!(
-            r#"{{"n":{},"attempt":{}}}"#,
-            message.notification.sequence, message.attempt
-        )
-        .into_bytes(),
+    let form = form(|message| {
+        let (sequence, attempt) = (message.notification.sequence, message.attempt);
+        let body = Body {
+            content_type: "application/fhir+json",
+            bytes: format!(r#"{{"n":{sequence},"attempt":{attempt}}}"#).into_bytes(),
+            headers: HeaderMap::new(),
+        };
+        Box::pin(std::future::ready(Written::Body(body)))
     });
     let forms = HashMap::from([("fhir".to_owned(), form)]);
     let keys = keyring(&sending.database).await;
@@ -435,6 +442,8 @@ async fn a_form_of_the_callers_own_is_signed_as_well() {
         topics: Vec::new(),
         after: Some(0),
         form: "fhir".into(),
+        everybodys: false,
+        paused: false,
     };
     webhooks.subscribe(new, sending.world.now(), &mut rng(1)).await.unwrap();
     webhooks.deliver_due(sending.world.now(), granted).await.unwrap();

@@ -53,6 +53,9 @@ pub(crate) enum Command {
         #[arg(long)]
         countersigned: bool,
     },
+    /// Care teams: who cares for a patient, and so reads there without being asked.
+    #[command(subcommand)]
+    Care(CareCommand),
     /// Records: list, read, propose, answer, export.
     #[command(subcommand)]
     Records(RecordsCommand),
@@ -187,6 +190,33 @@ pub(crate) enum GatewayCommand {
         /// The backup.
         #[arg(long)]
         from: PathBuf,
+    },
+}
+
+/// What can be done with care teams.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CareCommand {
+    /// A person begins to care for a patient, at the institution that they act for.
+    Join {
+        /// For whom.
+        patient: String,
+        /// Who.
+        person: String,
+    },
+    /// A person cares for a patient no more.
+    Leave {
+        /// For whom.
+        patient: String,
+        /// Who.
+        person: String,
+    },
+    /// Who cares for a patient.
+    List {
+        /// For whom.
+        patient: String,
+        /// At which institution.
+        #[arg(long, default_value = "hospital")]
+        at: String,
     },
 }
 

@@ -5,7 +5,8 @@ use std::{fmt::Write as _, path::Path, sync::Arc, time::Duration};
 use alloy_primitives::{Address, B256};
 use bindings::{EmergencyAccess, convert::to_uint40};
 use domain::{
-    Anchor, Kind, KindSet, Period, Purpose, PurposeSet, RecordId, RecordVersion, Terms, Timestamp,
+    Anchor, Kind, KindSet, Period, Purpose, PurposeSet, RecordId, RecordVersion, RelationshipState,
+    Terms, Timestamp,
 };
 use gatekeeper::{Actor, Inclusion, Report, Timeline};
 use serde_json::json;
@@ -20,7 +21,8 @@ use workflows::{
 use crate::{
     Error,
     cli::{
-        Command, ConsentCommand, EmergencyCommand, LabCommand, RecordsCommand, RxCommand, TxCommand,
+        CareCommand, Command, ConsentCommand, EmergencyCommand, LabCommand, RecordsCommand,
+        RxCommand, TxCommand,
     },
     consortium::Consortium,
     gateway,
@@ -47,6 +49,7 @@ pub(crate) async fn execute(consortium: &Consortium, command: Command, directory
         Command::Relate { patient, institution, countersigned } => {
             commands.relate(&patient, &institution, countersigned).await
         }
+        Command::Care(command) => commands.care(command).await,
         Command::Records(command) => commands.records(command).await,
         Command::Consent(command) => commands.consent(command).await,
         Command::Rx(command) => commands.rx(command).await,
@@ -120,6 +123,50 @@ impl<'a> Commands<'a> {
             return Ok(("there is a relationship already\n".into(), 0));
         }
         Ok((steps.iter().map(step_text).collect(), 0))
+    }
+
+    async fn care(&self, command: CareCommand) -> Output {
+        let place = |patient: &str, person: &str| -> Result<_, Error> {
+            let (patient, person) = (self.patient(patient)?, self.person(person)?);
+            let mut people = self.consortium.people();
+            let found = people.find(|(_, found)| found.member == person.member);
+            let (institution, _) = found.ok_or("everybody here acts for an institution")?;
+            Ok((self.gateway(institution)?, patient.account(), person.member))
+        };
+        match command {
+            CareCommand::Join { patient, person } => {
+                let (gateway, account, member) = place(&patient, &person)?;
+                let keeper = &gateway.gatekeeper;
+                keeper.refresh(self.now()).await?;
+                let held = {
+                    let projection = keeper.projection().await;
+                    let held = projection.consents.relationship(account, gateway.member());
+                    held.and_then(|held| held.state)
+                };
+                if held != Some(RelationshipState::Active) {
+                    let name = &gateway.name;
+                    return Err(format!(
+                        "{patient} has no active relationship with the {name}; `salus relate` makes one"
+                    )
+                    .into());
+                }
+                keeper.join_care_team(account, member, self.now()).await?;
+                Ok((format!("{person} cares for {patient} at the {}\n", gateway.name), 0))
+            }
+            CareCommand::Leave { patient, person } => {
+                let (gateway, account, member) = place(&patient, &person)?;
+                gateway.gatekeeper.leave_care_team(account, member).await?;
+                Ok((format!("{person} cares for {patient} no more at the {}\n", gateway.name), 0))
+            }
+            CareCommand::List { patient, at } => {
+                let (patient, gateway) = (self.patient(&patient)?, self.gateway(&at)?);
+                let mut table = Table::new(&["who", "since"], &[]);
+                for (member, since) in gateway.gatekeeper.care_team(patient.account()).await? {
+                    table.row(vec![self.consortium.name_of(member), since.to_string()]);
+                }
+                Ok((table.to_string(), 0))
+            }
+        }
     }
 
     async fn records(&self, command: RecordsCommand) -> Output {

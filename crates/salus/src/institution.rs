@@ -29,6 +29,8 @@ pub(crate) struct Secrets {
     pub(crate) directory_key: Zeroizing<[u8; 32]>,
     /// What the development issuer's signing key follows from.
     pub(crate) issuer_seed: Zeroizing<[u8; 32]>,
+    /// Where the secrets of webhooks are.
+    pub(crate) keyring: Arc<Keyring>,
 }
 
 impl Store {
@@ -77,6 +79,7 @@ impl Store {
             index_key: keys.secret(&self.keyring, "fhir/index").await?,
             directory_key: keys.secret(&self.keyring, "fhir/directory").await?,
             issuer_seed: keys.secret(&self.keyring, "smart/development-issuer").await?,
+            keyring: Arc::new(self.keyring),
         };
         let mut rng = entropy.fork();
         let vault = Vault::unlock(settings, self.database, &self.root_key, &mut rng).await?;

@@ -92,6 +92,10 @@ fn up_serves_a_gateway_for_each_institution() {
 
     // A record, from the physician to the patient and to nobody else.
     let account = account(&data, "P001");
+    // Whose records were imported is cared for by nobody yet.
+    for patient in ["P001", "P002"] {
+        good(&data, &["care", "join", patient, "physician"]);
+    }
     let made = fhir(&hospital, "POST", "Patient", &physician, &patient(&account, "Planted-Name"));
     assert_eq!(made.status, 201, "{made:?}");
     let id = made.json()["id"].as_str().unwrap().to_owned();

@@ -183,6 +183,11 @@ impl Registry {
         self.professionals.get(member)
     }
 
+    /// Every professional who was ever accredited, with their latest accreditation.
+    pub fn professionals(&self) -> impl Iterator<Item = (&Address, &Professional)> {
+        self.professionals.iter()
+    }
+
     /// A member's profile.
     #[must_use]
     pub fn profile(&self, member: &Address) -> Option<&Profile> {

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use alloy_primitives::B256;
 use domain::Timestamp;
 use reqwest::{
     Response, StatusCode,
-    header::{CONTENT_TYPE, HeaderValue},
+    header::{CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use serde::Serialize;
 use url::Url;
@@ -26,6 +27,16 @@ pub struct Message<'a> {
     pub notification: &'a Notification,
     /// The how-manieth time, at least. Above 1 the receiver may have it already.
     pub attempt: u64,
+    /// When it is sent.
+    pub now: Timestamp,
+}
+
+/// What stands on a message, whatever is in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Envelope<'a> {
+    pub(crate) url: &'a str,
+    pub(crate) id: B256,
+    pub(crate) attempt: u64,
 }
 
 /// A message as it is sent.
@@ -35,6 +46,8 @@ pub struct Body {
     pub content_type: &'static str,
     /// The bytes, which are signed.
     pub bytes: Vec<u8>,
+    /// Further headers that the receiver wants.
+    pub headers: HeaderMap,
 }
 
 /// The message of this crate's own form.
@@ -65,7 +78,7 @@ impl Message<'_> {
             data: self.notification,
         };
         let bytes = serde_json::to_vec(&plain).expect("a notification has a JSON form");
-        Body { content_type: "application/json", bytes }
+        Body { content_type: "application/json", bytes, headers: HeaderMap::new() }
     }
 }
 
@@ -107,21 +120,22 @@ impl Failure {
 pub(crate) async fn send(
     targets: &Targets,
     secret: &WebhookSecret,
-    message: &Message<'_>,
+    envelope: Envelope<'_>,
     body: Body,
     now: Timestamp,
 ) -> Result<(), Failure> {
-    let url: Url = targets.parse(&message.subscription.url).map_err(Failure::Target)?;
-    let id = hex::encode(message.notification.id);
+    let url: Url = targets.parse(envelope.url).map_err(Failure::Target)?;
+    let id = hex::encode(envelope.id);
     let signature = secret.sign(&id, now, &body.bytes);
     let request = targets
         .client(&url)
         .post(url)
+        .headers(body.headers)
         .header(CONTENT_TYPE, HeaderValue::from_static(body.content_type))
         .header("webhook-id", id)
         .header("webhook-timestamp", now.0)
         .header("webhook-signature", signature)
-        .header("webhook-attempt", message.attempt)
+        .header("webhook-attempt", envelope.attempt)
         .body(body.bytes);
     match request.send().await.as_ref().map(Response::status) {
         Ok(status) if status.is_success() => Ok(()),

@@ -33,22 +33,22 @@ use std::{
     time::Duration,
 };
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
 use domain::Timestamp;
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use parking_lot::Mutex;
 use rand_core::CryptoRng;
 use tokio::{task::JoinSet, time::Instant};
 use vault::{Keyring, KeyringError, StoreError};
 
 use crate::{Clearance, Notification, Outbox, Topic};
-use delivery::{Failure, send};
+use delivery::{Envelope, Failure, send};
 use target::Targets;
 
 pub use delivery::{Body, Message};
 pub use signature::{BadSecret, WebhookSecret};
 pub use subscription::{Subscription, SubscriptionState, UnknownState};
-pub use target::TargetError;
+pub use target::{LocalTargets, TargetError, UnknownLocalTargets};
 
 /// How many notifications are read at a time.
 const PAGE: u32 = 64;
@@ -69,7 +69,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 pub struct WebhookSettings {
     /// Whether receivers may be on this machine or in a private network, and be without TLS there.
-    pub allow_local: bool,
+    pub local: LocalTargets,
     /// How long connecting may take.
     pub connect_timeout: Duration,
     /// How long a delivery may take in all.
@@ -88,7 +88,7 @@ impl Default for WebhookSettings {
     /// Gives up after a day and a half.
     fn default() -> Self {
         Self {
-            allow_local: false,
+            local: LocalTargets::Refused,
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(15),
             retry_first: Duration::from_secs(5),
@@ -114,6 +114,11 @@ pub struct NewSubscription {
     pub after: Option<u64>,
     /// In which form; empty for this crate's own, otherwise one that [`Webhooks::open`] was given.
     pub form: String,
+    /// Whether the form chooses from everybody's notifications instead of the recipient's own. Then it
+    /// alone decides what may be told.
+    pub everybodys: bool,
+    /// Whether nothing is sent before it is resumed.
+    pub paused: bool,
 }
 
 /// Why nobody was subscribed.
@@ -139,10 +144,18 @@ pub enum SubscribeError {
     Store(#[from] StoreError),
 }
 
+/// Something did not arrive; the text says why, without addresses or answers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it did not arrive: {0}")]
+pub struct KnockError(String);
+
 /// The machine cannot send webhooks: it has no certificates to check receivers by, for example.
 #[derive(Debug, thiserror::Error)]
 #[error("no HTTP client can be made")]
 pub struct OpenWebhooksError(#[source] reqwest::Error);
+
+/// How long messages under way have to be answered when [`Webhooks::run`] is told to stop.
+const FINISH_MAX: Duration = Duration::from_secs(3);
 
 /// What a pass did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,8 +168,28 @@ pub struct Delivered {
     pub given_up: u64,
 }
 
-/// Makes the body of a message.
-pub type Form = Arc<dyn Fn(&Message<'_>) -> Body + Send + Sync>;
+/// What a form makes of a notification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// This is sent.
+    Body(Body),
+    /// Nothing is sent of it; the next one follows.
+    Nothing,
+    /// It cannot be told now. Nothing is lost.
+    Later,
+    /// Nothing is sent any more: whoever subscribed may not be told.
+    Ended,
+}
+
+/// Makes the body of a message, right before it is sent.
+pub type Form = Arc<dyn for<'a> Fn(Message<'a>) -> BoxFuture<'a, Written> + Send + Sync>;
+
+/// A form.
+pub fn form(
+    write: impl for<'a> Fn(Message<'a>) -> BoxFuture<'a, Written> + Send + Sync + 'static,
+) -> Form {
+    Arc::new(write)
+}
 
 /// The webhooks of one gateway. Clones share them.
 #[derive(Clone)]
@@ -164,12 +197,14 @@ pub struct Webhooks(Arc<Inner>);
 
 struct Inner {
     outbox: Outbox,
-    keyring: Keyring,
+    keyring: Arc<Keyring>,
     settings: WebhookSettings,
     targets: Targets,
     forms: HashMap<String, Form>,
     /// The subscriptions that somebody is at work on, so that each has one message under way at most.
     under_way: Mutex<HashSet<String>>,
+    /// What was done since the start.
+    totals: Mutex<Delivered>,
 }
 
 impl fmt::Debug for Webhooks {
@@ -187,17 +222,32 @@ impl Webhooks {
     /// [`OpenWebhooksError`].
     pub fn open(
         outbox: Outbox,
-        keyring: Keyring,
+        keyring: impl Into<Arc<Keyring>>,
         settings: WebhookSettings,
         mut forms: HashMap<String, Form>,
     ) -> Result<Self, OpenWebhooksError> {
-        let plain: Form = Arc::new(|message: &Message<'_>| message.to_plain());
+        let plain = form(|message| {
+            let body = Written::Body(message.to_plain());
+            Box::pin(std::future::ready(body))
+        });
         forms.insert(String::new(), plain);
-        let WebhookSettings { allow_local, connect_timeout, timeout, .. } = settings;
-        let targets =
-            Targets::new(allow_local, connect_timeout, timeout).map_err(OpenWebhooksError)?;
-        let under_way = Mutex::default();
-        Ok(Self(Arc::new(Inner { outbox, keyring, settings, targets, forms, under_way })))
+        let WebhookSettings { local, connect_timeout, timeout, .. } = settings;
+        let targets = Targets::new(local, connect_timeout, timeout).map_err(OpenWebhooksError)?;
+        let (under_way, totals) = Default::default();
+        let keyring = keyring.into();
+        Ok(Self(Arc::new(Inner { outbox, keyring, settings, targets, forms, under_way, totals })))
+    }
+
+    /// The outbox that these webhooks are sent from.
+    #[must_use]
+    pub fn outbox(&self) -> &Outbox {
+        &self.0.outbox
+    }
+
+    /// What was done since the start.
+    #[must_use]
+    pub fn totals(&self) -> Delivered {
+        *self.0.totals.lock()
     }
 
     /// Subscribes. The id and what else is random comes from `rng`.
@@ -229,12 +279,57 @@ impl Webhooks {
         };
         // A secret without a subscription does no harm.
         inner.keyring.put(&secret_name(&id), new.secret.expose(), rng).await?;
-        let NewSubscription { recipient, url, topics, form, .. } = new;
-        let subscription = Subscription::new(id, recipient, url, topics, form, after, now);
+        let subscription = Subscription::new(id, new, after, now);
         let mut transaction = inner.outbox.database().begin().await?;
         subscription.insert(&mut transaction).await?;
         transaction.commit().await?;
         Ok(subscription)
+    }
+
+    /// Sends to another URL from now on, and about other topics; `None` when there is no such
+    /// subscription.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError::Target`] and [`SubscribeError::Store`].
+    pub async fn redirect(
+        &self,
+        id: &str,
+        url: String,
+        topics: Vec<Topic>,
+    ) -> Result<Option<Subscription>, SubscribeError> {
+        self.0.targets.parse(&url)?;
+        let change = |held: &mut Subscription| (held.url, held.topics) = (url, topics);
+        Ok(Subscription::change(self.0.outbox.database(), id, change).await?)
+    }
+
+    /// Sends something beside the notifications, signed as they are and outside their order: to try
+    /// whether the receiver answers, or to say that there is nothing new. It is sent once.
+    ///
+    /// # Errors
+    ///
+    /// [`KnockError`] when it did not arrive; its text is fit for whoever subscribed.
+    pub async fn knock(
+        &self,
+        subscription: &Subscription,
+        message: B256,
+        body: Body,
+        now: Timestamp,
+    ) -> Result<(), KnockError> {
+        let secret =
+            self.secret(&subscription.id).await.map_err(|_| KnockError("failed".into()))?;
+        let secret = secret.ok_or_else(|| KnockError(Failure::NoSecret.to_string()))?;
+        let envelope = Envelope { url: &subscription.url, id: message, attempt: 1 };
+        let sent = send(&self.0.targets, &secret, envelope, body, now).await;
+        sent.map_err(|failure| KnockError(failure.to_string()))
+    }
+
+    async fn secret(&self, id: &str) -> Result<Option<WebhookSecret>, StoreError> {
+        match self.0.keyring.get(&secret_name(id)).await {
+            Ok(secret) => Ok(secret.map(WebhookSecret::from_bytes)),
+            Err(KeyringError::Store(error)) => Err(error),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Ends a subscription and destroys its secret; returns whether there was one. What is under way
@@ -336,10 +431,15 @@ impl Webhooks {
                 Err(error) => failed = Err(error),
             }
         }
+        let mut totals = self.0.totals.lock();
+        totals.arrived += all.arrived;
+        totals.failed += all.failed;
+        totals.given_up += all.given_up;
         failed.map(|()| all)
     }
 
-    /// Sends what is due until [`Outbox::stop`]; a failure is logged and tried again.
+    /// Sends what is due until [`Outbox::stop`]; a failure is logged and tried again. When told to stop,
+    /// it waits a little for answers to the messages under way.
     pub async fn run<M, F>(&self, clock: &(dyn Fn() -> Timestamp + Send + Sync), may: M)
     where
         M: Fn(Notification) -> F + Clone + Send + Sync + 'static,
@@ -360,6 +460,9 @@ impl Webhooks {
             }
             let waited = tokio::time::timeout(LOOK_EVERY, news.changed()).await;
             if matches!(waited, Ok(Err(_))) {
+                let finishing = async { while passes.join_next().await.is_some() {} };
+                // What is cut off was written down before it was sent, and is sent again.
+                drop(tokio::time::timeout(FINISH_MAX, finishing).await);
                 return;
             }
         }
@@ -424,16 +527,23 @@ impl Service<'_> {
         M: Fn(Notification) -> F,
         F: Future<Output = Clearance>,
     {
-        let secret = self.secret().await?;
+        let secret = self.webhooks.secret(&self.subscription.id).await?;
         let Some(secret) = secret else {
             self.fail(Failure::NoSecret);
             return self.write().await.map(drop);
         };
         let began = Instant::now();
         while began.elapsed() < PASS_MAX {
-            let Subscription { recipient, cursor, .. } = self.subscription;
-            let page = self.webhooks.0.outbox.inbox(recipient, Some(cursor), PAGE).await?;
+            let Subscription { recipient, cursor, everybodys, .. } = self.subscription;
+            let outbox = &self.webhooks.0.outbox;
+            let page = match everybodys {
+                true => outbox.all(cursor, PAGE).await?,
+                false => outbox.inbox(recipient, Some(cursor), PAGE).await?,
+            };
             for entry in &page {
+                if outbox.is_stopped() {
+                    return self.write().await.map(drop);
+                }
                 if self.one(&entry.notification, &secret, may).await? == Next::Stop {
                     return self.write().await.map(drop);
                 }
@@ -465,29 +575,44 @@ impl Service<'_> {
             return Ok(Next::GoOn);
         }
         let inner = &self.webhooks.0;
-        match may(*notification).await {
-            Clearance::Granted => {}
-            Clearance::Unknown => {
-                self.subscription.due = self.now().after(inner.settings.retry_first);
-                return Ok(Next::Stop);
-            }
-            Clearance::Refused => {
-                self.subscription.state = SubscriptionState::Ended;
-                return Ok(Next::Stop);
-            }
+        let clearance = match self.subscription.everybodys {
+            true => Clearance::Granted,
+            false => may(*notification).await,
+        };
+        if clearance != Clearance::Granted {
+            self.hold(clearance);
+            return Ok(Next::Stop);
         }
         let Some(form) = inner.forms.get(&self.subscription.form) else {
             self.fail(Failure::NoForm);
             return Ok(Next::Stop);
         };
+        let before = self.subscription.clone();
         let attempt = self.subscription.begin(sequence);
+        let written =
+            form(Message { subscription: &before, notification, attempt, now: self.now() }).await;
+        let body = match written {
+            Written::Body(body) => body,
+            Written::Nothing => {
+                self.subscription = before;
+                self.subscription.pass(sequence);
+                return Ok(Next::GoOn);
+            }
+            Written::Later | Written::Ended => {
+                self.subscription = before;
+                self.hold(match written {
+                    Written::Later => Clearance::Unknown,
+                    _ => Clearance::Refused,
+                });
+                return Ok(Next::Stop);
+            }
+        };
         // From here on the receiver may have it. What it confirmed before is written down with this.
         if !self.write().await? {
             return Ok(Next::Stop);
         }
-        let message = Message { subscription: &self.subscription, notification, attempt };
-        let body = form(&message);
-        match send(&inner.targets, secret, &message, body, self.now()).await {
+        let envelope = Envelope { url: &self.subscription.url, id: notification.id, attempt };
+        match send(&inner.targets, secret, envelope, body, self.now()).await {
             Ok(()) => {
                 self.subscription.pass(sequence);
                 self.tally.arrived += 1;
@@ -500,12 +625,12 @@ impl Service<'_> {
         }
     }
 
-    async fn secret(&self) -> Result<Option<WebhookSecret>, StoreError> {
-        let name = secret_name(&self.subscription.id);
-        match self.webhooks.0.keyring.get(&name).await {
-            Ok(secret) => Ok(secret.map(WebhookSecret::from_bytes)),
-            Err(KeyringError::Store(error)) => Err(error),
-            Err(_) => Ok(None),
+    /// Sends nothing for now, or for good.
+    fn hold(&mut self, clearance: Clearance) {
+        if clearance == Clearance::Refused {
+            self.subscription.state = SubscriptionState::Ended;
+        } else {
+            self.subscription.due = self.now().after(self.webhooks.0.settings.retry_first);
         }
     }
 

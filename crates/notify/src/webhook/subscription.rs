@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{AnyConnection, Row as _, any::AnyRow};
 use vault::{Database, StoreError};
 
+use super::NewSubscription;
 use crate::{
     Topic,
     columns::{address, bound, named, number},
@@ -26,6 +27,9 @@ pub struct Subscription {
     pub topics: Vec<Topic>,
     /// In which form; empty for this crate's own.
     pub form: String,
+    /// Whether the form chooses from everybody's notifications instead of the recipient's own.
+    #[serde(skip)]
+    pub everybodys: bool,
     /// Whether anything is sent.
     pub state: SubscriptionState,
     /// Everything up to this sequence number was delivered or was of other topics.
@@ -98,22 +102,16 @@ impl FromStr for SubscriptionState {
 }
 
 impl Subscription {
-    pub(crate) fn new(
-        id: String,
-        recipient: Address,
-        url: String,
-        topics: Vec<Topic>,
-        form: String,
-        cursor: u64,
-        created: Timestamp,
-    ) -> Self {
+    pub(crate) fn new(id: String, new: NewSubscription, cursor: u64, created: Timestamp) -> Self {
+        let NewSubscription { recipient, url, topics, form, everybodys, paused, .. } = new;
         Self {
             id,
             recipient,
             url,
             topics,
             form,
-            state: SubscriptionState::Active,
+            everybodys,
+            state: if paused { SubscriptionState::Paused } else { SubscriptionState::Active },
             cursor,
             failures: 0,
             due: Timestamp(0),
@@ -163,8 +161,8 @@ impl Subscription {
         let topics: Vec<_> = self.topics.iter().map(|topic| topic.name()).collect();
         sqlx::query(
             "insert into notify_subscriptions (id, recipient, url, topics, form, state, cursor,
-            tried, attempts, failures, due, failure, created, revision)
-            values ($1, $2, $3, $4, $5, $6, $7, 0, 0, 0, 0, '', $8, 0)",
+            tried, attempts, failures, due, failure, created, revision, everybodys)
+            values ($1, $2, $3, $4, $5, $6, $7, 0, 0, 0, 0, '', $8, 0, $9)",
         )
         .bind(self.id.clone())
         .bind(self.recipient.to_vec())
@@ -174,6 +172,7 @@ impl Subscription {
         .bind(self.state.name().to_owned())
         .bind(bound(self.cursor))
         .bind(bound(self.created.0))
+        .bind(i64::from(self.everybodys))
         .execute(connection)
         .await?;
         Ok(())
@@ -225,7 +224,7 @@ impl Subscription {
     ) -> Result<Option<Self>, StoreError> {
         let row = sqlx::query(
             "select id, recipient, url, topics, form, state, cursor, failures, due, failure,
-            created, tried, attempts, revision from notify_subscriptions where id = $1",
+            created, tried, attempts, revision, everybodys from notify_subscriptions where id = $1",
         )
         .bind(id.to_owned())
         .fetch_optional(connection)
@@ -240,7 +239,7 @@ impl Subscription {
     ) -> Result<Vec<Self>, StoreError> {
         let rows = sqlx::query(
             "select id, recipient, url, topics, form, state, cursor, failures, due, failure,
-            created, tried, attempts, revision from notify_subscriptions
+            created, tried, attempts, revision, everybodys from notify_subscriptions
             where recipient = $1 or $2 = 1 order by created, id",
         )
         .bind(recipient.unwrap_or_default().to_vec())
@@ -258,7 +257,8 @@ impl Subscription {
         let rows = sqlx::query(
             "select id from notify_subscriptions where state = 'active' and due <= $1
             and exists (select 1 from notify_outbox
-                where notify_outbox.recipient = notify_subscriptions.recipient
+                where (notify_outbox.recipient = notify_subscriptions.recipient
+                    or notify_subscriptions.everybodys = 1)
                 and notify_outbox.sequence > notify_subscriptions.cursor)
             order by due, id",
         )
@@ -286,6 +286,7 @@ impl Subscription {
             tried: number(row, 11)?,
             attempts: number(row, 12)?,
             revision: number(row, 13)?,
+            everybodys: number(row, 14)? != 0,
         })
     }
 }

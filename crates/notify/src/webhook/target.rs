@@ -7,6 +7,7 @@
 use std::{
     error::Error,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    str::FromStr,
     sync::Arc,
     time::Duration,
 };
@@ -38,13 +39,45 @@ pub enum TargetError {
     Forbidden,
 }
 
+/// Which receivers near by a gateway sends to. Everywhere else only `https` is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LocalTargets {
+    /// None.
+    #[default]
+    Refused,
+    /// Those on this machine.
+    Loopback,
+    /// Those on this machine and in private networks.
+    Private,
+}
+
+/// The name is no such set of receivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("local targets are `refused`, `loopback` or `private`")]
+pub struct UnknownLocalTargets;
+
+impl FromStr for LocalTargets {
+    type Err = UnknownLocalTargets;
+
+    fn from_str(name: &str) -> Result<Self, UnknownLocalTargets> {
+        match name {
+            "refused" => Ok(Self::Refused),
+            "loopback" => Ok(Self::Loopback),
+            "private" => Ok(Self::Private),
+            _ => Err(UnknownLocalTargets),
+        }
+    }
+}
+
 /// How far away an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reach {
     /// Anywhere in the internet.
     Public,
-    /// This machine, or a private network.
-    Local,
+    /// This machine.
+    Loopback,
+    /// A private network.
+    Private,
     /// Neighbours on the link, which cloud providers put their secrets behind, and what is nobody's.
     Never,
 }
@@ -52,7 +85,7 @@ enum Reach {
 /// Clients that connect only where webhooks may go.
 #[derive(Clone, Debug)]
 pub(crate) struct Targets {
-    allow_local: bool,
+    local: LocalTargets,
     https: Client,
     /// For local targets without TLS, where they are allowed.
     http: Client,
@@ -60,7 +93,7 @@ pub(crate) struct Targets {
 
 impl Targets {
     pub(crate) fn new(
-        allow_local: bool,
+        local: LocalTargets,
         connect_timeout: Duration,
         timeout: Duration,
     ) -> Result<Self, reqwest::Error> {
@@ -80,9 +113,9 @@ impl Targets {
                 .dns_resolver(Arc::new(guard))
         };
         Ok(Self {
-            allow_local,
-            https: client(Guard { public: true, local: allow_local }).https_only(true).build()?,
-            http: client(Guard { public: false, local: allow_local }).build()?,
+            local,
+            https: client(Guard { public: true, local }).https_only(true).build()?,
+            http: client(Guard { public: false, local }).build()?,
         })
     }
 
@@ -94,14 +127,14 @@ impl Targets {
         let url: Url = text.parse().map_err(|_| TargetError::Malformed)?;
         let is_secure = match url.scheme() {
             "https" => true,
-            "http" if self.allow_local => false,
+            "http" if self.local != LocalTargets::Refused => false,
             _ => return Err(TargetError::NotHttps),
         };
         if !url.username().is_empty() || url.password().is_some() {
             return Err(TargetError::HasCredentials);
         }
         // Names are resolved by the client; addresses are not, so they are checked here.
-        let guard = Guard { public: is_secure, local: self.allow_local };
+        let guard = Guard { public: is_secure, local: self.local };
         match url.host().ok_or(TargetError::Malformed)? {
             Host::Domain(_) => {}
             Host::Ipv4(address) => guard.check(address.into())?,
@@ -120,14 +153,15 @@ impl Targets {
 #[derive(Clone, Copy, Debug)]
 struct Guard {
     public: bool,
-    local: bool,
+    local: LocalTargets,
 }
 
 impl Guard {
     fn check(self, address: IpAddr) -> Result<(), TargetError> {
         let allowed = match reach(address) {
             Reach::Public => self.public,
-            Reach::Local => self.local,
+            Reach::Loopback => self.local != LocalTargets::Refused,
+            Reach::Private => self.local == LocalTargets::Private,
             Reach::Never => false,
         };
         if allowed { Ok(()) } else { Err(TargetError::Forbidden) }
@@ -175,8 +209,11 @@ fn reach(address: IpAddr) -> Reach {
 ///
 /// IANA IPv4 Special-Purpose Address Registry.
 fn reach_v4(address: Ipv4Addr) -> Reach {
-    if address.is_loopback() || address.is_private() {
-        return Reach::Local;
+    if address.is_loopback() {
+        return Reach::Loopback;
+    }
+    if address.is_private() {
+        return Reach::Private;
     }
     let [first, second, third, _] = address.octets();
     let is_special = match (first, second) {
@@ -195,8 +232,11 @@ fn reach_v4(address: Ipv4Addr) -> Reach {
 ///
 /// IANA IPv6 Special-Purpose Address Registry; global unicast is 2000::/3 (RFC 4291).
 fn reach_v6(address: Ipv6Addr) -> Reach {
-    if address.is_loopback() || address.is_unique_local() {
-        return Reach::Local;
+    if address.is_loopback() {
+        return Reach::Loopback;
+    }
+    if address.is_unique_local() {
+        return Reach::Private;
     }
     let [first, second, ..] = address.segments();
     let is_special = match (first, second) {
@@ -227,13 +267,32 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_and_private_networks_are_local() {
-        for address in
-            ["127.0.0.1", "127.9.9.9", "10.1.2.3", "172.31.0.1", "192.168.1.1", "::1", "fd00::1"]
-        {
-            check(address, Reach::Local);
+    fn this_machine_is_not_a_private_network() {
+        for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            check(address, Reach::Loopback);
         }
-        check("::ffff:10.0.0.1", Reach::Local);
+        for address in ["10.1.2.3", "172.31.0.1", "192.168.1.1", "fd00::1", "::ffff:10.0.0.1"] {
+            check(address, Reach::Private);
+        }
+    }
+
+    #[test]
+    fn what_is_near_by_is_reached_only_where_that_is_set() {
+        let allows = |local, url: &str| {
+            let seconds = Duration::from_secs(1);
+            Targets::new(local, seconds, seconds).unwrap().parse(url).is_ok()
+        };
+        use LocalTargets::{Loopback, Private, Refused};
+        for (url, expected) in [
+            ("https://8.8.8.8/", [true, true, true]),
+            ("http://8.8.8.8/", [false, false, false]),
+            ("https://127.0.0.1/", [false, true, true]),
+            ("http://127.0.0.1/", [false, true, true]),
+            ("http://10.0.0.1/", [false, false, true]),
+            ("https://169.254.169.254/", [false, false, false]),
+        ] {
+            assert_eq!([Refused, Loopback, Private].map(|local| allows(local, url)), expected);
+        }
     }
 
     #[test]

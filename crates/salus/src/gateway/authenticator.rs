@@ -14,9 +14,9 @@ use axum::http::{HeaderMap, StatusCode};
 use domain::{InstitutionRole, ProfessionalRole, Purpose, Reader, Timestamp};
 use fhir::{
     Allowed, Authenticator, Caller, FhirError, Interaction, PURPOSE_HEADER, purpose_of_code,
+    reader_at,
 };
 use futures_util::future::BoxFuture;
-use ledger::Projection;
 use smart::{Level, Refusal, Scopes, Verifier};
 use workflows::Gateway;
 
@@ -41,7 +41,11 @@ impl TokenAuthenticator {
         Self { gateway, verifier, members }
     }
 
-    async fn caller(&self, headers: &HeaderMap) -> Result<Caller, FhirError> {
+    /// Who asks, and until when their token says so.
+    pub(crate) async fn verified(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<(Caller, Timestamp), FhirError> {
         let time = now(self.gateway.gatekeeper.ledger());
         let token = self.verifier.verify_request(headers, time).await.map_err(refused)?;
         // Whose accreditation ended a block ago must be nobody now (S3).
@@ -53,7 +57,7 @@ impl TokenAuthenticator {
         let address = self.address(&token)?;
         let projection = self.gateway.gatekeeper.projection().await;
         let member = self.gateway.member();
-        let reader = reader(&projection, member, address, time)
+        let reader = reader_at(&projection, member, address, time)
             .ok_or_else(|| forbidden("whom the token names has no part in the network now"))?;
         let purpose = purpose(headers, token.purpose_of_use.as_deref(), &reader)?;
         drop(projection);
@@ -64,7 +68,7 @@ impl TokenAuthenticator {
             is_patient: matches!(reader, Reader::Patient { .. }),
             scopes: token.scopes,
         });
-        Ok(Caller { reader, purpose, allowed, patient: context })
+        Ok((Caller { reader, purpose, allowed, patient: context }, token.expires))
     }
 
     /// The account of the patient whom a token names, by account or by the id of their `Patient` here.
@@ -95,7 +99,7 @@ impl Authenticator for TokenAuthenticator {
         &'a self,
         headers: &'a HeaderMap,
     ) -> BoxFuture<'a, Result<Caller, FhirError>> {
-        Box::pin(self.caller(headers))
+        Box::pin(async { Ok(self.verified(headers).await?.0) })
     }
 }
 
@@ -110,26 +114,6 @@ fn refused(refusal: Refusal) -> FhirError {
         _ => "forbidden",
     };
     FhirError::new(refusal.status(), code, refusal.to_string())
-}
-
-/// Who is behind an address: a member in force at `time`, by whatever key they sign with by now, or a
-/// patient whom this institution knows.
-fn reader(
-    projection: &Projection,
-    steward: Address,
-    address: Address,
-    time: Timestamp,
-) -> Option<Reader> {
-    let registry = &projection.registry;
-    let institution = registry.institution(&address).map(|member| member.signer);
-    let signer = institution.or(registry.professional(&address).map(|member| member.signer));
-    match signer {
-        Some(signer) => registry.reader(&signer, time),
-        None => {
-            let known = projection.consents.relationship(address, steward).is_some();
-            known.then_some(Reader::Patient { account: address })
-        }
-    }
 }
 
 /// Why somebody reads: as the request says, or the token, or as such people usually do. A request cannot

@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use futures_util::future::join_all;
+use notify::webhook::LocalTargets;
 use tokio::net::TcpListener;
 
 use super::{
     issuing::{Somebody, Tokens},
-    settings::{Limits, SmartSettings},
+    settings::{ApiSettings, Limits, SmartSettings},
     site::{Site, SiteSettings},
 };
 use crate::{Error, consortium::Consortium};
@@ -37,6 +38,10 @@ impl DemoSites {
                 limits: Limits::default(),
                 smart: SmartSettings { development_issuer: true, ..SmartSettings::default() },
                 head_age_max: None,
+                api: ApiSettings {
+                    local_targets: LocalTargets::Loopback,
+                    ..ApiSettings::default()
+                },
                 people: people(consortium),
             };
             let secrets = consortium.secrets(&gateway.name);

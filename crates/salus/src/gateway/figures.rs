@@ -16,7 +16,7 @@ use sqlx::Row as _;
 use tokio::{sync::Mutex, time::Instant};
 use workflows::Gateway;
 
-use super::opening::now;
+use super::{notifying::Notifying, opening::now};
 use crate::Error;
 
 const REQUESTS: &str = "salus_http_requests_total";
@@ -27,6 +27,12 @@ const HEAD: &str = "salus_chain_head";
 const HEAD_AGE: &str = "salus_chain_head_age_seconds";
 const PROJECTION: &str = "salus_projection_block";
 const RECORDS: &str = "salus_records";
+const OUTBOX: &str = "salus_notifications_total";
+const OUTBOX_BLOCK: &str = "salus_notifications_block";
+const DELIVERED: &str = "salus_webhook_deliveries_total";
+const DELIVERY_FAILURES: &str = "salus_webhook_failures_total";
+const WEBHOOKS_ENDED: &str = "salus_webhooks_given_up_total";
+const STREAMS: &str = "salus_event_streams";
 
 /// Upper bounds of the histogram, in seconds: from a read in memory to what is given up.
 const BUCKETS: [f64; 13] =
@@ -55,6 +61,15 @@ fn recorder() -> Result<PrometheusHandle, Error> {
     describe_gauge!(HEAD, "Number of the chain's newest block");
     describe_gauge!(HEAD_AGE, "Age of the chain's newest block, in seconds");
     describe_gauge!(PROJECTION, "Number of the newest block that was taken in");
+    describe_counter!(OUTBOX, "Notifications in the outbox");
+    describe_gauge!(OUTBOX_BLOCK, "Number of the newest block whose events are in the outbox");
+    describe_counter!(DELIVERED, "Webhook messages that arrived since the start");
+    describe_counter!(
+        DELIVERY_FAILURES,
+        "Attempts to deliver a webhook that failed since the start"
+    );
+    describe_counter!(WEBHOOKS_ENDED, "Webhooks that were given up since the start");
+    describe_gauge!(STREAMS, "Streams of events that are open");
     describe_gauge!(RECORDS, "Versions of records in the vault");
     Ok(RECORDER.get_or_init(|| handle).clone())
 }
@@ -63,6 +78,7 @@ fn recorder() -> Result<PrometheusHandle, Error> {
 pub(crate) struct Figures {
     handle: PrometheusHandle,
     gateway: Gateway,
+    notifying: Arc<Notifying>,
     name: Arc<str>,
     seen: Mutex<Seen>,
 }
@@ -75,9 +91,9 @@ struct Seen {
 }
 
 impl Figures {
-    pub(crate) fn new(gateway: Gateway) -> Result<Self, Error> {
+    pub(crate) fn new(gateway: Gateway, notifying: Arc<Notifying>) -> Result<Self, Error> {
         let name = gateway.name.as_str().into();
-        Ok(Self { handle: recorder()?, gateway, name, seen: Mutex::default() })
+        Ok(Self { handle: recorder()?, gateway, notifying, name, seen: Mutex::default() })
     }
 
     /// Counts a request that was answered.
@@ -99,6 +115,7 @@ impl Figures {
             }
         }
         self.look_at_chain().await;
+        self.look_at_notifications().await;
         self.handle.run_upkeep();
         self.handle.render()
     }
@@ -126,6 +143,22 @@ impl Figures {
         if let Some(cursor) = self.gateway.gatekeeper.projection().await.cursor() {
             gauge!(PROJECTION, "gateway" => self.name.clone()).set(cursor.number as f64);
         }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "numbers of blocks are far below 2^52")]
+    async fn look_at_notifications(&self) {
+        let (outbox, label) = (self.notifying.outbox(), || self.name.clone());
+        if let Ok(last) = outbox.last_sequence().await {
+            counter!(OUTBOX, "gateway" => label()).absolute(last);
+        }
+        if let Ok(Some(cursor)) = outbox.cursor().await {
+            gauge!(OUTBOX_BLOCK, "gateway" => label()).set(cursor.number as f64);
+        }
+        let totals = self.notifying.webhooks().totals();
+        counter!(DELIVERED, "gateway" => label()).absolute(totals.arrived);
+        counter!(DELIVERY_FAILURES, "gateway" => label()).absolute(totals.failed);
+        counter!(WEBHOOKS_ENDED, "gateway" => label()).absolute(totals.given_up);
+        gauge!(STREAMS, "gateway" => label()).set(self.notifying.streams() as f64);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "numbers of records are far below 2^52")]

@@ -21,10 +21,13 @@ use tokio::{
     time::Instant,
 };
 
-use super::{figures::Figures, settings::Limits};
+use super::{api::Problem, figures::Figures, settings::Limits};
 
 /// Where the FHIR interface is.
 pub(crate) const FHIR: &str = "/fhir";
+
+/// Where the interface beside it is.
+pub(crate) const API: &str = "/api";
 
 /// What tells whether the server works must be told while it is busy.
 const ALWAYS_ANSWERED: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
@@ -58,9 +61,8 @@ pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     let started = Instant::now();
     let method = method_name(request.method());
     let route = route(&request);
-    let is_fhir = route.starts_with(FHIR);
     let refuse = |status, code, text: &str| {
-        let response = refusal(is_fhir, status, code, text);
+        let response = refusal(&route, status, code, text);
         guard.note(method, &route, response.status(), started.elapsed());
         response
     };
@@ -86,7 +88,7 @@ pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
         Err(_) => {
             tracing::warn!(method, route = &*route, "a request takes longer than its client waits");
             let text = "this takes longer than a client waits; it is being finished";
-            let mut response = refusal(is_fhir, StatusCode::GATEWAY_TIMEOUT, "timeout", text);
+            let mut response = refusal(&route, StatusCode::GATEWAY_TIMEOUT, "timeout", text);
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             response
         }
@@ -122,9 +124,11 @@ impl Guard {
 }
 
 /// An answer of the form that the caller expects.
-fn refusal(is_fhir: bool, status: StatusCode, code: &'static str, text: &str) -> Response {
-    let mut response = if is_fhir {
+fn refusal(route: &str, status: StatusCode, code: &'static str, text: &str) -> Response {
+    let mut response = if route.starts_with(FHIR) {
         FhirError::new(status, code, text).into_response()
+    } else if route.starts_with(API) {
+        Problem::new(status, text).into_response()
     } else {
         (status, Json(json!({ "error": text }))).into_response()
     };

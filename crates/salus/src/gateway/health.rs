@@ -1,13 +1,13 @@
 //! Whether this gateway is alive, and whether it can do its work.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use alloy_eips::BlockNumberOrTag;
 use serde_json::{Value, json};
 use tokio::{sync::Mutex, time::Instant};
 use workflows::Gateway;
 
-use super::opening::now;
+use super::{notifying::Notifying, opening::now};
 
 /// How long each part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -18,14 +18,19 @@ const ANSWER_HOLDS: Duration = Duration::from_secs(1);
 /// Looks whether a gateway can do its work.
 pub(crate) struct Health {
     gateway: Gateway,
+    notifying: Arc<Notifying>,
     head_age_max: Option<Duration>,
     last: Mutex<Option<(Instant, bool, Value)>>,
 }
 
 impl Health {
     /// Looks at a gateway. The newest block may be as old as `head_age_max`, or of any age.
-    pub(crate) const fn new(gateway: Gateway, head_age_max: Option<Duration>) -> Self {
-        Self { gateway, head_age_max, last: Mutex::const_new(None) }
+    pub(crate) const fn new(
+        gateway: Gateway,
+        head_age_max: Option<Duration>,
+        notifying: Arc<Notifying>,
+    ) -> Self {
+        Self { gateway, notifying, head_age_max, last: Mutex::const_new(None) }
     }
 
     /// Whether everything is there that reads and writes need, and the state of each part.
@@ -40,7 +45,8 @@ impl Health {
         // Afterwards, because what is known of the chain is brought up to date first.
         let projection = self.projection().await;
         let member = self.member().await;
-        let parts = [&database, &chain, &projection, &member];
+        let notifications = self.notifications();
+        let parts = [&database, &chain, &projection, &member, &notifications];
         let ready = parts.iter().all(|part| part["ok"] == true);
         let state = json!({
             "ready": ready,
@@ -48,6 +54,7 @@ impl Health {
             "chain": chain,
             "projection": projection,
             "member": member,
+            "notifications": notifications,
         });
         *last = Some((Instant::now(), ready, state.clone()));
         (ready, state)
@@ -92,6 +99,14 @@ impl Health {
             json!({ "ok": true, "block": block })
         } else {
             json!({ "ok": false, "block": block, "problem": "what is known of the chain is old" })
+        }
+    }
+
+    fn notifications(&self) -> Value {
+        if self.notifying.outbox().fails() {
+            json!({ "ok": false, "problem": "the chain's events could not be followed" })
+        } else {
+            json!({ "ok": true })
         }
     }
 

@@ -5,6 +5,7 @@
 //! (`authenticator`), what they get is decided in the gatekeeper, and every request passes the same limits
 //! and leaves the same line in the log (`guard`), with no id and no name in it (S1).
 
+mod api;
 mod authenticator;
 mod backup;
 mod demo;
@@ -13,6 +14,7 @@ mod guard;
 mod health;
 mod init;
 mod issuing;
+mod notifying;
 mod opening;
 mod patients;
 mod reading;

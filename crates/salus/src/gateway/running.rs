@@ -49,6 +49,7 @@ async fn serve(settings: &Settings, opened: &Opened, listener: TcpListener) -> R
         base_url: settings.base_url.clone(),
         limits: settings.limits,
         smart: settings.smart.clone(),
+        api: settings.api,
         head_age_max: settings.ledger.head_age_max(),
         people,
     };

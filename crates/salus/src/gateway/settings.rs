@@ -8,6 +8,7 @@ use alloy_primitives::Address;
 use domain::InstitutionRole;
 use figment::value::magic::RelativePathBuf;
 use ledger::{Fees, Finality, Policy};
+use notify::webhook::LocalTargets;
 use serde::{
     Deserialize, Deserializer,
     de::{Error as _, Unexpected, Visitor},
@@ -59,6 +60,9 @@ pub(crate) struct Settings {
     /// Whose tokens are believed.
     #[serde(default)]
     pub(crate) smart: SmartSettings,
+    /// Notifications, and the interface beside FHIR.
+    #[serde(default)]
+    pub(crate) api: ApiSettings,
 }
 
 impl Settings {
@@ -270,6 +274,35 @@ impl Default for Limits {
     }
 }
 
+/// Notifications, and the interface beside FHIR.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ApiSettings {
+    /// Which receivers of webhooks near by are sent to.
+    #[serde(deserialize_with = "local_targets")]
+    pub(crate) local_targets: LocalTargets,
+    /// How long to wait before a webhook that failed is tried again; each further failure doubles it.
+    #[serde(rename = "webhook_retry_s", deserialize_with = "seconds")]
+    pub(crate) webhook_retry: Duration,
+    /// How many streams of events may be open.
+    #[serde(deserialize_with = "count")]
+    pub(crate) streams: usize,
+    /// How many identity numbers one person may look up in a minute.
+    #[serde(deserialize_with = "count")]
+    pub(crate) lookups_per_minute: usize,
+}
+
+impl Default for ApiSettings {
+    fn default() -> Self {
+        Self {
+            local_targets: LocalTargets::Refused,
+            webhook_retry: Duration::from_secs(5),
+            streams: 256,
+            lookups_per_minute: 30,
+        }
+    }
+}
+
 /// Whose tokens are believed.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -402,6 +435,10 @@ fn members<'de, D: Deserializer<'de>>(
         Ok((subject, address))
     };
     texts.into_iter().map(entry).collect()
+}
+
+fn local_targets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LocalTargets, D::Error> {
+    text(deserializer, "refused, loopback or private", |text| text.parse().ok())
 }
 
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {

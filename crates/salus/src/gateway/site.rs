@@ -24,14 +24,16 @@ use url::Url;
 use workflows::Gateway;
 
 use super::{
+    api::Api,
     authenticator::TokenAuthenticator,
     figures::Figures,
-    guard::{FHIR, Guard, guard},
+    guard::{API, FHIR, Guard, guard},
     health::Health,
     issuing::{Somebody, development_issuer},
+    notifying::Notifying,
     patients::RegisteredPatients,
     server::Server,
-    settings::{Limits, SmartSettings},
+    settings::{ApiSettings, Limits, SmartSettings},
 };
 use crate::{Error, institution::Secrets, system::real_time_ms};
 
@@ -50,6 +52,8 @@ pub(crate) struct SiteSettings {
     pub(crate) smart: SmartSettings,
     /// How old the chain's newest block may be.
     pub(crate) head_age_max: Option<std::time::Duration>,
+    /// Notifications, and the interface beside FHIR.
+    pub(crate) api: ApiSettings,
     /// Who can be picked at the development issuer.
     pub(crate) people: Vec<Somebody>,
 }
@@ -59,6 +63,7 @@ pub(crate) struct Site {
     server: Server,
     guard: Guard,
     limits: Limits,
+    notifying: Arc<Notifying>,
     /// The FHIR interface's address, as clients know it.
     pub(crate) base_url: String,
     /// Who lets anybody sign in as anybody, when that is on.
@@ -99,19 +104,29 @@ impl Site {
             &base_url,
         )
         .await?;
-        let figures = Arc::new(Figures::new(gateway.clone())?);
+        let keyring = Arc::clone(&secrets.keyring);
+        let notifying =
+            Arc::new(Notifying::start(gateway, keyring, settings.api, &resources).await?);
+        let authenticator = Arc::new(authenticator);
+        let api = Api::open(gateway, &authenticator, &notifying, settings.api).await?;
+        let figures = Arc::new(Figures::new(gateway.clone(), Arc::clone(&notifying))?);
         figures.begin().await;
         let guard = Guard::new(Arc::clone(&figures), settings.limits);
         let parts = Parts {
-            fhir: fhir::router(resources, Arc::new(authenticator)),
+            fhir: fhir::router(resources, authenticator),
+            api: api.router(),
             issuer: issuer.as_ref().map(DevelopmentIssuer::router),
             document,
-            health: Arc::new(Health::new(gateway.clone(), settings.head_age_max)),
+            health: Arc::new(Health::new(
+                gateway.clone(),
+                settings.head_age_max,
+                Arc::clone(&notifying),
+            )),
             figures,
         };
         let server =
             Server::start(listener, router(parts, &guard, settings.limits), settings.limits)?;
-        Ok(Self { server, guard, limits: settings.limits, base_url, issuer })
+        Ok(Self { server, guard, limits: settings.limits, notifying, base_url, issuer })
     }
 
     /// Where it listens.
@@ -121,16 +136,20 @@ impl Site {
 
     /// Takes no more requests and finishes those in work, within the time that the limits give each.
     pub(crate) async fn stop(self) {
+        // Streams of events have no end of their own.
+        self.notifying.end();
         self.server.stop().await;
         if tokio::time::timeout(self.limits.stop_timeout, self.guard.idle()).await.is_err() {
             tracing::warn!("requests in work were given up");
         }
+        self.notifying.stopped(self.limits.stop_timeout).await;
     }
 }
 
 /// What is served, by path.
 struct Parts {
     fhir: Router,
+    api: Router,
     issuer: Option<Router>,
     document: Option<Value>,
     health: Arc<Health>,
@@ -138,12 +157,13 @@ struct Parts {
 }
 
 fn router(parts: Parts, passing: &Guard, limits: Limits) -> Router {
-    let Parts { fhir, issuer, document, health, figures } = parts;
+    let Parts { fhir, api, issuer, document, health, figures } = parts;
     let mut router = Router::new()
         .route("/healthz", get(|| async { Json(json!({ "alive": true })) }))
         .route("/readyz", get(ready).with_state(health))
         .route("/metrics", get(measured).with_state(figures))
-        .nest(FHIR, fhir);
+        .nest(FHIR, fhir)
+        .nest(API, api);
     if let Some(document) = document {
         let cors = CorsLayer::new()
             .allow_origin(Any)

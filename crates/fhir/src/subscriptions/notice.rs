@@ -1,0 +1,423 @@
+//! Notifications: whether one is sent, what it says, and those that nothing happened for.
+
+use std::sync::Weak;
+
+use domain::{KindSet, Outcome, RecordId, Timestamp};
+use futures_util::{StreamExt as _, stream};
+use gatekeeper::{Reading, Versions};
+use notify::{
+    Clearance, Notification, Subject,
+    webhook::{Body, Form, Message, Written},
+};
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
+
+use super::{
+    resource::{Content, Filter, Topic, Wanted},
+    table::{self, Held, Status as State},
+};
+use crate::{
+    bundle::{Bundle, Entry, shown},
+    caller::{Caller, reader_at},
+    instant,
+    json::RawObject,
+    outcome::FhirError,
+    request::{Reply, Request},
+    resources::{Inner, Resources, resource_of},
+    tables::{Filed, Row},
+};
+
+const PROFILE: &str = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition/\
+                       backport-subscription-status-r4";
+
+/// The most events that one replay gives.
+const REPLAYED_MAX: u32 = 100;
+
+/// How many receivers are tried at a time.
+const TENDED_AT_ONCE: usize = 8;
+
+/// The form in which notifications are written for subscriptions of these resources.
+pub(crate) fn form(inner: Weak<Inner>) -> Form {
+    notify::webhook::form(move |message: Message<'_>| {
+        let inner = inner.upgrade();
+        Box::pin(async move {
+            match inner {
+                Some(inner) => Resources { inner }.write_notice(&message).await,
+                None => Written::Later,
+            }
+        })
+    })
+}
+
+pub(super) fn raw(value: &Value) -> Box<RawValue> {
+    to_raw_value(value).expect("JSON has a JSON form")
+}
+
+/// What happened, as far as it may be told.
+struct Told {
+    number: u64,
+    time: Timestamp,
+    /// The resource that it is about, when that is told.
+    focus: Option<Row>,
+    /// And what it is now.
+    body: Option<RawObject>,
+}
+
+/// Whether an event is told.
+enum Decided {
+    /// It is.
+    Told { focus: Option<Row>, body: Option<RawObject> },
+    /// It is none of the subscriber's business.
+    Nothing,
+}
+
+/// How a subscription fares.
+pub(super) struct Status<'a> {
+    pub(super) held: &'a Held,
+    pub(super) status: State,
+    /// Of which kind the notification is that says so.
+    pub(super) kind: &'static str,
+    /// How many events there were.
+    pub(super) total: u64,
+}
+
+impl Status<'_> {
+    /// The status as R4 has it: there is no SubscriptionStatus yet.
+    ///
+    /// # Source
+    ///
+    /// Backport 1.1.0, profile `backport-subscription-status-r4`.
+    pub(super) fn parameters(&self, base: &str, events: Vec<Value>) -> Value {
+        let id = &self.held.id;
+        let topic = self.held.terms.resource["criteria"].as_str().unwrap_or_default();
+        let mut parameters = vec![
+            json!({
+                "name": "subscription",
+                "valueReference": { "reference": format!("{base}/Subscription/{id}") },
+            }),
+            json!({ "name": "topic", "valueCanonical": topic }),
+            json!({ "name": "status", "valueCode": self.status.name() }),
+            json!({ "name": "type", "valueCode": self.kind }),
+            json!({
+                "name": "events-since-subscription-start",
+                "valueString": self.total.to_string(),
+            }),
+        ];
+        parameters.extend(events);
+        json!({
+            "resourceType": "Parameters",
+            "meta": { "profile": [PROFILE] },
+            "parameter": parameters,
+        })
+    }
+
+    /// A notification with these events.
+    fn bundle(&self, resources: &Resources, told: Vec<Told>) -> Bundle {
+        let (base, id) = (resources.base(), &self.held.id);
+        let mut bundle = Bundle::new("history", resources.make_id());
+        bundle.timestamp = Some(instant::text(resources.now_ms()));
+        let events = told.iter().map(|told| told.parameter(base)).collect();
+        bundle.entry.push(Entry {
+            full_url: Some(format!("urn:uuid:{}", resources.make_uuid())),
+            resource: Some(raw(&self.parameters(base, events))),
+            request: Some(json!({ "method": "GET", "url": format!("Subscription/{id}/$status") })),
+            response: Some(json!({ "status": "200" })),
+            ..Entry::default()
+        });
+        for Told { focus, body, .. } in told {
+            let Some(row) = focus else { continue };
+            let path = format!("{}/{}", row.resource_type, row.id);
+            let (method, url, status) = match (row.is_deleted(), row.version) {
+                (true, _) => ("DELETE", path.clone(), "204"),
+                (false, 1) => ("POST", row.resource_type.clone(), "201"),
+                (false, _) => ("PUT", path.clone(), "200"),
+            };
+            bundle.entry.push(Entry {
+                full_url: Some(format!("{base}/{path}")),
+                resource: body.as_ref().map(shown),
+                request: Some(json!({ "method": method, "url": url })),
+                response: Some(json!({ "status": status })),
+                ..Entry::default()
+            });
+        }
+        bundle
+    }
+}
+
+impl Told {
+    fn parameter(&self, base: &str) -> Value {
+        let time = i64::try_from(self.time.0).unwrap_or_default().saturating_mul(1_000);
+        let mut parts = vec![
+            json!({ "name": "event-number", "valueString": self.number.to_string() }),
+            json!({ "name": "timestamp", "valueInstant": instant::text(time) }),
+        ];
+        if let Some(Row { resource_type, id, .. }) = &self.focus {
+            let reference = format!("{base}/{resource_type}/{id}");
+            parts.push(json!({ "name": "focus", "valueReference": { "reference": reference } }));
+        }
+        json!({ "name": "notification-event", "part": parts })
+    }
+}
+
+/// The replay of a subscription's events: `$events`. Each is decided anew.
+pub(super) async fn events(
+    resources: &Resources,
+    caller: &Caller,
+    held: &Held,
+    request: &Request,
+) -> Result<Reply, FhirError> {
+    let number = |name: &str, standard: u64| match request.parameter(name) {
+        None => Ok(standard),
+        Some(text) => text.parse().map_err(|_| FhirError::bad_request("an event's number is one")),
+    };
+    let range = (number("eventsSinceNumber", 1)?, number("eventsUntilNumber", u64::MAX)?);
+    let mut wanted = Wanted::parse(&held.terms.resource)?;
+    if let Some(content) = request.parameter("content") {
+        wanted.content = Content::parse(content).ok_or_else(|| {
+            FhirError::bad_request("the content is `empty`, `id-only` or `full-resource`")
+        })?;
+    }
+    let reading = Reading { reader: caller.reader, purpose: held.terms.purpose };
+    let outbox = resources.webhooks()?.outbox();
+    let mut told = Vec::new();
+    for (number, sequence) in
+        table::events(resources.database(), &held.id, range, REPLAYED_MAX).await?
+    {
+        let found = outbox.all(sequence.saturating_sub(1), 1).await?;
+        let Some(notification) = found.first().map(|entry| entry.notification) else { continue };
+        if notification.sequence != sequence
+            || caller.patient.is_some_and(|only| only != notification.patient)
+        {
+            continue;
+        }
+        let decided = resources.decide(held, &wanted, reading, &notification, true).await?;
+        if let Decided::Told { focus, body } = decided {
+            told.push(Told { number, time: notification.time, focus, body });
+        }
+    }
+    let status = Status {
+        held,
+        status: super::status(resources, held).await?.0,
+        kind: "query-event",
+        total: table::last_number(resources.database(), &held.id).await?,
+    };
+    Ok(status.bundle(resources, told).reply())
+}
+
+impl Resources {
+    /// Writes a notification for a subscription, if its owner may be told now.
+    async fn write_notice(&self, message: &Message<'_>) -> Written {
+        match self.notice(message).await {
+            Ok(written) => written,
+            Err(error) => {
+                tracing::warn!(%error, "a notification waits");
+                Written::Later
+            }
+        }
+    }
+
+    async fn notice(&self, message: &Message<'_>) -> Result<Written, FhirError> {
+        let Some(held) = Held::find(self, &message.subscription.id).await? else {
+            return Ok(Written::Ended);
+        };
+        if held.status != State::Active {
+            return Ok(Written::Later);
+        }
+        match self.clearance(&held).await {
+            Clearance::Granted => {}
+            Clearance::Unknown => return Ok(Written::Later),
+            Clearance::Refused => {
+                held.stand(self.database(), State::Off, "", 0).await?;
+                return Ok(Written::Ended);
+            }
+        }
+        let wanted = Wanted::parse(&held.terms.resource)?;
+        let reading = Reading { reader: held.terms.reader, purpose: held.terms.purpose };
+        let (notification, is_first) = (message.notification, message.attempt == 1);
+        let decided = self.decide(&held, &wanted, reading, notification, is_first).await?;
+        let Decided::Told { focus, body } = decided else { return Ok(Written::Nothing) };
+        let number = table::number(self.database(), &held.id, notification.sequence).await?;
+        let told = Told { number, time: notification.time, focus, body };
+        let status = Status {
+            held: &held,
+            status: State::Active,
+            kind: "event-notification",
+            total: table::last_number(self.database(), &held.id).await?,
+        };
+        Ok(Written::Body(body_of(&status.bundle(self, vec![told]), wanted)))
+    }
+
+    /// Whether the owner of a subscription is still whom they were when they made it, and its time is
+    /// not over.
+    async fn clearance(&self, held: &Held) -> Clearance {
+        let now = self.now();
+        if held.ends_at > 0 && held.ends_at <= now.0 {
+            return Clearance::Refused;
+        }
+        let gatekeeper = self.gatekeeper();
+        if let Err(error) = gatekeeper.refresh(now).await {
+            tracing::warn!(%error, "could not ask the chain");
+            return Clearance::Unknown;
+        }
+        let projection = gatekeeper.projection().await;
+        let found = reader_at(&projection, gatekeeper.member(), held.owner, now);
+        if found == Some(held.terms.reader) { Clearance::Granted } else { Clearance::Refused }
+    }
+
+    /// Decides whether a subscriber is told of something, and how much. Whoever is told about a record
+    /// may read it right now; receipts say so (S2, S3, S5).
+    async fn decide(
+        &self,
+        held: &Held,
+        wanted: &Wanted,
+        reading: Reading,
+        notification: &Notification,
+        is_first: bool,
+    ) -> Result<Decided, FhirError> {
+        let terms = &held.terms;
+        let is_record = wanted.topic == Topic::Records;
+        // What is nobody's record is told to whom the chain's event concerns, and to nobody else.
+        let is_theirs = is_record || notification.recipient == reading.reader.address();
+        let in_scope = terms.only.is_none_or(|only| only == notification.patient);
+        if !wanted.topic.topics().contains(&notification.topic) || !is_theirs || !in_scope {
+            return Ok(Decided::Nothing);
+        }
+        let row = self.row_of(notification).await?;
+        let fits = self.fits(&wanted.filters, notification, row.as_ref()).await?;
+        let readable = row.filter(|row| terms.types.contains(&row.resource_type));
+        let focus = match readable {
+            Some(row) if fits => row,
+            None if fits && !is_record => return Ok(Decided::Told { focus: None, body: None }),
+            _ => return Ok(Decided::Nothing),
+        };
+        let Some(Filed { record, patient, kind }) = focus.record else {
+            return Ok(Decided::Nothing);
+        };
+        let gatekeeper = self.gatekeeper();
+        let (found, refusal) =
+            gatekeeper.find(reading, &[record], Versions::Current, self.now()).await?;
+        let kinds = KindSet::of(&[kind]);
+        if found.is_empty() {
+            // Whoever asks for a patient in particular is refused for them to see; whoever asks for
+            // everybody's records at once is not told, and asked for nobody.
+            let in_particular = wanted.filters.iter().any(|filter| filter.patient.is_some());
+            if let Some(refusal) = refusal
+                && in_particular
+                && is_first
+            {
+                let outcome = Outcome::refused(refusal);
+                gatekeeper.note(reading, patient, kinds, outcome, self.now()).await?;
+            }
+            return Ok(match is_record {
+                true => Decided::Nothing,
+                false => Decided::Told { focus: None, body: None },
+            });
+        }
+        if wanted.content == Content::FullResource && !focus.is_deleted() {
+            let mut opened = gatekeeper.give(reading, found, self.now()).await?;
+            let Some(record) = opened.pop() else { return Ok(Decided::Nothing) };
+            let body = resource_of(&focus, &record)?.body;
+            return Ok(Decided::Told { focus: Some(focus), body });
+        }
+        drop(found);
+        if is_first {
+            let outcome = Outcome::Allowed { records: Vec::new(), basis: None };
+            gatekeeper.note(reading, patient, kinds, outcome, self.now()).await?;
+        }
+        let focus = (wanted.content != Content::Empty).then_some(focus);
+        Ok(Decided::Told { focus, body: None })
+    }
+
+    /// The resource that a notification is about, when it is one of this server.
+    async fn row_of(&self, notification: &Notification) -> Result<Option<Row>, FhirError> {
+        let Subject::Id(id) = notification.subject else { return Ok(None) };
+        let mut connection = self.database().readers().acquire().await?;
+        Ok(Row::of_record(&mut connection, notification.patient, RecordId(id)).await?)
+    }
+
+    /// Whether one of the filters fits, or there is none.
+    async fn fits(
+        &self,
+        filters: &[Filter],
+        notification: &Notification,
+        row: Option<&Row>,
+    ) -> Result<bool, FhirError> {
+        for filter in filters {
+            if row.is_some_and(|row| row.resource_type != filter.resource_type) {
+                continue;
+            }
+            let Some(patient) = &filter.patient else { return Ok(true) };
+            let named = self.row("Patient", patient).await?.and_then(|row| row.record);
+            if named.is_some_and(|named| named.patient == notification.patient) {
+                return Ok(true);
+            }
+        }
+        Ok(filters.is_empty())
+    }
+
+    /// Does what is due with subscriptions: tries the receivers of new ones, sends heartbeats, and ends
+    /// those whose time is over.
+    ///
+    /// # Errors
+    ///
+    /// [`FhirError`] when the database failed; what was not done is done next time.
+    pub async fn tend_subscriptions(&self) -> Result<(), FhirError> {
+        let due = Held::to_tend(self, self.now().0).await?;
+        let mut tended =
+            stream::iter(due).map(|held| self.tend(held)).buffer_unordered(TENDED_AT_ONCE);
+        let mut failed = Ok(());
+        while let Some(done) = tended.next().await {
+            // The others have their turn all the same.
+            failed = failed.and(done);
+        }
+        failed
+    }
+
+    async fn tend(&self, held: Held) -> Result<(), FhirError> {
+        let (webhooks, database, now) = (self.webhooks()?, self.database(), self.now());
+        match self.clearance(&held).await {
+            Clearance::Granted => {}
+            Clearance::Unknown => return Ok(()),
+            Clearance::Refused => {
+                if held.stand(database, State::Off, "", 0).await? {
+                    webhooks.pause(&held.id).await?;
+                }
+                return Ok(());
+            }
+        }
+        let Some(sent) = webhooks.subscription(&held.id).await? else { return Ok(()) };
+        let kind = match held.status {
+            State::Requested => "handshake",
+            _ => "heartbeat",
+        };
+        let total = table::last_number(database, &held.id).await?;
+        let status = Status { held: &held, status: held.status, kind, total };
+        let wanted = Wanted::parse(&held.terms.resource)?;
+        let body = body_of(&status.bundle(self, Vec::new()), wanted);
+        let name = self.gatekeeper().entropy().bytes::<32>().into();
+        let knocked = webhooks.knock(&sent, name, body, now).await;
+        let next = now.0.saturating_add(held.heartbeat_s);
+        match (held.status, knocked) {
+            (State::Requested, Ok(())) => {
+                if held.stand(database, State::Active, "", next).await? {
+                    webhooks.resume(&held.id).await?;
+                }
+            }
+            (State::Requested, Err(error)) => {
+                held.stand(database, State::Error, &error.to_string(), 0).await?;
+            }
+            (status, Ok(()) | Err(_)) => {
+                // Whether the receiver is there shows when there is something to tell it.
+                held.stand(database, status, &held.error, next).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn body_of(bundle: &Bundle, wanted: Wanted) -> Body {
+    let bytes = serde_json::to_vec(bundle).expect("a bundle has a JSON form");
+    Body { content_type: "application/fhir+json", bytes, headers: wanted.headers }
+}

@@ -1,0 +1,429 @@
+//! Subscriptions: they are tried, told, replayed and ended, and tell nobody what they may not read (S3).
+
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    routing::post,
+};
+use common::{
+    Fhir, Only,
+    consortium::{address, secret},
+    observation,
+};
+use domain::{Address, Kind, Timestamp};
+use fhir::{Interaction, SUBSCRIPTION_FORM};
+use notify::{
+    Clearance, Notification, Outbox, Webhooks,
+    webhook::{Delivered, LocalTargets, WebhookSecret, WebhookSettings},
+};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use vault::{Keyring, RootKey};
+use workflows::{PatientActor, consent};
+
+const EXTENSIONS: &str = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition";
+
+/// What came, and what the next ones are answered with.
+#[derive(Clone, Default)]
+struct Receiver {
+    received: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
+    answers: Arc<Mutex<Vec<u16>>>,
+}
+
+async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    receiver.received.lock().push((headers, body));
+    let answer = receiver.answers.lock().pop().unwrap_or(204);
+    StatusCode::from_u16(answer).unwrap()
+}
+
+/// A hospital that serves subscriptions, and a receiver.
+struct Setting {
+    fhir: Fhir,
+    outbox: Outbox,
+    webhooks: Webhooks,
+    receiver: Receiver,
+    url: String,
+    anna: PatientActor,
+    patient: String,
+}
+
+fn everybody(_: Address) -> bool {
+    true
+}
+
+async fn granted(_: Notification) -> Clearance {
+    Clearance::Granted
+}
+
+impl Setting {
+    async fn found() -> Self {
+        let fhir = Fhir::found().await;
+        let database = fhir.world.gateway("hospital").gatekeeper.vault().database().clone();
+        let outbox = Outbox::open(&database).await.unwrap();
+        let root_key = RootKey::from_bytes(&secret("hospital/root"));
+        let keyring = Keyring::open(&database, &root_key).await.unwrap();
+        let settings = WebhookSettings { local: LocalTargets::Loopback, ..Default::default() };
+        let forms =
+            HashMap::from([(SUBSCRIPTION_FORM.to_owned(), fhir.resources.subscription_form())]);
+        let webhooks = Webhooks::open(outbox.clone(), keyring, settings, forms).unwrap();
+        fhir.resources.serve_subscriptions(webhooks.clone()).await.unwrap();
+        let receiver = Receiver::default();
+        let router = Router::new().route("/", post(receive)).with_state(receiver.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let (anna, patient) = fhir.patient("anna").await;
+        let setting = Self { fhir, outbox, webhooks, receiver, url, anna, patient };
+        setting.follow().await;
+        setting
+    }
+
+    fn now(&self) -> Timestamp {
+        self.fhir.world.now()
+    }
+
+    async fn follow(&self) {
+        let world = &self.fhir.world;
+        self.outbox.follow(&world.ledger, &world.deployment, &everybody, self.now()).await.unwrap();
+    }
+
+    /// Takes in what is new, and delivers it.
+    async fn deliver(&self) -> Delivered {
+        self.follow().await;
+        self.webhooks.deliver_due(self.now(), granted).await.unwrap()
+    }
+
+    /// What came since this was asked last.
+    fn received(&self) -> Vec<(HeaderMap, Value)> {
+        let received = std::mem::take(&mut *self.receiver.received.lock());
+        let value =
+            |(headers, body): (HeaderMap, Bytes)| (headers, serde_json::from_slice(&body).unwrap());
+        received.into_iter().map(value).collect()
+    }
+
+    fn subscription(&self, content: &str) -> Value {
+        json!({
+            "resourceType": "Subscription",
+            "status": "requested",
+            "reason": "to know what is new",
+            "criteria": "urn:salus:topic:records",
+            "channel": {
+                "type": "rest-hook",
+                "endpoint": self.url,
+                "payload": "application/fhir+json",
+                "_payload": { "extension": [{
+                    "url": format!("{EXTENSIONS}/backport-payload-content"),
+                    "valueCode": content,
+                }] },
+            },
+        })
+    }
+
+    /// A subscription whose receiver answered; returns its id and secret.
+    async fn subscribe(&self, who: &str, resource: &Value) -> (String, WebhookSecret) {
+        let made = self.fhir.post(who, "/Subscription", resource).await.expect(201);
+        assert_eq!(made.json()["status"], "requested");
+        let shown = made.json()["channel"]["extension"].clone();
+        let shown =
+            shown.as_array().unwrap().iter().find(|one| one["url"] == "urn:salus:webhook-secret");
+        let secret = shown.unwrap()["valueString"].as_str().unwrap().parse().unwrap();
+        self.fhir.resources.tend_subscriptions().await.unwrap();
+        let handshake = self.received();
+        assert_eq!(handshake.len(), 1);
+        assert_eq!(parameter(&handshake[0].1, "type"), "handshake");
+        assert_eq!(parameter(&handshake[0].1, "status"), "requested");
+        (made.id(), secret)
+    }
+
+    async fn write(&self, value: f64) -> String {
+        let resource = observation(&self.patient, "2345-7", value);
+        self.fhir.post("physician", "/Observation", &resource).await.expect(201).id()
+    }
+
+    async fn consent(&self, kinds: &[Kind]) {
+        let world = &self.fhir.world;
+        let (hospital, reader) = (world.gateway("hospital"), address("consultant"));
+        let terms = world.terms(kinds);
+        consent::grant(hospital, &self.anna, reader, None, &terms, self.now()).await.unwrap();
+    }
+
+    async fn revoke(&self) {
+        let (hospital, reader) = (self.fhir.world.gateway("hospital"), address("consultant"));
+        consent::revoke(hospital, &self.anna, reader, None, self.now()).await.unwrap();
+    }
+
+    async fn status(&self, who: &str, id: &str) -> String {
+        let read = self.fhir.get(who, &format!("/Subscription/{id}")).await.expect(200);
+        read.json()["status"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A parameter of a notification's status.
+fn parameter(bundle: &Value, name: &str) -> String {
+    let status = &bundle["entry"][0]["resource"];
+    assert_eq!(status["resourceType"], "Parameters");
+    let parameters = status["parameter"].as_array().unwrap();
+    let found = parameters.iter().find(|parameter| parameter["name"] == name).unwrap();
+    let text = ["valueCode", "valueString", "valueCanonical"]
+        .iter()
+        .find_map(|value| found[*value].as_str());
+    text.unwrap().to_owned()
+}
+
+/// The numbers and focuses of a notification's events.
+fn events(bundle: &Value) -> Vec<(String, String)> {
+    let parameters = bundle["entry"][0]["resource"]["parameter"].as_array().unwrap();
+    let of_events = parameters.iter().filter(|parameter| parameter["name"] == "notification-event");
+    of_events
+        .map(|event| {
+            let part = |name: &str| {
+                let parts = event["part"].as_array().unwrap();
+                parts.iter().find(|part| part["name"] == name).cloned().unwrap_or_default()
+            };
+            let number = part("event-number")["valueString"].as_str().unwrap().to_owned();
+            let focus =
+                part("focus")["valueReference"]["reference"].as_str().unwrap_or("").to_owned();
+            (number, focus)
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_may_read_is_told_until_the_revocations_block() {
+    let setting = Setting::found().await;
+    setting.consent(&[Kind::Laboratory]).await;
+    let mut wanted = setting.subscription("id-only");
+    wanted["_criteria"] = json!({ "extension": [{
+        "url": format!("{EXTENSIONS}/backport-filter-criteria"),
+        "valueString": format!("Observation?patient=Patient/{}", setting.patient),
+    }] });
+    let (id, key) = setting.subscribe("consultant", &wanted).await;
+    assert_eq!(setting.status("consultant", &id).await, "active");
+
+    let written = setting.write(5.1).await;
+    assert_eq!(setting.deliver().await.arrived, 1);
+    let mut received = setting.received();
+    let (headers, bundle) = received.pop().unwrap();
+    assert!(received.is_empty());
+    assert_eq!(bundle["type"], "history");
+    assert_eq!(parameter(&bundle, "type"), "event-notification");
+    assert_eq!(parameter(&bundle, "topic"), "urn:salus:topic:records");
+    assert_eq!(parameter(&bundle, "events-since-subscription-start"), "1");
+    let focus = format!("{}/Observation/{written}", common::BASE);
+    assert_eq!(events(&bundle), [("1".to_owned(), focus.clone())]);
+    assert_eq!(bundle["entry"][1]["fullUrl"], *focus);
+    assert!(bundle["entry"][1].get("resource").is_none(), "id-only has no record in it");
+    let issues = r4::validate(&bundle);
+    assert!(issues.iter().all(|issue| issue.severity != r4::Severity::Error), "{issues:?}");
+    let text = |name: &str| headers[name].to_str().unwrap();
+    let (name, time) = (text("webhook-id"), Timestamp(text("webhook-timestamp").parse().unwrap()));
+    let body = bundle.to_string();
+    assert!(!body.contains("5.1") && !body.contains("Family"), "{body}");
+    assert_eq!(text("webhook-attempt"), "1");
+    assert_eq!(text("content-type"), "application/fhir+json");
+    assert!(!key.verify(name, time, b"another body", text("webhook-signature"), time));
+
+    // What the consent does not cover is not told, and neither is anything after the revocation.
+    let condition = json!({
+        "resourceType": "Condition",
+        "subject": { "reference": format!("Patient/{}", setting.patient) },
+        "code": { "text": "planted" },
+        "clinicalStatus": { "coding": [{
+            "system": "http://terminology.hl7.org/CodeSystem/condition-clinical", "code": "active",
+        }] },
+    });
+    setting.fhir.post("physician", "/Condition", &condition).await.expect(201);
+    setting.write(5.2).await;
+    setting.revoke().await;
+    assert_eq!(setting.deliver().await.arrived, 0);
+    assert!(setting.received().is_empty());
+    let replay = setting.fhir.get("consultant", &format!("/Subscription/{id}/$events")).await;
+    assert!(events(&replay.expect(200).json()).is_empty(), "a replay is decided anew");
+
+    // With consent again, what is new is told, and what was passed over stays so.
+    setting.consent(&[Kind::Laboratory]).await;
+    setting.write(5.3).await;
+    assert_eq!(setting.deliver().await.arrived, 1);
+    assert_eq!(events(&setting.received()[0].1)[0].0, "2");
+
+    // The patient sees who was told, and who was refused.
+    let gatekeeper = &setting.fhir.world.gateway("hospital").gatekeeper;
+    let receipts = gatekeeper.receipts_of(setting.anna.account(), None, 100).await.unwrap();
+    let of_consultant: Vec<bool> = receipts
+        .iter()
+        .filter(|stored| stored.receipt.requester == address("consultant"))
+        .map(|stored| stored.receipt.outcome.is_allowed())
+        .collect();
+    assert!(of_consultant.contains(&true) && of_consultant.contains(&false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_resource_is_what_a_read_would_give_and_leaves_a_receipt() {
+    let setting = Setting::found().await;
+    let mut wanted = setting.subscription("full-resource");
+    wanted["channel"]["header"] = json!(["Authorization: Bearer planted-header"]);
+    let (id, key) = setting.subscribe("physician", &wanted).await;
+    let path = format!("/Subscription/{id}");
+    let read = setting.fhir.get("physician", &path).await.expect(200);
+    assert!(
+        !read.text.contains("planted-header") && !read.text.contains("whsec_"),
+        "{}",
+        read.text
+    );
+
+    let written = setting.write(5.1).await;
+    setting.receiver.answers.lock().push(503);
+    assert_eq!(setting.deliver().await.failed, 1);
+    let (_, first) = setting.received().pop().unwrap();
+    setting.webhooks.resume(&id).await.unwrap();
+    assert_eq!(setting.deliver().await.arrived, 1);
+    let received = std::mem::take(&mut *setting.receiver.received.lock());
+    let (headers, bytes) = &received[0];
+    let text = |name: &str| headers[name].to_str().unwrap();
+    assert_eq!(text("webhook-attempt"), "2", "a repeat says that it is one");
+    assert_eq!(text("authorization"), "Bearer planted-header");
+    let (name, time) = (text("webhook-id"), Timestamp(text("webhook-timestamp").parse().unwrap()));
+    assert!(key.verify(name, time, bytes, text("webhook-signature"), time));
+    let bundle: Value = serde_json::from_slice(bytes).unwrap();
+    assert_eq!(events(&bundle), events(&first), "and has the same number");
+    let there = setting.fhir.get("physician", &format!("/Observation/{written}")).await.json();
+    assert_eq!(bundle["entry"][1]["resource"], there);
+
+    let gatekeeper = &setting.fhir.world.gateway("hospital").gatekeeper;
+    let receipts = gatekeeper.receipts_of(setting.anna.account(), None, 100).await.unwrap();
+    let given = receipts.iter().filter(|stored| match &stored.receipt.outcome {
+        domain::Outcome::Allowed { records, .. } => !records.is_empty(),
+        domain::Outcome::Refused { .. } => false,
+    });
+    assert!(given.count() >= 3, "each attempt and the read");
+
+    // Left as it was shown, the header stays.
+    let mut changed = read.json();
+    changed["channel"]["endpoint"] = format!("{}?other", setting.url).into();
+    setting.fhir.put("physician", &path, &changed).await.expect(200);
+    setting.fhir.resources.tend_subscriptions().await.unwrap();
+    let (headers, handshake) = setting.received().pop().unwrap();
+    assert_eq!(headers["authorization"], "Bearer planted-header");
+    assert_eq!(parameter(&handshake, "type"), "handshake");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_is_its_owners_alone() {
+    let setting = Setting::found().await;
+    let fhir = &setting.fhir;
+    let (id, _) = setting.subscribe("physician", &setting.subscription("empty")).await;
+    let path = format!("/Subscription/{id}");
+    for other in ["nurse", "consultant", "patient:anna"] {
+        fhir.get(other, &path).await.expect(404);
+        fhir.get(other, &format!("{path}/$status")).await.expect(404);
+        fhir.get(other, &format!("{path}/$events")).await.expect(404);
+        fhir.delete(other, &path).await.expect(404);
+        let mut stolen = setting.subscription("full-resource");
+        stolen["id"] = id.as_str().into();
+        fhir.put(other, &path, &stolen).await.expect(404);
+        assert_eq!(fhir.get(other, "/Subscription").await.expect(200).json()["total"], 0);
+    }
+    fhir.admit_only("reader", "physician", Only(&[("Observation", Interaction::Read)]));
+    fhir.get("reader", &path).await.expect(403);
+    fhir.post("reader", "/Subscription", &setting.subscription("empty")).await.expect(403);
+
+    let found = fhir.get("physician", "/Subscription?status=active").await.expect(200);
+    assert_eq!(found.names(), [format!("Subscription/{id}")]);
+    let none = fhir.get("physician", "/Subscription?criteria=other").await.expect(200);
+    assert_eq!(none.json()["total"], 0);
+    let status = fhir.get("physician", &format!("{path}/$status")).await.expect(200).json();
+    assert_eq!(parameter(&status, "type"), "query-status");
+    assert_eq!(parameter(&status, "status"), "active");
+
+    setting.write(1.0).await;
+    setting.write(2.0).await;
+    assert_eq!(setting.deliver().await.arrived, 2);
+    let told = setting.received();
+    assert!(told.iter().all(|(_, bundle)| bundle["entry"].as_array().unwrap().len() == 1));
+    let replayed = |query: &str| format!("{path}/$events?{query}");
+    let all = fhir.get("physician", &replayed("content=id-only")).await.expect(200).json();
+    assert_eq!(parameter(&all, "type"), "query-event");
+    assert_eq!(events(&all).len(), 2);
+    let last = fhir.get("physician", &replayed("eventsSinceNumber=2")).await.expect(200).json();
+    assert_eq!(events(&last), [("2".to_owned(), String::new())]);
+
+    fhir.delete("physician", &path).await.expect(204);
+    fhir.get("physician", &path).await.expect(404);
+    setting.write(3.0).await;
+    assert_eq!(setting.deliver().await, Delivered::default());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receivers_are_tried_and_kept_warm() {
+    let setting = Setting::found().await;
+    let fhir = &setting.fhir;
+    // A receiver that does not answer the handshake is told nothing else.
+    let made = fhir.post("physician", "/Subscription", &setting.subscription("empty")).await;
+    let id = made.expect(201).id();
+    setting.receiver.answers.lock().push(500);
+    fhir.resources.tend_subscriptions().await.unwrap();
+    assert_eq!(setting.received().len(), 1);
+    assert_eq!(setting.status("physician", &id).await, "error");
+    setting.write(1.0).await;
+    assert_eq!(setting.deliver().await, Delivered::default());
+
+    // Put again, it is tried again, and told what came meanwhile.
+    let mut again = setting.subscription("empty");
+    again["id"] = id.as_str().into();
+    again["channel"]["extension"] = json!([{
+        "url": format!("{EXTENSIONS}/backport-heartbeat-period"), "valueUnsignedInt": 10,
+    }]);
+    let ends = common::consortium::NOW + 30;
+    again["end"] = Timestamp(ends).to_string().into();
+    fhir.put("physician", &format!("/Subscription/{id}"), &again).await.expect(200);
+    fhir.resources.tend_subscriptions().await.unwrap();
+    assert_eq!(setting.received().len(), 1);
+    assert_eq!(setting.status("physician", &id).await, "active");
+    assert_eq!(setting.deliver().await.arrived, 1);
+    setting.received();
+
+    let mut kinds = Vec::new();
+    for _ in 0..29 {
+        fhir.pass();
+        fhir.resources.tend_subscriptions().await.unwrap();
+        kinds.extend(setting.received().iter().map(|(_, bundle)| parameter(bundle, "type")));
+    }
+    assert_eq!(kinds, ["heartbeat", "heartbeat"]);
+    fhir.pass();
+    fhir.resources.tend_subscriptions().await.unwrap();
+    assert_eq!(setting.status("physician", &id).await, "off");
+    setting.write(2.0).await;
+    assert_eq!(setting.deliver().await.arrived, 0);
+    assert!(setting.received().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_for_must_be_there_to_be_had() {
+    let setting = Setting::found().await;
+    let refused = async |change: &dyn Fn(&mut Value), status: u16| {
+        let mut resource = setting.subscription("id-only");
+        change(&mut resource);
+        setting.fhir.post("physician", "/Subscription", &resource).await.expect(status);
+    };
+    refused(&|it| it["criteria"] = "Observation?code=1".into(), 422).await;
+    refused(&|it| it["channel"]["type"] = "email".into(), 422).await;
+    refused(&|it| it["channel"]["endpoint"] = "http://10.0.0.1/".into(), 422).await;
+    refused(&|it| it["channel"]["endpoint"] = "https://169.254.169.254/".into(), 422).await;
+    refused(&|it| drop(it["channel"].as_object_mut().unwrap().remove("endpoint")), 422).await;
+    refused(&|it| it["channel"]["payload"] = "text/plain".into(), 422).await;
+    refused(&|it| it["channel"]["header"] = json!(["Host: elsewhere"]), 422).await;
+    refused(&|it| drop(it.as_object_mut().unwrap().remove("reason")), 422).await;
+    let statement = setting.fhir.get("", "/metadata").await.expect(200).json();
+    let served = statement["rest"][0]["resource"].as_array().unwrap();
+    assert!(served.iter().any(|one| one["type"] == "Subscription"));
+    assert!(r4::validate(&statement).is_empty());
+}
