@@ -53,6 +53,13 @@ impl<H: Holder> Gate<H> {
         Self { holder: Arc::clone(holder), member, proof }
     }
 
+    /// Notes the peer of a patient whose account itself asks for it. Members name theirs in the registry.
+    pub(crate) async fn note_peer(&self, peer: PeerId, holds: bool) -> Result<(), Denied> {
+        let is_noted =
+            self.proof == Proof::Account && self.holder.note_peer(self.member, peer, holds).await?;
+        if is_noted { Ok(()) } else { Err(Denied::Refused) }
+    }
+
     pub(crate) async fn offers(&self, after: Option<Cursor>) -> Result<Offers, Denied> {
         self.check_member().await?;
         let offers = self.holder.offers(self.member, after, PAGE_LEN_MAX).await?;

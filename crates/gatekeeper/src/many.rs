@@ -122,7 +122,7 @@ impl Gatekeeper {
         let look = &look;
         let opening = found.into_iter().map(async |found| {
             let Found { permit, entry, state } = found;
-            let opened = self.vault().open(permit, Some(entry.header.version)).await.ok()?;
+            let opened = self.open_permitted(permit, &entry).await.ok()?;
             let record = opened_record(&entry, state, opened.body());
             Some((entry.header.record, look(&entry, &record)))
         });
@@ -145,7 +145,7 @@ impl Gatekeeper {
         let opening = found.into_iter().map(async |found| {
             let Found { permit, entry, state } = found;
             let basis = permit.basis();
-            match self.vault().open(permit, Some(entry.header.version)).await {
+            match self.open_permitted(permit, &entry).await {
                 Ok(opened) => Some((entry, basis, opened_record(&entry, state, opened.body()))),
                 Err(error) => {
                     let (record, version) = (entry.header.record, entry.header.version);

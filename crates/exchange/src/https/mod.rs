@@ -3,6 +3,8 @@
 //! ```text
 //! GET /exchange/v1/offers?after=HEX     a page of offers, as `Offers::to_bytes` writes it
 //! GET /exchange/v1/blobs/DIGEST         sealed bytes; with `Range: bytes=N-` those from N on
+//! PUT /exchange/v1/peers/PEER           a patient's account says that it holds copies at this peer
+//! DELETE /exchange/v1/peers/PEER        … and that it no longer does
 //!
 //! authorization: Salus-Exchange REQUESTER.NONCE.DEADLINE.SIGNATURE
 //! ```
