@@ -38,6 +38,7 @@ impl DemoSites {
                 smart: SmartSettings { development_issuer: true, ..SmartSettings::default() },
                 head_age_max: None,
                 people: people(consortium),
+                exchange: None,
             };
             let secrets = consortium.secrets(&gateway.name);
             let site = Site::start(gateway, secrets, settings, listener).await?;

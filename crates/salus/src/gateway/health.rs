@@ -1,13 +1,13 @@
 //! Whether this gateway is alive, and whether it can do its work.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use alloy_eips::BlockNumberOrTag;
 use serde_json::{Value, json};
 use tokio::{sync::Mutex, time::Instant};
 use workflows::Gateway;
 
-use super::opening::now;
+use super::{exchanging::Others, opening::now};
 
 /// How long each part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -19,13 +19,19 @@ const ANSWER_HOLDS: Duration = Duration::from_secs(1);
 pub(crate) struct Health {
     gateway: Gateway,
     head_age_max: Option<Duration>,
+    others: Option<Arc<Others>>,
     last: Mutex<Option<(Instant, bool, Value)>>,
 }
 
 impl Health {
-    /// Looks at a gateway. The newest block may be as old as `head_age_max`, or of any age.
-    pub(crate) const fn new(gateway: Gateway, head_age_max: Option<Duration>) -> Self {
-        Self { gateway, head_age_max, last: Mutex::const_new(None) }
+    /// Looks at a gateway. The newest block may be as old as `head_age_max`, or of any age. Other
+    /// holders are counted where it exchanges copies with them.
+    pub(crate) const fn new(
+        gateway: Gateway,
+        head_age_max: Option<Duration>,
+        others: Option<Arc<Others>>,
+    ) -> Self {
+        Self { gateway, head_age_max, others, last: Mutex::const_new(None) }
     }
 
     /// Whether everything is there that reads and writes need, and the state of each part.
@@ -42,13 +48,18 @@ impl Health {
         let member = self.member().await;
         let parts = [&database, &chain, &projection, &member];
         let ready = parts.iter().all(|part| part["ok"] == true);
-        let state = json!({
+        let mut state = json!({
             "ready": ready,
             "database": database,
             "chain": chain,
             "projection": projection,
             "member": member,
         });
+        if let Some(others) = &self.others {
+            // It can do its own work without them.
+            let (known, reached) = others.counts();
+            state["peers"] = json!({ "known": known, "reached": reached });
+        }
         *last = Some((Instant::now(), ready, state.clone()));
         (ready, state)
     }

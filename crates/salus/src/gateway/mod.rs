@@ -8,6 +8,7 @@
 mod authenticator;
 mod backup;
 mod demo;
+mod exchanging;
 mod figures;
 mod guard;
 mod health;

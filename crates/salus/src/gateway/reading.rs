@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     fmt, fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -159,6 +160,18 @@ impl Reader<'_> {
         }
         if ledger.registry.is_some() && ledger.deployment().is_some() {
             wrong("ledger.registry", "expected this or `ledger.deployment`, not both");
+        }
+        if let Some(exchange) = &settings.exchange {
+            let is_anywhere = |at: &SocketAddr| at.ip().is_unspecified();
+            if exchange.listen.as_ref().is_some_and(is_anywhere) && exchange.address.is_none() {
+                wrong(
+                    "exchange.listen",
+                    "others cannot call this address; expected an `address` beside it",
+                );
+            }
+            if exchange.listen.is_none() && !exchange.https {
+                wrong("exchange", "expected `listen`, or https = true");
+            }
         }
         let smart = &settings.smart;
         if smart.issuers.is_empty() && !smart.development_issuer {

@@ -59,6 +59,8 @@ pub(crate) struct Settings {
     /// Whose tokens are believed.
     #[serde(default)]
     pub(crate) smart: SmartSettings,
+    /// How copies move between this gateway and others; without it, they do not.
+    pub(crate) exchange: Option<ExchangeSettings>,
 }
 
 impl Settings {
@@ -270,6 +272,46 @@ impl Default for Limits {
     }
 }
 
+/// How sealed copies move between this holder and others.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ExchangeSettings {
+    /// Where the peer-to-peer node listens, by UDP. Without it, copies move over HTTPS only.
+    #[serde(deserialize_with = "some_socket_address")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// The address at which others reach it, where that is another.
+    #[serde(deserialize_with = "some_socket_address")]
+    pub(crate) address: Option<SocketAddr>,
+    /// Whether others may pull over HTTPS as well.
+    pub(crate) https: bool,
+    /// The URL under which others reach `/exchange`; that of `base_url` without it.
+    #[serde(deserialize_with = "web_address")]
+    pub(crate) url: Option<Url>,
+    /// How often others are asked though the chain has nothing new.
+    #[serde(rename = "every_s", deserialize_with = "seconds")]
+    pub(crate) every: Duration,
+    /// How often the chain is asked whether it has something new.
+    #[serde(rename = "soon_s", deserialize_with = "seconds")]
+    pub(crate) soon: Duration,
+    /// How often every body that is kept is read, to heal what is damaged.
+    #[serde(rename = "scan_every_s", deserialize_with = "seconds")]
+    pub(crate) scan_every: Duration,
+}
+
+impl Default for ExchangeSettings {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            address: None,
+            https: true,
+            url: None,
+            every: Duration::from_secs(300),
+            soon: Duration::from_secs(2),
+            scan_every: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
 /// Whose tokens are believed.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -371,6 +413,12 @@ fn role<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Institution
 
 fn socket_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     text(deserializer, "an address and a port, such as 127.0.0.1:8080", |text| text.parse().ok())
+}
+
+fn some_socket_address<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    socket_address(deserializer).map(Some)
 }
 
 fn web_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
