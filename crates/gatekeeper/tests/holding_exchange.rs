@@ -112,7 +112,10 @@ struct Site {
 
 impl Site {
     async fn new(world: &World, name: &str) -> Self {
-        let gatekeeper = world.gatekeeper(name).await;
+        Self::of(world, name, world.gatekeeper(name).await)
+    }
+
+    fn of(world: &World, name: &str, gatekeeper: Gatekeeper) -> Self {
         gatekeeper.open_copies_with(sealing_key(name));
         let holding = holding(world, &gatekeeper);
         let identity = Identity { address: address(name), secret: sealing_key(name) };
@@ -366,8 +369,7 @@ impl Transport for Meanwhile<'_> {
     }
 }
 
-async fn assert_cut_off(town: &Town, peer: &dyn Transport) {
-    let clinic = Site::new(&town.world, "clinic").await;
+async fn assert_cut_off(town: &Town, clinic: &Site, peer: &dyn Transport) {
     // A body that is longer than what is on its way between two questions: some 700 kB in steps of 64.
     let mut page = peer.offers(None).await.unwrap();
     page.copies.retain(|copy| copy.entry.digest == town.digest(LONG));
@@ -396,24 +398,22 @@ async fn assert_cut_off(town: &Town, peer: &dyn Transport) {
 async fn revoked_in_the_middle_nothing_more_comes_over_https() {
     let town = Town::new().await;
     let peer = https(&town, served(&town).await, address("clinic"), with_key("clinic"));
-    assert_cut_off(&town, &peer).await;
+    let clinic = Site::new(&town.world, "clinic").await;
+    assert_cut_off(&town, &clinic, &peer).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revoked_in_the_middle_nothing_more_comes_peer_to_peer() {
     let town = Town::new().await;
-    let near = world_holding(&town, "clinic").await;
-    let (ours, theirs) = (node(&town.holding(), "hospital").await, node(&near, "clinic").await);
+    let clinic = Site::new(&town.world, "clinic").await;
+    let (ours, theirs) =
+        (node(&town.holding(), "hospital").await, node(&clinic.holding, "clinic").await);
     profile(&town.world, "hospital", "", ours.id().0.into()).await;
     profile(&town.world, "clinic", "", theirs.id().0.into()).await;
     let peer = theirs.peer(address("clinic"), ours.id(), &ours.addresses()).unwrap();
-    assert_cut_off(&town, &peer).await;
+    assert_cut_off(&town, &clinic, &peer).await;
     theirs.stop().await;
     ours.stop().await;
-}
-
-async fn world_holding(town: &Town, name: &str) -> Arc<Holding> {
-    holding(&town.world, &town.world.gatekeeper(name).await)
 }
 
 /// An account that holds copies at a node of its own.
@@ -513,7 +513,7 @@ async fn expelled_members_and_old_keys_get_nothing_more() {
 async fn a_lost_body_is_healed_from_a_reader_that_holds_a_copy() {
     let town = Town::new().await;
     let clinic = Site::new(&town.world, "clinic").await;
-    let hospital = Site::new(&town.world, "hospital").await;
+    let hospital = Site::of(&town.world, "hospital", town.hospital.clone());
     let (ours, theirs) =
         (node(&hospital.holding, "hospital").await, node(&clinic.holding, "clinic").await);
     profile(&town.world, "hospital", "", ours.id().0.into()).await;

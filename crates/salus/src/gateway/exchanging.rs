@@ -332,6 +332,7 @@ impl Exchange {
             .filter(|reached| std::future::ready(*reached))
             .count()
             .await;
+        tracing::debug!(known, reached, "asked the other holders");
         self.others.known.store(known, Ordering::Relaxed);
         self.others.reached.store(reached as u64, Ordering::Relaxed);
     }

@@ -15,6 +15,7 @@ mod health;
 mod init;
 mod issuing;
 mod opening;
+mod patient_node;
 mod patients;
 mod reading;
 mod running;
@@ -26,7 +27,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use crate::{
     Error,
-    cli::{GatewayCommand, GatewayOptions},
+    cli::{GatewayCommand, GatewayOptions, PatientNodeCommand, PatientNodeOptions},
     commands::report_text,
     start_logging,
 };
@@ -56,6 +57,22 @@ pub(crate) async fn run(data: Option<PathBuf>, options: GatewayOptions) -> Resul
         Some(GatewayCommand::Reconcile { json }) => reconcile(&settings, json).await,
         Some(GatewayCommand::Backup { to }) => backup::backup(&settings, &to).await,
         Some(GatewayCommand::Restore { from }) => backup::restore(&settings, &from),
+    }
+}
+
+/// Does what was asked of a patient's own node.
+pub(crate) async fn run_node(
+    data: Option<PathBuf>,
+    options: PatientNodeOptions,
+) -> Result<ExitCode, Error> {
+    let data = data.map(|path| path.to_string_lossy().into_owned());
+    let flags = Flags::default().with("data", data).with("ledger.rpc", options.rpc);
+    let settings = reading::read_node(&options.config, flags)?;
+    start_logging(&settings.log);
+    match options.command {
+        None => patient_node::run(&settings).await,
+        Some(PatientNodeCommand::Init { json }) => patient_node::init(&settings, json).await,
+        Some(PatientNodeCommand::List { json }) => patient_node::list(&settings, json).await,
     }
 }
 

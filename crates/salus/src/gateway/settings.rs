@@ -93,6 +93,50 @@ impl Settings {
     }
 }
 
+/// The configuration of a patient's own node. Paths in a file are relative to that file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NodeSettings {
+    /// What the node is called on this machine: its directory is `data/name`.
+    #[serde(deserialize_with = "name")]
+    pub(crate) name: String,
+    /// The directory of keys and databases.
+    #[serde(default = "default_data")]
+    data: RelativePathBuf,
+    /// The patient's account, once there is one.
+    #[serde(default, deserialize_with = "address")]
+    pub(crate) account: Option<Address>,
+    /// The file that holds the passphrase, unless SALUS_PASSPHRASE is set.
+    passphrase_file: Option<RelativePathBuf>,
+    /// From which level on is logged, as `tracing` filters are written.
+    #[serde(default = "default_log")]
+    pub(crate) log: String,
+    /// The chain.
+    #[serde(default)]
+    pub(crate) ledger: LedgerSettings,
+    /// How copies arrive.
+    #[serde(default)]
+    pub(crate) exchange: ExchangeSettings,
+}
+
+impl NodeSettings {
+    /// The directory of keys and databases.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.data.relative()
+    }
+
+    /// The node's own directory.
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.data().join(&self.name)
+    }
+
+    /// Where the passphrase is.
+    pub(crate) fn passphrase_file(&self) -> PathBuf {
+        let file = self.passphrase_file.as_ref().map(RelativePathBuf::relative);
+        file.unwrap_or_else(|| self.data().join("passphrase"))
+    }
+}
+
 /// Where a gateway's database is.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum DatabasePlace {
