@@ -128,10 +128,17 @@ impl Network {
             let server = rpc.clone().serve(listener, ServerLimits::default()).unwrap();
             let ledger = Ledger::embedded(rpc);
             let relay = Sender::new(ledger.clone(), relay);
-            let deployed = deploy(&relay, &members).await.unwrap();
+            let founder = signer_in(&home.path().join("hospital"), "hospital");
+            let founder = Sender::new(ledger.clone(), founder);
+            let deployed = deploy(&founder, &members).await.unwrap();
             (server, ledger, relay, deployed.deployment)
         });
         let url = format!("http://{}", server.address());
+        let contracts: Value = Contract::ALL
+            .into_iter()
+            .map(|contract| (contract.name(), deployment.address(contract).to_string()))
+            .collect();
+        fs::write(home.path().join("contracts.json"), contracts.to_string()).unwrap();
 
         let verifier = deployment.address(Contract::WebAuthnVerifier);
         let key = PatientKey::Wallet(signer_in(&dir, "patient"));
@@ -203,8 +210,8 @@ impl Network {
     }
 
     fn ledger_table(&self) -> String {
-        let registry = self.at(Contract::Registry);
-        format!("[ledger]\nrpc = \"{}\"\nregistry = \"{registry}\"\n", self.url)
+        let contracts = self.home.path().join("contracts.json");
+        format!("[ledger]\nrpc = \"{}\"\ndeployment = \"{}\"\n", self.url, contracts.display())
     }
 
     /// Starts an institution's gateway with these settings of its exchange.
