@@ -18,6 +18,7 @@ use std::{
 use alloy_primitives::{Address, B256, Bytes};
 use axum::Router;
 use bindings::{Contract, Registry};
+use domain::RecordDigest;
 use exchange::{
     HttpsPeer, HttpsSettings, Incoming, Node, NodeSettings, PeerId, Receiver, Report, Requester,
     SignRequest, SyncSettings, Transport, router,
@@ -96,6 +97,8 @@ pub(crate) struct Exchange {
     others: Arc<Others>,
     /// The stewards that know this patient's node.
     noted: Mutex<BTreeSet<Address>>,
+    /// Bodies that a scan found missing or altered, and nobody gave back yet.
+    damaged: Mutex<BTreeSet<RecordDigest>>,
 }
 
 /// Another holder, as the registry names it.
@@ -154,6 +157,7 @@ impl Exchange {
             endpoint,
             others: Arc::default(),
             noted: Mutex::default(),
+            damaged: Mutex::default(),
         })
     }
 
@@ -200,12 +204,13 @@ impl Exchange {
             let head = self.head().await;
             let is_due = asked
                 .is_none_or(|(at, before)| before != head || at.elapsed() >= self.settings.every);
+            if scanned.is_none_or(|at| at.elapsed() >= self.settings.scan_every) {
+                scanned = Some(Instant::now());
+                self.scan().await;
+            }
             if is_due {
                 asked = Some((Instant::now(), head));
                 self.ask_all().await;
-            }
-            if scanned.is_none_or(|at| at.elapsed() >= self.settings.scan_every) {
-                scanned = Some(Instant::now());
                 self.heal().await;
             }
             tokio::time::sleep(self.settings.soon).await;
@@ -353,8 +358,8 @@ impl Exchange {
         false
     }
 
-    /// Reads every body that is kept here, and brings back those that are missing or altered.
-    async fn heal(&self) {
+    /// Reads every body that is kept here, and notes those that are missing or altered.
+    async fn scan(&self) {
         let report = match self.gatekeeper.reconcile((self.requester.clock)()).await {
             Ok(report) => report,
             Err(error) => {
@@ -362,30 +367,36 @@ impl Exchange {
                 return;
             }
         };
-        let damaged: Vec<_> = report
-            .findings
-            .iter()
-            .filter(|finding| matches!(finding.kind, FindingKind::Missing | FindingKind::Altered))
-            .filter_map(|finding| finding.anchored)
+        let findings = report.findings.iter();
+        let damaged: BTreeSet<_> = findings
+            .filter(|found| matches!(found.kind, FindingKind::Missing | FindingKind::Altered))
+            .filter_map(|found| found.anchored)
             .collect();
         if !report.is_clean() {
             let (findings, damaged) = (report.findings.len(), damaged.len());
             tracing::warn!(findings, damaged, "vault and chain differ");
         }
+        *self.damaged.lock() = damaged;
+    }
+
+    /// Brings damaged bodies back from whoever holds them.
+    async fn heal(&self) {
+        let damaged: Vec<_> = self.damaged.lock().iter().copied().collect();
         if damaged.is_empty() {
             return;
         }
         let others = self.others_now().await;
         let ways: Vec<_> = others.iter().flat_map(|other| self.ways(other)).collect();
         let ways: Vec<&dyn Transport> = ways.iter().map(|way| &**way).collect();
-        let healed = self.receiver.heal(&damaged, &ways).await;
-        tracing::info!(
-            healed = healed.fetched.count,
-            bytes = healed.bytes,
-            refused = healed.refused.count,
-            failures = healed.failures,
-            "healed damaged bodies"
-        );
+        for digest in damaged {
+            let healed = self.receiver.heal(&[digest], &ways).await;
+            if healed.fetched.count > 0 {
+                self.damaged.lock().remove(&digest);
+                tracing::info!(%digest, bytes = healed.bytes, "healed a damaged body");
+            } else {
+                tell_failures(&healed);
+            }
+        }
     }
 }
 
@@ -422,8 +433,12 @@ fn tell(holder: Address, report: &Report) {
             "took over copies"
         );
     }
+    tell_failures(report);
+}
+
+fn tell_failures(report: &Report) {
     for (digest, failure) in &report.failed {
-        tracing::warn!(%holder, %digest, error = failure as &dyn std::error::Error, "not taken over");
+        tracing::warn!(%digest, error = failure as &dyn std::error::Error, "not taken over");
     }
 }
 
