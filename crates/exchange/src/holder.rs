@@ -133,6 +133,16 @@ pub trait Holder: Send + Sync + 'static {
         async { Ok(false) }
     }
 
+    /// Learns the key to which a patient's node wants the patient's records sealed, as the account
+    /// vouched. `false` when it is no key. Without an answer of its own, a holder learns none.
+    fn note_key(
+        &self,
+        _account: Address,
+        _key: &[u8],
+    ) -> impl Future<Output = Result<bool, HolderError>> + Send {
+        async { Ok(false) }
+    }
+
     /// What the member should hold of what is here: at most `limit` copies, those after the cursor.
     fn offers(
         &self,
