@@ -362,6 +362,17 @@ impl Holder for Holding {
         Ok(true)
     }
 
+    async fn note_key(&self, account: Address, key: &[u8]) -> Result<bool, HolderError> {
+        let Ok(key) = PublicKey::from_bytes(key) else { return Ok(false) };
+        let vault = self.gatekeeper.vault();
+        // One that is known stays: a node must not take the place of the patient's other devices.
+        if !vault.knows_keys_of(account).await.map_err(unavailable)? {
+            let mut rng = self.gatekeeper.entropy().fork();
+            vault.set_patient_keys(account, &[key], &mut rng).await.map_err(unavailable)?;
+        }
+        Ok(true)
+    }
+
     async fn offers(
         &self,
         member: Address,

@@ -427,8 +427,6 @@ async fn accounts_vouch_for_their_nodes_and_get_what_is_theirs() {
     let town = Town::new().await;
     let patient = Arc::new(town.world.account("rose").await);
     let account = patient.account();
-    let keys = [sealing_key("rose").public_key()];
-    town.hospital.vault().set_patient_keys(account, &keys, &mut rng(1)).await.unwrap();
     let record = town.world.record_of(9, account, Kind::Laboratory);
     let (anchor, _) = town.hospital.put_and_propose(record, None).await.unwrap();
     let holding = town.holding();
@@ -441,12 +439,18 @@ async fn accounts_vouch_for_their_nodes_and_get_what_is_theirs() {
         (address("clinic"), with_key("clinic")),
         (Address::repeat_byte(9), with_account(&town, Arc::clone(&patient))),
     ] {
-        let refused = https(&town, at, who, sign).note_peer(id, true).await;
+        let refused = https(&town, at, who, sign).note_peer(id, true, None).await;
         assert!(matches!(refused, Err(TransferError::Refused)), "{refused:?}");
     }
     assert!(holding.members_of(id).await.unwrap().is_empty());
     let peer = https(&town, at, account, with_account(&town, Arc::clone(&patient)));
-    peer.note_peer(id, true).await.unwrap();
+    // The key is learned once, and must be one.
+    let key = sealing_key("rose").public_key().to_bytes();
+    assert!(peer.note_peer(id, true, Some(&[1, 2])).await.is_err());
+    assert!(!town.hospital.vault().knows_keys_of(account).await.unwrap());
+    peer.note_peer(id, true, Some(&key)).await.unwrap();
+    let other = sealing_key("spare1").public_key().to_bytes();
+    peer.note_peer(id, true, Some(&other)).await.unwrap();
     assert_eq!(holding.members_of(id).await.unwrap(), [account]);
 
     // What the account gets opens for it.
@@ -461,14 +465,14 @@ async fn accounts_vouch_for_their_nodes_and_get_what_is_theirs() {
 
     // There are bounds, and a node is struck off again.
     for other in 10..20 {
-        let _ = peer.note_peer(PeerId([other; 32]), true).await;
+        let _ = peer.note_peer(PeerId([other; 32]), true, None).await;
     }
     let mut noted = 0;
     for other in 9..20 {
         noted += holding.members_of(PeerId([other; 32])).await.unwrap().len();
     }
     assert_eq!(i64::try_from(noted).unwrap(), gatekeeper::PATIENT_PEERS_MAX);
-    peer.note_peer(id, false).await.unwrap();
+    peer.note_peer(id, false, None).await.unwrap();
     assert!(holding.members_of(id).await.unwrap().is_empty());
 }
 

@@ -32,9 +32,7 @@ use ledger::{Ledger, Patient, PatientKey, PrivateKeySigner, Projection, Sender, 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use support::{Answer, Serving, fhir, salus, send, text};
-use vault::{
-    Database, Kem, Keyring, Listing, PublicKey, RootKey, SecretKey, Vault, VaultSettings, keystore,
-};
+use vault::{Database, Kem, Keyring, Listing, RootKey, SecretKey, Vault, VaultSettings, keystore};
 
 /// How long something may take on a busy machine before the test gives up.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -109,8 +107,7 @@ impl Network {
         fs::create_dir(&dir).unwrap();
         configure_node(&dir, "", None);
         let made = run(&dir, "patient-node", &["init", "--json"]);
-        let patient_key = hex::decode(&made["hpke_key"].as_str().unwrap()[2..]).unwrap();
-        let patient_key = PublicKey::from_bytes(&patient_key).unwrap();
+        assert_eq!(made["signer"], signer_in(&dir, "patient").address().to_string());
 
         let ether = U256::from(10).pow(U256::from(20));
         let relay = wallet("relay");
@@ -160,12 +157,12 @@ impl Network {
             patient,
             physician,
         };
-        network.begin_care(&patient_key);
+        network.begin_care();
         network
     }
 
     /// The hospital accredits its physician, and agrees with the patient to keep records.
-    fn begin_care(&self, patient_key: &PublicKey) {
+    fn begin_care(&self) {
         let dir = self.dir("hospital");
         let hospital = Sender::new(self.ledger.clone(), signer_in(&dir, "hospital"));
         let account = self.patient.account();
@@ -176,11 +173,6 @@ impl Network {
             hospital.send(self.at(Contract::Registry), &accredit).await.unwrap();
             let propose = Relationships::proposeCall { patient: account, countersigned: false };
             hospital.send(self.at(Contract::Relationships), &propose).await.unwrap();
-            let keeper = self.gatekeeper("hospital").await;
-            let keys = [patient_key.clone()];
-            let mut rng = keeper.entropy().fork();
-            keeper.vault().set_patient_keys(account, &keys, &mut rng).await.unwrap();
-            keeper.vault().database().close().await;
         });
         let steward = hospital.address();
         let accept = Relationships::acceptCall { steward, countersigned: false };

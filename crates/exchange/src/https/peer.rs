@@ -63,14 +63,21 @@ impl HttpsPeer {
         Self { client, base: base.trim_end_matches('/').to_owned(), responder, requester }
     }
 
-    /// Says as a patient's account that it holds copies at a peer, or no longer does.
+    /// Says as a patient's account that it holds copies at a peer, or no longer does, and to which key
+    /// the patient's records are to be sealed where no other is known.
     ///
     /// # Errors
     ///
     /// See [`TransferError`].
-    pub async fn note_peer(&self, peer: PeerId, holds: bool) -> Result<(), TransferError> {
+    pub async fn note_peer(
+        &self,
+        peer: PeerId,
+        holds: bool,
+        key: Option<&[u8]>,
+    ) -> Result<(), TransferError> {
         let method = if holds { Method::PUT } else { Method::DELETE };
-        let target = format!("/exchange/v1/peers/{peer}");
+        let key = key.map(|key| format!("?key={}", hex::encode(key))).unwrap_or_default();
+        let target = format!("/exchange/v1/peers/{peer}{key}");
         self.request(method, target, String::new()).await.map(drop)
     }
 

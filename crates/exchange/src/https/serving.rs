@@ -118,13 +118,21 @@ async fn offers<H: Holder>(
 async fn peer<H: Holder>(
     State(serving): State<Shared<H>>,
     Path(peer): Path<String>,
+    RawQuery(query): RawQuery,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<StatusCode, Refusal> {
     let gate = serving.check(&method, &uri, &headers).await?;
     let peer = peer.parse().map_err(|_| Refusal::BadRequest)?;
-    gate.note_peer(peer, method == Method::PUT).await?;
+    let key = match query.as_deref().filter(|query| !query.is_empty()) {
+        None => None,
+        Some(query) => {
+            let key = query.strip_prefix("key=").and_then(|text| hex::decode(text).ok());
+            Some(key.ok_or(Refusal::BadRequest)?)
+        }
+    };
+    gate.note_peer(peer, method == Method::PUT, key.as_deref()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

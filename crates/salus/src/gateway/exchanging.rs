@@ -92,6 +92,8 @@ pub(crate) struct Exchange {
     requester: Requester,
     party: Party,
     settings: ExchangeSettings,
+    /// The public half of the key to which copies for this holder are wrapped.
+    key: Vec<u8>,
     /// Where others reach it, as its profile says.
     endpoint: String,
     others: Arc<Others>,
@@ -128,6 +130,7 @@ impl Exchange {
                 })?)
             }
         };
+        let key = secret.public_key().to_bytes();
         let identity = Identity { address: gatekeeper.member(), secret };
         let receiver = Receiver::new(
             gatekeeper.vault().clone(),
@@ -154,6 +157,7 @@ impl Exchange {
             requester,
             party,
             settings,
+            key,
             endpoint,
             others: Arc::default(),
             noted: Mutex::default(),
@@ -270,7 +274,7 @@ impl Exchange {
                 continue;
             }
             for peer in self.https(&other) {
-                match peer.note_peer(id, true).await {
+                match peer.note_peer(id, true, Some(&self.key)).await {
                     Ok(()) => {
                         self.noted.lock().insert(other.member);
                         break;
