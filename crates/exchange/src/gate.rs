@@ -53,6 +53,26 @@ impl<H: Holder> Gate<H> {
         Self { holder: Arc::clone(holder), member, proof }
     }
 
+    /// Notes the peer of a patient whose account itself asks for it, and the key to seal to. Members
+    /// name theirs in the registry.
+    pub(crate) async fn note_peer(
+        &self,
+        peer: PeerId,
+        holds: bool,
+        key: Option<&[u8]>,
+    ) -> Result<(), Denied> {
+        if self.proof != Proof::Account {
+            return Err(Denied::Refused);
+        }
+        if let Some(key) = key
+            && !self.holder.note_key(self.member, key).await?
+        {
+            return Err(Denied::Refused);
+        }
+        let is_noted = self.holder.note_peer(self.member, peer, holds).await?;
+        if is_noted { Ok(()) } else { Err(Denied::Refused) }
+    }
+
     pub(crate) async fn offers(&self, after: Option<Cursor>) -> Result<Offers, Denied> {
         self.check_member().await?;
         let offers = self.holder.offers(self.member, after, PAGE_LEN_MAX).await?;

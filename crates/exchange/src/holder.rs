@@ -16,6 +16,17 @@ pub const CURSOR_LEN_MAX: usize = 64;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerId(pub [u8; 32]);
 
+impl std::str::FromStr for PeerId {
+    type Err = hex::FromHexError;
+
+    /// Reads 64 hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut id = [0; 32];
+        hex::decode_to_slice(text, &mut id)?;
+        Ok(Self(id))
+    }
+}
+
 impl fmt::Display for PeerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
@@ -110,6 +121,27 @@ pub trait Holder: Send + Sync + 'static {
         nonce: B256,
         deadline: Timestamp,
     ) -> impl Future<Output = Result<bool, HolderError>> + Send;
+
+    /// Notes at which peer a patient holds copies, or no longer does, as the patient's account vouched.
+    /// `false` when it is not noted. Without an answer of its own, a holder notes none.
+    fn note_peer(
+        &self,
+        _account: Address,
+        _peer: PeerId,
+        _holds: bool,
+    ) -> impl Future<Output = Result<bool, HolderError>> + Send {
+        async { Ok(false) }
+    }
+
+    /// Learns the key to which a patient's node wants the patient's records sealed, as the account
+    /// vouched. `false` when it is no key. Without an answer of its own, a holder learns none.
+    fn note_key(
+        &self,
+        _account: Address,
+        _key: &[u8],
+    ) -> impl Future<Output = Result<bool, HolderError>> + Send {
+        async { Ok(false) }
+    }
 
     /// What the member should hold of what is here: at most `limit` copies, those after the cursor.
     fn offers(

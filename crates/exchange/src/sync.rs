@@ -154,13 +154,12 @@ impl<E: Expected> Receiver<E> {
         if entry.sealed_len > MAX_BODY_LEN + MAX_BODY_LEN / 1_024 {
             return Err(TransferError::Malformed.into());
         }
-        if !self.expected.expects(entry).await? {
-            return Ok(Outcome::Unexpected);
-        }
+        // What is here is not asked about again, so that a long list costs little when nothing is new.
         match self.vault.find(entry.digest).await? {
             Some(kept) if kept.is_erased => Ok(Outcome::Erased),
             Some(_) => self.rewrap(copy).await,
-            None => self.fetch(peer, copy).await,
+            None if self.expected.expects(entry).await? => self.fetch(peer, copy).await,
+            None => Ok(Outcome::Unexpected),
         }
     }
 
@@ -174,6 +173,9 @@ impl<E: Expected> Receiver<E> {
         let kept = kept.map_or_else(Vec::new, |kept| kept.wraps);
         if copy.wraps.iter().all(|wrap| kept.contains(wrap)) {
             return Ok(Outcome::KeptAlready);
+        }
+        if !self.expected.expects(&copy.entry).await? {
+            return Ok(Outcome::Unexpected);
         }
         match self.vault.sealed_bytes(digest).await? {
             Some(sealed) => {

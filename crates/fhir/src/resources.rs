@@ -473,7 +473,9 @@ impl Resources {
 
     /// Whether nothing of a patient is kept here yet.
     async fn holds_nothing_of(&self, patient: Address) -> Result<bool, FhirError> {
-        let listing = vault::Listing { patient, steward: None, kinds: domain::KindSet::ALL };
+        // Copies of other stewards' records open no way to care here.
+        let steward = Some(self.gatekeeper().member());
+        let listing = vault::Listing { patient, steward, kinds: domain::KindSet::ALL };
         Ok(self.gatekeeper().vault().list(&listing, None, 1).await?.is_empty())
     }
 

@@ -7,7 +7,9 @@ use domain::{
 };
 use ledger::{CallError, EndpointError, Projection, is_valid_signature};
 use serde::Serialize;
-use vault::{Content, Entry, Listing, OpenError, PublicKey, StoreError, WriteTransaction, answer};
+use vault::{
+    Content, Entry, Listing, OpenError, Opened, PublicKey, StoreError, WriteTransaction, answer,
+};
 
 use crate::{Gatekeeper, GatekeeperError};
 
@@ -340,7 +342,7 @@ impl Gatekeeper {
                 served.more = true;
                 break;
             }
-            match self.vault().open(permit, Some(entry.header.version)).await {
+            match self.open_permitted(permit, &entry).await {
                 Ok(opened) => {
                     let record = opened_record(&entry, state, opened.body());
                     let len = record.body.get().len();
@@ -428,6 +430,22 @@ impl Gatekeeper {
         time: Timestamp,
     ) -> Result<Permit, Refusal> {
         self.decide_entry(projection, (asked.reader, asked.purpose), entry, time)
+    }
+
+    /// Opens one version that may be read: with the vault's own keys, or, as a copy of another
+    /// steward's record, with the key to which it was wrapped.
+    pub(crate) async fn open_permitted(
+        &self,
+        permit: Permit,
+        entry: &Entry,
+    ) -> Result<Opened, OpenError> {
+        let version = Some(entry.header.version);
+        match self.inner.identity.get() {
+            Some(identity) if entry.header.steward != self.member() => {
+                self.vault().open_received(permit, version, identity).await
+            }
+            _ => self.vault().open(permit, version).await,
+        }
     }
 
     /// Decides on one version for a reader and purpose.
@@ -614,14 +632,14 @@ fn warn_unlogged<T, E: std::error::Error>(logged: Result<T, E>) {
 }
 
 /// Whose nonce, the nonce, and the deadline of the query that it came with.
-type Nonce = (Address, B256, Timestamp);
+pub(crate) type Nonce = (Address, B256, Timestamp);
 
 /// Marks a nonce as used, and forgets those whose queries can no longer come. False when it was used
 /// already: two copies of one query may be looked at at the same time.
 ///
 /// `now` is by the clock that deadlines are held against, not by the chain's: a nonce that is forgotten
 /// before its query's deadline has passed could be used again (S7).
-async fn use_nonce(
+pub(crate) async fn use_nonce(
     transaction: &mut WriteTransaction,
     (requester, nonce, deadline): Nonce,
     now: Timestamp,

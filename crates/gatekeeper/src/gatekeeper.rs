@@ -1,6 +1,9 @@
 //! One institution's gatekeeper: what it knows, and how it keeps knowing it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use alloy_primitives::Address;
 use bindings::Deployment;
@@ -8,7 +11,7 @@ use domain::{Facts, QueryDomain, Reader, RecordDigest, RecordVersion, Request, T
 use ledger::{EndpointError, Ledger, Projection, Sender};
 use parking_lot::Mutex;
 use tokio::sync::RwLock;
-use vault::{MigrateError, StoreError, Vault};
+use vault::{Identity, MigrateError, SecretKey, StoreError, Vault};
 
 use crate::{
     Entropy,
@@ -88,6 +91,8 @@ pub(crate) struct Inner {
     pub(crate) projection: RwLock<Projection>,
     pub(crate) leaves: AnchoredLeaves,
     pub(crate) on_the_way: OnTheWay,
+    /// Who opens copies of other stewards' records here.
+    pub(crate) identity: OnceLock<Identity>,
     /// The turn to follow the chain and to act on what is new.
     following: tokio::sync::Mutex<()>,
     /// When the chain last said that nothing is new.
@@ -124,6 +129,7 @@ impl Gatekeeper {
             projection: RwLock::new(projection),
             leaves: AnchoredLeaves::default(),
             on_the_way: OnTheWay::default(),
+            identity: OnceLock::new(),
             following: tokio::sync::Mutex::default(),
             refreshed: Mutex::new(None),
         };
@@ -146,6 +152,13 @@ impl Gatekeeper {
     #[must_use]
     pub fn vault(&self) -> &Vault {
         &self.inner.vault
+    }
+
+    /// Opens copies of other stewards' records with this key, to which they were wrapped. Without one,
+    /// they are kept and do not open. It is said once; a second key is not taken.
+    pub fn open_copies_with(&self, secret: SecretKey) {
+        let identity = Identity { address: self.member(), secret };
+        drop(self.inner.identity.set(identity));
     }
 
     /// The institution's own key, which sends its transactions.

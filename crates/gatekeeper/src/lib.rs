@@ -11,6 +11,7 @@ mod answer;
 mod care;
 mod entropy;
 mod gatekeeper;
+mod holding;
 mod log;
 mod many;
 mod proof;
@@ -28,6 +29,7 @@ pub use answer::{
 };
 pub use entropy::Entropy;
 pub use gatekeeper::{Gatekeeper, GatekeeperError, Settings};
+pub use holding::{Clock, Holding, PATIENT_PEERS_MAX};
 pub use log::{LogError, LogFinding, StoredReceipt};
 pub use many::{Found, Reading, Standings, Versions};
 pub use proof::{Bundle, BundleError, Checked, ProvenAccount, ProvenState, TrustedChain};

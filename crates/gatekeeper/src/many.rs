@@ -182,7 +182,7 @@ impl Gatekeeper {
         let look = &look;
         let opening = found.into_iter().map(async |found| {
             let Found { permit, entry, state } = found;
-            let opened = self.vault().open(permit, Some(entry.header.version)).await.ok()?;
+            let opened = self.open_permitted(permit, &entry).await.ok()?;
             let record = opened_record(&entry, state, opened.body());
             Some((entry.header.record, look(&entry, &record)))
         });
@@ -205,7 +205,7 @@ impl Gatekeeper {
         let opening = found.into_iter().map(async |found| {
             let Found { permit, entry, state } = found;
             let basis = permit.basis();
-            let opened = self.vault().open(permit, Some(entry.header.version)).await;
+            let opened = self.open_permitted(permit, &entry).await;
             let opened = opened
                 .map(|opened| opened_record(&entry, state, opened.body()))
                 .inspect_err(|error| {

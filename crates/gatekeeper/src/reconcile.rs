@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use alloy_primitives::{Address, B256};
 use domain::{Anchor, AnchorState, RecordDigest, RecordId, RecordVersion, Timestamp};
-use ledger::Projection;
+use ledger::{AnchorEntry, Projection};
 use serde::{Deserialize, Serialize};
 use vault::{ScanState, Scanned};
 
@@ -126,7 +126,11 @@ impl Gatekeeper {
                 versions += 1;
                 sealed_bytes += scanned.sealed_len;
                 let key = (scanned.record, scanned.version.get());
-                findings.extend(judge(&scanned, expected.get_mut(&key)));
+                let finding = match expected.get_mut(&key) {
+                    Some(expected) => judge(&scanned, Some(expected)),
+                    None => judge(&scanned, self.expected_copy(&scanned).await.as_mut()),
+                };
+                findings.extend(finding);
             }
         }
         let unseen =
@@ -158,6 +162,20 @@ impl Gatekeeper {
             Some(((record, RecordVersion::try_from(version).ok()?), expected.anchor.digest))
         });
         Ok(keyed.collect())
+    }
+
+    /// What the chain says of a copy of another steward's record.
+    async fn expected_copy(&self, scanned: &Scanned) -> Option<Expected> {
+        let steward = scanned.entry?.header.steward;
+        if steward == self.member() {
+            return None;
+        }
+        let projection = self.inner.projection.read().await;
+        let (record, version) = (scanned.record, scanned.version.get());
+        let AnchorEntry { anchor, state, .. } =
+            projection.records.anchor(steward, record, version)?;
+        let erased = *state == AnchorState::Erased;
+        Some(Expected { anchor: *anchor, erased, seen: false })
     }
 
     /// What the chain says should be here, and batches about which it cannot say it any more.

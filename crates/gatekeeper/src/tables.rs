@@ -44,4 +44,11 @@ pub(crate) const MIGRATIONS: &[&str] = &[
         call bytea not null,
         primary key (record, version)
     )",
+    // The peers at which patients hold copies, each vouched for by the patient's account.
+    "create table patient_peers (
+        account bytea not null,
+        peer bytea not null,
+        primary key (account, peer)
+    )",
+    "create index patient_peers_by_peer on patient_peers (peer)",
 ];

@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Up(UpOptions),
     /// Run one institution's gateway: serve it, make its keys, back it up, restore it.
     Gateway(GatewayOptions),
+    /// Run a patient's own node: it takes over copies of their records from the stewards.
+    PatientNode(PatientNodeOptions),
     /// Print a bearer token for somebody of the consortium that `salus up` serves.
     Token {
         /// A person, an institution, or a patient (P001).
@@ -156,6 +158,38 @@ pub(crate) struct GatewayOptions {
     /// What to do instead of serving.
     #[command(subcommand)]
     pub(crate) command: Option<GatewayCommand>,
+}
+
+/// How to run a patient's node.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PatientNodeOptions {
+    /// The configuration. What stands in it is overridden by SALUS_… in the environment (two underscores
+    /// lead into a table: SALUS_LEDGER__RPC), and that by flags.
+    #[arg(long, global = true, default_value = "patient.toml")]
+    pub(crate) config: PathBuf,
+    /// The chain's JSON-RPC endpoint.
+    #[arg(long, global = true)]
+    pub(crate) rpc: Option<String>,
+    /// What to do instead of taking part.
+    #[command(subcommand)]
+    pub(crate) command: Option<PatientNodeCommand>,
+}
+
+/// What else can be done with a patient's node.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum PatientNodeCommand {
+    /// Make the patient's keys, or print what is public of them.
+    Init {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List what is here, and whether it is intact. Exits with 1 when something is damaged.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// What else can be done with one gateway.

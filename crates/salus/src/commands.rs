@@ -41,7 +41,7 @@ const LINES: usize = 1_000;
 pub(crate) async fn execute(consortium: &Consortium, command: Command, directory: &Path) -> Output {
     let commands = Commands { consortium, directory };
     match command {
-        Command::Up(_) | Command::Gateway(_) | Command::Verify(_) => {
+        Command::Up(_) | Command::Gateway(_) | Command::PatientNode(_) | Command::Verify(_) => {
             Err("this command runs by itself".into())
         }
         Command::Token { who, at } => Ok((gateway::token(consortium, &who, &at).await? + "\n", 0)),

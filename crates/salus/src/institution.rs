@@ -27,6 +27,8 @@ pub(crate) struct Secrets {
     pub(crate) index_key: Zeroizing<[u8; 32]>,
     /// Under which the directory is sealed.
     pub(crate) directory_key: Zeroizing<[u8; 32]>,
+    /// The key of the peer-to-peer node.
+    pub(crate) peer: Zeroizing<[u8; 32]>,
     /// What the development issuer's signing key follows from.
     pub(crate) issuer_seed: Zeroizing<[u8; 32]>,
     /// Where the secrets of webhooks are.
@@ -78,6 +80,7 @@ impl Store {
         let secrets = Secrets {
             index_key: keys.secret(&self.keyring, "fhir/index").await?,
             directory_key: keys.secret(&self.keyring, "fhir/directory").await?,
+            peer: keys.secret(&self.keyring, "exchange/peer").await?,
             issuer_seed: keys.secret(&self.keyring, "smart/development-issuer").await?,
             keyring: Arc::new(self.keyring),
         };

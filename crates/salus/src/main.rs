@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.command {
         // Its configuration says what it logs.
-        Command::Gateway(_) => {}
+        Command::Gateway(_) | Command::PatientNode(_) => {}
         // It says itself that anybody can sign in as anybody.
         Command::Up(_) => start_logging("warn,smart::issuer=error"),
         _ => start_logging("warn"),
@@ -56,6 +56,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Error> {
     match cli.command {
         Command::Up(ref options) => up::up(&cli.data(), options.clone()).await,
         Command::Gateway(options) => gateway::run(cli.data, options).await,
+        Command::PatientNode(options) => gateway::run_node(cli.data, options).await,
         Command::Verify(options) => verify::verify(&options),
         _ => remote::run(cli).await,
     }

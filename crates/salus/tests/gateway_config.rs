@@ -91,6 +91,19 @@ fn mistakes_are_told_with_their_place_and_what_is_expected() {
         &["line 6: `ledger.gas_price_wei`", "not both"],
     );
     check(
+        &with("[exchange]\nlisten = \"somewhere\"\n"),
+        &["line 6: `exchange.listen`", "an address and a port"],
+    );
+    check(&with("[exchange]\nevery_s = 0\n"), &["line 6: `exchange.every_s`", "at least 1"]);
+    check(
+        &with("[exchange]\nlisten = \"0.0.0.0:7070\"\n"),
+        &["line 6: `exchange.listen`: others cannot call this address", "`address` beside it"],
+    );
+    check(
+        &with("[exchange]\nhttps = false\n"),
+        &["line 5: `exchange`: expected `listen`, or https = true"],
+    );
+    check(
         &with("[[smart.issuers]]\nissuer = \"https://id.example\"\n"),
         &["line 5: `smart.issuers.0`: expected either `jwks` or `jwks_file`", "names_members"],
     );

@@ -53,6 +53,19 @@ impl Vault {
         self.set_keys_of_patients(&[(patient, public_keys.to_vec())], rng).await
     }
 
+    /// Whether any public key of a patient is known here.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store cannot be read.
+    pub async fn knows_keys_of(&self, patient: Address) -> Result<bool, StoreError> {
+        let row = sqlx::query("select 1 from patient_keys where patient = $1 limit 1")
+            .bind(patient.to_vec())
+            .fetch_optional(self.database().readers())
+            .await?;
+        Ok(row.is_some())
+    }
+
     /// [`Vault::set_patient_keys`] for many patients in one write: for all of them or for none.
     ///
     /// # Errors

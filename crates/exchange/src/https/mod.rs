@@ -3,6 +3,9 @@
 //! ```text
 //! GET /exchange/v1/offers?after=HEX     a page of offers, as `Offers::to_bytes` writes it
 //! GET /exchange/v1/blobs/DIGEST         sealed bytes; with `Range: bytes=N-` those from N on
+//! PUT /exchange/v1/peers/PEER?key=HEX   a patient's account says that it holds copies at this peer, and
+//!                                       to which key records are to be sealed where none is known
+//! DELETE /exchange/v1/peers/PEER        … and that it no longer does
 //!
 //! authorization: Salus-Exchange REQUESTER.NONCE.DEADLINE.SIGNATURE
 //! ```

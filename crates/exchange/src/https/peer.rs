@@ -9,10 +9,10 @@ use domain::{Address, B256, QueryDomain, Timestamp};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::{self, StreamExt as _};
 use reqwest::header::{AUTHORIZATION, CONTENT_RANGE, RANGE};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, Method, Response, StatusCode};
 
 use super::statement::{Authorization, Statement};
-use crate::holder::{Cursor, Offers};
+use crate::holder::{Cursor, Offers, PeerId};
 use crate::message::ANSWER_LEN_MAX;
 use crate::transport::{BodyStream, TransferError, Transport, Wanted};
 
@@ -63,13 +63,40 @@ impl HttpsPeer {
         Self { client, base: base.trim_end_matches('/').to_owned(), responder, requester }
     }
 
+    /// Says as a patient's account that it holds copies at a peer, or no longer does, and to which key
+    /// the patient's records are to be sealed where no other is known.
+    ///
+    /// # Errors
+    ///
+    /// See [`TransferError`].
+    pub async fn note_peer(
+        &self,
+        peer: PeerId,
+        holds: bool,
+        key: Option<&[u8]>,
+    ) -> Result<(), TransferError> {
+        let method = if holds { Method::PUT } else { Method::DELETE };
+        let key = key.map(|key| format!("?key={}", hex::encode(key))).unwrap_or_default();
+        let target = format!("/exchange/v1/peers/{peer}{key}");
+        self.request(method, target, String::new()).await.map(drop)
+    }
+
     async fn get(&self, target: String, range: String) -> Result<Response, TransferError> {
+        self.request(Method::GET, target, range).await
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        target: String,
+        range: String,
+    ) -> Result<Response, TransferError> {
         let Requester { member, network, sign, make_nonce, clock } = &self.requester;
         let url = format!("{}{target}", self.base);
         let statement = Statement {
             requester: *member,
             responder: self.responder,
-            method: "GET".into(),
+            method: method.as_str().into(),
             target,
             range,
             nonce: make_nonce(),
@@ -82,13 +109,14 @@ impl HttpsPeer {
             deadline: statement.deadline,
             signature: signature.map_err(TransferError::Sign)?,
         };
-        let mut request = self.client.get(url).header(AUTHORIZATION, authorization.to_header());
+        let mut request =
+            self.client.request(method, url).header(AUTHORIZATION, authorization.to_header());
         if !statement.range.is_empty() {
             request = request.header(RANGE, statement.range);
         }
         let response = request.send().await.map_err(broken)?;
         match response.status() {
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::NO_CONTENT => Ok(response),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(TransferError::Refused),
             status if status.is_server_error() => Err(TransferError::Unavailable),
             StatusCode::TOO_MANY_REQUESTS => Err(TransferError::Unavailable),

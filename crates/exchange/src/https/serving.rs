@@ -10,7 +10,7 @@ use axum::body::{Body as ResponseBody, Bytes};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
 use domain::{Address, B256, QueryDomain, RecordDigest, Timestamp};
 use futures_util::stream;
 
@@ -50,6 +50,7 @@ pub fn router<H: Holder>(holder: Arc<H>, settings: HttpsSettings) -> Router {
     Router::new()
         .route("/exchange/v1/offers", get(offers::<H>))
         .route("/exchange/v1/blobs/{digest}", get(blob::<H>))
+        .route("/exchange/v1/peers/{peer}", put(peer::<H>).delete(peer::<H>))
         .with_state(Arc::new(Serving { holder, settings }))
 }
 
@@ -111,6 +112,28 @@ async fn offers<H: Holder>(
     };
     let page = gate.offers(after).await?.to_bytes();
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], page).into_response())
+}
+
+/// Notes a patient's peer. The path with its id is signed, like everything else of the request.
+async fn peer<H: Holder>(
+    State(serving): State<Shared<H>>,
+    Path(peer): Path<String>,
+    RawQuery(query): RawQuery,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<StatusCode, Refusal> {
+    let gate = serving.check(&method, &uri, &headers).await?;
+    let peer = peer.parse().map_err(|_| Refusal::BadRequest)?;
+    let key = match query.as_deref().filter(|query| !query.is_empty()) {
+        None => None,
+        Some(query) => {
+            let key = query.strip_prefix("key=").and_then(|text| hex::decode(text).ok());
+            Some(key.ok_or(Refusal::BadRequest)?)
+        }
+    };
+    gate.note_peer(peer, method == Method::PUT, key.as_deref()).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn blob<H: Holder>(

@@ -1,6 +1,7 @@
 //! Reaching another peer.
 
 use std::io;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use bao_tree::io::BaoContentItem;
@@ -28,6 +29,9 @@ use crate::transport::{BodyStream, TransferError, Transport, Wanted};
 
 /// Length of the chunks that BLAKE3 counts, in bytes.
 const CHUNK_LEN: u64 = 1_024;
+
+/// How long a peer may take to let us in. One that is down says nothing, and others wait.
+const CONNECT_TIME: Duration = Duration::from_secs(4);
 
 /// How many of them iroh-blobs sends together.
 const GROUP_CHUNKS: u64 = 16;
@@ -63,8 +67,9 @@ impl IrohPeer {
         if let Some(connection) = kept.as_ref().filter(|open| open.close_reason().is_none()) {
             return Ok(connection.clone());
         }
-        let connecting = self.endpoint.connect(self.address.clone(), alpn).await;
-        let connection = connecting.map_err(not_connected)?;
+        let connecting = self.endpoint.connect(self.address.clone(), alpn);
+        let connecting = tokio::time::timeout(CONNECT_TIME, connecting).await;
+        let connection = connecting.map_err(TransferError::interrupted)?.map_err(not_connected)?;
         *kept = Some(connection.clone());
         Ok(connection)
     }

@@ -270,6 +270,12 @@ impl Consents {
         self.changes.keys().copied()
     }
 
+    /// The patients with a grant that names a reader or the institution they act for.
+    pub fn patients_granting(&self, reader: &Reader) -> impl Iterator<Item = Address> {
+        let names = |grants: &[Grant]| grants.iter().any(|grant| reader.is_named_by(grant.reader));
+        self.grants.iter().filter(move |(_, grants)| names(grants)).map(|(patient, _)| *patient)
+    }
+
     /// A patient's grants that name a reader or the institution they act for.
     #[must_use]
     pub fn grants_naming(&self, patient: Address, reader: &Reader) -> Vec<Grant> {

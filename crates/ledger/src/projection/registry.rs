@@ -143,7 +143,12 @@ impl Registry {
     /// Who signs with `signer` at `time`, when that member is in force then.
     #[must_use]
     pub fn reader(&self, signer: &Address, time: Timestamp) -> Option<Reader> {
-        let member = *self.keys.get(signer)?;
+        self.reader_of(*self.keys.get(signer)?, time)
+    }
+
+    /// The member at `member` as a reader, when they are in force at `time`.
+    #[must_use]
+    pub fn reader_of(&self, member: Address, time: Timestamp) -> Option<Reader> {
         if let Some(institution) = self.institutions.get(&member) {
             let role = institution.role;
             return institution.in_force.then_some(Reader::Institution { member, role });
@@ -192,6 +197,12 @@ impl Registry {
     #[must_use]
     pub fn profile(&self, member: &Address) -> Option<&Profile> {
         self.profiles.get(member)
+    }
+
+    /// The members whose profile names this peer, in force or not. No peer has the id zero.
+    pub fn members_of_peer(&self, peer: B256) -> impl Iterator<Item = Address> {
+        let named = move |profile: &Profile| profile.peer_id == peer && !peer.is_zero();
+        self.profiles.iter().filter(move |(_, profile)| named(profile)).map(|(member, _)| *member)
     }
 
     /// The account that an authority in force bound to an identity digest.

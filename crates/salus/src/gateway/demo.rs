@@ -43,6 +43,7 @@ impl DemoSites {
                     ..ApiSettings::default()
                 },
                 people: people(consortium),
+                exchange: None,
             };
             let secrets = consortium.secrets(&gateway.name);
             let site = Site::start(gateway, secrets, settings, listener).await?;

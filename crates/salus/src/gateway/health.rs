@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::{sync::Mutex, time::Instant};
 use workflows::Gateway;
 
-use super::{notifying::Notifying, opening::now};
+use super::{exchanging::Others, notifying::Notifying, opening::now};
 
 /// How long each part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -20,17 +20,20 @@ pub(crate) struct Health {
     gateway: Gateway,
     notifying: Arc<Notifying>,
     head_age_max: Option<Duration>,
+    others: Option<Arc<Others>>,
     last: Mutex<Option<(Instant, bool, Value)>>,
 }
 
 impl Health {
-    /// Looks at a gateway. The newest block may be as old as `head_age_max`, or of any age.
+    /// Looks at a gateway. The newest block may be as old as `head_age_max`, or of any age. Other
+    /// holders are counted where it exchanges copies with them.
     pub(crate) const fn new(
         gateway: Gateway,
         head_age_max: Option<Duration>,
         notifying: Arc<Notifying>,
+        others: Option<Arc<Others>>,
     ) -> Self {
-        Self { gateway, notifying, head_age_max, last: Mutex::const_new(None) }
+        Self { gateway, notifying, head_age_max, others, last: Mutex::const_new(None) }
     }
 
     /// Whether everything is there that reads and writes need, and the state of each part.
@@ -48,7 +51,7 @@ impl Health {
         let notifications = self.notifications();
         let parts = [&database, &chain, &projection, &member, &notifications];
         let ready = parts.iter().all(|part| part["ok"] == true);
-        let state = json!({
+        let mut state = json!({
             "ready": ready,
             "database": database,
             "chain": chain,
@@ -56,6 +59,11 @@ impl Health {
             "member": member,
             "notifications": notifications,
         });
+        if let Some(others) = &self.others {
+            // It can do its own work without them.
+            let (known, reached) = others.counts();
+            state["peers"] = json!({ "known": known, "reached": reached });
+        }
         *last = Some((Instant::now(), ready, state.clone()));
         (ready, state)
     }

@@ -9,6 +9,7 @@ mod api;
 mod authenticator;
 mod backup;
 mod demo;
+mod exchanging;
 mod figures;
 mod guard;
 mod health;
@@ -16,6 +17,7 @@ mod init;
 mod issuing;
 mod notifying;
 mod opening;
+mod patient_node;
 mod patients;
 mod reading;
 mod running;
@@ -27,7 +29,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use crate::{
     Error,
-    cli::{GatewayCommand, GatewayOptions},
+    cli::{GatewayCommand, GatewayOptions, PatientNodeCommand, PatientNodeOptions},
     commands::report_text,
     start_logging,
 };
@@ -57,6 +59,22 @@ pub(crate) async fn run(data: Option<PathBuf>, options: GatewayOptions) -> Resul
         Some(GatewayCommand::Reconcile { json }) => reconcile(&settings, json).await,
         Some(GatewayCommand::Backup { to }) => backup::backup(&settings, &to).await,
         Some(GatewayCommand::Restore { from }) => backup::restore(&settings, &from),
+    }
+}
+
+/// Does what was asked of a patient's own node.
+pub(crate) async fn run_node(
+    data: Option<PathBuf>,
+    options: PatientNodeOptions,
+) -> Result<ExitCode, Error> {
+    let data = data.map(|path| path.to_string_lossy().into_owned());
+    let flags = Flags::default().with("data", data).with("ledger.rpc", options.rpc);
+    let settings = reading::read_node(&options.config, flags)?;
+    start_logging(&settings.log);
+    match options.command {
+        None => patient_node::run(&settings).await,
+        Some(PatientNodeCommand::Init { json }) => patient_node::init(&settings, json).await,
+        Some(PatientNodeCommand::List { json }) => patient_node::list(&settings, json).await,
     }
 }
 

@@ -1,6 +1,10 @@
 //! From a configuration to an institution's open gateway.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use alloy_eips::BlockId;
 use alloy_primitives::Address;
@@ -12,7 +16,7 @@ use ledger::Ledger;
 use vault::Database;
 use workflows::Gateway;
 
-use super::settings::{DatabasePlace, Settings};
+use super::settings::{DatabasePlace, LedgerSettings, Settings};
 use crate::{
     Error,
     institution::{self, Secrets, Store, finish_anchoring, read_deployment},
@@ -83,11 +87,19 @@ pub(crate) async fn open_database(settings: &Settings) -> Result<Database, Error
 }
 
 async fn open_ledger(settings: &Settings) -> Result<(Ledger, Option<Chain>), Error> {
-    if let Some(rpc) = &settings.ledger.rpc {
-        let ledger = Ledger::connect(rpc.as_str(), settings.ledger.policy()).await?;
+    open_ledger_of(&settings.ledger, Some(settings.data().join("chain"))).await
+}
+
+/// Opens the chain: at its endpoint, or in this process where `dir` has one.
+pub(super) async fn open_ledger_of(
+    settings: &LedgerSettings,
+    dir: Option<PathBuf>,
+) -> Result<(Ledger, Option<Chain>), Error> {
+    if let Some(rpc) = &settings.rpc {
+        let ledger = Ledger::connect(rpc.as_str(), settings.policy()).await?;
         return Ok((ledger, None));
     }
-    let dir = settings.data().join("chain");
+    let dir = dir.ok_or("name the chain's endpoint as ledger.rpc")?;
     let genesis = Genesis::of_chain_in(&dir).ok_or_else(|| {
         format!(
             "there is no chain in {}; name an endpoint as ledger.rpc, or found a network with \
@@ -104,11 +116,20 @@ async fn open_ledger(settings: &Settings) -> Result<(Ledger, Option<Chain>), Err
 /// Where the contracts are: by the file that is named, by the registry's directory, or as noted in the
 /// data directory.
 async fn find_contracts(settings: &Settings, ledger: &Ledger) -> Result<Deployment, Error> {
-    if let Some(registry) = settings.ledger.registry {
+    find_contracts_of(&settings.ledger, &settings.data(), ledger).await
+}
+
+/// Where the contracts are, with what is noted in the directory `data`.
+pub(super) async fn find_contracts_of(
+    settings: &LedgerSettings,
+    data: &Path,
+    ledger: &Ledger,
+) -> Result<Deployment, Error> {
+    if let Some(registry) = settings.registry {
         return contracts_of(registry, ledger).await;
     }
-    let noted = settings.data().join("deployments").join(format!("{}.json", ledger.chain_id()));
-    let path = settings.ledger.deployment().unwrap_or(noted);
+    let noted = data.join("deployments").join(format!("{}.json", ledger.chain_id()));
+    let path = settings.deployment().unwrap_or(noted);
     let found = read_deployment(&path)?;
     Ok(found.ok_or_else(|| {
         format!(

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     fmt, fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +15,9 @@ use figment::{
     value::{Dict, Map, Value},
 };
 
-use super::settings::Settings;
+use serde::de::DeserializeOwned;
+
+use super::settings::{NodeSettings, Settings};
 
 /// The prefix of the environment's variables; two underscores lead into a table.
 const ENVIRONMENT: &str = "SALUS_";
@@ -95,22 +98,24 @@ impl Provider for Flags {
 
 /// Reads the configuration in `file`, with what the environment and the flags say besides.
 pub(crate) fn read(file: &Path, flags: Flags) -> Result<Settings, ConfigError> {
-    let text = fs::read_to_string(file)
-        .map_err(|source| ConfigError::File { path: file.to_owned(), source })?;
-    let environment = Env::prefixed(ENVIRONMENT).ignore(NOT_SETTINGS).split("__");
-    let reader = Reader {
-        file,
-        text: &text,
-        figment: Figment::from(Toml::file_exact(file)).merge(environment).merge(flags),
-    };
-    let mut settings: Settings = reader.figment.extract().map_err(|error| {
-        ConfigError::Mistakes(error.into_iter().map(|error| reader.mistake(error)).collect())
-    })?;
+    let text = read_text(file)?;
+    let reader = Reader::new(file, &text, flags);
+    let mut settings: Settings = reader.extract()?;
     if reader.is_in_file("database") {
         settings.database_home = file.parent().unwrap_or(Path::new("")).to_owned();
     }
     let mistakes = reader.check(&settings);
     if mistakes.is_empty() { Ok(settings) } else { Err(ConfigError::Mistakes(mistakes)) }
+}
+
+/// Reads the configuration of a patient's node in the same way.
+pub(crate) fn read_node(file: &Path, flags: Flags) -> Result<NodeSettings, ConfigError> {
+    let text = read_text(file)?;
+    Reader::new(file, &text, flags).extract()
+}
+
+fn read_text(file: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(file).map_err(|source| ConfigError::File { path: file.to_owned(), source })
 }
 
 struct Reader<'a> {
@@ -119,7 +124,19 @@ struct Reader<'a> {
     figment: Figment,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(file: &'a Path, text: &'a str, flags: Flags) -> Self {
+        let environment = Env::prefixed(ENVIRONMENT).ignore(NOT_SETTINGS).split("__");
+        let figment = Figment::from(Toml::file_exact(file)).merge(environment).merge(flags);
+        Self { file, text, figment }
+    }
+
+    fn extract<T: DeserializeOwned>(&self) -> Result<T, ConfigError> {
+        self.figment.extract().map_err(|error| {
+            ConfigError::Mistakes(error.into_iter().map(|error| self.mistake(error)).collect())
+        })
+    }
+
     /// What no single key shows.
     fn check(&self, settings: &Settings) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
@@ -159,6 +176,18 @@ impl Reader<'_> {
         }
         if ledger.registry.is_some() && ledger.deployment().is_some() {
             wrong("ledger.registry", "expected this or `ledger.deployment`, not both");
+        }
+        if let Some(exchange) = &settings.exchange {
+            let is_anywhere = |at: &SocketAddr| at.ip().is_unspecified();
+            if exchange.listen.as_ref().is_some_and(is_anywhere) && exchange.address.is_none() {
+                wrong(
+                    "exchange.listen",
+                    "others cannot call this address; expected an `address` beside it",
+                );
+            }
+            if exchange.listen.is_none() && !exchange.https {
+                wrong("exchange", "expected `listen`, or https = true");
+            }
         }
         let smart = &settings.smart;
         if smart.issuers.is_empty() && !smart.development_issuer {

@@ -1,10 +1,12 @@
 //! `salus gateway`: opens one institution, serves it, and lets go when told to.
 
-use std::{process::ExitCode, time::Duration};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use alloy_primitives::B256;
 use bindings::{Contract, Registry};
-use ledger::Projection;
+use exchange::SignRequest;
+use futures_util::FutureExt as _;
+use ledger::{Projection, Sender};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -14,10 +16,11 @@ use tokio::{
 use workflows::Gateway;
 
 use super::{
+    exchanging::{Exchange, Parts, Party},
     issuing::Somebody,
     opening::{Opened, now, open},
     settings::Settings,
-    site::{Site, SiteSettings},
+    site::{Site, SiteSettings, origin},
 };
 use crate::Error;
 
@@ -45,6 +48,7 @@ async fn serve(settings: &Settings, opened: &Opened, listener: TcpListener) -> R
         address: *address,
         is_patient: false,
     }));
+    let exchange = start_exchange(opened, settings, listener.local_addr()?).await?;
     let site = SiteSettings {
         base_url: settings.base_url.clone(),
         limits: settings.limits,
@@ -52,15 +56,23 @@ async fn serve(settings: &Settings, opened: &Opened, listener: TcpListener) -> R
         api: settings.api,
         head_age_max: settings.ledger.head_age_max(),
         people,
+        exchange: exchange.as_ref().map(|exchange| (exchange.router(), exchange.others())),
     };
     let site = Site::start(gateway, &opened.secrets, site, listener).await?;
     let (stopping, stop) = watch::channel(false);
-    let mut beside = start_beside(gateway, settings, stop);
+    let mut beside = start_beside(gateway, settings, stop.clone());
     let interrupted = interruption()?;
+    let peers = exchange.as_ref().map(Exchange::addresses).unwrap_or_default();
+    if let Some(exchange) = exchange {
+        beside.spawn(exchange.run(stop));
+    }
     println!("{}, member {}", settings.name, gateway.member());
     println!("  FHIR R4 on {}, listening on {}", site.base_url, site.address());
     if let Some(issuer) = &site.issuer {
         println!("  anybody can sign in as anybody at {}", issuer.server().issuer);
+    }
+    for address in peers {
+        println!("  copies are exchanged peer to peer on {address}, UDP");
     }
     println!("  stop with Ctrl-C");
     interrupted.await;
@@ -87,6 +99,34 @@ pub(crate) fn interruption() -> Result<impl Future<Output = ()>, Error> {
     })
 }
 
+/// Opens this institution's part in the exchange of copies, when the configuration asks for it.
+async fn start_exchange(
+    opened: &Opened,
+    settings: &Settings,
+    address: SocketAddr,
+) -> Result<Option<Exchange>, Error> {
+    let Some(exchange) = &settings.exchange else { return Ok(None) };
+    let gateway = &opened.gateway;
+    let parts = Parts {
+        gatekeeper: gateway.gatekeeper.clone(),
+        secret: gateway.secret.clone(),
+        peer_secret: opened.secrets.peer.clone(),
+        party: Party::Institution { hpke_key: gateway.secret.public_key().to_bytes().into() },
+        sign: sign_with(gateway.sender().clone()),
+        settings: exchange.clone(),
+        origin: Some(origin(settings.base_url.as_ref(), address)),
+    };
+    Exchange::open(parts, &settings.dir()).await.map(Some)
+}
+
+/// Signs requests to other holders with the institution's own key.
+fn sign_with(sender: Sender) -> Arc<SignRequest> {
+    Arc::new(move |digest| {
+        let sender = sender.clone();
+        async move { Ok(sender.signer().sign_hash(&digest).await?.as_bytes().to_vec()) }.boxed()
+    })
+}
+
 /// Starts what runs beside the HTTP server until `stop`. This is the place for the exchange with other
 /// gateways and for notifications.
 fn start_beside(
@@ -95,14 +135,21 @@ fn start_beside(
     stop: watch::Receiver<bool>,
 ) -> JoinSet<()> {
     let mut beside = JoinSet::new();
-    beside.spawn(keep_house(gateway.clone(), settings.anchor_every, stop));
+    // Who exchanges copies publishes more than a key, and does so there.
+    let publishes = settings.exchange.is_none();
+    beside.spawn(keep_house(gateway.clone(), settings.anchor_every, publishes, stop));
     beside
 }
 
 /// Publishes the institution's key once it is a member, and anchors the access log at intervals.
-async fn keep_house(gateway: Gateway, every: Duration, mut stop: watch::Receiver<bool>) {
+async fn keep_house(
+    gateway: Gateway,
+    every: Duration,
+    publishes: bool,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
-        if let Err(error) = publish_profile(&gateway).await {
+        if publishes && let Err(error) = publish_profile(&gateway).await {
             tracing::warn!(%error, "the institution's key is not published yet");
         }
         tokio::select! {

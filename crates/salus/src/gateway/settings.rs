@@ -63,6 +63,8 @@ pub(crate) struct Settings {
     /// Notifications, and the interface beside FHIR.
     #[serde(default)]
     pub(crate) api: ApiSettings,
+    /// How copies move between this gateway and others; without it, they do not.
+    pub(crate) exchange: Option<ExchangeSettings>,
 }
 
 impl Settings {
@@ -92,6 +94,50 @@ impl Settings {
                 DatabasePlace::File(self.database_home.join(path))
             }
         }
+    }
+}
+
+/// The configuration of a patient's own node. Paths in a file are relative to that file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NodeSettings {
+    /// What the node is called on this machine: its directory is `data/name`.
+    #[serde(deserialize_with = "name")]
+    pub(crate) name: String,
+    /// The directory of keys and databases.
+    #[serde(default = "default_data")]
+    data: RelativePathBuf,
+    /// The patient's account, once there is one.
+    #[serde(default, deserialize_with = "address")]
+    pub(crate) account: Option<Address>,
+    /// The file that holds the passphrase, unless SALUS_PASSPHRASE is set.
+    passphrase_file: Option<RelativePathBuf>,
+    /// From which level on is logged, as `tracing` filters are written.
+    #[serde(default = "default_log")]
+    pub(crate) log: String,
+    /// The chain.
+    #[serde(default)]
+    pub(crate) ledger: LedgerSettings,
+    /// How copies arrive.
+    #[serde(default)]
+    pub(crate) exchange: ExchangeSettings,
+}
+
+impl NodeSettings {
+    /// The directory of keys and databases.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.data.relative()
+    }
+
+    /// The node's own directory.
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.data().join(&self.name)
+    }
+
+    /// Where the passphrase is.
+    pub(crate) fn passphrase_file(&self) -> PathBuf {
+        let file = self.passphrase_file.as_ref().map(RelativePathBuf::relative);
+        file.unwrap_or_else(|| self.data().join("passphrase"))
     }
 }
 
@@ -303,6 +349,46 @@ impl Default for ApiSettings {
     }
 }
 
+/// How sealed copies move between this holder and others.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ExchangeSettings {
+    /// Where the peer-to-peer node listens, by UDP. Without it, copies move over HTTPS only.
+    #[serde(deserialize_with = "some_socket_address")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// The address at which others reach it, where that is another.
+    #[serde(deserialize_with = "some_socket_address")]
+    pub(crate) address: Option<SocketAddr>,
+    /// Whether others may pull over HTTPS as well.
+    pub(crate) https: bool,
+    /// The URL under which others reach `/exchange`; that of `base_url` without it.
+    #[serde(deserialize_with = "web_address")]
+    pub(crate) url: Option<Url>,
+    /// How often others are asked though the chain has nothing new.
+    #[serde(rename = "every_s", deserialize_with = "seconds")]
+    pub(crate) every: Duration,
+    /// How often the chain is asked whether it has something new.
+    #[serde(rename = "soon_s", deserialize_with = "seconds")]
+    pub(crate) soon: Duration,
+    /// How often every body that is kept is read, to heal what is damaged.
+    #[serde(rename = "scan_every_s", deserialize_with = "seconds")]
+    pub(crate) scan_every: Duration,
+}
+
+impl Default for ExchangeSettings {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            address: None,
+            https: true,
+            url: None,
+            every: Duration::from_secs(300),
+            soon: Duration::from_secs(2),
+            scan_every: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+}
+
 /// Whose tokens are believed.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -404,6 +490,12 @@ fn role<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Institution
 
 fn socket_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     text(deserializer, "an address and a port, such as 127.0.0.1:8080", |text| text.parse().ok())
+}
+
+fn some_socket_address<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    socket_address(deserializer).map(Some)
 }
 
 fn web_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {

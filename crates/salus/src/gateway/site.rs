@@ -26,6 +26,7 @@ use workflows::Gateway;
 use super::{
     api::Api,
     authenticator::TokenAuthenticator,
+    exchanging::Others,
     figures::Figures,
     guard::{API, FHIR, Guard, guard},
     health::Health,
@@ -56,6 +57,8 @@ pub(crate) struct SiteSettings {
     pub(crate) api: ApiSettings,
     /// Who can be picked at the development issuer.
     pub(crate) people: Vec<Somebody>,
+    /// The routes over which other holders ask, and how those fare.
+    pub(crate) exchange: Option<(Router, Arc<Others>)>,
 }
 
 /// A gateway that is served.
@@ -112,7 +115,9 @@ impl Site {
         let figures = Arc::new(Figures::new(gateway.clone(), Arc::clone(&notifying))?);
         figures.begin().await;
         let guard = Guard::new(Arc::clone(&figures), settings.limits);
+        let (exchange, others) = settings.exchange.unzip();
         let parts = Parts {
+            exchange,
             fhir: fhir::router(resources, authenticator),
             api: api.router(),
             issuer: issuer.as_ref().map(DevelopmentIssuer::router),
@@ -121,6 +126,7 @@ impl Site {
                 gateway.clone(),
                 settings.head_age_max,
                 Arc::clone(&notifying),
+                others,
             )),
             figures,
         };
@@ -150,6 +156,7 @@ impl Site {
 struct Parts {
     fhir: Router,
     api: Router,
+    exchange: Option<Router>,
     issuer: Option<Router>,
     document: Option<Value>,
     health: Arc<Health>,
@@ -157,13 +164,17 @@ struct Parts {
 }
 
 fn router(parts: Parts, passing: &Guard, limits: Limits) -> Router {
-    let Parts { fhir, api, issuer, document, health, figures } = parts;
+    let Parts { fhir, api, exchange, issuer, document, health, figures } = parts;
     let mut router = Router::new()
         .route("/healthz", get(|| async { Json(json!({ "alive": true })) }))
         .route("/readyz", get(ready).with_state(health))
         .route("/metrics", get(measured).with_state(figures))
         .nest(FHIR, fhir)
         .nest(API, api);
+    if let Some(exchange) = exchange {
+        // At the root, because the whole path is signed.
+        router = router.merge(exchange);
+    }
     if let Some(document) = document {
         let cors = CorsLayer::new()
             .allow_origin(Any)
@@ -196,6 +207,12 @@ async fn measured(State(figures): State<Arc<Figures>>) -> Response {
     // The version of the text format that Prometheus asks for.
     let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (content_type, figures.render().await).into_response()
+}
+
+/// The URL above `/fhir`, as clients know it.
+pub(super) fn origin(configured: Option<&Url>, address: SocketAddr) -> String {
+    let base_url = base_url(configured, address);
+    base_url.strip_suffix(FHIR).unwrap_or(&base_url).to_owned()
 }
 
 fn base_url(configured: Option<&Url>, address: SocketAddr) -> String {

@@ -108,6 +108,11 @@ impl Serving {
         rest.split_once("/fhir").unwrap().0.to_owned()
     }
 
+    /// What it logged until now.
+    pub(crate) fn logged_so_far(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
     /// Asks it to stop.
     pub(crate) fn ask_to_stop(&self) {
         let id = self.process.id().to_string();
@@ -148,7 +153,10 @@ impl Drop for Serving {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// In small letters.
     pub(crate) head: String,
+    /// As it came.
+    pub(crate) raw_head: String,
     pub(crate) body: String,
 }
 
@@ -166,7 +174,8 @@ impl Answer {
         let answer = String::from_utf8(bytes).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
         let status = head.split(' ').nth(1).unwrap_or("0").parse().unwrap();
-        Self { status, head: head.to_lowercase(), body: body.to_owned() }
+        let (raw_head, body) = (head.to_owned(), body.to_owned());
+        Self { status, head: head.to_lowercase(), raw_head, body }
     }
 }
 
