@@ -6,11 +6,12 @@
 mod support;
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, LazyLock, Mutex},
     time::{Duration, Instant},
 };
 
@@ -62,6 +63,38 @@ fn real_time() -> u64 {
     std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()
 }
 
+/// Directories with everybody's keys, which take a while to make and to open. Made once; each test works on
+/// a copy of its own.
+struct Made {
+    home: tempfile::TempDir,
+    signers: BTreeMap<&'static str, PrivateKeySigner>,
+    root_keys: BTreeMap<&'static str, RootKey>,
+}
+
+static MADE: LazyLock<Made> = LazyLock::new(|| {
+    let home = tempfile::tempdir().unwrap();
+    let (mut signers, mut root_keys) = (BTreeMap::new(), BTreeMap::new());
+    for (name, _) in INSTITUTIONS {
+        let dir = home.path().join(name);
+        fs::create_dir(&dir).unwrap();
+        configure(&dir, name, "", "");
+        let made: Value = run(&dir, "gateway", &["init", "--json"]);
+        let signer = signer_in(&dir, name);
+        assert_eq!(made["member"], signer.address().to_string());
+        signers.insert(name, signer);
+        let root_key = dir.join("data").join(name).join("root.key");
+        root_keys.insert(name, RootKey::load(&root_key, &passphrase(&dir)).unwrap());
+    }
+    let dir = home.path().join("patient");
+    fs::create_dir(&dir).unwrap();
+    configure_node(&dir, "", None);
+    let made = run(&dir, "patient-node", &["init", "--json"]);
+    let signer = signer_in(&dir, "patient");
+    assert_eq!(made["signer"], signer.address().to_string());
+    signers.insert("patient", signer);
+    Made { home, signers, root_keys }
+});
+
 /// A chain behind JSON-RPC, three institutions with directories of their own, and a patient's node.
 struct Network {
     home: tempfile::TempDir,
@@ -87,6 +120,11 @@ impl Drop for Network {
     }
 }
 
+/// An institution's member address.
+fn member(name: &str) -> Address {
+    MADE.signers[name].address()
+}
+
 fn wallet(name: &str) -> PrivateKeySigner {
     PrivateKeySigner::from_bytes(&keccak256(name)).unwrap()
 }
@@ -94,20 +132,11 @@ fn wallet(name: &str) -> PrivateKeySigner {
 impl Network {
     fn set_up() -> Self {
         let home = tempfile::tempdir().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let mut members = Vec::new();
-        for (name, role) in INSTITUTIONS {
-            let dir = home.path().join(name);
-            fs::create_dir(&dir).unwrap();
-            configure(&dir, name, "", "");
-            let made: Value = run(&dir, "gateway", &["init", "--json"]);
-            members.push((made["member"].as_str().unwrap().parse::<Address>().unwrap(), role));
+        for name in MADE.signers.keys() {
+            support::copy(&MADE.home.path().join(name), home.path());
         }
-        let dir = home.path().join("patient");
-        fs::create_dir(&dir).unwrap();
-        configure_node(&dir, "", None);
-        let made = run(&dir, "patient-node", &["init", "--json"]);
-        assert_eq!(made["signer"], signer_in(&dir, "patient").address().to_string());
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let members = INSTITUTIONS.map(|(name, role)| (MADE.signers[name].address(), role));
 
         let ether = U256::from(10).pow(U256::from(20));
         let relay = wallet("relay");
@@ -125,8 +154,7 @@ impl Network {
             let server = rpc.clone().serve(listener, ServerLimits::default()).unwrap();
             let ledger = Ledger::embedded(rpc);
             let relay = Sender::new(ledger.clone(), relay);
-            let founder = signer_in(&home.path().join("hospital"), "hospital");
-            let founder = Sender::new(ledger.clone(), founder);
+            let founder = Sender::new(ledger.clone(), MADE.signers["hospital"].clone());
             let deployed = deploy(&founder, &members).await.unwrap();
             (server, ledger, relay, deployed.deployment)
         });
@@ -138,7 +166,7 @@ impl Network {
         fs::write(home.path().join("contracts.json"), contracts.to_string()).unwrap();
 
         let verifier = deployment.address(Contract::WebAuthnVerifier);
-        let key = PatientKey::Wallet(signer_in(&dir, "patient"));
+        let key = PatientKey::Wallet(MADE.signers["patient"].clone());
         let call = creation(key.signer(verifier), B256::ZERO);
         let accounts = deployment.address(Contract::PatientAccounts);
         let outcome = runtime.block_on(relay.send(accounts, &call)).unwrap();
@@ -163,8 +191,7 @@ impl Network {
 
     /// The hospital accredits its physician, and agrees with the patient to keep records.
     fn begin_care(&self) {
-        let dir = self.dir("hospital");
-        let hospital = Sender::new(self.ledger.clone(), signer_in(&dir, "hospital"));
+        let hospital = Sender::new(self.ledger.clone(), MADE.signers["hospital"].clone());
         let account = self.patient.account();
         self.runtime.block_on(async {
             let until = to_uint40(self.now().after(Duration::from_secs(86_400)));
@@ -189,10 +216,6 @@ impl Network {
 
     fn now(&self) -> Timestamp {
         Timestamp(self.chain.now())
-    }
-
-    fn member(&self, name: &str) -> Address {
-        signer_in(&self.dir(name), name).address()
     }
 
     /// The patient signs calls, which somebody relays.
@@ -259,25 +282,25 @@ impl Network {
             kinds: KindSet::ALL,
             purposes: PurposeSet::of(&[Purpose::Treatment]),
         };
-        let (reader, record) = (self.member(reader), to_scope(None));
+        let (reader, record) = (member(reader), to_scope(None));
         let call = Consents::grantCall { reader, record, terms: to_grant(&terms) };
         self.act(vec![Call::to_contract(self.at(Contract::Consents), &call)]);
     }
 
     fn revoke(&self, reader: &str) {
-        let call = Consents::revokeCall { reader: self.member(reader), record: to_scope(None) };
+        let call = Consents::revokeCall { reader: member(reader), record: to_scope(None) };
         self.act(vec![Call::to_contract(self.at(Contract::Consents), &call)]);
     }
 
     /// Opens an institution's gatekeeper in this process, while its gateway does not run.
     async fn gatekeeper(&self, name: &str) -> Gatekeeper {
         let dir = self.dir(name).join("data").join(name);
-        let root_key = RootKey::load(&dir.join("root.key"), &passphrase(&self.dir(name))).unwrap();
+        let root_key = &MADE.root_keys[name];
         let database = Database::open_file(&dir.join("vault.db")).await.unwrap();
-        let keyring = Keyring::open(&database, &root_key).await.unwrap();
+        let keyring = Keyring::open(&database, root_key).await.unwrap();
         let secret = keyring.get("hpke").await.unwrap().unwrap();
         let secret = SecretKey::derive(Kem::XWing, secret.as_slice().try_into().unwrap());
-        let signer = signer_in(&self.dir(name), name);
+        let signer = MADE.signers[name].clone();
         let settings = VaultSettings {
             steward: signer.address(),
             network: QueryDomain { chain_id: CHAIN_ID, registry: self.at(Contract::Registry) },
@@ -286,7 +309,7 @@ impl Network {
         };
         let entropy = Entropy::from_seed(keccak256(name).0);
         let mut rng = entropy.fork();
-        let vault = Vault::unlock(settings, database, &root_key, &mut rng).await.unwrap();
+        let vault = Vault::unlock(settings, database, root_key, &mut rng).await.unwrap();
         let sender = Sender::new(self.ledger.clone(), signer);
         let (projection, settings) = (Projection::default(), gatekeeper::Settings::default());
         let keeper =
@@ -528,8 +551,7 @@ fn assert_strangers_get_nothing(network: &Network) {
     network.runtime.block_on(async {
         let keeper = network.gatekeeper("pharmacy").await;
         keeper.refresh(network.now()).await.unwrap();
-        let profile =
-            keeper.projection().await.registry.profile(&network.member("hospital")).cloned();
+        let profile = keeper.projection().await.registry.profile(&member("hospital")).cloned();
         let profile = profile.unwrap();
         let socket = profile.endpoint.split(' ').find_map(|place| place.strip_prefix("udp://"));
         let socket = [socket.unwrap().parse().unwrap()];
@@ -541,7 +563,7 @@ fn assert_strangers_get_nothing(network: &Network) {
         let node = Node::start(holding, settings).await.unwrap();
         for name in ["clinic", "pharmacy"] {
             let id = PeerId(profile.peer_id.0);
-            let peer = node.peer(network.member(name), id, &socket).unwrap();
+            let peer = node.peer(member(name), id, &socket).unwrap();
             let refused = peer.offers(None).await;
             assert!(
                 matches!(refused, Err(TransferError::Refused | TransferError::Interrupted(_))),
