@@ -92,7 +92,7 @@ async fn searches_have_a_length() {
     let get = async |query: &str| fhir.get("physician", &format!("/Observation?{query}")).await;
     let parameters = vec!["code=1"; search::PARAMETERS_MAX + 1].join("&");
     let values = format!("code={}", vec!["1"; search::VALUES_MAX + 1].join(","));
-    let sort = format!("_sort={}", vec!["date"; search::SORT_KEYS_MAX + 1].join(","));
+    let sort = format!("_sort={}", ["date"; search::SORT_KEYS_MAX + 1].join(","));
     let chain = format!("subject:Patient.{}name=x", "link:Patient.".repeat(search::DEPTH_MAX + 1));
     for query in [parameters, values, sort, chain] {
         // Strictly, because a lenient search leaves out what it does not understand.
