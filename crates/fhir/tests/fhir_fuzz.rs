@@ -89,10 +89,9 @@ fn spoiled_resources_are_refused_without_a_word_of_them() {
     }));
     samples.push(json!({ "resourceType": "Organization", "name": PLANTED, "active": true }));
     fuzz(250, (json_of(samples), 0..4_usize), |(body, way)| {
-        let resource_type = match body["resourceType"].as_str() {
-            Some(known @ ("Patient" | "Encounter" | "Organization")) => known,
-            _ => "Observation",
-        };
+        let known = ["Patient", "Encounter", "Organization"];
+        let named = body["resourceType"].as_str().filter(|named| known.contains(named));
+        let resource_type = named.unwrap_or("Observation");
         let (method, path) = match way {
             0 => (Method::POST, format!("/{resource_type}/$validate")),
             1 => (Method::PUT, format!("/{resource_type}/fuzzed")),

@@ -163,9 +163,9 @@ impl History {
             told: Vec::new(),
             seen: BTreeMap::new(),
         };
-        for patient in 0..PATIENTS.len() {
+        for (patient, (name, _)) in PATIENTS.into_iter().enumerate() {
             let id = history.patient_ids[patient].clone();
-            let word = format!("Family-{}", PATIENTS[patient].0);
+            let word = format!("Family-{name}");
             history.file(patient, "Patient", id, Kind::Demographics, word);
             for what in [0, 1, 2, 0, 1] {
                 history.write(patient, what).await;
