@@ -43,8 +43,6 @@ pub(crate) fn run() -> Result<(), Failure> {
         .arg(format!("{base}/openapi.json"))
         .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "4"])
         .args(["--max-time", SECONDS_MAX, "--seed", SEED, "--workers", "1"])
-        // `salus` serves bundles at /fhir, but not yet at /fhir/, which is where this would send them.
-        .args(["--exclude-path", "/"])
         .args(["--checks", CHECKS, "--warnings", "off", "--no-color"])
         .arg("--header")
         .arg(format!("Authorization: Bearer {}", token.trim()));

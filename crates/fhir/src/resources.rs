@@ -259,7 +259,7 @@ impl Resources {
         filed: Filed,
         all: bool,
     ) -> Result<Vec<Found>, FhirError> {
-        let versions = if all { Versions::All } else { self.versions_for(caller) };
+        let versions = if all { Versions::All } else { self.versions_for(&caller.reader) };
         let (now, reading) = (self.now(), caller.reading());
         self.require_about(caller, filed).await?;
         let (found, refusal) =
@@ -284,8 +284,8 @@ impl Resources {
 
     /// Which version somebody reads who asks for none: the institution's own people the one that they
     /// work on, everybody else the one in force.
-    pub(crate) fn versions_for(&self, caller: &Caller) -> Versions {
-        let own = caller.reader.institution() == Some(self.gatekeeper().member());
+    pub(crate) fn versions_for(&self, reader: &Reader) -> Versions {
+        let own = reader.institution() == Some(self.gatekeeper().member());
         if own { Versions::Newest } else { Versions::Current }
     }
 

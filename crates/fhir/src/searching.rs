@@ -385,8 +385,9 @@ async fn permitted(
         .collect();
     let now = resources.now();
     let gatekeeper = resources.gatekeeper();
-    let (found, refusal) =
-        gatekeeper.find(caller.reading(), &records, resources.versions_for(caller), now).await?;
+    let (found, refusal) = gatekeeper
+        .find(caller.reading(), &records, resources.versions_for(&caller.reader), now)
+        .await?;
     if let Some(refusal) = refusal {
         // Whose records were looked for and not shown is told to them, when it was one person's.
         let mut patients: Vec<_> =

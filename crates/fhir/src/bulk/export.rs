@@ -197,7 +197,8 @@ async fn list(
             is_of_group && row.updated >= wanted.since && wanted.types.contains(&row.resource_type)
         };
         let rows: Vec<Row> = rows.into_iter().filter(is_meant).collect();
-        let mut found = permitted(resources, caller, &rows, resources.versions_for(caller)).await?;
+        let mut found =
+            permitted(resources, caller, &rows, resources.versions_for(&caller.reader)).await?;
         for row in rows {
             let version = match row.record {
                 None if resources.require_directory(caller, &row.resource_type).is_ok() => {

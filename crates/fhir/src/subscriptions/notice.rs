@@ -4,7 +4,7 @@ use std::sync::Weak;
 
 use domain::{KindSet, Outcome, RecordId, Timestamp};
 use futures_util::{StreamExt as _, stream};
-use gatekeeper::{Reading, Versions};
+use gatekeeper::Reading;
 use notify::{
     Clearance, Notification, Subject,
     webhook::{Body, Form, Message, Written},
@@ -296,8 +296,8 @@ impl Resources {
             return Ok(Decided::Nothing);
         };
         let gatekeeper = self.gatekeeper();
-        let (found, refusal) =
-            gatekeeper.find(reading, &[record], Versions::Current, self.now()).await?;
+        let versions = self.versions_for(&reading.reader);
+        let (found, refusal) = gatekeeper.find(reading, &[record], versions, self.now()).await?;
         let kinds = KindSet::of(&[kind]);
         if found.is_empty() {
             // Whoever asks for a patient in particular is refused for them to see; whoever asks for

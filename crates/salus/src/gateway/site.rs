@@ -4,11 +4,11 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Request, State},
     http::{Method, StatusCode, header},
     middleware::from_fn_with_state,
     response::{IntoResponse as _, Response},
-    routing::get,
+    routing::{MethodRouter, any, get},
 };
 use serde_json::{Value, json};
 use smart::{
@@ -16,6 +16,7 @@ use smart::{
     issuer::DevelopmentIssuer,
 };
 use tokio::net::TcpListener;
+use tower::ServiceExt as _;
 use tower_http::{
     cors::{Any, CorsLayer},
     limit::RequestBodyLimitLayer,
@@ -163,12 +164,23 @@ struct Parts {
     figures: Arc<Figures>,
 }
 
+/// The base of an interface with a slash at its end, which nesting does not know.
+fn at_base(interface: Router) -> MethodRouter {
+    any(async move |mut request: Request| {
+        let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
+        let uri = format!("/{query}").parse();
+        *request.uri_mut() = uri.expect("the query is one of a URL already");
+        interface.oneshot(request).await
+    })
+}
+
 fn router(parts: Parts, passing: &Guard, limits: Limits) -> Router {
     let Parts { fhir, api, exchange, issuer, document, health, figures } = parts;
     let mut router = Router::new()
         .route("/healthz", get(|| async { Json(json!({ "alive": true })) }))
         .route("/readyz", get(ready).with_state(health))
         .route("/metrics", get(measured).with_state(figures))
+        .route(&format!("{FHIR}/"), at_base(fhir.clone()))
         .nest(FHIR, fhir)
         .nest(API, api);
     if let Some(exchange) = exchange {
