@@ -608,6 +608,7 @@ pub(crate) async fn write(
     }
     let all = mirrored(resources, patient).await?;
     let one = all.iter().find(|one| one.key == key);
+    require_version(resources, one, request).await?;
     let now = resources.now();
     let ends =
         matches!(value["status"].as_str(), Some("inactive" | "rejected" | "entered-in-error"));

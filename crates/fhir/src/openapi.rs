@@ -22,6 +22,7 @@ const REFUSALS: &[(&str, &str)] = &[
     ("401", "There is no token, or one that is not believed."),
     ("403", "Token, role or consent do not allow it."),
     ("404", "There is nothing, or nothing that the caller may know of."),
+    ("405", "This cannot be done with such a resource."),
     ("406", "The client accepts no FHIR JSON."),
     ("413", "The body is too long."),
     ("414", "The URL is too long; search by POST."),
@@ -129,7 +130,7 @@ fn operation((method, segments, action, _): &Route, resource_type: &str) -> Valu
         parameters.push(reference("parameters", "purpose"));
     }
     let mut operation = json!({
-        "operationId": operation_id(segments, *action, resource_type),
+        "operationId": operation_id(method, segments, *action, resource_type),
         "tags": [if resource_type.is_empty() { "System" } else { resource_type }],
         "parameters": parameters,
         "responses": responses(method, segments, *action, resource_type),
@@ -143,7 +144,12 @@ fn operation((method, segments, action, _): &Route, resource_type: &str) -> Valu
     operation
 }
 
-fn operation_id(segments: &[Segment], action: Action, resource_type: &str) -> String {
+fn operation_id(
+    method: &Method,
+    segments: &[Segment],
+    action: Action,
+    resource_type: &str,
+) -> String {
     let named: String = segments
         .iter()
         .filter_map(|segment| match segment {
@@ -153,7 +159,11 @@ fn operation_id(segments: &[Segment], action: Action, resource_type: &str) -> St
         })
         .map(|name| format!("-{name}"))
         .collect();
-    let action = format!("{action:?}");
+    let action = match action {
+        // One action for several methods.
+        Action::Subscription | Action::Export => format!("{action:?}-{}", method_name(method)),
+        _ => format!("{action:?}"),
+    };
     if resource_type.is_empty() {
         format!("{action}{named}")
     } else {
@@ -239,24 +249,29 @@ fn responses(method: &Method, segments: &[Segment], action: Action, resource_typ
             add("200", gives("What was found that the caller may see.", "Bundle"));
             add("410", refusal("This page is no longer kept."));
         }
-        Action::Everything | Action::History => {
+        Action::Everything | Action::History | Action::TypeHistory => {
             add("200", gives("What the caller may see of it.", "Bundle"));
             add("410", refusal("It was erased."));
         }
         Action::Create => {
+            add("202", written("It is kept and waits for the chain, or for the patient to sign."));
             add("201", written("It was made."));
             add("200", written("What `If-None-Exist` says is there already."));
         }
         Action::Update | Action::ConditionalUpdate => {
+            add("202", written("It is kept and waits for the chain, or for the patient to sign."));
             add("200", written("It was replaced."));
             add("201", written("It was made."));
         }
         Action::Patch => {
+            add("202", written("It is kept and waits for the chain."));
             add("200", written("It was changed."));
             add("410", refusal("It was deleted."));
         }
         Action::Delete | Action::ConditionalDelete => {
             add("204", nothing("It is deleted."));
+            add("202", refusal("It ends once the patient has signed that."));
+            add("410", refusal("It was deleted, or erased."));
         }
         Action::Read | Action::VersionRead => {
             let read = json!({ "description": "The resource.", "headers": versioned, "content": of_type() });

@@ -178,7 +178,9 @@ impl From<AnchorError> for FhirError {
     fn from(error: AnchorError) -> Self {
         match error {
             // The reason is a contract's: digests and addresses only.
-            AnchorError::Send(error @ ledger::SendError::Refused(_)) => {
+            AnchorError::Send(
+                error @ (ledger::SendError::Refused(_) | ledger::SendError::Reverted { .. }),
+            ) => {
                 let text = format!("the chain refuses it: {error}");
                 Self::unprocessable("business-rule", text)
             }

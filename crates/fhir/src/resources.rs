@@ -11,13 +11,14 @@ use axum::http::StatusCode;
 use domain::{Address, Anchor, Kind, Outcome, Reader, RecordId, RecordVersion, Refusal, Timestamp};
 use futures_util::future::BoxFuture;
 use gatekeeper::{Along, AnchorError, Found, Gatekeeper, OpenedRecord, Versions};
+use ledger::SendError;
 use serde_json::Value;
 use vault::{Content, NewRecord, StoreError};
 use workflows::Gateway;
 
 use crate::{
     bulk,
-    caller::{Caller, Interaction},
+    caller::{Caller, Interaction, reader_at},
     consent, derived,
     directory::Directory,
     instant,
@@ -280,6 +281,20 @@ impl Resources {
         }
         self.note_refusal(caller, filed, Refusal::NoConsent).await?;
         Err(self.refused(caller, filed.patient, Refusal::NoConsent))
+    }
+
+    /// Refuses who is no longer what they were when they asked: for what goes on for a while.
+    pub(crate) async fn require_in_force(&self, caller: &Caller) -> Result<(), FhirError> {
+        let gatekeeper = self.gatekeeper();
+        gatekeeper.refresh(self.now()).await?;
+        let projection = gatekeeper.projection().await;
+        let address = caller.reader.address();
+        let reader = reader_at(&projection, gatekeeper.member(), address, self.now());
+        if reader == Some(caller.reader) {
+            return Ok(());
+        }
+        let text = "whoever asked has no part in the network any more";
+        Err(FhirError::new(StatusCode::FORBIDDEN, "forbidden", text))
     }
 
     /// Which version somebody reads who asks for none: the institution's own people the one that they
@@ -766,6 +781,10 @@ pub(crate) async fn store_caring(
 pub(crate) fn is_anchored(outcome: Result<(), AnchorError>) -> Result<bool, FhirError> {
     match outcome {
         Ok(()) => Ok(true),
+        // Refused once it was kept: something changed in between. It is given up when it is tried again.
+        Err(AnchorError::Unsent(error @ (SendError::Refused(_) | SendError::Reverted { .. }))) => {
+            Err(AnchorError::Send(error).into())
+        }
         Err(AnchorError::Unsent(error)) => {
             tracing::warn!(%error, "a record is kept and waits for the chain");
             Ok(false)

@@ -15,12 +15,13 @@
 
 use std::collections::HashSet;
 
+use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, Bytes, TxKind};
 use alloy_sol_types::SolCall as _;
 use bindings::{Contract, ContractError, Records, convert::to_anchor};
 use domain::{Anchor, AnchorState, Kind, RecordDigest, RecordId, RecordVersion, Timestamp, merkle};
 use futures_util::future::BoxFuture;
-use ledger::SendError;
+use ledger::{CallError, SendError};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sqlx::{Row as _, any::AnyRow};
@@ -627,7 +628,12 @@ impl Gatekeeper {
             // What was pending then may be answered by now.
             let call = self.proposal_now(record, version).await?.unwrap_or(call);
             match self.send_proposal(record, version, call).await {
-                Err(AnchorError::Send(SendError::Refused(reason))) if is_for_good(&reason) => {}
+                Err(AnchorError::Send(SendError::Refused(reason))) if is_for_good(&reason) => {
+                    // Sent before and not final yet, it is refused like any other.
+                    if self.is_on_its_way(record, version).await? {
+                        return Ok(true);
+                    }
+                }
                 sent => return sent.map(|_| true),
             }
             self.erase_unanchored(record, version).await?;
@@ -657,6 +663,48 @@ impl Gatekeeper {
         };
         let succession = self.succession(previous.as_ref()).await;
         Ok(Some(succession.proposal(&anchor_of(entry, succession.base))))
+    }
+
+    /// Whether the chain holds a version in a block that may not be final, or is about to.
+    async fn is_on_its_way(
+        &self,
+        record: RecordId,
+        version: RecordVersion,
+    ) -> Result<bool, AnchorError> {
+        let kept = self.vault().versions_of(&[record]).await?;
+        let Some(entry) = kept.iter().find(|entry| entry.header.version == version) else {
+            return Ok(false);
+        };
+        let before = self.proposed_base(record, version).await?;
+        let contract = self.deployment().address(Contract::Records);
+        for base in before {
+            let state = Records::stateOfCall { anchor: to_anchor(&anchor_of(entry, base)) };
+            for block in [BlockId::latest(), BlockId::pending()] {
+                let found = self.ledger().call(contract, &state, block).await;
+                let found = found.map_err(|error| match error {
+                    CallError::Reverted(reason) => SendError::Refused(reason),
+                    CallError::Endpoint(error) => SendError::Endpoint(error),
+                })?;
+                if found != 0 {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// The versions that a version may have been proposed to replace.
+    async fn proposed_base(
+        &self,
+        record: RecordId,
+        version: RecordVersion,
+    ) -> Result<Vec<u32>, StoreError> {
+        let Ok(before) = RecordVersion::try_from(version.get() - 1) else { return Ok(vec![0]) };
+        let mut bases = vec![0, before.get()];
+        if let Some((anchor, _)) = self.included(record, before).await? {
+            bases.push(anchor.base);
+        }
+        Ok(bases)
     }
 
     /// Erases a version that never reached the chain.
@@ -698,7 +746,7 @@ impl Gatekeeper {
         Ok(rows.iter().filter_map(|row| self.stored_batch(row)).collect())
     }
 
-    async fn batch(&self, root: B256) -> Result<Option<StoredBatch>, StoreError> {
+    pub(crate) async fn batch(&self, root: B256) -> Result<Option<StoredBatch>, StoreError> {
         let row = sqlx::query("select root, manifest, tx from anchor_batches where root = $1")
             .bind(root.to_vec())
             .fetch_optional(self.vault().database().readers())

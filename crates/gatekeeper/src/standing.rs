@@ -63,12 +63,8 @@ impl Gatekeeper {
             return Ok(());
         }
         // Manifests are stored before their roots are sent: those of the unknown ones are there.
-        let stored = self.batches().await?;
-        let new: Vec<_> = {
-            let leaves = self.inner.leaves.0.read();
-            stored.into_iter().filter(|batch| !leaves.known.contains(&batch.root)).collect()
-        };
-        for batch in new {
+        for root in &unknown {
+            let Some(batch) = self.batch(*root).await? else { continue };
             let whole = batch.is_whole();
             let leaves = batch.anchors.iter().filter(|_| whole).map(Anchor::leaf);
             let leaves: Vec<_> = leaves.map(|leaf| (leaf, batch.root)).collect();

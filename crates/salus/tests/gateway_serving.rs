@@ -111,18 +111,15 @@ fn up_serves_a_gateway_for_each_institution() {
     // Whose account it is not, or who has no relationship, is nobody here.
     let stranger = patient(&format!("0x{}", "11".repeat(20)), "Planted-Stranger");
     assert_eq!(fhir(&hospital, "POST", "Patient", &physician, &stranger).status, 422);
-    // The imported numbers are known under their digests only.
+    // A number is nobody's name here: trying them by writing tells nothing.
     let numbered = include_str!("../demo/patient-2.json");
     let numbered: Value = serde_json::from_str(numbered).unwrap();
     let entries = numbered["entry"].as_array().unwrap();
-    let person = entries.iter().map(|entry| &entry["resource"]);
-    let mut person =
-        person.clone().find(|resource| resource["resourceType"] == "Patient").unwrap().clone();
+    let mut person = entries.iter().map(|entry| &entry["resource"]);
+    let person = person.find(|resource| resource["resourceType"] == "Patient").unwrap();
+    let mut person = person.clone();
     person.as_object_mut().unwrap().remove("id");
     let made = fhir(&hospital, "POST", "Patient", &physician, &person.to_string());
-    assert_eq!(made.status, 201, "{made:?}");
-    let elsewhere = good(&data, &["token", "pharmacist", "--at", "pharmacy"]);
-    let made = fhir(&pharmacy, "POST", "Patient", elsewhere.trim(), &person.to_string());
     assert_eq!(made.status, 422, "{made:?}");
 
     // Why somebody asks must be one of the reasons that there are.

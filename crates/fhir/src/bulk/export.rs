@@ -333,6 +333,7 @@ pub(crate) async fn download(
 
 /// The next lines of a file, as far as they may still be read.
 async fn send(resources: &Resources, caller: &Caller, chunk: &[Line]) -> Result<Bytes, FhirError> {
+    resources.require_in_force(caller).await?;
     let numbers: Vec<i64> = chunk.iter().map(|(number, _)| *number).collect();
     let rows = {
         let mut connection = resources.database().readers().acquire().await?;

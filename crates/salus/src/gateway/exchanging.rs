@@ -36,6 +36,9 @@ use crate::Error;
 /// How long another holder may say nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
+/// How long one other holder is asked at most, in one round.
+const ASKED_AT_MOST: Duration = Duration::from_secs(300);
+
 /// How many holders are asked at the same time.
 const ASKED_AT_ONCE: usize = 4;
 
@@ -349,7 +352,12 @@ impl Exchange {
     /// Asks one, and says whether it answered.
     async fn ask(&self, other: &Other) -> bool {
         for way in self.ways(other) {
-            let report = self.receiver.sync(&*way).await;
+            // One that answers without end must not hold up the others; what is left comes next time.
+            let syncing = self.receiver.sync(&*way);
+            let Ok(report) = tokio::time::timeout(ASKED_AT_MOST, syncing).await else {
+                tracing::warn!(holder = %other.member, "another holder takes too long");
+                return false;
+            };
             tell(other.member, &report);
             match report.broken_off {
                 None => return true,

@@ -13,8 +13,9 @@ pub(crate) fn identity_digest(authority: &Gateway, system: &str, value: &str) ->
     authority.keyed_digest("salus/identity/v1", format!("{system}|{value}").as_bytes())
 }
 
-/// Patients as the registry knows them: by account, or by an identity number that this institution bound
-/// to one. Either way the patient must be in a relationship with the institution.
+/// Patients by the account that they name, who must be in a relationship with the institution. Identity
+/// numbers do not count here: whoever could try them by writing would learn whose they are. They are looked
+/// up by `/api/resolve`, which counts and logs that.
 pub(crate) struct RegisteredPatients {
     gateway: Gateway,
 }
@@ -30,29 +31,14 @@ impl RegisteredPatients {
         let member = self.gateway.member();
         let mut found: Option<Address> = None;
         let identifiers = patient["identifier"].as_array().map(Vec::as_slice).unwrap_or_default();
-        for identifier in identifiers {
-            let (Some(system), Some(value)) =
-                (identifier["system"].as_str(), identifier["value"].as_str())
-            else {
-                continue;
-            };
-            let account = if system == ACCOUNT_SYSTEM {
-                value.parse().ok()
-            } else {
-                let digest = identity_digest(&self.gateway, system, value);
-                projection.registry.resolve(member, digest)
-            };
-            match (account, found) {
-                (Some(account), Some(other)) if account != other => {
-                    let text = "the identifiers are those of different accounts";
-                    return Err(FhirError::new(
-                        StatusCode::UNPROCESSABLE_ENTITY,
-                        "business-rule",
-                        text,
-                    ));
-                }
-                (account, _) => found = found.or(account),
+        let named = identifiers.iter().filter(|one| one["system"] == ACCOUNT_SYSTEM);
+        for account in named.filter_map(|one| one["value"].as_str()?.parse().ok()) {
+            if found.is_some_and(|other| other != account) {
+                let text = "the identifiers are those of different accounts";
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                return Err(FhirError::new(status, "business-rule", text));
             }
+            found = Some(account);
         }
         Ok(found.filter(|account| {
             let relationship = projection.consents.relationship(*account, member);

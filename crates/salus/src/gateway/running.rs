@@ -161,10 +161,15 @@ async fn keep_house(
         if let Err(error) = send_again(&gateway).await {
             tracing::warn!(%error, "records wait for the chain");
         }
-        match gateway.gatekeeper.anchor_log().await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "anchored the access log"),
-            Err(error) => tracing::warn!(%error, "the access log waits"),
+        loop {
+            match gateway.gatekeeper.anchor_log().await {
+                Ok(0) => break,
+                Ok(count) => tracing::info!(count, "anchored the access log"),
+                Err(error) => {
+                    tracing::warn!(%error, "the access log waits");
+                    break;
+                }
+            }
         }
     }
 }
