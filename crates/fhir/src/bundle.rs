@@ -11,6 +11,7 @@ use vault::Content;
 use crate::{
     caller::{Caller, Interaction},
     dispatch::{Action, TYPES, action_of, body_of},
+    filing::file,
     instant,
     json::RawObject,
     outcome::FhirError,
@@ -561,6 +562,7 @@ impl Resources {
     ) -> Result<Vec<(usize, StatusCode, Option<Resource>, u32)>, FhirError> {
         let mut done = Vec::with_capacity(writes.len());
         let (mut records, mut rows, mut caring) = (Vec::new(), Vec::new(), Vec::new());
+        let mut filings = Vec::with_capacity(writes.len());
         for (index, status, write) in writes {
             let version = write.row().version;
             let (row, content, before) = match write {
@@ -590,23 +592,24 @@ impl Resources {
                 let new = self.new_record(caller, &row, filed, kind, text)?;
                 records.push((new, self.previous(&row, filed).await?));
             }
-            rows.push((row, content, before.stays));
+            let value = content.as_ref().map(|(_, value)| value);
+            let body = match &content {
+                Some((body, _)) if row.record.is_none() => Some(body.to_string()),
+                _ => None,
+            };
+            filings.push(self.filing(row.clone(), value, before.stays));
+            rows.push((row, body));
         }
         let (inner, stored) = (std::sync::Arc::clone(&self.inner), caring.clone());
         let mut rng = self.gatekeeper().entropy().fork();
         let along: gatekeeper::Along<'static> = Box::new(move |transaction| {
             Box::pin(async move {
-                for (row, content, stays) in rows {
-                    let number = row.store(transaction).await?;
-                    if row.record.is_none() {
-                        let body = content.as_ref().map(|(body, _)| body.to_string());
-                        let directory = &inner.directory;
-                        directory
-                            .write(transaction, (number, &row), body.as_deref(), &mut rng)
-                            .await?;
-                    }
-                    let value = content.as_ref().map(|(_, value)| value);
-                    inner.index_row(transaction, (&row, number), value, stays).await?;
+                let numbers = file(transaction, &inner.index, filings).await?;
+                let directory = &inner.directory;
+                let filed = numbers.into_iter().zip(&rows);
+                for (number, (row, body)) in filed.filter(|(_, (row, _))| row.record.is_none()) {
+                    let place = (number, row);
+                    directory.write(transaction, place, body.as_deref(), &mut rng).await?;
                 }
                 store_caring(transaction, stored).await
             })

@@ -14,6 +14,7 @@ mod consent;
 mod derived;
 mod directory;
 mod dispatch;
+mod filing;
 mod group;
 mod history;
 mod http;

@@ -21,6 +21,7 @@ use crate::{
     caller::{Caller, Interaction, reader_at},
     consent, derived,
     directory::Directory,
+    filing::{Filing, file},
     instant,
     json::RawObject,
     outcome::{FhirError, Issue},
@@ -600,16 +601,14 @@ impl Resources {
         let Checked { row, body, value, registers, before } = checked;
         let resource = self.given_out(&row, body.clone())?;
         let Some(filed) = row.record else {
-            let mut transaction = self.database().begin().await?;
-            self.store_directory(&mut transaction, &row, Some((&body, &value))).await?;
-            transaction.commit().await?;
+            self.store_directory(&row, Some((&body, &value))).await?;
             return Ok(Stored { resource, is_anchored: true });
         };
         let text = body.to_string().into_bytes();
         let new = self.new_record(caller, &row, filed, Content::FhirJson, text)?;
         let previous = self.previous(&row, filed).await?;
         let caring = self.caring(caller, filed).filter(|_| registers);
-        let along = self.indexing(row, Some(value), before, caring);
+        let along = self.indexing(row, Some(&value), before, caring);
         let putting = self.gatekeeper().put_and_propose_along(new, previous.as_ref(), along);
         let is_anchored = is_anchored(putting.await.map(drop))?;
         self.learn_caring(caring);
@@ -662,11 +661,7 @@ impl Resources {
         let row = self.deletion(before, stands);
         let version = row.version;
         match row.record {
-            None => {
-                let mut transaction = self.database().begin().await?;
-                self.store_directory(&mut transaction, &row, None).await?;
-                transaction.commit().await?;
-            }
+            None => self.store_directory(&row, None).await?,
             Some(filed) => {
                 let new = self.new_record(caller, &row, filed, Content::Other, Vec::new())?;
                 let previous = self.previous(&row, filed).await?;
@@ -734,34 +729,42 @@ impl Resources {
     fn indexing(
         &self,
         row: Row,
-        value: Option<Value>,
+        value: Option<&Value>,
         before: Before,
         caring: Option<Caring>,
     ) -> Along<'static> {
         let inner = Arc::clone(&self.inner);
+        let filing = self.filing(row, value, before.stays);
         Box::new(move |transaction| {
             Box::pin(async move {
-                let number = row.store(transaction).await?;
-                let indexed = (&row, number);
-                inner.index_row(transaction, indexed, value.as_ref(), before.stays).await?;
+                file(transaction, &inner.index, vec![filing]).await?;
                 store_caring(transaction, caring).await
             })
         })
     }
 
+    /// What is to be filed of a version.
+    pub(crate) fn filing(&self, row: Row, value: Option<&Value>, stays: bool) -> Filing {
+        let index = value.map(|value| self.inner.index.prepare(&row.resource_type, value));
+        Filing { row, index, stays }
+    }
+
+    /// Stores a version of what is nobody's record; without content it says that the resource was deleted.
     async fn store_directory(
         &self,
-        transaction: &mut vault::WriteTransaction,
         row: &Row,
         content: Option<(&RawObject, &Value)>,
     ) -> Result<(), StoreError> {
-        let number = row.store(transaction).await?;
+        let filing = self.filing(row.clone(), content.map(|(_, value)| value), false);
         let mut rng = self.gatekeeper().entropy().fork();
         let body = content.map(|(body, _)| body.to_string());
-        let directory = &self.inner.directory;
-        directory.write(transaction, (number, row), body.as_deref(), &mut rng).await?;
-        let value = content.map(|(_, value)| value);
-        self.inner.index_row(transaction, (row, number), value, false).await
+        let mut transaction = self.database().share().await?;
+        let numbers = file(&mut transaction, &self.inner.index, vec![filing]).await?;
+        for number in numbers {
+            let directory = &self.inner.directory;
+            directory.write(&mut transaction, (number, row), body.as_deref(), &mut rng).await?;
+        }
+        transaction.commit().await
     }
 }
 
@@ -790,27 +793,6 @@ pub(crate) fn is_anchored(outcome: Result<(), AnchorError>) -> Result<bool, Fhir
             Ok(false)
         }
         Err(error) => Err(error.into()),
-    }
-}
-
-impl Inner {
-    /// Indexes a version; `stays` says whether one before it may still be read.
-    pub(crate) async fn index_row(
-        &self,
-        connection: &mut sqlx::AnyConnection,
-        (row, number): (&Row, i64),
-        value: Option<&Value>,
-        stays: bool,
-    ) -> Result<(), StoreError> {
-        let resource_type = &row.resource_type;
-        match value {
-            Some(value) if stays => {
-                self.index.widen(connection, number, resource_type, value).await
-            }
-            Some(value) => self.index.put(connection, number, resource_type, value).await,
-            None if stays => Ok(()),
-            None => self.index.remove(connection, number).await,
-        }
     }
 }
 
