@@ -9,7 +9,7 @@
 //! siblings   the hashes [32] from the leaf to the root, one after the other
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map};
 
 use alloy_primitives::B256;
 use domain::{Anchor, RecordDigest, merkle};
@@ -106,18 +106,11 @@ impl Gatekeeper {
         let (mut proofs, mut trees) = (BTreeMap::new(), HashMap::new());
         for (anchor, digest, root) in in_batches {
             let found = if anchor.steward == self.member() {
-                if !trees.contains_key(&root) {
-                    let batch = self.batch(root).await?;
-                    let whole = batch.and_then(|batch| {
-                        let tree = tree(&batch.anchors).filter(|tree| tree.root() == root)?;
-                        let anchors = batch.anchors.into_iter().enumerate();
-                        let places: HashMap<_, _> =
-                            anchors.map(|(place, anchor)| (anchor.leaf(), place)).collect();
-                        Some((tree, places))
-                    });
-                    trees.insert(root, whole);
-                }
-                trees[&root].as_ref().and_then(|(tree, places)| {
+                let known = match trees.entry(root) {
+                    hash_map::Entry::Occupied(known) => known.into_mut(),
+                    hash_map::Entry::Vacant(unknown) => unknown.insert(self.whole(root).await?),
+                };
+                known.as_ref().and_then(|(tree, places)| {
                     Some(BatchProof { root, siblings: tree.proof(*places.get(&anchor.leaf())?)? })
                 })
             } else {
@@ -131,6 +124,19 @@ impl Gatekeeper {
             proofs.extend(found.map(|proof| (digest, proof)));
         }
         Ok(proofs)
+    }
+
+    /// The tree of an own batch, and the place of each leaf; `None` when its manifest is lost or broken.
+    async fn whole(
+        &self,
+        root: B256,
+    ) -> Result<Option<(merkle::Tree, HashMap<B256, usize>)>, StoreError> {
+        let batch = self.batch(root).await?;
+        Ok(batch.and_then(|batch| {
+            let tree = tree(&batch.anchors).filter(|tree| tree.root() == root)?;
+            let leaves = batch.anchors.iter().map(Anchor::leaf).zip(0..);
+            Some((tree, leaves.collect()))
+        }))
     }
 
     async fn kept_proof(&self, leaf: B256) -> Result<Option<BatchProof>, StoreError> {

@@ -23,8 +23,9 @@ use exchange::{
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use gatekeeper::{AnswerError, Clock, Gatekeeper, Holding, ReadRequest};
 use ledger::Patient;
+use rand_core::Rng as _;
 use tokio::net::TcpListener;
-use vault::{Entry, Identity};
+use vault::{Entry, Identity, NewRecord};
 
 /// A network in which the hospital has records of two patients, and the clinic may read one kind.
 struct Town {
@@ -41,6 +42,16 @@ const OTHER_KIND: usize = 2;
 const UNANSWERED: usize = 3;
 const OF_ANOTHER: usize = 4;
 
+/// More than what sockets on one machine take in before their other side reads.
+const BEYOND_BUFFERS: usize = 40_000_000;
+
+/// Bytes that no compression makes fewer.
+fn noise(len: usize) -> Vec<u8> {
+    let mut body = vec![0; len];
+    rng(7).fill_bytes(&mut body);
+    body
+}
+
 fn clock(world: &World) -> Clock {
     let ledger = world.ledger.clone();
     Arc::new(move || Timestamp(ledger.embedded_chain().unwrap().now()))
@@ -52,6 +63,11 @@ fn holding(world: &World, gatekeeper: &Gatekeeper) -> Arc<Holding> {
 
 impl Town {
     async fn new() -> Self {
+        Self::with_body_of(700_000).await
+    }
+
+    /// The long record is of so many bytes.
+    async fn with_body_of(len: usize) -> Self {
         let world = World::with_relationships().await;
         let hospital = world.gatekeeper("hospital").await;
         for patient in common::PATIENTS {
@@ -65,7 +81,7 @@ impl Town {
         let (pat, quinn) = (address("pat"), address("quinn"));
         let records = [
             world.record_of(1, pat, Kind::Laboratory),
-            long(world.record_of(2, pat, Kind::Laboratory)),
+            NewRecord { body: noise(len), ..long(world.record_of(2, pat, Kind::Laboratory)) },
             world.record_of(3, pat, Kind::Document),
             world.record_of(4, pat, Kind::Laboratory),
             world.record_of(5, quinn, Kind::Laboratory),
@@ -124,6 +140,11 @@ impl Site {
         let vault = gatekeeper.vault().clone();
         let receiver = Receiver::new(vault, Some(identity), (*holding).clone(), incoming, settings);
         Self { gatekeeper, holding, receiver }
+    }
+
+    /// Lets everything go but the gatekeeper.
+    fn end(self) -> Gatekeeper {
+        self.gatekeeper
     }
 
     async fn has(&self, digest: RecordDigest) -> bool {
@@ -370,7 +391,7 @@ impl Transport for Meanwhile<'_> {
 }
 
 async fn assert_cut_off(town: &Town, clinic: &Site, peer: &dyn Transport) {
-    // A body that is longer than what is on its way between two questions: some 700 kB in steps of 64.
+    // A body that is longer than what is on its way between two questions, and than what waits to be read.
     let mut page = peer.offers(None).await.unwrap();
     page.copies.retain(|copy| copy.entry.digest == town.digest(LONG));
     let wanted = Wanted { digest: town.digest(LONG), sealed_len: page.copies[0].entry.sealed_len };
@@ -396,7 +417,7 @@ async fn assert_cut_off(town: &Town, clinic: &Site, peer: &dyn Transport) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revoked_in_the_middle_nothing_more_comes_over_https() {
-    let town = Town::new().await;
+    let town = Town::with_body_of(BEYOND_BUFFERS).await;
     let peer = https(&town, served(&town).await, address("clinic"), with_key("clinic"));
     let clinic = Site::new(&town.world, "clinic").await;
     assert_cut_off(&town, &clinic, &peer).await;
@@ -404,7 +425,7 @@ async fn revoked_in_the_middle_nothing_more_comes_over_https() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revoked_in_the_middle_nothing_more_comes_peer_to_peer() {
-    let town = Town::new().await;
+    let town = Town::with_body_of(BEYOND_BUFFERS).await;
     let clinic = Site::new(&town.world, "clinic").await;
     let (ours, theirs) =
         (node(&town.holding(), "hospital").await, node(&clinic.holding, "clinic").await);
@@ -646,8 +667,7 @@ async fn versions_of_batches_arrive_with_their_proofs_and_open() {
     let now = town.world.now();
     let (served, _) = clinic.gatekeeper.read(&reads_as_cai(10), now).await.unwrap();
     assert!(served.records[0].body.get().contains(common::PLAINTEXT));
-    let Site { gatekeeper, .. } = clinic;
-    let gatekeeper = town.world.restart("clinic", gatekeeper).await;
+    let gatekeeper = town.world.restart("clinic", clinic.end()).await;
     let clinic = Site::of(&town.world, "clinic", gatekeeper);
     clinic.gatekeeper.read(&reads_as_cai(11), now).await.unwrap();
     let report = clinic.gatekeeper.reconcile(now).await.unwrap();
@@ -668,7 +688,7 @@ async fn versions_of_batches_arrive_with_their_proofs_and_open() {
     // A proof that was changed where it is kept shows nothing any more.
     let spoil = "update batch_proofs set siblings = leaf";
     assert_eq!(common::tamper(clinic.gatekeeper.vault(), spoil).await, 2);
-    let gatekeeper = town.world.restart("clinic", clinic.gatekeeper).await;
+    let gatekeeper = town.world.restart("clinic", clinic.end()).await;
     let findings = gatekeeper.reconcile(now).await.unwrap().findings;
     assert_eq!(findings.len(), 2, "{findings:?}");
     assert!(findings.iter().all(|found| found.kind == gatekeeper::FindingKind::Inserted));
@@ -690,12 +710,15 @@ async fn patients_get_their_versions_of_batches_at_home() {
     assert!(report.is_clean() && report.versions == 7, "{report:?}");
 }
 
+/// What somebody changes of a page.
+type Forgery = fn(&mut Offers);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_of_a_batch_is_taken_without_a_proof_that_leads_to_the_chain() {
     let town = Town::new().await;
     let (root, entries) = batch(&town).await;
     accept_batch(&town, "pat", root).await;
-    let forgeries: [(&str, fn(&mut Offers)); 6] = [
+    let forgeries: [(&str, Forgery); 6] = [
         ("no proof", |page| page.proofs.clear()),
         ("another sibling", |page| {
             page.proofs.values_mut().for_each(|proof| proof.siblings[0] = B256::repeat_byte(1));
