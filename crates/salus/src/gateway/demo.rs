@@ -43,7 +43,8 @@ impl DemoSites {
             })?;
             let secrets = consortium.secrets(&gateway.name);
             let settings = ExchangeSettings {
-                listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+                // Over HTTP alone, whose ports stay, so that profiles are not entered anew at each start.
+                listen: None,
                 local_targets: LocalTargets::Loopback,
                 // What was imported was held against the chain just now.
                 scans_first: false,
