@@ -312,13 +312,15 @@ impl Resources {
         Ok(with)
     }
 
-    /// The other patients who have the account of a patient.
+    /// The patients of copies who have the account of a patient. An institution's own patients stay apart,
+    /// though they may have one account: it keeps them so.
     async fn same_patients(&self, id: &str) -> Result<Vec<String>, FhirError> {
         let mut connection = self.database().readers().acquire().await?;
         let row = Row::find(&mut connection, "Patient", id).await?;
         let Some(filed) = row.and_then(|row| row.record) else { return Ok(Vec::new()) };
         let rows = Row::patients_with(&mut connection, filed.patient).await?;
-        Ok(rows.into_iter().map(|row| row.id).filter(|other| other != id).collect())
+        let others = rows.into_iter().map(|row| row.id);
+        Ok(others.filter(|other| is_copy(other) && other != id).collect())
     }
 }
 
