@@ -12,6 +12,7 @@ use workflows::{
 };
 
 use crate::{
+    copies,
     dispatch::TYPES,
     tables::{COMPONENT, Deletion, Filed, MIGRATIONS, Row},
 };
@@ -37,7 +38,7 @@ impl ImportIndex {
 
     fn prepare(&self, imported: &Imported<'_>) -> Option<(Row, Prepared)> {
         let Imported { resource_type, id, record } = *imported;
-        if !TYPES.contains(&resource_type) || !r4::is_id(id) {
+        if !TYPES.contains(&resource_type) || !r4::is_id(id) || copies::is_copy(id) {
             return None;
         }
         let value: Value = serde_json::from_slice(&record.body).ok()?;

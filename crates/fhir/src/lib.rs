@@ -11,6 +11,7 @@ mod bundle;
 mod caller;
 mod capability;
 mod consent;
+mod copies;
 mod derived;
 mod directory;
 mod dispatch;

@@ -5,7 +5,10 @@
 //! is the text that came in. A deletion is a version without a body, anchored like any other, so that
 //! it shows on the patient's timeline; the versions before it stay.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+};
 
 use axum::http::StatusCode;
 use domain::{Address, Anchor, Kind, Outcome, Reader, RecordId, RecordVersion, Refusal, Timestamp};
@@ -19,7 +22,7 @@ use workflows::Gateway;
 use crate::{
     bulk,
     caller::{Caller, Interaction, reader_at},
-    consent, derived,
+    consent, copies, derived,
     directory::Directory,
     filing::{Filing, file},
     instant,
@@ -415,6 +418,7 @@ impl Resources {
             let text = "an id has 1 to 64 of the characters A-Z, a-z, 0-9, `-` and `.`";
             return Err(FhirError::bad_request(text));
         }
+        copies::refuse_to_write(&id)?;
         body.set("id", &id, "resourceType");
         // What is looked at and indexed has relative references; what is kept stays as it came.
         let value: Value = serde_json::from_str(&self.relative(&body.to_string()))
@@ -652,6 +656,7 @@ impl Resources {
     ) -> Result<u32, FhirError> {
         caller.require(resource_type, Interaction::Delete)?;
         self.require_own(caller)?;
+        copies::refuse_to_write(id)?;
         let before = self.row(resource_type, id).await?.ok_or_else(FhirError::not_found)?;
         self.require_write(caller, before.record)?;
         let stands = self.before(&before).await?;
@@ -811,7 +816,11 @@ pub(crate) fn resource_of(row: &Row, record: &OpenedRecord) -> Result<Resource, 
     // A version without a JSON object says that the resource was deleted.
     let body = match record.body.get().starts_with('{') {
         true => {
-            let body = RawObject::parse(record.body.get().as_bytes()).map_err(|_| unavailable())?;
+            let text = text_of(row, record);
+            let mut body = RawObject::parse(text.as_bytes()).map_err(|_| unavailable())?;
+            if copies::is_copy(&row.id) {
+                set_source(&mut body, &copies::source_of(record.steward))?;
+            }
             Some(complete(body, &row.id, version, updated)?)
         }
         false => None,
@@ -823,6 +832,27 @@ pub(crate) fn resource_of(row: &Row, record: &OpenedRecord) -> Result<Resource, 
         updated,
         body,
     })
+}
+
+/// What a record says, in names of this server.
+pub(crate) fn text_of<'r>(row: &Row, record: &'r OpenedRecord) -> Cow<'r, str> {
+    match row.record {
+        Some(filed) if copies::is_copy(&row.id) => {
+            copies::localised(record.body.get(), record.steward, filed.patient).into()
+        }
+        _ => record.body.get().into(),
+    }
+}
+
+/// Says in a resource whose server it came from.
+fn set_source(body: &mut RawObject, source: &str) -> Result<(), FhirError> {
+    let mut meta = match body.get("meta") {
+        Some(meta) => RawObject::parse(meta.get().as_bytes()).map_err(|_| unavailable())?,
+        None => RawObject::default(),
+    };
+    meta.set("source", &source, "");
+    body.set("meta", &meta, "id");
+    Ok(())
 }
 
 /// When a version of a resource was made, in milliseconds since 1970.

@@ -22,7 +22,7 @@ use crate::{
     json::RawObject,
     outcome::FhirError,
     request::{Reply, Request},
-    resources::{Resource, Resources, resource_of, updated},
+    resources::{Resource, Resources, resource_of, text_of, updated},
     tables::{Deletion, Filed, Row},
 };
 
@@ -143,7 +143,10 @@ pub(crate) async fn search(
     }
     let handling = if request.strict { Handling::Strict } else { Handling::Lenient };
     let query = parse(resources, resource_type, &pairs, handling)?;
-    let hits = hits(resources, caller, query.clone()).await?;
+    // What is asked for in a patient's name is asked for in those of the same account.
+    let pairs = resources.with_patients_of_copies(&pairs).await?;
+    let widened = parse(resources, resource_type, &pairs, handling)?;
+    let hits = hits(resources, caller, widened).await?;
     let size = page_size(&query);
     if size == 0 || query.output().summary == search::Summary::Count {
         note_counted(resources, caller, &hits).await?;
@@ -355,7 +358,7 @@ async fn look_at<T: Send>(
     }
     let seen = resources.gatekeeper().look_at(founds, |entry, record| {
         let row = rows.get(&entry.header.record)?;
-        let value: Value = serde_json::from_str(record.body.get()).ok()?;
+        let value: Value = serde_json::from_str(&text_of(row, record)).ok()?;
         let updated = updated(row, entry.header.version.get(), entry.header.created);
         Some((row.number, look(row, updated, &value)))
     });

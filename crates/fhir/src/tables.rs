@@ -239,6 +239,44 @@ impl Row {
         rows.iter().map(Self::of).collect()
     }
 
+    /// The `Patient` resources of one account.
+    pub(crate) async fn patients_with(
+        connection: &mut AnyConnection,
+        account: Address,
+    ) -> Result<Vec<Self>, StoreError> {
+        let rows = sqlx::query(concat!(
+            "select ",
+            row_columns!(),
+            " from fhir_resources where patient = $1 and type = 'Patient' and deleted <> 1
+            order by number limit 16"
+        ))
+        .bind(account.to_vec())
+        .fetch_all(connection)
+        .await?;
+        rows.iter().map(Self::of).collect()
+    }
+
+    /// Puts a later version of a copy in the place of the one that is known by a number. Versions in
+    /// between may never have come here.
+    pub(crate) async fn bring_up(
+        &self,
+        connection: &mut AnyConnection,
+        number: i64,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "update fhir_resources set kind = $2, version = $3, updated = $4, deleted = $5
+            where number = $1 and version < $3",
+        )
+        .bind(number)
+        .bind(self.record.as_ref().map(|filed| i64::from(filed.kind.number())))
+        .bind(i64::from(self.version))
+        .bind(self.updated)
+        .bind(self.deletion.number())
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+
     /// The resources of a type that were written since a time, deleted ones too.
     pub(crate) async fn of_type(
         connection: &mut AnyConnection,

@@ -35,7 +35,7 @@ use crate::{Gatekeeper, GatekeeperError};
 /// The most records in one batch: the root says nothing of their number, but a proof grows with it.
 pub const MANIFEST_RECORDS_MAX: usize = 10_000;
 
-const ANCHOR_LEN: usize = 93;
+pub(crate) const ANCHOR_LEN: usize = 93;
 
 /// What else is stored together with records, such as an index of them: all of it or nothing.
 pub type Along<'a> = Box<
@@ -330,7 +330,8 @@ async fn forget_proposal(
     Ok(())
 }
 
-fn tree(anchors: &[Anchor]) -> Option<merkle::Tree> {
+/// The tree of a batch; none of no anchors.
+pub(crate) fn tree(anchors: &[Anchor]) -> Option<merkle::Tree> {
     merkle::Tree::new(anchors.iter().map(Anchor::leaf).collect())
 }
 
@@ -799,7 +800,7 @@ impl Gatekeeper {
         Ok(row.and_then(|row| self.stored_batch(&row)))
     }
 
-    fn stored_batch(&self, row: &AnyRow) -> Option<StoredBatch> {
+    pub(crate) fn stored_batch(&self, row: &AnyRow) -> Option<StoredBatch> {
         // Whoever writes to the database behind the gatekeeper's back may have put anything anywhere.
         let bytes = |column| row.try_get::<Vec<u8>, _>(column).unwrap_or_default();
         Some(StoredBatch {

@@ -5,8 +5,11 @@
 //! signed, repeats marked. Whether something is told is decided when it is sent, by what its owner may
 //! read then (S3): a subscription opens no way to anything that a read at that moment would refuse.
 //!
-//! What it does not do: notify of records that were anchored in a batch, for the chain does not say whose
-//! they are; take FHIR topics of others; send by anything but `rest-hook`.
+//! Of records that were anchored in a batch the chain does not say whose they are. This steward knows its
+//! own batches, and tells of them a page at a time, beside the order of the webhooks.
+//!
+//! What it does not do: tell of other stewards' batches; take FHIR topics of others; send by anything but
+//! `rest-hook`.
 //!
 //! # Source
 //!
@@ -218,6 +221,9 @@ async fn create(
         terms,
     };
     held.store(resources).await?;
+    // What was there before is told to nobody.
+    let last_leaf = resources.gatekeeper().last_leaf().await?;
+    table::tell_leaves(resources.database(), &held.id, last_leaf, 0).await?;
     shown(resources, StatusCode::CREATED, &held, Some(&text)).await
 }
 
