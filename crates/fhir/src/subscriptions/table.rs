@@ -17,7 +17,7 @@ pub(crate) const COMPONENT: &str = "fhir-subscriptions";
 
 /// One statement per step; a released step never changes.
 pub(crate) const MIGRATIONS: &[&str] = &[
-    // Times are in seconds since 1970, `updated` in milliseconds; 0 is never.
+    // Times are in seconds since 1970, `updated` in milliseconds.
     "create table fhir_subscriptions (
         id text not null primary key,
         owner bytea not null,
@@ -41,6 +41,10 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     )",
     "create unique index fhir_subscription_events_by_sequence
         on fhir_subscription_events (subscription, sequence)",
+    // Those that were made before every subscription had an end get one: a week, in seconds, after they
+    // were last put.
+    "update fhir_subscriptions set ends_at = updated / 1000 + 604800
+        where ends_at = 0 or ends_at > updated / 1000 + 604800",
 ];
 
 const CORRUPT: StoreError = StoreError::Corrupt { what: "subscription" };
@@ -152,7 +156,7 @@ impl Held {
             "select ",
             columns!(),
             " from fhir_subscriptions where status = 'requested' or status = 'active'
-            and (heartbeat_s > 0 and heartbeat_at <= $1 or ends_at > 0 and ends_at <= $1)
+            and (heartbeat_s > 0 and heartbeat_at <= $1 or ends_at <= $1)
             order by id"
         ))
         .bind(bound(now))
