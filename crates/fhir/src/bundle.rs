@@ -446,7 +446,7 @@ async fn check_write(
     if request.method == Method::DELETE {
         caller.require(resource_type, Interaction::Delete)?;
         let row = before.ok_or_else(FhirError::not_found)?;
-        resources.require_write(caller, row.record)?;
+        resources.require_write(caller, row.record).await?;
         let stands = resources.before(&row).await?;
         request.conditions.require(stands.newest)?;
         if row.is_deleted_now(stands) {
@@ -617,7 +617,7 @@ impl Resources {
         if !is_anchored(self.gatekeeper().put_all(records, along).await)? {
             done.iter_mut().for_each(|(_, status, ..)| *status = StatusCode::ACCEPTED);
         }
-        self.learn_caring(caring);
+        self.learn_caring(caring).await;
         Ok(done)
     }
 }

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use axum::http::{Method, StatusCode};
 use domain::{Address, Basis, KindSet, Outcome, Reader, RecordId};
+use futures_util::future::try_join_all;
 use search::{Handling, Query};
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
@@ -31,6 +32,7 @@ use crate::{
     json::RawObject,
     outcome::FhirError,
     provenance,
+    reached::Reached,
     request::{Reply, Request},
     resources::{ACCOUNT_SYSTEM, Resource, Resources},
     searching,
@@ -119,11 +121,13 @@ pub(crate) async fn note_shown<'d>(
         *kinds = kinds.union(one.kinds);
         *basis = basis.or(one.basis);
     }
-    for (patient, (kinds, basis)) in patients {
+    let (gatekeeper, now) = (resources.gatekeeper(), resources.now());
+    // They are written together.
+    let noting = patients.into_iter().map(|(patient, (kinds, basis))| {
         let outcome = Outcome::Allowed { records: Vec::new(), basis };
-        let (gatekeeper, now) = (resources.gatekeeper(), resources.now());
-        gatekeeper.note(caller.reading(), patient, kinds, outcome, now).await?;
-    }
+        gatekeeper.note(caller.reading(), patient, kinds, outcome, now)
+    });
+    try_join_all(noting).await?;
     Ok(())
 }
 
@@ -312,24 +316,46 @@ async fn search_both(
     request: &Request,
     pairs: Vec<(String, String)>,
 ) -> Result<Reply, FhirError> {
+    let mut reached = Reached::default();
+    let found = search_as_part(resources, caller, resource_type, request, pairs, &mut reached);
+    let found = found.await;
+    reached.answer(resources, caller, found).await
+}
+
+async fn search_as_part(
+    resources: &Resources,
+    caller: &Caller,
+    resource_type: &str,
+    request: &Request,
+    pairs: Vec<(String, String)>,
+    reached: &mut Reached,
+) -> Result<Reply, FhirError> {
     caller.require(resource_type, Interaction::Search)?;
     let page = pairs.iter().find(|(name, _)| name == PAGE).map(|(_, page)| page.clone());
     if let Some(place) = page.as_deref().and_then(|page| page.strip_prefix(MADE)) {
-        let made = made(resources, caller, resource_type, &pairs, request).await?;
+        let made = made(resources, caller, resource_type, &pairs, request, reached).await?;
         let query = parse(resources, resource_type, &pairs, request)?;
-        return page_of_made(resources, caller, &query, &pairs, (made, place)).await;
+        return page_of_made(resources, caller, &query, &pairs, (made, place), reached).await;
     }
-    let written =
-        searching::search(resources, caller, resource_type, request, pairs.clone()).await?;
+    let written = searching::search_as_part(
+        resources,
+        caller,
+        resource_type,
+        request,
+        pairs.clone(),
+        reached,
+    )
+    .await?;
     let mut bundle = read_bundle(&written)?;
     let pairs = if page.is_some() { bundle.own_pairs()? } else { pairs };
-    let made = made(resources, caller, resource_type, &pairs, request).await?;
+    let made = made(resources, caller, resource_type, &pairs, request, reached).await?;
     // Further pages do not count again.
     bundle.total = bundle.total.map(|total| total.saturating_add(made.len()));
     let size = searching::count(parameter(&pairs, "_count"))?;
     let only_counted = size == 0 || parameter(&pairs, "_summary") == Some("count");
     // They are in the total of every page.
     note_shown(resources, caller, &made).await?;
+    reached.show(made.iter().map(|one| one.patient));
     if !only_counted && bundle.link.iter().all(|link| link.relation != "next") {
         let room = size.saturating_sub(bundle.matched()?);
         let query = parse(resources, resource_type, &pairs, request)?;
@@ -365,10 +391,11 @@ async fn made(
     resource_type: &str,
     pairs: &[(String, String)],
     request: &Request,
+    reached: &mut Reached,
 ) -> Result<Vec<Derived>, FhirError> {
     let mut made = match resource_type {
-        "Consent" => consent::find(resources, caller, pairs, request).await?,
-        _ => provenance::find(resources, caller, pairs, request).await?,
+        "Consent" => consent::find(resources, caller, pairs, request, reached).await?,
+        _ => provenance::find(resources, caller, pairs, request, reached).await?,
     };
     made.sort_by(|one, other| one.place().cmp(&other.place()));
     Ok(made)
@@ -380,6 +407,7 @@ async fn page_of_made(
     query: &Query,
     pairs: &[(String, String)],
     (made, place): (Vec<Derived>, &str),
+    reached: &mut Reached,
 ) -> Result<Reply, FhirError> {
     let gone = || FhirError::new(StatusCode::GONE, "not-found", "there is no such page");
     let (updated, id) = place.split_once('.').ok_or_else(gone)?;
@@ -388,6 +416,7 @@ async fn page_of_made(
     let rest: Vec<&Derived> = made.iter().filter(|one| one.place() > place).collect();
     let shown: Vec<&Derived> = rest.iter().take(size).copied().collect();
     note_shown(resources, caller, shown.iter().copied()).await?;
+    reached.show(shown.iter().map(|one| one.patient));
     let mut bundle = bundle::Bundle::new("searchset", resources.make_id());
     for one in &shown {
         bundle.entry.push(made_entry(resources, one, "match", query)?);

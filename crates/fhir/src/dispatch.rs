@@ -318,7 +318,7 @@ impl Resources {
         }
         self.require_own(caller)?;
         if let Some(row) = self.row(resource_type, id).await? {
-            self.require_write(caller, row.record)?;
+            self.require_write(caller, row.record).await?;
         }
         let there = self.read(caller, resource_type, id, None).await?;
         request.conditions.require(Some(there.version))?;

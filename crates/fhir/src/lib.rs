@@ -26,6 +26,7 @@ mod openapi;
 mod outcome;
 mod patch;
 mod provenance;
+mod reached;
 mod request;
 mod resources;
 mod sealing;

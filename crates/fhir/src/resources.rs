@@ -44,7 +44,7 @@ pub trait Patients: Send + Sync {
 }
 
 /// What of the directory patients see.
-const PUBLIC_DIRECTORY: &[&str] =
+pub(crate) const PUBLIC_DIRECTORY: &[&str] =
     &["Location", "Medication", "Organization", "Practitioner", "PractitionerRole"];
 
 /// The system of an identifier that is a patient's account on chain.
@@ -81,6 +81,7 @@ pub(crate) struct Inner {
     pub(crate) remembered: Remembered,
     pub(crate) sealing: Sealing,
     pub(crate) running: bulk::Running,
+    pub(crate) grants: consent::GrantIds,
     /// Held from looking for what a condition names until what depends on it is stored.
     pub(crate) conditional: tokio::sync::Mutex<()>,
     /// What delivers subscriptions, once they are served.
@@ -169,6 +170,7 @@ impl Resources {
             remembered: Remembered::default(),
             sealing: Sealing::derive(&directory_key, "salus/fhir-derived/v1"),
             running: bulk::Running::default(),
+            grants: consent::GrantIds::default(),
             conditional: tokio::sync::Mutex::default(),
             webhooks: OnceLock::new(),
         };
@@ -267,9 +269,10 @@ impl Resources {
         let versions = if all { Versions::All } else { self.versions_for(&caller.reader) };
         let (now, reading) = (self.now(), caller.reading());
         self.require_about(caller, filed).await?;
-        let (found, refusal) =
+        let (found, refusals) =
             self.gatekeeper().find(reading, &[filed.record], versions, now).await?;
-        let Some(refusal) = refusal.filter(|_| found.is_empty()) else { return Ok(found) };
+        let refusal = refusals.values().next().filter(|_| found.is_empty());
+        let Some((_, refusal)) = refusal.copied() else { return Ok(found) };
         self.note_refusal(caller, filed, refusal).await?;
         Err(self.refused(caller, filed.patient, refusal))
     }
@@ -453,8 +456,8 @@ impl Resources {
         };
         // Whoever registers a patient begins to care for them. Nobody else comes to care by writing.
         if !registers {
-            self.require_write(caller, record)?;
-            self.require_write(caller, before.as_ref().and_then(|before| before.record))?;
+            self.require_write(caller, record).await?;
+            self.require_write(caller, before.as_ref().and_then(|before| before.record)).await?;
         }
         if let Some(filed) = record {
             self.require_relationship(filed.patient).await?;
@@ -547,7 +550,7 @@ impl Resources {
 
     /// Who may write: the institution's own people who care for the patient, as far as their role goes,
     /// and the institution's own systems.
-    pub(crate) fn require_write(
+    pub(crate) async fn require_write(
         &self,
         caller: &Caller,
         record: Option<Filed>,
@@ -558,7 +561,7 @@ impl Resources {
             (Reader::Professional { institution, .. }, None) => institution == member,
             (Reader::Professional { institution, member: person, role }, Some(filed)) => {
                 institution == member
-                    && self.gatekeeper().cares_for(filed.patient, person)
+                    && self.gatekeeper().cares_for(filed.patient, person).await
                     && role.may_read(domain::Purpose::Treatment).contains(filed.kind)
             }
             (Reader::Patient { .. }, _) => false,
@@ -615,7 +618,7 @@ impl Resources {
         let along = self.indexing(row, Some(&value), before, caring);
         let putting = self.gatekeeper().put_and_propose_along(new, previous.as_ref(), along);
         let is_anchored = is_anchored(putting.await.map(drop))?;
-        self.learn_caring(caring);
+        self.learn_caring(caring).await;
         Ok(Stored { resource, is_anchored })
     }
 
@@ -625,9 +628,11 @@ impl Resources {
         Some((filed.patient, member, self.now()))
     }
 
-    pub(crate) fn learn_caring(&self, caring: impl IntoIterator<Item = Caring>) {
+    pub(crate) async fn learn_caring(&self, caring: impl IntoIterator<Item = Caring>) {
         for (patient, member, _) in caring {
-            self.gatekeeper().learn_care_team(patient, member);
+            if let Err(error) = self.gatekeeper().learn_care_team(patient, member).await {
+                tracing::warn!(%error, "who registered a patient cares from the next start on");
+            }
         }
     }
 
@@ -658,7 +663,7 @@ impl Resources {
         self.require_own(caller)?;
         copies::refuse_to_write(id)?;
         let before = self.row(resource_type, id).await?.ok_or_else(FhirError::not_found)?;
-        self.require_write(caller, before.record)?;
+        self.require_write(caller, before.record).await?;
         let stands = self.before(&before).await?;
         if before.is_deleted_now(stands) {
             return Ok(before.version);
@@ -721,13 +726,42 @@ impl Resources {
         gatekeeper.refresh(self.now()).await?;
         let inclusion = gatekeeper.inclusion(filed.record, version).await?;
         let Some((anchor, _)) = inclusion else {
-            let text = "the version before is not on chain yet; try again";
+            let text = match self.set_back(row, filed, version).await? {
+                true => {
+                    "the chain refused the version before for good; read the resource and try again"
+                }
+                false => "the version before is not on chain yet; try again",
+            };
             return Err(FhirError::new(StatusCode::CONFLICT, "conflict", text));
         };
         if workflows::record::materialise(&self.inner.gateway, &anchor).await?.is_some() {
             gatekeeper.refresh(self.now()).await?;
         }
         Ok(Some(anchor))
+    }
+
+    /// Sets a resource back to the version before one that the chain refused for good, so that somebody can
+    /// go on with it; returns whether it was. It is found by what the refused version said until then.
+    async fn set_back(
+        &self,
+        row: &Row,
+        filed: Filed,
+        given_up: RecordVersion,
+    ) -> Result<bool, FhirError> {
+        let kept = self.gatekeeper().vault().versions_of(&[filed.record]).await?;
+        let before = kept.into_iter().filter(|entry| entry.header.version < given_up);
+        let before = before.max_by_key(|entry| entry.header.version);
+        let (inner, number) = (Arc::clone(&self.inner), row.number);
+        let along: Along<'static> = Box::new(move |transaction| {
+            Box::pin(async move {
+                Row::set_back(transaction, number, given_up.get(), before.as_ref()).await?;
+                match before {
+                    None => inner.index.remove(transaction, number).await,
+                    Some(_) => Ok(()),
+                }
+            })
+        });
+        Ok(self.gatekeeper().forget_given_up(filed.record, given_up, along).await?)
     }
 
     /// Writes row and index in the transaction that stores the record.

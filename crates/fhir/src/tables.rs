@@ -14,7 +14,7 @@ use sqlx::{
     AnyConnection, Arguments as _, AssertSqlSafe, Row as _,
     any::{AnyArguments, AnyRow},
 };
-use vault::StoreError;
+use vault::{Content, Entry, StoreError};
 
 /// The name under which the tables are migrated.
 pub(crate) const COMPONENT: &str = "fhir";
@@ -277,20 +277,23 @@ impl Row {
         Ok(())
     }
 
-    /// The resources of a type that were written since a time, deleted ones too.
+    /// The next resources of a type in the order in which they were last written, deleted ones too: those
+    /// behind a time and a number.
     pub(crate) async fn of_type(
         connection: &mut AnyConnection,
         resource_type: &str,
-        since: i64,
+        (updated, number): (i64, i64),
         limit: i64,
     ) -> Result<Vec<Self>, StoreError> {
         let rows = sqlx::query(concat!(
             "select ",
             row_columns!(),
-            " from fhir_resources where type = $1 and updated >= $2 order by updated limit $3"
+            " from fhir_resources where type = $1 and (updated, number) > ($2, $3)
+            order by updated, number limit $4"
         ))
         .bind(resource_type.to_owned())
-        .bind(since)
+        .bind(updated)
+        .bind(number)
         .bind(limit)
         .fetch_all(connection)
         .await?;
@@ -350,6 +353,44 @@ impl Row {
         arguments.add(i64::from(self.version))?;
         arguments.add(self.updated)?;
         arguments.add(self.deletion.number())
+    }
+
+    /// Sets a resource whose newest version was given up back to the one before, or takes it away when there
+    /// is none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Overtaken`] when there is another version by now.
+    pub(crate) async fn set_back(
+        connection: &mut AnyConnection,
+        number: i64,
+        given_up: u32,
+        before: Option<&Entry>,
+    ) -> Result<(), StoreError> {
+        let query = match before {
+            None => sqlx::query("delete from fhir_resources where number = $1 and version = $2")
+                .bind(number)
+                .bind(i64::from(given_up)),
+            Some(Entry { header, .. }) => {
+                let created = i64::try_from(header.created.0).unwrap_or_default();
+                let deletion = match header.content {
+                    Content::Other => Deletion::Done,
+                    Content::FhirJson => Deletion::No,
+                };
+                sqlx::query(
+                    "update fhir_resources set version = $3, updated = $4, kind = $5, deleted = $6
+                    where number = $1 and version = $2",
+                )
+                .bind(number)
+                .bind(i64::from(given_up))
+                .bind(i64::from(header.version.get()))
+                .bind(created.saturating_mul(1_000))
+                .bind(i64::from(header.kind.number()))
+                .bind(deletion.number())
+            }
+        };
+        let done = query.execute(connection).await?;
+        if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Overtaken) }
     }
 
     /// Stores it in place of the version before, which it must be the next of.

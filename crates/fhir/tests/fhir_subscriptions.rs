@@ -406,6 +406,41 @@ async fn receivers_are_tried_and_kept_warm() {
     assert!(setting.received().is_empty());
 }
 
+/// A token is over soon, and so is what was agreed with it, unless it is agreed again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_ends_unless_it_is_wanted_again() {
+    let setting = Setting::found().await;
+    let fhir = &setting.fhir;
+    let mut wanted = setting.subscription("empty");
+    wanted["end"] = "2099-01-01T00:00:00Z".into();
+    let (id, _) = setting.subscribe("physician", &wanted).await;
+    let path = format!("/Subscription/{id}");
+    let week = std::time::Duration::from_secs(7 * 86_400);
+    let shown = fhir.get("physician", &path).await.expect(200).json();
+    assert_eq!(shown["end"], setting.now().after(week).to_string());
+    setting.write(1.0).await;
+    assert_eq!(setting.deliver().await.arrived, 1);
+
+    // Put again before that, it goes on for as long again.
+    fhir.advance(week / 2);
+    wanted["id"] = id.as_str().into();
+    let again = fhir.put("physician", &path, &wanted).await.expect(200).json();
+    assert_eq!(again["end"], setting.now().after(week).to_string());
+    fhir.resources.tend_subscriptions().await.unwrap();
+    fhir.advance(week / 2 + std::time::Duration::from_secs(60));
+    setting.write(2.0).await;
+    assert_eq!(setting.deliver().await.arrived, 1);
+
+    // And not any longer, whether or not anybody looks after it.
+    fhir.advance(week / 2);
+    setting.received();
+    setting.write(3.0).await;
+    assert_eq!(setting.deliver().await.arrived, 0);
+    assert!(setting.received().is_empty());
+    fhir.resources.tend_subscriptions().await.unwrap();
+    assert_eq!(setting.status("physician", &id).await, "off");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_asked_for_must_be_there_to_be_had() {
     let setting = Setting::found().await;

@@ -474,7 +474,7 @@ impl Gatekeeper {
     }
 
     /// The refusal of a read that finds nothing, unless some record would have been permitted.
-    fn refusal_of_nothing(
+    pub(crate) fn refusal_of_nothing(
         &self,
         projection: &Projection,
         asked: &ReadRequest,

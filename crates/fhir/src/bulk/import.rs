@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use axum::http::StatusCode;
 use domain::Address;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Ending, Job, Made, State, What, accepted, begin, file_place, is_ndjson, is_wanted,
@@ -66,8 +67,12 @@ pub(crate) async fn kick_off(
         let text = format!("an import has at most {LINES_MAX} lines; send several");
         return Err(FhirError::new(StatusCode::PAYLOAD_TOO_LARGE, "too-costly", text));
     }
+    let Some(place) = resources.inner.running.import_place() else {
+        let text = "too many imports are going on; send the lines later";
+        return Err(FhirError::new(StatusCode::TOO_MANY_REQUESTS, "throttled", text));
+    };
     let (id, job) = begin(resources, caller, request, What::Import).await?;
-    run(resources, caller, &id, job, request.body.clone());
+    run(resources, caller, &id, job, (request.body.clone(), place));
     Ok(accepted(resources, &id))
 }
 
@@ -75,7 +80,13 @@ fn is_blank(line: &[u8]) -> bool {
     line.iter().all(u8::is_ascii_whitespace)
 }
 
-fn run(resources: &Resources, caller: &Caller, id: &str, mut job: Job, body: axum::body::Bytes) {
+fn run(
+    resources: &Resources,
+    caller: &Caller,
+    id: &str,
+    mut job: Job,
+    (body, place): (axum::body::Bytes, OwnedSemaphorePermit),
+) {
     resources.inner.running.begin(id);
     let ending = Ending { resources: resources.clone(), id: id.to_owned() };
     let caller = caller.clone();
@@ -125,6 +136,7 @@ fn run(resources: &Resources, caller: &Caller, id: &str, mut job: Job, body: axu
         if let Err(error) = update(resources, id, &job, files).await {
             tracing::error!(%error, "what came of an import could not be stored");
         }
+        drop(place);
     });
 }
 

@@ -5,6 +5,10 @@
 //! signed, repeats marked. Whether something is told is decided when it is sent, by what its owner may
 //! read then (S3): a subscription opens no way to anything that a read at that moment would refuse.
 //!
+//! A token is short-lived, and what it let its holder read is agreed with the subscription. So no subscription
+//! goes on for more than a week: it ends by itself, unless its owner puts it again with a token that is in
+//! force then, and that token's scopes count from there on.
+//!
 //! Of records that were anchored in a batch the chain does not say whose they are. This steward knows its
 //! own batches, and tells of them a page at a time, beside the order of the webhooks.
 //!
@@ -20,7 +24,7 @@ mod resource;
 mod table;
 
 use axum::http::{Method, StatusCode};
-use domain::{Address, Purpose, Reader};
+use domain::{Address, Purpose, Reader, Timestamp};
 use notify::{
     Webhooks,
     webhook::{NewSubscription, SubscribeError, SubscriptionState, WebhookSecret},
@@ -162,6 +166,7 @@ fn terms_of(
     caller: &Caller,
     request: &Request,
     before: Option<&Terms>,
+    now: Timestamp,
 ) -> Result<(Terms, Wanted), FhirError> {
     let body = crate::dispatch::body_of(request)?;
     if body.text("resourceType").as_deref() != Some("Subscription") {
@@ -174,7 +179,7 @@ fn terms_of(
         return Err(FhirError { status: StatusCode::UNPROCESSABLE_ENTITY, issues });
     }
     resource::keep_headers(&mut resource, before.map(|before| &before.resource));
-    let wanted = Wanted::parse(&resource)?;
+    let wanted = Wanted::parse(&resource, now)?;
     let types = TYPES.iter().filter(|name| caller.allowed.allows(name, Interaction::Read));
     let terms = Terms {
         resource,
@@ -192,7 +197,7 @@ async fn create(
     request: &Request,
 ) -> Result<Reply, FhirError> {
     caller.require("Subscription", Interaction::Create)?;
-    let (terms, wanted) = terms_of(caller, request, None)?;
+    let (terms, wanted) = terms_of(caller, request, None, resources.now())?;
     let mut rng = resources.gatekeeper().entropy().fork();
     let secret = WebhookSecret::make(&mut rng);
     let text = secret.expose_text();
@@ -239,7 +244,7 @@ async fn update(
     {
         return Err(FhirError::precondition("the resource has another version by now"));
     }
-    let (terms, wanted) = terms_of(caller, request, Some(&before.terms))?;
+    let (terms, wanted) = terms_of(caller, request, Some(&before.terms), resources.now())?;
     if terms.resource["id"].as_str() != Some(id) {
         return Err(FhirError::bad_request("the body's `id` must be the one in the URL"));
     }

@@ -187,7 +187,7 @@ pub(super) async fn events(
         Some(text) => text.parse().map_err(|_| FhirError::bad_request("an event's number is one")),
     };
     let range = (number("eventsSinceNumber", 1)?, number("eventsUntilNumber", u64::MAX)?);
-    let mut wanted = Wanted::parse(&held.terms.resource)?;
+    let mut wanted = Wanted::parse(&held.terms.resource, resources.now())?;
     if let Some(content) = request.parameter("content") {
         wanted.content = Content::parse(content).ok_or_else(|| {
             FhirError::bad_request("the content is `empty`, `id-only` or `full-resource`")
@@ -256,7 +256,7 @@ impl Resources {
                 return Ok(Written::Ended);
             }
         }
-        let wanted = Wanted::parse(&held.terms.resource)?;
+        let wanted = Wanted::parse(&held.terms.resource, self.now())?;
         let reading = Reading { reader: held.terms.reader, purpose: held.terms.purpose };
         let (notification, is_first) = (message.notification, message.attempt == 1);
         let decided = self.decide(&held, &wanted, reading, notification, is_first).await?;
@@ -277,7 +277,7 @@ impl Resources {
     /// not over.
     async fn clearance(&self, held: &Held) -> Clearance {
         let now = self.now();
-        if held.ends_at > 0 && held.ends_at <= now.0 {
+        if held.ends_at <= now.0 {
             return Clearance::Refused;
         }
         let gatekeeper = self.gatekeeper();
@@ -321,13 +321,14 @@ impl Resources {
         };
         let gatekeeper = self.gatekeeper();
         let versions = self.versions_for(&reading.reader);
-        let (found, refusal) = gatekeeper.find(reading, &[record], versions, self.now()).await?;
+        let (found, mut refusals) =
+            gatekeeper.find(reading, &[record], versions, self.now()).await?;
         let kinds = KindSet::of(&[kind]);
         if found.is_empty() {
             // Whoever asks for a patient in particular is refused for them to see; whoever asks for
             // everybody's records at once is not told, and asked for nobody.
             let in_particular = wanted.filters.iter().any(|filter| filter.patient.is_some());
-            if let Some(refusal) = refusal
+            if let Some((_, refusal)) = refusals.remove(&patient)
                 && in_particular
                 && is_first
             {
@@ -511,7 +512,7 @@ impl Resources {
         };
         let total = table::last_number(database, &held.id).await?;
         let status = Status { held: &held, status: held.status, kind, total };
-        let wanted = Wanted::parse(&held.terms.resource)?;
+        let wanted = Wanted::parse(&held.terms.resource, self.now())?;
         let body = body_of(&status.bundle(self, Vec::new()), wanted);
         let name = self.gatekeeper().entropy().bytes::<32>().into();
         let knocked = webhooks.knock(&sent, name, body, now).await;

@@ -17,7 +17,7 @@ pub(crate) const COMPONENT: &str = "fhir-subscriptions";
 
 /// One statement per step; a released step never changes.
 pub(crate) const MIGRATIONS: &[&str] = &[
-    // Times are in seconds since 1970, `updated` in milliseconds; 0 is never.
+    // Times are in seconds since 1970, `updated` in milliseconds.
     "create table fhir_subscriptions (
         id text not null primary key,
         owner bytea not null,
@@ -45,6 +45,10 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     // that is known. The event of such a record has its place, below 0, as sequence.
     "alter table fhir_subscriptions add column leaves_told bigint not null default -1",
     "alter table fhir_subscriptions add column leaves_due bigint not null default 0",
+    // Those that were made before every subscription had an end get one: a week, in seconds, after they
+    // were last put.
+    "update fhir_subscriptions set ends_at = updated / 1000 + 604800
+        where ends_at = 0 or ends_at > updated / 1000 + 604800",
 ];
 
 const CORRUPT: StoreError = StoreError::Corrupt { what: "subscription" };
@@ -156,7 +160,7 @@ impl Held {
             "select ",
             columns!(),
             " from fhir_subscriptions where status = 'requested' or status = 'active'
-            and (heartbeat_s > 0 and heartbeat_at <= $1 or ends_at > 0 and ends_at <= $1)
+            and (heartbeat_s > 0 and heartbeat_at <= $1 or ends_at <= $1)
             order by id"
         ))
         .bind(bound(now))
