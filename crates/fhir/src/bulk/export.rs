@@ -21,7 +21,7 @@ use sqlx::Row as _;
 
 use super::{
     Ending, Job, Made, NDJSON, State, What, accepted, begin, file, file_place, is_ndjson,
-    is_wanted, own, require_async, seal, update,
+    is_wanted, made, own, require_async, seal, update,
 };
 use crate::{
     caller::{Caller, Interaction},
@@ -55,10 +55,21 @@ pub(super) struct Wanted {
     patients: Option<Vec<Address>>,
     /// Whether what is about no patient is given too.
     directory: bool,
+    /// What is made when it is asked for, of the types that were named.
+    #[serde(default)]
+    made: Vec<String>,
 }
 
 /// One resource of a file: its number, and the version.
 type Line = (i64, u32);
+
+/// What is in a file.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Kept(Vec<Line>),
+    Made(made::Asked),
+}
 
 /// Starts an export.
 pub(crate) async fn kick_off(
@@ -101,10 +112,11 @@ pub(crate) async fn kick_off(
         }
     }
     let may = |name: &&str| caller.require(name, Interaction::Read).is_ok();
+    let made = made::named(asked.as_deref().unwrap_or_default());
     let types: Vec<&str> = match asked {
         Some(asked) => {
             for name in &asked {
-                if !TYPES.contains(name) || group::is_made(name) {
+                if !TYPES.contains(name) || *name == "Group" {
                     let text = "_type names a type that is not exported; see /metadata";
                     return Err(FhirError::bad_request(text));
                 }
@@ -121,7 +133,7 @@ pub(crate) async fn kick_off(
     let mut types: Vec<String> = types.into_iter().map(str::to_owned).collect();
     types.sort();
     types.dedup();
-    let wanted = Wanted { types, since, patients, directory };
+    let wanted = Wanted { types, since, patients, directory, made };
     let what = What::Export(wanted.clone());
     let (id, job) = begin(resources, caller, request, what).await?;
     run(resources, caller, &id, &job, wanted);
@@ -137,11 +149,13 @@ pub(super) fn run(resources: &Resources, caller: &Caller, id: &str, job: &Job, w
     let (caller, mut job) = (caller.clone(), job.clone());
     tokio::spawn(async move {
         let (resources, id) = (&ending.resources, ending.id.as_str());
-        let listed = list(resources, &caller, id, &wanted).await;
         let mut files = Vec::new();
-        match listed {
+        let listed = list(resources, &caller, id, &wanted).await;
+        let period = (wanted.since, job.created);
+        let made = made::files(resources, &wanted.made, period, wanted.patients.as_ref()).await;
+        match listed.and_then(|listed| Ok(listed.zip(Some(made?)))) {
             Ok(None) => return,
-            Ok(Some(listed)) => {
+            Ok(Some((listed, made))) => {
                 for (resource_type, lines) in listed {
                     for chunk in lines.chunks(LINES_MAX) {
                         let place = file_place(id, job.files.len());
@@ -150,6 +164,12 @@ pub(super) fn run(resources: &Resources, caller: &Caller, id: &str, job: &Job, w
                         // How many there are is decided anew with each download.
                         job.files.push(Made { resource_type, count: None, is_error: false });
                     }
+                }
+                for asked in made {
+                    let place = file_place(id, job.files.len());
+                    files.push((job.files.len(), seal(resources, &place, &asked)));
+                    let resource_type = asked.made;
+                    job.files.push(Made { resource_type, count: None, is_error: false });
                 }
                 job.state = State::Done;
             }
@@ -234,7 +254,7 @@ async fn list(
 
 /// The next resources that are not deleted, by number: all of them, or what is about one patient and
 /// what is about none.
-async fn rows_after(
+pub(super) async fn rows_after(
     resources: &Resources,
     only: Option<Address>,
     after: i64,
@@ -305,23 +325,19 @@ pub(crate) async fn download(
 ) -> Result<Reply, FhirError> {
     let job = own(resources, caller, id).await?;
     let number: usize = number.parse().map_err(|_| FhirError::not_found())?;
-    let made = job.files.get(number).filter(|_| job.state == State::Done);
-    let made = made.ok_or_else(FhirError::not_found)?;
+    let listed = job.files.get(number).filter(|_| job.state == State::Done);
+    let listed = listed.ok_or_else(FhirError::not_found)?;
     let body = match job.what {
         What::Import => {
             let text: String = file(resources, id, number).await?;
             Body::from(text)
         }
         What::Export(_) => {
-            caller.require(&made.resource_type, Interaction::Read)?;
-            let lines: Vec<Line> = file(resources, id, number).await?;
-            let chunks: Vec<Vec<Line>> = lines.chunks(SENT_AT_ONCE).map(<[Line]>::to_vec).collect();
-            let sending = (resources.clone(), caller.clone(), chunks.into_iter());
-            Body::from_stream(stream::try_unfold(sending, async |(resources, caller, mut rest)| {
-                let Some(chunk) = rest.next() else { return Ok(None) };
-                let lines = send(&resources, &caller, &chunk).await?;
-                Ok::<_, FhirError>(Some((lines, (resources, caller, rest))))
-            }))
+            caller.require(&listed.resource_type, Interaction::Read)?;
+            match file(resources, id, number).await? {
+                Content::Kept(lines) => kept(resources, caller, &lines),
+                Content::Made(asked) => made::body(resources, caller, asked),
+            }
         }
     };
     Ok(Reply {
@@ -329,6 +345,17 @@ pub(crate) async fn download(
         stream: Some(Streamed::new(body)),
         ..Reply::of(StatusCode::OK)
     })
+}
+
+/// The lines of a file of what is kept, opened as they are sent.
+fn kept(resources: &Resources, caller: &Caller, lines: &[Line]) -> Body {
+    let chunks: Vec<Vec<Line>> = lines.chunks(SENT_AT_ONCE).map(<[Line]>::to_vec).collect();
+    let sending = (resources.clone(), caller.clone(), chunks.into_iter());
+    Body::from_stream(stream::try_unfold(sending, async |(resources, caller, mut rest)| {
+        let Some(chunk) = rest.next() else { return Ok(None) };
+        let lines = send(&resources, &caller, &chunk).await?;
+        Ok::<_, FhirError>(Some((lines, (resources, caller, rest))))
+    }))
 }
 
 /// The next lines of a file, as far as they may still be read.

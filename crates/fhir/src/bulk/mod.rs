@@ -18,6 +18,7 @@
 
 mod export;
 mod import;
+mod made;
 
 use std::collections::HashMap;
 
