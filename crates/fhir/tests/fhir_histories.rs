@@ -51,7 +51,7 @@ use vault::{Keyring, RootKey};
 use workflows::{PatientActor, consent, emergency, record, record::Verdict, relationship};
 
 /// Histories that one run goes through.
-const ROUNDS: u64 = 3;
+const ROUNDS: u64 = 8;
 
 /// Steps of one history.
 const STEPS: usize = 45;
@@ -347,8 +347,8 @@ impl History {
                 let (patient, what) = (self.below(PATIENTS.len()), self.below(3));
                 self.write(patient, what).await
             }
-            84..87 => self.say_where_from().await,
-            87..95 => self.replace().await,
+            84..89 => self.say_where_from().await,
+            89..95 => self.replace().await,
             _ => self.delete().await,
         };
         self.told.push(what);
