@@ -71,6 +71,14 @@ fn sees(resources: &Resources, caller: &Caller) -> Option<Sees> {
     }
 }
 
+/// Whose receipts a caller may see: `Some(None)` stands for everybody's.
+pub(crate) fn sees_of(resources: &Resources, caller: &Caller) -> Option<Option<Address>> {
+    sees(resources, caller).map(|sees| match sees {
+        Sees::All => None,
+        Sees::Only(only) => Some(only),
+    })
+}
+
 impl Sees {
     fn includes(&self, patient: Address) -> bool {
         match self {
@@ -242,7 +250,7 @@ async fn search_of(
 }
 
 /// Receipts as events, in their order.
-async fn events(
+pub(crate) async fn events(
     resources: &Resources,
     caller: &Caller,
     stored: &[StoredReceipt],

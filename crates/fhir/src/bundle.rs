@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 
 use axum::http::{Method, StatusCode};
-use domain::Address;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use vault::Content;
@@ -15,8 +14,9 @@ use crate::{
     instant,
     json::RawObject,
     outcome::FhirError,
+    posting,
     request::{Conditions, Reply, Request, Returning},
-    resources::{Before, Checked, Resource, Resources, is_anchored, store_caring},
+    resources::{Before, Checked, Known, Resource, Resources, is_anchored, store_caring},
     searching,
     tables::Row,
 };
@@ -295,21 +295,19 @@ async fn transaction(
     replies.resize_with(plan.len(), || None);
     let names = name_all(resources, caller, &mut plan, &mut replies).await?;
     let mut writes = Vec::new();
-    let mut accounts: Vec<(String, Address)> = Vec::new();
-    // Patients first: other entries may be about them.
+    let mut known = Known::new();
+    // Patients first, because other entries may be about them; last what is about any entry.
     let mut writing: Vec<&(usize, Option<String>, Request)> = plan
         .iter()
         .filter(|(index, _, request)| order(&request.method) < 3 && replies[*index].is_none())
         .collect();
-    let is_patient = |request: &Request| request.path.first().is_some_and(|name| name == "Patient");
-    writing.sort_by_key(|(_, _, request)| !is_patient(request));
+    writing.sort_by_key(|(_, _, request)| turn_of(request.path.first().map_or("", String::as_str)));
     for (index, _, request) in &writing {
-        let checked = check_write(resources, caller, request, &names, &accounts);
+        let checked = check_write(resources, caller, request, &names, &known);
         let (status, written) = checked.await.map_err(|error| at(*index, error))?;
-        if let (true, Write::Put(checked)) = (is_patient(request), &written)
-            && let Some(filed) = checked.row.record
-        {
-            accounts.push((checked.row.id.clone(), filed.patient));
+        if let Write::Put(checked) = &written {
+            let name = (checked.row.resource_type.clone(), checked.row.id.clone());
+            known.insert(name, checked.row.record);
         }
         writes.push((*index, status, written));
     }
@@ -336,6 +334,16 @@ async fn transaction(
     let mut bundle = Bundle::new("transaction-response", resources.make_id());
     bundle.entry = replies.into_iter().map(|reply| reply.unwrap_or_default()).collect();
     Ok(bundle.reply())
+}
+
+/// When a resource of a type has its turn among others that are stored with it: patients first, because
+/// others are about them, and last what is about any of these.
+pub(crate) fn turn_of(resource_type: &str) -> u8 {
+    match resource_type {
+        "Patient" => 0,
+        posting::TYPE => 2,
+        _ => 1,
+    }
 }
 
 /// What a transaction writes of one resource.
@@ -432,7 +440,7 @@ async fn check_write(
     caller: &Caller,
     request: &Request,
     names: &HashMap<String, String>,
-    accounts: &[(String, Address)],
+    known: &Known,
 ) -> Result<(StatusCode, Write), FhirError> {
     let [resource_type, id] = request.path.as_slice() else {
         let text = "an entry of a transaction makes, replaces or deletes one resource by its id";
@@ -464,7 +472,7 @@ async fn check_write(
     if request.method == Method::POST || body.get("id").is_none() {
         body.set("id", id, "resourceType");
     }
-    let checked = resources.check(caller, resource_type, Some(id), body, accounts).await?;
+    let checked = resources.check(caller, resource_type, Some(id), body, known).await?;
     if request.method != Method::POST {
         request.conditions.require(checked.before.newest)?;
     }

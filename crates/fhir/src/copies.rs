@@ -284,7 +284,13 @@ impl Resources {
                 kept.number
             }
         };
-        self.inner.index_row(&mut transaction, (&row, number), value.as_ref(), false).await?;
+        let index = &self.inner.index;
+        match &value {
+            Some(value) => {
+                index.put(&mut transaction, number, &row.resource_type, value).await?;
+            }
+            None => index.remove(&mut transaction, number).await?,
+        }
         transaction.commit().await?;
         Ok(true)
     }

@@ -27,6 +27,9 @@ use crate::{
     tables::Row,
 };
 
+/// The extension that says where on chain a version is.
+pub(crate) const ANCHOR: &str = "urn:salus:anchor";
+
 /// How many bytes of a record's id are in that of its provenance: enough to be one of a kind.
 const PREFIX_LEN: usize = 24;
 
@@ -284,7 +287,7 @@ pub(crate) async fn include(
 }
 
 /// The provenance of all versions of these resources that the caller may read now.
-async fn made_of(
+pub(crate) async fn made_of(
     resources: &Resources,
     caller: &Caller,
     mut rows: Vec<Row>,
@@ -388,7 +391,7 @@ async fn one(
             "versionId": own_version.to_string(),
             "lastUpdated": instant_of(anchored.moment.time),
         },
-        "extension": [{ "url": "urn:salus:anchor", "extension": parts }],
+        "extension": [{ "url": ANCHOR, "extension": parts }],
         "target": [{ "reference": format!("{name}/_history/{version}") }],
         "occurredDateTime": instant_of(header.created),
         "recorded": instant_of(anchored.moment.time),

@@ -7,6 +7,7 @@
 
 use std::{
     borrow::Cow,
+    collections::HashMap,
     sync::{Arc, OnceLock},
 };
 
@@ -28,6 +29,7 @@ use crate::{
     instant,
     json::RawObject,
     outcome::{FhirError, Issue},
+    posting,
     sealing::Sealing,
     searching::Remembered,
     subject::{Nature, nature_of},
@@ -98,6 +100,10 @@ pub(crate) struct Checked {
     /// What was there before it.
     pub(crate) before: Before,
 }
+
+/// What is stored together with a resource, by type and id: it may be about these as well. The value is
+/// `None` for what is about no patient.
+pub(crate) type Known = HashMap<(String, String), Option<Filed>>;
 
 /// What was stored.
 pub(crate) struct Stored {
@@ -401,7 +407,7 @@ impl Resources {
         resource_type: &str,
         id: Option<&str>,
         mut body: RawObject,
-        known: &[(String, Address)],
+        known: &Known,
     ) -> Result<Checked, FhirError> {
         self.require_own(caller)?;
         let found = body.text("resourceType");
@@ -428,23 +434,12 @@ impl Resources {
             .map_err(|_| FhirError::bad_request("the body is not JSON"))?;
         validate(&value)?;
         consent::require_record(self, resource_type, &value).await?;
-        let nature = nature_of(resource_type, &value)
-            .map_err(|error| FhirError::unprocessable("required", error.to_string()))?;
         let before = self.row(resource_type, &id).await?;
-        let record = match nature {
-            Nature::Directory => None,
-            Nature::Patient => {
-                let patient = self.account(&value, before.as_ref()).await?;
-                Some((patient, Kind::Demographics))
-            }
-            Nature::Record { patient, kind } => {
-                let in_bundle = known.iter().find(|(id, _)| *id == patient);
-                let account = match in_bundle {
-                    Some((_, account)) => *account,
-                    None => self.patient_account(&patient).await?,
-                };
-                Some((account, kind))
-            }
+        let record = if resource_type == posting::TYPE {
+            posting::require_unmade(&id, &value)?;
+            posting::subject_of(self, &value, known).await?
+        } else {
+            self.subject(resource_type, &value, before.as_ref(), known).await?
         };
         let record = record.map(|(patient, kind)| {
             let record = self.record_id(patient, resource_type, &id);
@@ -492,6 +487,33 @@ impl Resources {
             }
         };
         Ok(Checked { row, body, value, registers, before: stands })
+    }
+
+    /// Whose record a resource is and what about; `None` when it is about no patient.
+    async fn subject(
+        &self,
+        resource_type: &str,
+        value: &Value,
+        before: Option<&Row>,
+        known: &Known,
+    ) -> Result<Option<(Address, Kind)>, FhirError> {
+        let nature = nature_of(resource_type, value)
+            .map_err(|error| FhirError::unprocessable("required", error.to_string()))?;
+        Ok(match nature {
+            Nature::Directory => None,
+            Nature::Patient => {
+                let patient = self.account(value, before).await?;
+                Some((patient, Kind::Demographics))
+            }
+            Nature::Record { patient, kind } => {
+                let name = ("Patient".to_owned(), patient);
+                let account = match known.get(&name).copied().flatten() {
+                    Some(filed) => filed.patient,
+                    None => self.patient_account(&name.1).await?,
+                };
+                Some((account, kind))
+            }
+        })
     }
 
     /// Whether nothing of a patient is kept here yet.

@@ -652,7 +652,7 @@ fn full_url(resources: &Resources, resource: &Resource) -> String {
 }
 
 /// What a page brings along: what its resources refer to, and what refers to them.
-async fn included(
+pub(crate) async fn included(
     resources: &Resources,
     caller: &Caller,
     query: &Query,
@@ -730,7 +730,7 @@ fn referred(include: &search::Include, from: &[Resource]) -> Vec<(String, String
 }
 
 /// Type and id in an address such as `Patient/1` or `Patient/1/_history/2`.
-fn name_in(address: &str) -> Option<(String, String)> {
+pub(crate) fn name_in(address: &str) -> Option<(String, String)> {
     let mut segments = address.split('/');
     let (resource_type, id) = (segments.next()?, segments.next()?);
     let rest = segments.next();

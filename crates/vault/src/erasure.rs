@@ -23,10 +23,11 @@ use sha2::{Digest as _, Sha256};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
-use crate::database::{Backend, WriteTransaction};
+use crate::database::Backend;
 use crate::entries::{CORRUPT, Entry, entry_columns, entry_of, fixed, version_of};
 use crate::recipients::Subject;
 use crate::store_error::StoreError;
+use crate::transaction::WriteTransaction;
 use crate::vault::Vault;
 use crate::wraps;
 

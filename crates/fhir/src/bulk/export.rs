@@ -21,7 +21,7 @@ use sqlx::Row as _;
 
 use super::{
     Ending, Job, Made, NDJSON, State, What, accepted, begin, file, file_place, is_ndjson,
-    is_wanted, own, require_async, seal, update,
+    is_wanted, made, own, require_async, seal, update,
 };
 use crate::{
     caller::{Caller, Interaction},
@@ -59,10 +59,21 @@ pub(super) struct Wanted {
     patients: Option<Vec<Address>>,
     /// Whether what is about no patient is given too.
     directory: bool,
+    /// What is made when it is asked for, of the types that were named.
+    #[serde(default)]
+    made: Vec<String>,
 }
 
 /// One resource of a file: its number, and the version.
 type Line = (i64, u32);
+
+/// What is in a file.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Kept(Vec<Line>),
+    Made(made::Asked),
+}
 
 /// Starts an export.
 pub(crate) async fn kick_off(
@@ -105,10 +116,11 @@ pub(crate) async fn kick_off(
         }
     }
     let may = |name: &&str| caller.require(name, Interaction::Read).is_ok();
+    let made = made::named(asked.as_deref().unwrap_or_default());
     let types: Vec<&str> = match asked {
         Some(asked) => {
             for name in &asked {
-                if !TYPES.contains(name) || group::is_made(name) {
+                if !TYPES.contains(name) || *name == "Group" {
                     let text = "_type names a type that is not exported; see /metadata";
                     return Err(FhirError::bad_request(text));
                 }
@@ -125,7 +137,7 @@ pub(crate) async fn kick_off(
     let mut types: Vec<String> = types.into_iter().map(str::to_owned).collect();
     types.sort();
     types.dedup();
-    let wanted = Wanted { types, since, patients, directory };
+    let wanted = Wanted { types, since, patients, directory, made };
     let what = What::Export(wanted.clone());
     let (id, job) = begin(resources, caller, request, what).await?;
     run(resources, caller, &id, &job, wanted);
@@ -148,9 +160,11 @@ pub(super) fn run(resources: &Resources, caller: &Caller, id: &str, job: &Job, w
         let listed = reached.answer(resources, &caller, listed).await;
         drop(turn);
         let mut files = Vec::new();
-        match listed {
+        let period = (wanted.since, job.created);
+        let made = made::files(resources, &wanted.made, period, wanted.patients.as_ref()).await;
+        match listed.and_then(|listed| Ok(listed.zip(Some(made?)))) {
             Ok(None) => return,
-            Ok(Some(listed)) => {
+            Ok(Some((listed, made))) => {
                 for (resource_type, lines) in listed {
                     for chunk in lines.chunks(LINES_MAX) {
                         let place = file_place(id, job.files.len());
@@ -159,6 +173,12 @@ pub(super) fn run(resources: &Resources, caller: &Caller, id: &str, job: &Job, w
                         // How many there are is decided anew with each download.
                         job.files.push(Made { resource_type, count: None, is_error: false });
                     }
+                }
+                for asked in made {
+                    let place = file_place(id, job.files.len());
+                    files.push((job.files.len(), seal(resources, &place, &asked)));
+                    let resource_type = asked.made;
+                    job.files.push(Made { resource_type, count: None, is_error: false });
                 }
                 job.state = State::Done;
             }
@@ -243,7 +263,7 @@ async fn list(
 
 /// The next resources that are not deleted, by number: all of them, or what is about one patient and
 /// what is about none.
-async fn rows_after(
+pub(super) async fn rows_after(
     resources: &Resources,
     only: Option<Address>,
     after: i64,
@@ -306,25 +326,21 @@ pub(crate) async fn download(
 ) -> Result<Reply, FhirError> {
     let job = own(resources, caller, id).await?;
     let number: usize = number.parse().map_err(|_| FhirError::not_found())?;
-    let made = job.files.get(number).filter(|_| job.state == State::Done);
-    let made = made.ok_or_else(FhirError::not_found)?;
+    let listed = job.files.get(number).filter(|_| job.state == State::Done);
+    let listed = listed.ok_or_else(FhirError::not_found)?;
     let body = match job.what {
         What::Import => {
             let text: String = file(resources, id, number).await?;
             Body::from(text)
         }
         What::Export(_) => {
-            caller.require(&made.resource_type, Interaction::Read)?;
-            let lines: Vec<Line> = file(resources, id, number).await?;
+            caller.require(&listed.resource_type, Interaction::Read)?;
+            let content = file(resources, id, number).await?;
             let place = Downloading::begin(resources, caller)?;
-            let chunks: Vec<Vec<Line>> = lines.chunks(SENT_AT_ONCE).map(<[Line]>::to_vec).collect();
-            let sending = Sending { place, caller: caller.clone(), refused: Reached::default() };
-            let sending = (sending, chunks.into_iter());
-            Body::from_stream(stream::try_unfold(sending, async |(mut sending, mut rest)| {
-                let Some(chunk) = rest.next() else { return Ok(None) };
-                let lines = sending.send(&chunk).await?;
-                Ok::<_, FhirError>(Some((lines, (sending, rest))))
-            }))
+            match content {
+                Content::Kept(lines) => kept(place, caller, &lines),
+                Content::Made(asked) => made::body(place, caller, asked),
+            }
         }
     };
     Ok(Reply {
@@ -335,8 +351,8 @@ pub(crate) async fn download(
 }
 
 /// The place of a download among those of the same reader, until it is dropped.
-struct Downloading {
-    resources: Resources,
+pub(super) struct Downloading {
+    pub(super) resources: Resources,
     reader: Address,
 }
 
@@ -377,6 +393,19 @@ impl Sending {
     }
 }
 
+/// The lines of a file of what is kept, opened as they are sent.
+fn kept(place: Downloading, caller: &Caller, lines: &[Line]) -> Body {
+    let chunks: Vec<Vec<Line>> = lines.chunks(SENT_AT_ONCE).map(<[Line]>::to_vec).collect();
+    let sending = Sending { place, caller: caller.clone(), refused: Reached::default() };
+    let sending = (sending, chunks.into_iter());
+    Body::from_stream(stream::try_unfold(sending, async |(mut sending, mut rest)| {
+        let Some(chunk) = rest.next() else { return Ok(None) };
+        let lines = sending.send(&chunk).await?;
+        Ok::<_, FhirError>(Some((lines, (sending, rest))))
+    }))
+}
+
+/// The next lines of a file, as far as they may still be read.
 async fn send(
     resources: &Resources,
     caller: &Caller,

@@ -21,6 +21,7 @@
 
 mod export;
 mod import;
+mod made;
 
 use std::{collections::HashMap, sync::Arc};
 

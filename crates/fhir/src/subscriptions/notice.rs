@@ -420,7 +420,7 @@ impl Resources {
     async fn tell_leaves(&self, held: Held, last_leaf: i64) -> Result<(), FhirError> {
         let (webhooks, database) = (self.webhooks()?, self.database());
         let mut told = table::leaves_told(database, &held.id).await?;
-        let wanted = Wanted::parse(&held.terms.resource)?;
+        let wanted = Wanted::parse(&held.terms.resource, self.now())?;
         if told < 0 || wanted.topic != Topic::Records {
             return Ok(table::tell_leaves(database, &held.id, last_leaf, 0).await?);
         }
