@@ -35,9 +35,11 @@ impl Gatekeeper {
     pub async fn resume_anchoring(&self) -> Result<Resumed, AnchorError> {
         let mut resumed = Resumed::default();
         let mut failed = None;
-        let mut transaction = self.vault().database().share().await?;
-        self.forget_sent(&mut transaction).await?;
-        transaction.commit().await?;
+        if self.inner.on_the_way.has_sent() {
+            let mut transaction = self.vault().database().share().await?;
+            self.forget_sent(&mut transaction).await?;
+            transaction.commit().await?;
+        }
         for batch in self.batches().await? {
             // Of a batch that is not whole nobody knows any more what it anchors.
             if batch.transaction.is_none() && batch.is_whole() {

@@ -46,6 +46,11 @@ impl OnTheWay {
         self.sent.lock().push((record, version));
     }
 
+    /// Whether any proposal is on chain and still listed as to be sent.
+    pub(super) fn has_sent(&self) -> bool {
+        !self.sent.lock().is_empty()
+    }
+
     pub(super) fn take_sent(&self) -> Vec<(RecordId, RecordVersion)> {
         std::mem::take(&mut *self.sent.lock())
     }
