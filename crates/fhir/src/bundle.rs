@@ -293,9 +293,9 @@ async fn transaction(
     let alone = resources.inner.conditional.lock().await;
     let mut replies: Vec<Option<Entry>> = Vec::new();
     replies.resize_with(plan.len(), || None);
-    let names = name_all(resources, caller, &mut plan, &mut replies).await?;
+    let mut known = Known::default();
+    let names = name_all(resources, caller, &mut plan, &mut replies, &known).await?;
     let mut writes = Vec::new();
-    let mut known = Known::new();
     // Patients first, because other entries may be about them; last what is about any entry.
     let mut writing: Vec<&(usize, Option<String>, Request)> = plan
         .iter()
@@ -307,7 +307,7 @@ async fn transaction(
         let (status, written) = checked.await.map_err(|error| at(*index, error))?;
         if let Write::Put(checked) = &written {
             let name = (checked.row.resource_type.clone(), checked.row.id.clone());
-            known.insert(name, checked.row.record);
+            known.store(name, checked.row.record);
         }
         writes.push((*index, status, written));
     }
@@ -376,6 +376,7 @@ async fn name_all(
     caller: &Caller,
     plan: &mut [(usize, Option<String>, Request)],
     replies: &mut [Option<Entry>],
+    known: &Known,
 ) -> Result<HashMap<String, String>, FhirError> {
     let mut names = HashMap::new();
     for (index, full_url, request) in plan {
@@ -403,6 +404,7 @@ async fn name_all(
                     format!("{resource_type}/{id}")
                 } else {
                     let id = resources.make_id();
+                    known.make(&resource_type, &id);
                     let name = format!("{resource_type}/{id}");
                     // From here on it is an update that makes the resource.
                     request.path.push(id);
@@ -447,7 +449,7 @@ async fn check_write(
         return Err(FhirError::bad_request(text));
     };
     resources.require_own(caller)?;
-    let before = resources.row(resource_type, id).await?;
+    let before = resources.row_known(resource_type, id, known).await?;
     if before.is_none() && request.method == Method::PUT {
         caller.require(resource_type, Interaction::Create)?;
     }

@@ -255,7 +255,7 @@ impl Resources {
             }
         }
         let looked = gatekeeper.look_at(found, |entry, record| copy(entry, record.body.get()));
-        Ok(looked.await.into_iter().next().and_then(|(_, copy)| copy))
+        Ok(looked.await?.into_iter().next().and_then(|(_, copy)| copy))
     }
 
     async fn index_copy(&self, copy: Copy) -> Result<bool, FhirError> {

@@ -280,7 +280,7 @@ impl Resources {
             }
         }
         let body = body_of(request)?;
-        let checked = self.check(caller, resource_type, None, body, &Known::new()).await?;
+        let checked = self.check(caller, resource_type, None, body, &Known::default()).await?;
         let stored = posting::store(self, caller, checked, request).await?;
         Ok(stored_reply(&stored, StatusCode::CREATED, request))
     }
@@ -294,7 +294,7 @@ impl Resources {
         request: &Request,
     ) -> Result<Reply, FhirError> {
         caller.require(resource_type, Interaction::Update)?;
-        let checked = self.check(caller, resource_type, Some(id), body, &Known::new()).await?;
+        let checked = self.check(caller, resource_type, Some(id), body, &Known::default()).await?;
         let is_new = checked.row.version == 1;
         if is_new {
             caller.require(resource_type, Interaction::Create)?;
@@ -330,7 +330,8 @@ impl Resources {
         // What the server sets is not the client's to test or change.
         strip_server_meta(&mut before);
         let patched = patch::apply(&before, &request.body)?;
-        let checked = self.check(caller, resource_type, Some(id), patched, &Known::new()).await?;
+        let checked =
+            self.check(caller, resource_type, Some(id), patched, &Known::default()).await?;
         if checked.before.newest != Some(there.version) {
             return Err(FhirError::precondition("the resource has another version by now"));
         }
@@ -351,7 +352,8 @@ impl Resources {
         match (found.as_slice(), body.text("id")) {
             ([], None) => {
                 caller.require(resource_type, Interaction::Create)?;
-                let checked = self.check(caller, resource_type, None, body, &Known::new()).await?;
+                let checked =
+                    self.check(caller, resource_type, None, body, &Known::default()).await?;
                 let stored = posting::store(self, caller, checked, request).await?;
                 Ok(stored_reply(&stored, StatusCode::CREATED, request))
             }

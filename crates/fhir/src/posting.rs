@@ -8,7 +8,7 @@
 //! Nobody can pass theirs off as the chain's: neither an id as those have it nor the extension
 //! `urn:salus:anchor` is taken.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use axum::http::StatusCode;
 use domain::{Address, Kind};
@@ -162,7 +162,8 @@ pub(crate) async fn store(
     let name = (row.resource_type.clone(), row.id.clone());
     let target = format!("{}/{}/_history/{}", name.0, name.1, row.version);
     body.set("target", &json!([{ "reference": target }]), "resourceType");
-    let known = HashMap::from([(name, row.record)]);
+    let mut known = Known::default();
+    known.store(name, row.record);
     let along = resources.check(caller, TYPE, None, body, &known).await?;
     let writes = vec![
         (0, StatusCode::OK, Write::Put(Box::new(checked))),

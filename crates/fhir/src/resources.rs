@@ -101,9 +101,30 @@ pub(crate) struct Checked {
     pub(crate) before: Before,
 }
 
-/// What is stored together with a resource, by type and id: it may be about these as well. The value is
-/// `None` for what is about no patient.
-pub(crate) type Known = HashMap<(String, String), Option<Filed>>;
+/// What is known to the entries of one transaction while they are checked.
+#[derive(Default)]
+pub(crate) struct Known {
+    stored: HashMap<(String, String), Option<Filed>>,
+    rows: parking_lot::Mutex<HashMap<(String, String), Option<Row>>>,
+}
+
+impl Known {
+    /// Notes what is stored together with a resource, which may be about it; `None` for what is about no
+    /// patient.
+    pub(crate) fn store(&mut self, name: (String, String), filed: Option<Filed>) {
+        self.stored.insert(name, filed);
+    }
+
+    /// What is stored together with a resource.
+    pub(crate) fn get(&self, name: &(String, String)) -> Option<&Option<Filed>> {
+        self.stored.get(name)
+    }
+
+    /// Notes that nothing has this name: its id was just made.
+    pub(crate) fn make(&self, resource_type: &str, id: &str) {
+        self.rows.lock().insert((resource_type.to_owned(), id.to_owned()), None);
+    }
+}
 
 /// What was stored.
 pub(crate) struct Stored {
@@ -217,6 +238,23 @@ impl Resources {
     ) -> Result<Option<Row>, FhirError> {
         let mut connection = self.database().readers().acquire().await?;
         Ok(Row::find(&mut connection, resource_type, id).await?)
+    }
+
+    /// The same, looked up once for all entries of a transaction. Whatever is written meanwhile is found
+    /// out when they are stored.
+    pub(crate) async fn row_known(
+        &self,
+        resource_type: &str,
+        id: &str,
+        known: &Known,
+    ) -> Result<Option<Row>, FhirError> {
+        let name = (resource_type.to_owned(), id.to_owned());
+        if let Some(row) = known.rows.lock().get(&name) {
+            return Ok(row.clone());
+        }
+        let row = self.row(resource_type, id).await?;
+        known.rows.lock().insert(name, row.clone());
+        Ok(row)
     }
 
     /// Reads a resource, or one version of it.
@@ -421,7 +459,11 @@ impl Resources {
                 let text = "the body's `id` must be the one in the URL";
                 return Err(FhirError::bad_request(text));
             }
-            None => self.make_id(),
+            None => {
+                let id = self.make_id();
+                known.make(resource_type, &id);
+                id
+            }
         };
         if !r4::is_id(&id) {
             let text = "an id has 1 to 64 of the characters A-Z, a-z, 0-9, `-` and `.`";
@@ -434,7 +476,7 @@ impl Resources {
             .map_err(|_| FhirError::bad_request("the body is not JSON"))?;
         validate(&value)?;
         consent::require_record(self, resource_type, &value).await?;
-        let before = self.row(resource_type, &id).await?;
+        let before = self.row_known(resource_type, &id, known).await?;
         let record = if resource_type == posting::TYPE {
             posting::require_unmade(&id, &value)?;
             posting::subject_of(self, &value, known).await?
@@ -509,7 +551,7 @@ impl Resources {
                 let name = ("Patient".to_owned(), patient);
                 let account = match known.get(&name).copied().flatten() {
                     Some(filed) => filed.patient,
-                    None => self.patient_account(&name.1).await?,
+                    None => self.patient_account(&name.1, known).await?,
                 };
                 Some((account, kind))
             }
@@ -562,8 +604,8 @@ impl Resources {
     }
 
     /// The account of the patient with this id.
-    async fn patient_account(&self, id: &str) -> Result<Address, FhirError> {
-        let row = self.row("Patient", id).await?;
+    async fn patient_account(&self, id: &str, known: &Known) -> Result<Address, FhirError> {
+        let row = self.row_known("Patient", id, known).await?;
         let filed = row.filter(|row| !row.is_deleted()).and_then(|row| row.record);
         filed.map(|filed| filed.patient).ok_or_else(|| {
             FhirError::unprocessable("not-found", "the patient it is about is not here")

@@ -481,7 +481,7 @@ async fn look_at<T: Send>(
         let updated = updated(row, entry.header.version.get(), entry.header.created);
         Some((row.number, look(row, updated, &value)))
     });
-    looked.extend(seen.await.into_iter().filter_map(|(_, seen)| seen));
+    looked.extend(seen.await?.into_iter().filter_map(|(_, seen)| seen));
     Ok(looked)
 }
 
@@ -659,6 +659,10 @@ pub(crate) async fn included(
     matched: &[Resource],
     reached: &mut Reached,
 ) -> Result<Vec<Resource>, FhirError> {
+    let output = query.output();
+    if output.includes.is_empty() && output.reverse_includes.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut seen: HashSet<i64> = HashSet::new();
     for one in matched {
         seen.extend(resources.row(&one.resource_type, &one.id).await?.map(|row| row.number));
@@ -667,7 +671,6 @@ pub(crate) async fn included(
     let mut fresh: Vec<Resource> = matched.to_vec();
     // The first round is about what matched, later ones only about what `:iterate` asks for.
     for round in 0..3 {
-        let output = query.output();
         let is_meant = |include: &&search::Include| round == 0 || include.is_iterated;
         let mut names = Vec::new();
         for include in output.includes.iter().filter(is_meant) {

@@ -217,8 +217,8 @@ impl Gatekeeper {
         let log = &self.inner.log;
         let mut known = log.tail.lock().await;
         let tail = log.take_tail(&mut known).await?;
-        let mut transaction = log.database.share().await?;
         let (next, row) = self.next_row(tail, &mut receipt).await?;
+        let mut transaction = log.database.share().await?;
         insert_rows(&mut transaction, vec![row]).await?;
         if !also(&mut transaction).await? {
             *known = Some(tail);
@@ -263,20 +263,26 @@ impl Gatekeeper {
     async fn write_waiting(&self, known: &mut Option<Tail>) -> Result<(), GatekeeperError> {
         let log = &self.inner.log;
         let mut tail = log.take_tail(known).await?;
-        let mut transaction = log.database.share().await?;
-        // Those that came while the database was busy with others are among them.
-        let group: Vec<Waiting> = {
-            let mut waiting = log.waiting.lock();
-            let count = waiting.len().min(WRITTEN_TOGETHER_MAX);
-            waiting.drain(..count).collect()
-        };
-        let (mut done, mut rows) = (Vec::new(), Vec::new());
-        for Waiting { mut receipt, written } in group {
-            let (next, row) = self.next_row(tail, &mut receipt).await?;
-            tail = next;
-            rows.push(row);
-            done.push((receipt, written));
+        let (mut done, mut rows, mut transaction) = (Vec::new(), Vec::new(), None);
+        // Signing takes long, and everybody else who writes waits for the turn: most are signed before.
+        for has_turn in [false, true] {
+            if has_turn {
+                transaction = Some(log.database.share().await?);
+            }
+            // Those that came while the database was busy with others are among them.
+            let group: Vec<Waiting> = {
+                let mut waiting = log.waiting.lock();
+                let count = waiting.len().min(WRITTEN_TOGETHER_MAX - rows.len());
+                waiting.drain(..count).collect()
+            };
+            for Waiting { mut receipt, written } in group {
+                let (next, row) = self.next_row(tail, &mut receipt).await?;
+                tail = next;
+                rows.push(row);
+                done.push((receipt, written));
+            }
         }
+        let mut transaction = transaction.expect("it has the turn");
         insert_rows(&mut transaction, rows).await?;
         transaction.commit().await?;
         *known = Some(tail);

@@ -11,16 +11,16 @@ use domain::{
     AnchorState, Basis, KindSet, Outcome, Permit, Purpose, Reader, Receipt, RecordDigest, RecordId,
     RecordVersion, Refusal, Timestamp,
 };
-use futures_util::{StreamExt as _, future::try_join_all, stream};
-use vault::{Entry, StoreError};
+use futures_util::future::try_join_all;
+use vault::{Entry, OpenError, StoreError};
 
 use crate::{
-    AnswerError, Gatekeeper, OpenedRecord, QueryRefusal, ReadRequest,
+    AnswerError, Gatekeeper, GatekeeperError, OpenedRecord, QueryRefusal, ReadRequest,
     answer::{opened_record, refused},
 };
 
-/// How many records are opened at the same time.
-const OPENED_AT_ONCE: usize = 8;
+/// How many records are open at the same time when they are only looked at.
+const OPENED_TOGETHER: usize = 64;
 
 /// Who reads, and why.
 #[derive(Clone, Copy, Debug)]
@@ -183,21 +183,43 @@ impl Gatekeeper {
 
     /// Opens what was found to look at it inside this program, and gives the records back, with what
     /// `look` made of each. Nothing of it may leave the program before it went through
-    /// [`Gatekeeper::give`]: there is no receipt of this.
+    /// [`Gatekeeper::give`]: there is no receipt of this. What does not open is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the database failed.
     pub async fn look_at<T: Send>(
         &self,
         found: Vec<Found>,
         look: impl Fn(&Entry, &OpenedRecord) -> T + Send + Sync,
-    ) -> Vec<(RecordId, T)> {
-        let look = &look;
-        let opening = found.into_iter().map(async |found| {
-            let Found { permit, entry, state } = found;
-            let opened = self.open_permitted(permit, &entry).await.ok()?;
-            let record = opened_record(&entry, state, opened.body());
-            Some((entry.header.record, look(&entry, &record)))
+    ) -> Result<Vec<(RecordId, T)>, StoreError> {
+        let mut looked = Vec::with_capacity(found.len());
+        let mut found = found.into_iter();
+        while found.len() > 0 {
+            // No more than this is open at a time.
+            let group = found.by_ref().take(OPENED_TOGETHER).collect();
+            for (entry, _, record) in self.open_all_found(group).await? {
+                looked
+                    .extend(record.ok().map(|record| (entry.header.record, look(&entry, &record))));
+            }
+        }
+        Ok(looked)
+    }
+
+    /// Opens what was found, in its order, with the reason why each may be.
+    async fn open_all_found(
+        &self,
+        found: Vec<Found>,
+    ) -> Result<Vec<(Entry, Basis, Result<OpenedRecord, OpenError>)>, StoreError> {
+        let about: Vec<_> =
+            found.iter().map(|one| (one.entry, one.permit.basis(), one.state)).collect();
+        let permitted = found.into_iter().map(|one| (one.permit, one.entry)).collect();
+        let opened = self.open_all_permitted(permitted).await?;
+        let with_all = about.into_iter().zip(opened).map(|((entry, basis, state), opened)| {
+            let record = opened.map(|opened| opened_record(&entry, state, opened.body()));
+            (entry, basis, record)
         });
-        let looked: Vec<_> = stream::iter(opening).buffered(OPENED_AT_ONCE).collect().await;
-        looked.into_iter().flatten().collect()
+        Ok(with_all.collect())
     }
 
     /// Opens what was found. Each patient among them gets a receipt, which is on the disk before
@@ -212,35 +234,30 @@ impl Gatekeeper {
         found: Vec<Found>,
         now: Timestamp,
     ) -> Result<Vec<OpenedRecord>, AnswerError> {
-        let opening = found.into_iter().map(async |found| {
-            let Found { permit, entry, state } = found;
-            let basis = permit.basis();
-            let opened = self.open_permitted(permit, &entry).await;
-            let opened = opened
-                .map(|opened| opened_record(&entry, state, opened.body()))
-                .inspect_err(|error| {
-                    let (record, version) = (entry.header.record, entry.header.version);
-                    tracing::warn!(%record, %version, %error, "a permitted record does not open");
-                });
-            (entry, basis, opened.ok())
-        });
-        let opened: Vec<_> = stream::iter(opening).buffered(OPENED_AT_ONCE).collect().await;
+        let opened = self.open_all_found(found).await.map_err(GatekeeperError::from)?;
         let mut given: BTreeMap<Address, Given> = BTreeMap::new();
         let mut records = Vec::with_capacity(opened.len());
-        for (entry, basis, record) in opened {
+        for (entry, basis, opened) in opened {
             // Whoever was allowed to read what does not open has read nothing, and tried.
             let given = given.entry(entry.patient).or_default();
             given.kinds = given.kinds.union(KindSet::of(&[entry.header.kind]));
             given.basis = given.basis.or(Some(basis));
-            if let Some(record) = record {
-                given.records.push((record.record, record.digest));
-                records.push(record);
+            match opened {
+                Ok(record) => {
+                    given.records.push((record.record, record.digest));
+                    records.push(record);
+                }
+                Err(error) => {
+                    let (record, version) = (entry.header.record, entry.header.version);
+                    tracing::warn!(%record, %version, %error, "a permitted record does not open");
+                }
             }
         }
-        for (patient, Given { kinds, records, basis }) in given {
-            let outcome = Outcome::Allowed { records, basis };
-            self.note(reading, patient, kinds, outcome, now).await?;
-        }
+        let noting = given.into_iter().map(|(patient, Given { kinds, records, basis })| {
+            self.note(reading, patient, kinds, Outcome::Allowed { records, basis }, now)
+        });
+        // They are written together.
+        try_join_all(noting).await?;
         Ok(records)
     }
 

@@ -5,16 +5,13 @@ use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::{AnyConnection, Arguments as _, Row as _};
 
 use crate::header::{Content, Header};
-use crate::rows;
+use crate::rows::{self, RECORDS_PER_LOOKUP};
 use crate::schema::Place;
 use crate::store_error::StoreError;
 use crate::vault::Vault;
 
 /// The longest page of a listing.
 pub const PAGE_LEN_MAX: usize = 10_000;
-
-/// How many records one statement looks up, at most.
-const RECORDS_PER_LOOKUP: usize = 64;
 
 /// One version of one record, as the vault lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -19,19 +19,21 @@
 //! # }
 //! ```
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
 
 use domain::{Permit, RecordDigest, RecordId, RecordVersion};
-use sqlx::Row as _;
-use sqlx::any::AnyRow;
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::{Arguments as _, Row as _};
 use zeroize::Zeroizing;
 
 use crate::entries::{Entry, entry_columns, entry_of, place_of};
 use crate::keys::ContentKey;
 use crate::kind_keys::{KindKeyId, OpenedKey};
 use crate::passing::DigestReader;
+use crate::rows::{self, RECORDS_PER_LOOKUP};
 use crate::schema::Place;
 use crate::sealed::{self, UnsealError};
 use crate::store_error::StoreError;
@@ -129,6 +131,7 @@ macro_rules! opening_columns {
         "kind_key, content_key, body"
     };
 }
+pub(crate) use opening_columns;
 
 /// A version that may be opened.
 pub(crate) struct Found {
@@ -152,8 +155,7 @@ impl Vault {
         version: Option<RecordVersion>,
     ) -> Result<Opened, OpenError> {
         let found = self.find_permitted(&permit, version).await?;
-        let key = self.content_key(&found).await?;
-        self.open_found(found, key).await
+        self.open_own(found).await
     }
 
     pub(crate) async fn open_found(
@@ -215,18 +217,57 @@ impl Vault {
         .fetch_optional(self.database().readers())
         .await?
         .ok_or(OpenError::NotHere { record })?;
-        let found = Found::of(&row)?;
-        let Entry { header, patient, digest, is_erased, .. } = found.entry;
-        let is_permitted = patient == permit.patient()
-            && header.steward == permit.steward()
-            && header.kind == permit.kind();
-        if !is_permitted {
-            return Err(OpenError::NotPermitted { record });
+        Found::of(&row)?.covered_by(permit)
+    }
+
+    /// Opens permitted versions, in their order, with few statements: for pages of short records. Each is
+    /// named by its entry, and named once.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store failed. What does not open otherwise says so in its place, see
+    /// [`OpenError`].
+    pub async fn open_many(
+        &self,
+        permitted: Vec<(Permit, Entry)>,
+    ) -> Result<Vec<Result<Opened, OpenError>>, StoreError> {
+        let mut opened = Vec::with_capacity(permitted.len());
+        let mut permitted = permitted.into_iter();
+        while permitted.len() > 0 {
+            let length = rows::group_len(permitted.len(), RECORDS_PER_LOOKUP);
+            let group: Vec<_> = permitted.by_ref().take(length).collect();
+            let mut found = self.find_digests(group.iter().map(|(_, entry)| entry.digest)).await?;
+            for (permit, entry) in group {
+                opened.push(match found.remove(&entry.digest) {
+                    Some(found) => match found.covered_by(&permit) {
+                        Ok(found) => self.open_own(found).await,
+                        Err(error) => Err(error),
+                    },
+                    None => Err(OpenError::NotHere { record: permit.record() }),
+                });
+            }
         }
-        if is_erased {
-            return Err(OpenError::Erased { digest });
+        Ok(opened)
+    }
+
+    async fn open_own(&self, found: Found) -> Result<Opened, OpenError> {
+        let key = self.content_key(&found).await?;
+        self.open_found(found, key).await
+    }
+
+    /// The versions with these digests, whose number is a power of two.
+    async fn find_digests(
+        &self,
+        digests: impl ExactSizeIterator<Item = RecordDigest>,
+    ) -> Result<HashMap<RecordDigest, Found>, StoreError> {
+        let text = rows::openings_text(self.database().backend(), digests.len());
+        let mut arguments = AnyArguments::default();
+        for digest in digests {
+            arguments.add(digest.0.to_vec()).map_err(sqlx::Error::Encode)?;
         }
-        Ok(found)
+        let rows = sqlx::query_with(text, arguments).fetch_all(self.database().readers()).await?;
+        let found = rows.iter().map(|row| Found::of(row).map(|found| (found.entry.digest, found)));
+        found.collect()
     }
 
     /// The version with this digest; `None` when it is not here or erased.
@@ -274,6 +315,22 @@ impl Vault {
 }
 
 impl Found {
+    /// Refuses what the permit does not cover, and what was erased.
+    fn covered_by(self, permit: &Permit) -> Result<Self, OpenError> {
+        let Entry { header, patient, digest, is_erased, .. } = self.entry;
+        let is_permitted = header.record == permit.record()
+            && patient == permit.patient()
+            && header.steward == permit.steward()
+            && header.kind == permit.kind();
+        if !is_permitted {
+            return Err(OpenError::NotPermitted { record: permit.record() });
+        }
+        if is_erased {
+            return Err(OpenError::Erased { digest });
+        }
+        Ok(self)
+    }
+
     fn of(row: &AnyRow) -> Result<Self, StoreError> {
         let kind_key: Option<Vec<u8>> = row.try_get(11)?;
         let kind_key = kind_key.map(|id| id.as_slice().try_into().map(KindKeyId)).transpose();

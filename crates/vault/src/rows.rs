@@ -11,6 +11,7 @@ use crate::database::Backend;
 use crate::entries::{Entry, entry_columns, fixed};
 use crate::keys::WRAPPED_CONTENT_KEY_LEN;
 use crate::kind_keys::KindKeyId;
+use crate::open::opening_columns;
 use crate::put::PutError;
 use crate::schema::Place;
 use crate::vault::Vault;
@@ -20,7 +21,7 @@ use crate::vault::Vault;
 pub(crate) const ROWS_PER_INSERT: usize = 64;
 
 /// How many records one statement looks up, at most.
-const RECORDS_PER_LOOKUP: usize = 64;
+pub(crate) const RECORDS_PER_LOOKUP: usize = 64;
 
 /// The columns of `records`, in the order in which they are bound.
 const COLUMNS: usize = 14;
@@ -148,6 +149,11 @@ pub(crate) fn versions_text(backend: Backend, records: usize) -> AssertSqlSafe<A
     Texts::of_backend(backend).versions(records)
 }
 
+/// Selects what it takes to open so many versions, by their digests.
+pub(crate) fn openings_text(backend: Backend, digests: usize) -> AssertSqlSafe<Arc<str>> {
+    Texts::of_backend(backend).openings(digests)
+}
+
 /// `($1, $2), ($3, $4)`: the places of so many rows with so many columns.
 #[must_use]
 pub fn places_of(rows: usize, columns: usize) -> String {
@@ -174,6 +180,7 @@ struct Texts {
     inserts: [OnceLock<Arc<str>>; GROUP_LENS],
     owners: [OnceLock<Arc<str>>; GROUP_LENS],
     versions: [OnceLock<Arc<str>>; GROUP_LENS],
+    openings: [OnceLock<Arc<str>>; GROUP_LENS],
 }
 
 /// How many lengths of groups there are: powers of two up to 64.
@@ -198,7 +205,8 @@ impl Texts {
         let inserts = [const { OnceLock::new() }; GROUP_LENS];
         let owners = [const { OnceLock::new() }; GROUP_LENS];
         let versions = [const { OnceLock::new() }; GROUP_LENS];
-        Self { backend, inserts, owners, versions }
+        let openings = [const { OnceLock::new() }; GROUP_LENS];
+        Self { backend, inserts, owners, versions, openings }
     }
 
     fn insert(&self, rows: usize) -> AssertSqlSafe<Arc<str>> {
@@ -238,6 +246,23 @@ impl Texts {
             )
         };
         made_once(&self.versions, records, text)
+    }
+
+    fn openings(&self, digests: usize) -> AssertSqlSafe<Arc<str>> {
+        let text = || {
+            let digests = self.placeholders(1, digests);
+            format!(
+                concat!(
+                    "select ",
+                    entry_columns!(),
+                    ", ",
+                    opening_columns!(),
+                    " from records where digest in {}"
+                ),
+                digests
+            )
+        };
+        made_once(&self.openings, digests, text)
     }
 
     /// `($first, …)`, `count` of them. SQLite looks up each `$n` by its name in a list, so that the time

@@ -11,11 +11,11 @@
 //! ```
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, SetOnce};
 
 use crate::database::{Backend, WRITE_TURN_MAX};
 use crate::store_error::StoreError;
@@ -42,7 +42,7 @@ pub(crate) struct Writer {
 }
 
 /// What became of a transaction that is over.
-type Fate = Arc<OnceLock<Result<(), Arc<StoreError>>>>;
+type Fate = Arc<SetOnce<Result<(), Arc<StoreError>>>>;
 
 /// The transaction that is open, if any.
 #[derive(Debug, Default)]
@@ -135,11 +135,18 @@ impl Writer {
         }
     }
 
-    /// Waits until a transaction is over, and ends it when the turn comes before somebody else did.
+    /// Waits until a transaction is over, and ends it when the turn comes before somebody else did. Whoever
+    /// is told that it is over does not wait for the turn any more, behind others' work.
     async fn commit(self, fate: Fate) -> Result<(), StoreError> {
-        let mut open = self.turn().await?;
-        if fate.get().is_none() {
-            open.commit().await;
+        tokio::select! {
+            biased;
+            _ = fate.wait() => {}
+            turn = self.turn() => {
+                let mut open = turn?;
+                if fate.get().is_none() {
+                    open.commit().await;
+                }
+            }
         }
         let failed = || Err(Arc::new(StoreError::Failed("the commit was given up".into())));
         fate.get().cloned().unwrap_or_else(failed).map_err(|error| StoreError::of_all(&error))

@@ -308,6 +308,48 @@ async fn child_fills_the_disk() {
     println!("full: {}", std::error::Error::source(&error).unwrap());
 }
 
+/// Puts records that share their commits until there is no room, then shows that exactly those are there
+/// whose commit was told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the child of a test below"]
+async fn child_fills_the_disk_together() {
+    let Some(vault) = open_as_child().await else { return };
+    let put = async |vault: Vault, number| {
+        let (batch, _) = vault.begin_put(numbered(number), &mut rng(number)).await?;
+        batch.commit().await.map_err(PutError::from)
+    };
+    let (mut kept, mut refused, mut full) = (Vec::new(), Vec::new(), None);
+    for first in (1..100_000).step_by(8) {
+        let together = (first..first + 8).map(|number| {
+            let vault = vault.clone();
+            tokio::spawn(async move { (number, put(vault, number).await) })
+        });
+        for one in together.collect::<Vec<_>>() {
+            match one.await.unwrap() {
+                (number, Ok(())) => kept.push(number),
+                (number, Err(PutError::Store(error))) => {
+                    refused.push(number);
+                    let is_full = matches!(error, StoreError::DiskFull(_));
+                    full = full.or(is_full.then_some(error));
+                }
+                (_, Err(other)) => panic!("{other:?}"),
+            }
+        }
+        // It stays usable however often it runs into the limit.
+        if refused.len() > 40 {
+            break;
+        }
+    }
+    for number in &kept {
+        check_opens(&vault, *number).await;
+        acknowledge(*number);
+    }
+    for number in &refused {
+        assert!(vault.versions(id(*number)).await.unwrap().is_empty(), "record {number}");
+    }
+    println!("full: {}", full.expect("the disk fills"));
+}
+
 #[track_caller]
 fn check_fills(command: &mut Command) -> Vec<u64> {
     let output = command.output().unwrap();
@@ -330,6 +372,19 @@ async fn disk_quota_reached() {
     for number in &numbers {
         check_opens(&vault, *number).await;
     }
+    vault.put(record(1_000_000), &mut rng(2)).await.unwrap();
+}
+
+/// Those who share a commit share its failure, and nothing of theirs is kept.
+#[tokio::test]
+async fn disk_quota_reached_together() {
+    let place = Place::sqlite();
+    let setup = "trap '' XFSZ; ulimit -f 4096;";
+    let numbers = check_fills(&mut child_after(setup, "child_fills_the_disk_together", &place));
+    assert!(numbers.len() > 10);
+    let vault = place.unlock().await;
+    let records = check_clean(&vault, &place).await;
+    assert_eq!(records.len(), numbers.len());
     vault.put(record(1_000_000), &mut rng(2)).await.unwrap();
 }
 

@@ -5,8 +5,11 @@
 mod common;
 
 use common::*;
-use domain::{Address, Kind, KindSet, RecordId};
-use vault::{Database, Listing, NewRecord, OpenError, PutError, SealError, UnlockError};
+use domain::{Address, Kind, KindSet, RecordDigest, RecordId};
+use vault::{
+    Database, Entry, ErasureOrder, ErasureReason, Listing, NewRecord, OpenError, PutError,
+    SealError, UnlockError,
+};
 
 on_both! {
     what_was_put_opens,
@@ -19,6 +22,7 @@ on_both! {
     streamed_record_opens_and_streams_out,
     too_long_a_body_is_refused,
     permit_opens_its_record_alone,
+    permits_open_their_records_together,
     versions_of_a_record_belong_to_one_patient,
     heads_are_listed_by_kind_and_steward,
     listing_goes_on_after_a_record,
@@ -167,6 +171,41 @@ async fn permit_opens_its_record_alone(place: Place) {
     let amended = NewRecord { version: version(2), kind: Kind::SexualHealth, ..record(1) };
     vault.put(amended, &mut rng(3)).await.unwrap();
     assert!(matches!(open(permit(1)).await, Err(OpenError::NotPermitted { .. })));
+}
+
+async fn permits_open_their_records_together(place: Place) {
+    let vault = place.unlock().await;
+    let mut records: Vec<_> = (1..=69).map(record).collect();
+    records.push(long_record(70));
+    let entries = vault.put_many(records, &mut rng(2)).await.unwrap();
+    let permitted = (1..=70).rev().zip(entries.iter().rev().copied());
+    let permitted: Vec<_> = permitted.map(|(number, entry)| (permit(number), entry)).collect();
+    let opened = vault.open_many(permitted).await.unwrap();
+    for (number, opened) in (1..=70).rev().zip(opened) {
+        let opened = opened.unwrap();
+        assert_eq!(opened.entry.header.record, id(number));
+        assert!(
+            opened.body() == if number == 70 { long_record(70).body } else { record(number).body }
+        );
+    }
+    // One that is not covered, erased or not here stands in nobody's way.
+    let order = ErasureOrder { by: AUTHOR, reason: ErasureReason::PatientRequest, at: NOW };
+    vault.erase(id(3), version(1), order, &mut rng(3)).await.unwrap();
+    let gone = Entry { digest: RecordDigest::of(b"another"), ..entries[4] };
+    let other = permit_for(id(1), Address::repeat_byte(9), STEWARD, Kind::Laboratory);
+    let permitted = vec![
+        (other, entries[0]),
+        (permit(2), entries[5]),
+        (permit(3), entries[2]),
+        (permit(5), gone),
+        (permit(4), entries[3]),
+    ];
+    let opened = vault.open_many(permitted).await.unwrap();
+    assert!(matches!(opened[0], Err(OpenError::NotPermitted { .. })));
+    assert!(matches!(opened[1], Err(OpenError::NotPermitted { .. })));
+    assert!(matches!(opened[2], Err(OpenError::Erased { .. })));
+    assert!(matches!(opened[3], Err(OpenError::NotHere { .. })));
+    assert_eq!(opened[4].as_ref().unwrap().body(), record(4).body);
 }
 
 async fn versions_of_a_record_belong_to_one_patient(place: Place) {

@@ -58,22 +58,30 @@ impl Rpc {
         let most = self.affordable_gas(&mut state, &request)?;
         let mut enough = most;
         let result = self.run(&mut state, &environment, &request, enough)?;
-        let used = match &result {
-            ExecutionResult::Success { .. } => result.tx_gas_used(),
+        let (used, spent) = match &result {
+            ExecutionResult::Success { gas, .. } => {
+                (result.tx_gas_used(), gas.total_gas_spent().max(gas.floor_gas()))
+            }
             _ => return Err(failure(result)),
         };
         // What was used may be too little as a limit: refunds come at the end, and a call passes on
-        // all but a 64th. So search between, beginning where it nearly always succeeds.
+        // all but a 64th. What was spent before refunds is the answer when it is enough, for whoever
+        // gets less runs out on the same way; else it is between.
         let mut too_little = used.saturating_sub(1);
-        let mut guess = (used + used / 63 + 2_300).min(enough);
+        let mut guesses = vec![(spent + spent / 63 + 2_300).min(enough), spent.min(enough)];
         while too_little + 1 < enough {
-            let result = self.run(&mut state, &environment, &request, guess)?;
-            if result.is_success() {
+            let guess = guesses.pop().unwrap_or(too_little + (enough - too_little) / 2);
+            if guess <= too_little || guess >= enough {
+                continue;
+            }
+            if self.run(&mut state, &environment, &request, guess)?.is_success() {
                 enough = guess;
+                if guess == spent {
+                    break;
+                }
             } else {
                 too_little = guess;
             }
-            guess = too_little + (enough - too_little) / 2;
         }
         value(convert::quantity(enough))
     }

@@ -97,7 +97,7 @@ fn run(
             id,
             taken: BTreeMap::new(),
             errors: BTreeMap::new(),
-            known: Known::new(),
+            known: Known::default(),
             waiting: Vec::new(),
             names: HashSet::new(),
         };
@@ -239,7 +239,7 @@ impl Importing<'_> {
             let text = "an earlier line is the same resource";
             return self.fail(number, FhirError::unprocessable("duplicate", text));
         }
-        self.known.insert(name.clone(), row.record);
+        self.known.store(name.clone(), row.record);
         self.names.insert(name);
         self.waiting.push((number, status, write));
         if self.waiting.len() >= STORED_AT_ONCE {
@@ -262,7 +262,7 @@ impl Importing<'_> {
             self.store(vec![one]).await;
         }
         // Those that were stored are found in the database from here on.
-        self.known.clear();
+        self.known = Known::default();
     }
 
     async fn store(&mut self, waiting: Vec<(usize, StatusCode, Write)>) {
