@@ -99,6 +99,19 @@ impl Default for WebhookSettings {
     }
 }
 
+impl WebhookSettings {
+    /// How long to wait after so many failures in a row; `None` when it is time to give up.
+    #[must_use]
+    pub fn wait_after(&self, failures: u64) -> Option<Duration> {
+        if failures >= self.failures_max {
+            return None;
+        }
+        let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+        let factor = 2_u32.checked_pow(doublings).unwrap_or(u32::MAX);
+        Some(self.retry_first.saturating_mul(factor).min(self.retry_max))
+    }
+}
+
 /// A webhook that somebody asks for.
 #[derive(Debug)]
 pub struct NewSubscription {
@@ -244,6 +257,12 @@ impl Webhooks {
         &self.0.outbox
     }
 
+    /// How they are sent.
+    #[must_use]
+    pub fn settings(&self) -> &WebhookSettings {
+        &self.0.settings
+    }
+
     /// What was done since the start.
     #[must_use]
     pub fn totals(&self) -> Delivered {
@@ -266,8 +285,9 @@ impl Webhooks {
         if !inner.forms.contains_key(&new.form) {
             return Err(SubscribeError::UnknownForm);
         }
-        let count = self.subscriptions(Some(new.recipient)).await?.len();
-        if count >= inner.settings.subscriptions_max {
+        let (recipient, most) = (new.recipient, inner.settings.subscriptions_max);
+        let count = self.subscriptions(Some(recipient)).await?.len();
+        if count >= most {
             return Err(SubscribeError::TooMany { count });
         }
         let mut id = [0; 16];
@@ -281,6 +301,11 @@ impl Webhooks {
         inner.keyring.put(&secret_name(&id), new.secret.expose(), rng).await?;
         let subscription = Subscription::new(id, new, after, now);
         let mut transaction = inner.outbox.database().begin().await?;
+        // Those that are made at the same time count as well.
+        let count = Subscription::count(&mut transaction, recipient).await?;
+        if count >= most {
+            return Err(SubscribeError::TooMany { count });
+        }
         subscription.insert(&mut transaction).await?;
         transaction.commit().await?;
         Ok(subscription)
@@ -636,21 +661,20 @@ impl Service<'_> {
 
     /// Notes a failure, and that it is tried again later or given up.
     fn fail(&mut self, failure: Failure) {
-        let WebhookSettings { retry_first, retry_max, failures_max, .. } = self.webhooks.0.settings;
         let now = self.now();
         let subscription = &mut self.subscription;
         subscription.failures += 1;
         subscription.failure = failure.to_string();
         self.tally.failed += 1;
-        if failure.is_final() || subscription.failures >= failures_max {
-            subscription.state = SubscriptionState::Error;
-            self.tally.given_up += 1;
-            tracing::warn!(subscription = %subscription.id, %failure, "gave a webhook up");
-            return;
+        let wait = self.webhooks.0.settings.wait_after(subscription.failures);
+        match wait.filter(|_| !failure.is_final()) {
+            Some(wait) => subscription.due = now.after(wait),
+            None => {
+                subscription.state = SubscriptionState::Error;
+                self.tally.given_up += 1;
+                tracing::warn!(subscription = %subscription.id, %failure, "gave a webhook up");
+            }
         }
-        let doublings = u32::try_from(subscription.failures - 1).unwrap_or(u32::MAX);
-        let factor = 2_u32.checked_pow(doublings).unwrap_or(u32::MAX);
-        subscription.due = now.after(retry_first.saturating_mul(factor).min(retry_max));
     }
 
     /// Writes down how far the subscription is; `false` when it is somebody else's to say by now.

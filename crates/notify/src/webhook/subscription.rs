@@ -157,8 +157,24 @@ impl Subscription {
         self.failure.clear();
     }
 
+    fn topic_names(&self) -> String {
+        let names: Vec<_> = self.topics.iter().map(|topic| topic.name()).collect();
+        names.join(" ")
+    }
+
+    /// How many a recipient has.
+    pub(crate) async fn count(
+        connection: &mut AnyConnection,
+        recipient: Address,
+    ) -> Result<usize, StoreError> {
+        let row = sqlx::query("select count(*) from notify_subscriptions where recipient = $1")
+            .bind(recipient.to_vec())
+            .fetch_one(connection)
+            .await?;
+        Ok(usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default())
+    }
+
     pub(crate) async fn insert(&self, connection: &mut AnyConnection) -> Result<(), StoreError> {
-        let topics: Vec<_> = self.topics.iter().map(|topic| topic.name()).collect();
         sqlx::query(
             "insert into notify_subscriptions (id, recipient, url, topics, form, state, cursor,
             tried, attempts, failures, due, failure, created, revision, everybodys)
@@ -167,7 +183,7 @@ impl Subscription {
         .bind(self.id.clone())
         .bind(self.recipient.to_vec())
         .bind(self.url.clone())
-        .bind(topics.join(" "))
+        .bind(self.topic_names())
         .bind(self.form.clone())
         .bind(self.state.name().to_owned())
         .bind(bound(self.cursor))
@@ -209,10 +225,15 @@ impl Subscription {
         let Some(mut held) = Self::read(&mut transaction, id).await? else { return Ok(None) };
         change(&mut held);
         held.write(&mut transaction).await?;
-        sqlx::query("update notify_subscriptions set revision = revision + 1 where id = $1")
-            .bind(id.to_owned())
-            .execute(&mut *transaction)
-            .await?;
+        sqlx::query(
+            "update notify_subscriptions set url = $2, topics = $3, revision = revision + 1
+            where id = $1",
+        )
+        .bind(id.to_owned())
+        .bind(held.url.clone())
+        .bind(held.topic_names())
+        .execute(&mut *transaction)
+        .await?;
         transaction.commit().await?;
         held.revision += 1;
         Ok(Some(held))
