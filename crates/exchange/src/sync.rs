@@ -17,7 +17,7 @@ use domain::RecordDigest;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::time::timeout;
 use vault::{
-    Entry, Identity, ImportError, MAX_BODY_LEN, OnConflict, SealedCopy, StoreError, Vault,
+    Along, Entry, Identity, ImportError, MAX_BODY_LEN, OnConflict, SealedCopy, StoreError, Vault,
 };
 
 use crate::holder::{BatchProof, HolderError};
@@ -35,6 +35,16 @@ pub trait Expected: Send + Sync {
         entry: &Entry,
         proof: Option<&BatchProof>,
     ) -> impl Future<Output = Result<bool, HolderError>> + Send;
+
+    /// What is stored together with a version that was expected, such as what shows that it belongs here.
+    /// Asked once its bytes came: what a peer only says it has leaves nothing behind.
+    fn along(
+        &self,
+        _entry: &Entry,
+        _proof: Option<&BatchProof>,
+    ) -> impl Future<Output = Result<Option<Along<'static>>, HolderError>> + Send {
+        async { Ok(None) }
+    }
 }
 
 /// How much a receiver does at a time, and how patient it is.
@@ -145,7 +155,7 @@ impl<E: Expected> Receiver<E> {
         }
         let mut failure = Failure::Transfer(TransferError::Refused);
         for peer in peers {
-            match self.fetch(*peer, copy.clone()).await {
+            match self.fetch(*peer, copy.clone(), None).await {
                 // A peer that does not have it says less than one that failed to give it.
                 Err(Failure::Transfer(TransferError::Refused)) => {}
                 Err(other) => failure = other,
@@ -170,7 +180,9 @@ impl<E: Expected> Receiver<E> {
         match self.vault.find(entry.digest).await? {
             Some(kept) if kept.is_erased => Ok(Outcome::Erased),
             Some(_) => self.rewrap(copy, proof).await,
-            None if self.expected.expects(entry, proof).await? => self.fetch(peer, copy).await,
+            None if self.expected.expects(entry, proof).await? => {
+                self.fetch(peer, copy, proof).await
+            }
             None => Ok(Outcome::Unexpected),
         }
     }
@@ -195,7 +207,7 @@ impl<E: Expected> Receiver<E> {
         }
         match self.vault.sealed_bytes(digest).await? {
             Some(sealed) => {
-                self.import(copy, sealed).await?;
+                self.import(copy, sealed, proof).await?;
                 Ok(Outcome::Rewrapped)
             }
             // Its bytes are lost here: for healing.
@@ -203,13 +215,18 @@ impl<E: Expected> Receiver<E> {
         }
     }
 
-    async fn fetch(&self, peer: &dyn Transport, copy: SealedCopy) -> Result<Outcome, Failure> {
+    async fn fetch(
+        &self,
+        peer: &dyn Transport,
+        copy: SealedCopy,
+        proof: Option<&BatchProof>,
+    ) -> Result<Outcome, Failure> {
         let Entry { digest, sealed_len, .. } = copy.entry;
         let begun = self.incoming.begin(digest, sealed_len).await.map_err(Failure::Incoming)?;
         let arriving = begun.ok_or(Failure::Busy)?;
         let (mut arrived, bytes) = self.receive(peer, digest, sealed_len, arriving).await?;
         let reader = arrived.reader().map_err(Failure::Incoming)?;
-        let imported = self.import(copy, reader).await;
+        let imported = self.import(copy, reader, proof).await;
         // What could not be kept for want of space can be kept later.
         if !matches!(&imported, Err(Failure::Import(ImportError::Keep(_)) | Failure::Store(_))) {
             arrived.discard();
@@ -294,9 +311,12 @@ impl<E: Expected> Receiver<E> {
         &self,
         copy: SealedCopy,
         sealed: impl Read + Send + 'static,
+        proof: Option<&BatchProof>,
     ) -> Result<(), Failure> {
         let on_conflict = self.on_conflict(&copy.entry).await?;
-        self.vault.import(copy, sealed, self.identity.as_ref(), on_conflict).await?;
+        let along = self.expected.along(&copy.entry, proof).await?;
+        let identity = self.identity.as_ref();
+        self.vault.import_along(copy, sealed, identity, on_conflict, along).await?;
         Ok(())
     }
 

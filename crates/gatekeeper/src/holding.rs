@@ -11,7 +11,7 @@
 //!
 //! The same rule, asked about oneself, says what is expected here from others ([`Expected`]). A version
 //! that was anchored in a batch comes with the way from its leaf to the root on chain; without one that
-//! leads there it is not expected.
+//! leads there it is not expected. That way is kept once the bytes are, and not before.
 //!
 //! Each attempt to get a body leaves its receipt. What members ask for in vain is bounded, so that none
 //! fills the log: whoever has no attempts left is told that there is no answer now, whatever they ask for.
@@ -31,7 +31,9 @@ use exchange::{BatchProof, Cursor, Expected, Holder, HolderError, Offers, PeerId
 use ledger::{Projection, is_valid_signature};
 use parking_lot::Mutex;
 use sqlx::Row as _;
-use vault::{Entry, Listing, OpenError, PublicKey, SealedBytes, SealedCopy, StoreError, Subject};
+use vault::{
+    Along, Entry, Listing, OpenError, PublicKey, SealedBytes, SealedCopy, StoreError, Subject,
+};
 
 use crate::{Gatekeeper, QueryRefusal, answer::use_nonce, proven::proves, standing::Standing};
 
@@ -264,6 +266,18 @@ impl Holding {
             }
         }
         Ok((!copy.wraps.is_empty()).then_some(copy))
+    }
+
+    /// The proof of a version if it leads to the chain, and where the version stands with it.
+    fn shown<'p>(
+        &self,
+        projection: &Projection,
+        entry: &Entry,
+        proof: Option<&'p BatchProof>,
+    ) -> (Option<&'p BatchProof>, Option<Standing>) {
+        let proof = proof.filter(|proof| proves(projection, entry, proof));
+        let root = proof.map(|proof| proof.root);
+        (proof, self.gatekeeper.standing_under(projection, entry, root))
     }
 
     /// The patients whose records somebody may get something of, those from `first` on.
@@ -569,24 +583,24 @@ impl Expected for Holding {
         let now = self.now().await?;
         self.gatekeeper.learn_leaves().await.map_err(unavailable)?;
         let own = self.gatekeeper.member();
-        let (proof, is_expected) = {
-            let projection = self.gatekeeper.projection().await;
-            let proof = proof.filter(|proof| proves(&projection, entry, proof));
-            let root = proof.map(|proof| proof.root);
-            let standing = self.gatekeeper.standing_under(&projection, entry, root);
-            let is_expected = if entry.patient == own {
-                standing.is_some_and(|standing| standing.state != AnchorState::Erased)
-            } else {
-                self.ground_for(&projection, own, (entry, standing), now).is_ok()
-            };
-            let in_batch = standing.is_some_and(Standing::is_in_batch);
-            (proof.filter(|_| in_batch), is_expected)
-        };
-        // Kept before the bytes come, which are read, and reconciled, by it.
-        if let Some(proof) = proof.filter(|_| is_expected) {
-            self.gatekeeper.keep_proof(entry, proof).await.map_err(unavailable)?;
-        }
-        Ok(is_expected)
+        let projection = self.gatekeeper.projection().await;
+        let (_, standing) = self.shown(&projection, entry, proof);
+        Ok(if entry.patient == own {
+            standing.is_some_and(|standing| standing.state != AnchorState::Erased)
+        } else {
+            self.ground_for(&projection, own, (entry, standing), now).is_ok()
+        })
+    }
+
+    async fn along(
+        &self,
+        entry: &Entry,
+        proof: Option<&BatchProof>,
+    ) -> Result<Option<Along<'static>>, HolderError> {
+        let projection = self.gatekeeper.projection().await;
+        let (proof, standing) = self.shown(&projection, entry, proof);
+        let proof = proof.filter(|_| standing.is_some_and(Standing::is_in_batch));
+        Ok(proof.map(|proof| self.gatekeeper.keeping_proof(entry, proof)))
     }
 }
 

@@ -7,6 +7,9 @@
 //! place   position of the batch << 14 | how many of its leaves come up to here
 //! ```
 
+use std::collections::BTreeMap;
+
+use alloy_primitives::B256;
 use domain::Anchor;
 use ledger::Moment;
 use sqlx::Row as _;
@@ -58,7 +61,7 @@ impl Gatekeeper {
     /// [`StoreError`] when the database failed.
     pub async fn leaves_after(&self, place: i64, limit: usize) -> Result<Vec<Leaf>, StoreError> {
         let mut leaves = Vec::new();
-        let (mut position, mut skipped) = (place >> LEAF_BITS, place & ((1 << LEAF_BITS) - 1));
+        let (mut position, mut skipped) = split(place);
         while leaves.len() < limit {
             let row = sqlx::query(
                 "select root, manifest, tx, position from anchor_batches where position >= $1
@@ -73,25 +76,75 @@ impl Gatekeeper {
                 skipped = 0;
             }
             position = found + 1;
-            let Some(batch) = self.stored_batch(&row).filter(|batch| batch.is_whole()) else {
-                skipped = 0;
+            let after = std::mem::take(&mut skipped);
+            let Some(batch) = self.stored_batch(&row) else { continue };
+            let Some(moment) = self.moment_of(batch.root).await? else {
+                let checking = move || batch.is_whole();
+                let whole = tokio::task::spawn_blocking(checking);
+                if whole.await.expect("hashing does not panic") {
+                    break;
+                }
                 continue;
             };
-            let moment = {
-                let projection = self.projection().await;
-                let on_chain = projection.records.batch(self.member(), batch.root);
-                on_chain.map(|batch| batch.moment)
-            };
-            let Some(moment) = moment else { break };
+            let rest = batch.anchors.into_iter().zip(1_i64..).filter(|(_, leaf)| *leaf > after);
+            let rest = rest.filter(|(anchor, _)| self.root_of(anchor).is_some());
             let room = limit - leaves.len();
-            let rest = batch.anchors.into_iter().zip(1_i64..).filter(|(_, leaf)| *leaf > skipped);
             leaves.extend(rest.take(room).map(|(anchor, leaf)| Leaf {
                 place: found << LEAF_BITS | leaf,
                 anchor,
                 moment,
             }));
-            skipped = 0;
         }
         Ok(leaves)
     }
+
+    /// The leaves at these places, by place. Each manifest is read once.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the database failed.
+    pub async fn leaves_at(
+        &self,
+        places: impl IntoIterator<Item = i64> + Send,
+    ) -> Result<BTreeMap<i64, Leaf>, StoreError> {
+        let mut by_batch: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+        for place in places {
+            by_batch.entry(split(place).0).or_default().push(place);
+        }
+        let mut leaves = BTreeMap::new();
+        for (position, places) in by_batch {
+            let row =
+                sqlx::query("select root, manifest, tx from anchor_batches where position = $1")
+                    .bind(position)
+                    .fetch_optional(self.vault().database().readers())
+                    .await?;
+            let Some(batch) = row.and_then(|row| self.stored_batch(&row)) else { continue };
+            let Some(moment) = self.moment_of(batch.root).await? else { continue };
+            for place in places {
+                let index = usize::try_from(split(place).1 - 1).ok();
+                let anchor = index.and_then(|index| batch.anchors.get(index)).copied();
+                let anchor = anchor.filter(|anchor| self.root_of(anchor).is_some());
+                leaves.extend(anchor.map(|anchor| (place, Leaf { place, anchor, moment })));
+            }
+        }
+        Ok(leaves)
+    }
+
+    /// When an own batch was anchored; `None` when it is not on chain yet. The leaves of one that is are
+    /// known then, unless its manifest is broken, so that nobody has to make its tree.
+    async fn moment_of(&self, root: B256) -> Result<Option<Moment>, StoreError> {
+        let moment = {
+            let projection = self.projection().await;
+            projection.records.batch(self.member(), root).map(|batch| batch.moment)
+        };
+        if moment.is_some() && !self.inner.leaves.knows(root) {
+            self.learn_leaves().await?;
+        }
+        Ok(moment)
+    }
+}
+
+/// The position of the batch in which a place is, and the number of its leaf there.
+const fn split(place: i64) -> (i64, i64) {
+    (place >> LEAF_BITS, place & ((1 << LEAF_BITS) - 1))
 }

@@ -9,14 +9,14 @@
 //! siblings   the hashes [32] from the leaf to the root, one after the other
 //! ```
 
-use std::collections::{BTreeMap, HashMap, hash_map};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use alloy_primitives::B256;
 use domain::{Anchor, RecordDigest, merkle};
 use exchange::{BatchProof, SIBLINGS_MAX};
 use ledger::Projection;
 use sqlx::{Row as _, any::AnyRow};
-use vault::{Entry, StoreError};
+use vault::{Along, Entry, StoreError};
 
 use crate::{Gatekeeper, anchoring::tree, standing::leaf_of};
 
@@ -43,26 +43,29 @@ fn siblings(row: &AnyRow, column: usize) -> Option<Vec<B256>> {
 }
 
 impl Gatekeeper {
-    /// Keeps the proof of a version of another steward, which was held against the chain.
-    pub(crate) async fn keep_proof(
-        &self,
-        entry: &Entry,
-        proof: &BatchProof,
-    ) -> Result<(), StoreError> {
-        let leaf = leaf_of(entry).leaf();
-        let mut transaction = self.vault().database().begin().await?;
-        sqlx::query(
-            "insert into batch_proofs (leaf, root, siblings) values ($1, $2, $3)
-            on conflict (leaf) do update set root = excluded.root, siblings = excluded.siblings",
-        )
-        .bind(leaf.to_vec())
-        .bind(proof.root.to_vec())
-        .bind(proof.siblings.iter().flat_map(|sibling| sibling.0).collect::<Vec<u8>>())
-        .execute(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        self.inner.leaves.add(leaf, proof.root);
-        Ok(())
+    /// Keeps the proof of a version of another steward, which was held against the chain, together with its
+    /// sealed bytes, which are read, and reconciled, by it.
+    pub(crate) fn keeping_proof(&self, entry: &Entry, proof: &BatchProof) -> Along<'static> {
+        let (gatekeeper, leaf, proof) = (self.clone(), leaf_of(entry).leaf(), proof.clone());
+        Box::new(move |transaction| {
+            Box::pin(async move {
+                let siblings: Vec<u8> = proof.siblings.iter().flat_map(|one| one.0).collect();
+                sqlx::query(
+                    "insert into batch_proofs (leaf, root, siblings) values ($1, $2, $3)
+                    on conflict (leaf) do update
+                        set root = excluded.root, siblings = excluded.siblings",
+                )
+                .bind(leaf.to_vec())
+                .bind(proof.root.to_vec())
+                .bind(siblings)
+                .execute(&mut **transaction)
+                .await?;
+                // It is true whether or not the bytes are kept in the end, and they are not there without
+                // it for a moment.
+                gatekeeper.inner.leaves.add(leaf, proof.root);
+                Ok(())
+            })
+        })
     }
 
     /// Reads the proofs that are kept. Those that lead nowhere are as if they were not there.
@@ -94,49 +97,53 @@ impl Gatekeeper {
         &self,
         entries: &[Entry],
     ) -> Result<BTreeMap<RecordDigest, BatchProof>, StoreError> {
-        let in_batches: Vec<(Anchor, RecordDigest, B256)> = {
+        let mut by_root: BTreeMap<B256, Vec<(Anchor, RecordDigest)>> = BTreeMap::new();
+        {
             let projection = self.inner.projection.read().await;
-            let in_batches = entries.iter().filter(|entry| self.is_in_batch(&projection, entry));
-            let rooted = in_batches.filter_map(|entry| {
+            for entry in entries.iter().filter(|entry| self.is_in_batch(&projection, entry)) {
                 let anchor = leaf_of(entry);
-                Some((anchor, entry.digest, self.root_of(&anchor)?))
-            });
-            rooted.collect()
-        };
-        let (mut proofs, mut trees) = (BTreeMap::new(), HashMap::new());
-        for (anchor, digest, root) in in_batches {
-            let found = if anchor.steward == self.member() {
-                let known = match trees.entry(root) {
-                    hash_map::Entry::Occupied(known) => known.into_mut(),
-                    hash_map::Entry::Vacant(unknown) => unknown.insert(self.whole(root).await?),
+                if let Some(root) = self.root_of(&anchor) {
+                    by_root.entry(root).or_default().push((anchor, entry.digest));
+                }
+            }
+        }
+        let mut proofs = BTreeMap::new();
+        // A batch has many records: one tree is in memory at a time.
+        for (root, wanted) in by_root {
+            let own = wanted.iter().map(|(anchor, _)| anchor);
+            let own = own.filter(|anchor| anchor.steward == self.member()).map(Anchor::leaf);
+            let mut made = self.proofs_under(root, own.collect()).await?;
+            for (anchor, digest) in wanted {
+                let leaf = anchor.leaf();
+                // Of an own batch whose manifest is lost, another holder may have given the proof back.
+                let found = match made.remove(&leaf) {
+                    Some(siblings) => Some(BatchProof { root, siblings }),
+                    None => self.kept_proof(leaf).await?,
                 };
-                known.as_ref().and_then(|(tree, places)| {
-                    Some(BatchProof { root, siblings: tree.proof(*places.get(&anchor.leaf())?)? })
-                })
-            } else {
-                None
-            };
-            // Of an own batch whose manifest is lost, another holder may have given the proof back.
-            let found = match found {
-                None => self.kept_proof(anchor.leaf()).await?,
-                found => found,
-            };
-            proofs.extend(found.map(|proof| (digest, proof)));
+                proofs.extend(found.map(|proof| (digest, proof)));
+            }
         }
         Ok(proofs)
     }
 
-    /// The tree of an own batch, and the place of each leaf; `None` when its manifest is lost or broken.
-    async fn whole(
+    /// The siblings of each of these leaves of an own batch; none when its manifest is lost or broken.
+    async fn proofs_under(
         &self,
         root: B256,
-    ) -> Result<Option<(merkle::Tree, HashMap<B256, usize>)>, StoreError> {
-        let batch = self.batch(root).await?;
-        Ok(batch.and_then(|batch| {
+        wanted: HashSet<B256>,
+    ) -> Result<HashMap<B256, Vec<B256>>, StoreError> {
+        if wanted.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let Some(batch) = self.batch(root).await? else { return Ok(HashMap::new()) };
+        let proving = move || {
             let tree = tree(&batch.anchors).filter(|tree| tree.root() == root)?;
             let leaves = batch.anchors.iter().map(Anchor::leaf).zip(0..);
-            Some((tree, leaves.collect()))
-        }))
+            let wanted = leaves.filter(|(leaf, _)| wanted.contains(leaf));
+            Some(wanted.filter_map(|(leaf, place)| Some((leaf, tree.proof(place)?))).collect())
+        };
+        let proven = tokio::task::spawn_blocking(proving).await.expect("hashing does not panic");
+        Ok(proven.unwrap_or_default())
     }
 
     async fn kept_proof(&self, leaf: B256) -> Result<Option<BatchProof>, StoreError> {

@@ -29,6 +29,11 @@ struct Leaves {
 }
 
 impl AnchoredLeaves {
+    /// Whether it was looked for the leaves of a batch.
+    pub(crate) fn knows(&self, root: B256) -> bool {
+        self.0.read().known.contains(&root)
+    }
+
     /// Whether the kept proofs are among them.
     pub(crate) fn has_read_proofs(&self) -> bool {
         self.0.read().has_read_proofs

@@ -24,6 +24,7 @@ use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use gatekeeper::{AnswerError, Clock, Gatekeeper, Holding, ReadRequest};
 use ledger::Patient;
 use rand_core::Rng as _;
+use sqlx::Row as _;
 use tokio::net::TcpListener;
 use vault::{Entry, Identity, NewRecord};
 
@@ -625,6 +626,28 @@ impl<F: Fn(&mut Offers) + Send + Sync> Transport for Direct<F> {
     }
 }
 
+/// A way to a holder who lists what they have and gives something else instead, or nothing.
+struct Withholding<F> {
+    way: Direct<F>,
+    instead: Option<&'static [u8]>,
+}
+
+impl<F: Fn(&mut Offers) + Send + Sync> Transport for Withholding<F> {
+    fn offers(&self, after: Option<Cursor>) -> BoxFuture<'_, Result<Offers, TransferError>> {
+        self.way.offers(after)
+    }
+
+    fn fetch(&self, wanted: Wanted, _: u64) -> BoxFuture<'_, Result<BodyStream, TransferError>> {
+        async move {
+            let instead = self.instead.ok_or(TransferError::Refused)?;
+            let len = usize::try_from(wanted.sealed_len).unwrap();
+            let bytes: Vec<u8> = instead.iter().copied().cycle().take(len).collect();
+            Ok(futures_util::stream::iter([Ok(bytes.into())]).boxed())
+        }
+        .boxed()
+    }
+}
+
 /// The hospital anchors four records as one batch, three of them pat's; returns the root and them.
 async fn batch(town: &Town) -> (B256, Vec<Entry>) {
     let (pat, quinn) = (address("pat"), address("quinn"));
@@ -692,6 +715,35 @@ async fn versions_of_batches_arrive_with_their_proofs_and_open() {
     let findings = gatekeeper.reconcile(now).await.unwrap().findings;
     assert_eq!(findings.len(), 2, "{findings:?}");
     assert!(findings.iter().all(|found| found.kind == gatekeeper::FindingKind::Inserted));
+}
+
+/// What a steward only says it has leaves nothing behind: neither in the database nor in memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proof_is_kept_once_its_bytes_came() {
+    let town = Town::new().await;
+    let (root, entries) = batch(&town).await;
+    accept_batch(&town, "pat", root).await;
+    let clinic = Site::new(&town.world, "clinic").await;
+    let kept = async || {
+        let database = clinic.gatekeeper.vault().database();
+        let row = sqlx::query("select count(*) from batch_proofs");
+        row.fetch_one(database.readers()).await.unwrap().get::<i64, _>(0)
+    };
+    let way = || Direct {
+        holding: town.holding(),
+        member: address("clinic"),
+        forge: |_: &mut Offers| {},
+    };
+    for instead in [None, Some(b"something else".as_slice())] {
+        let report = clinic.receiver.sync(&Withholding { way: way(), instead }).await;
+        assert_eq!(report.fetched.count, 0, "{report:?}");
+        assert_eq!(report.refused.count + report.failures, 4, "{report:?}");
+        assert_eq!(kept().await, 0);
+        assert!(!clinic.holding.expects(&entries[0], None).await.unwrap());
+    }
+    assert_eq!(clinic.receiver.sync(&way()).await.fetched.count, 4);
+    assert_eq!(kept().await, 2);
+    assert!(clinic.holding.expects(&entries[0], None).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

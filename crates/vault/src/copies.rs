@@ -5,7 +5,9 @@
 //! the header commits. Which digest is the right one only the chain can say.
 
 use std::fs::File;
+use std::future::Future;
 use std::io::{self, Cursor, Read, Write};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use domain::{Address, B256, Permit, QueryDomain, RecordDigest, RecordVersion};
@@ -26,6 +28,7 @@ use crate::rows::{self, Row};
 use crate::schema::Place;
 use crate::sealed::{self, MAX_SEALED_LEN, UnsealError};
 use crate::store_error::StoreError;
+use crate::transaction::WriteTransaction;
 use crate::vault::Vault;
 use crate::wraps::{self, Wrap};
 
@@ -50,6 +53,15 @@ pub struct SealedCopy {
     /// The wraps for the recipient of the copy.
     pub wraps: Vec<Wrap>,
 }
+
+/// What else is stored together with something, such as what shows where it belongs: all of it or nothing.
+pub type Along<'a> = Box<
+    dyn for<'t> FnOnce(
+            &'t mut WriteTransaction,
+        ) -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send + 't>>
+        + Send
+        + 'a,
+>;
 
 /// Sealed bytes, to be read from the beginning.
 #[derive(Debug)]
@@ -263,6 +275,22 @@ impl Vault {
         identity: Option<&Identity>,
         on_conflict: OnConflict,
     ) -> Result<Entry, ImportError> {
+        self.import_along(copy, sealed, identity, on_conflict, None).await
+    }
+
+    /// The same, with what else is stored once the bytes are known to be the right ones.
+    ///
+    /// # Errors
+    ///
+    /// See [`ImportError`]. Nothing was changed then.
+    pub async fn import_along(
+        &self,
+        copy: SealedCopy,
+        sealed: impl Read + Send + 'static,
+        identity: Option<&Identity>,
+        on_conflict: OnConflict,
+        along: Option<Along<'_>>,
+    ) -> Result<Entry, ImportError> {
         let digest = copy.entry.digest;
         if !copy.is_consistent() {
             return Err(ImportError::Mismatch { digest });
@@ -332,6 +360,9 @@ impl Vault {
             for wrap in &copy.wraps {
                 wraps::insert(&mut transaction, wrap, is_checked).await?;
             }
+        }
+        if let Some(along) = along {
+            along(&mut transaction).await?;
         }
         commit_with(transaction, file.as_mut()).await?;
         if let Some(kept) = replaced {

@@ -124,7 +124,7 @@ pub mod keystore;
 #[cfg(test)]
 mod testing;
 
-pub use copies::{Identity, ImportError, OnConflict, SealedBytes, SealedCopy};
+pub use copies::{Along, Identity, ImportError, OnConflict, SealedBytes, SealedCopy};
 pub use database::{Backend, Database, OpenDatabaseError};
 pub use entries::{Entry, Listing, PAGE_LEN_MAX};
 pub use erasure::{EraseError, ErasureCheck, ErasureOrder, ErasureReason, ErasureReceipt};

@@ -22,22 +22,15 @@ mod resuming;
 mod sending;
 mod succession;
 
-use futures_util::future::BoxFuture;
 use ledger::SendError;
-use vault::{EraseError, PutError, StoreError, WriteTransaction};
+pub use vault::Along;
+use vault::{EraseError, PutError, StoreError};
 
 pub use self::{batches::MANIFEST_RECORDS_MAX, inclusion::Inclusion, resuming::Resumed};
 pub(crate) use self::{
     batches::{ANCHOR_LEN, tree},
     sending::OnTheWay,
 };
-
-/// What else is stored together with records, such as an index of them: all of it or nothing.
-pub type Along<'a> = Box<
-    dyn for<'t> FnOnce(&'t mut WriteTransaction) -> BoxFuture<'t, Result<(), StoreError>>
-        + Send
-        + 'a,
->;
 
 /// Why records were not anchored.
 #[derive(Debug, thiserror::Error)]
