@@ -27,6 +27,7 @@ use notify::{
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 use vault::{Keyring, RootKey};
 use workflows::{PatientActor, consent};
 
@@ -37,10 +38,19 @@ const EXTENSIONS: &str = "http://hl7.org/fhir/uv/subscriptions-backport/Structur
 struct Receiver {
     received: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
     answers: Arc<Mutex<Vec<u16>>>,
+    gate: Arc<Mutex<Option<Gate>>>,
 }
+
+/// For the next one that comes: says so, and waits until it may be answered.
+type Gate = (oneshot::Sender<()>, oneshot::Receiver<()>);
 
 async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> StatusCode {
     receiver.received.lock().push((headers, body));
+    let gate = receiver.gate.lock().take();
+    if let Some((came, answer)) = gate {
+        came.send(()).unwrap();
+        answer.await.unwrap();
+    }
     let answer = receiver.answers.lock().pop().unwrap_or(204);
     StatusCode::from_u16(answer).unwrap()
 }
@@ -142,6 +152,41 @@ impl Setting {
         assert_eq!(parameter(&handshake[0].1, "type"), "handshake");
         assert_eq!(parameter(&handshake[0].1, "status"), "requested");
         (made.id(), secret)
+    }
+
+    /// Puts so many results into a batch.
+    async fn write_batch(&self, count: u32) {
+        let entry = |number: u32| {
+            let resource = observation(&self.patient, "2345-7", f64::from(number));
+            json!({ "resource": resource, "request": { "method": "POST", "url": "Observation" } })
+        };
+        let entries: Vec<_> = (0..count).map(entry).collect();
+        let bundle = json!({ "resourceType": "Bundle", "type": "transaction", "entry": entries });
+        self.fhir.post("physician", "/", &bundle).await.expect(200);
+    }
+
+    async fn tend(&self) {
+        self.fhir.resources.tend_subscriptions().await.unwrap();
+    }
+
+    /// Does something while the next message waits for its answer.
+    async fn tend_and_meanwhile(&self, doing: impl AsyncFnOnce()) {
+        let ((came, has_come), (answer, may_answer)) = (oneshot::channel(), oneshot::channel());
+        *self.receiver.gate.lock() = Some((came, may_answer));
+        let doing = async {
+            has_come.await.unwrap();
+            doing().await;
+            answer.send(()).unwrap();
+        };
+        tokio::join!(self.tend(), doing);
+    }
+
+    /// How many receipts somebody left with Anna.
+    async fn receipts(&self, who: &str) -> usize {
+        let gatekeeper = &self.fhir.world.gateway("hospital").gatekeeper;
+        let receipts = gatekeeper.receipts_of(self.anna.account(), None, 1_000).await.unwrap();
+        let (anybody, who) = (receipts.iter(), address(who));
+        anybody.filter(|stored| stored.receipt.requester == who).count()
     }
 
     async fn write(&self, value: f64) -> String {
@@ -314,6 +359,9 @@ async fn a_full_resource_is_what_a_read_would_give_and_leaves_a_receipt() {
     let (headers, handshake) = setting.received().pop().unwrap();
     assert_eq!(headers["authorization"], "Bearer planted-header");
     assert_eq!(parameter(&handshake, "type"), "handshake");
+    // And it goes where it was put, the handshake and what follows.
+    let to = setting.webhooks.subscription(&id).await.unwrap().unwrap();
+    assert!(to.url.ends_with("?other"), "{to:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -468,15 +516,7 @@ async fn what_is_asked_for_must_be_there_to_be_had() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subscribers_are_told_of_what_is_in_batches() {
     let setting = Setting::found().await;
-    let transaction = async |count: u32| {
-        let entry = |number: u32| {
-            let resource = observation(&setting.patient, "2345-7", f64::from(number));
-            json!({ "resource": resource, "request": { "method": "POST", "url": "Observation" } })
-        };
-        let entries: Vec<_> = (0..count).map(entry).collect();
-        let bundle = json!({ "resourceType": "Bundle", "type": "transaction", "entry": entries });
-        setting.fhir.post("physician", "/", &bundle).await.expect(200);
-    };
+    let transaction = async |count: u32| setting.write_batch(count).await;
     let tend = async || setting.fhir.resources.tend_subscriptions().await.unwrap();
     // What was there before is told to nobody.
     transaction(2).await;
@@ -541,4 +581,160 @@ async fn subscribers_are_told_of_what_is_in_batches() {
     let path = format!("/Subscription/{other}/$events");
     let replayed = setting.fhir.get("consultant", &path).await.expect(200).json();
     assert!(events(&replayed).is_empty());
+}
+
+/// What was agreed binds the next page, not the next go (S3).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_page_goes_out_under_what_is_agreed_then() {
+    let setting = Setting::found().await;
+    let (id, _) = setting.subscribe("physician", &setting.subscription("id-only")).await;
+    let path = format!("/Subscription/{id}");
+    setting.write_batch(130).await;
+    let mut other = setting.subscription("empty");
+    other["id"] = id.as_str().into();
+    setting
+        .tend_and_meanwhile(async || {
+            setting.fhir.put("physician", &path, &other).await.expect(200);
+        })
+        .await;
+    let mut received = setting.received();
+    let (_, first) = received.remove(0);
+    assert_eq!(events(&first).len(), 100);
+    // The new terms are tried before anything else, and then count for all that was not confirmed.
+    if received.is_empty() {
+        setting.tend().await;
+        received = setting.received();
+    }
+    assert_eq!(parameter(&received.remove(0).1, "type"), "handshake");
+    let told: Vec<_> = received.iter().flat_map(|(_, page)| events(page)).collect();
+    let numbers: Vec<_> = told.iter().map(|(number, _)| number.parse::<usize>().unwrap()).collect();
+    assert_eq!(numbers, (1..=130).collect::<Vec<_>>());
+    assert!(told.iter().all(|(_, focus)| focus.is_empty()), "no focus is agreed any more");
+
+    // Nothing follows on what was taken back, or is over.
+    setting.write_batch(130).await;
+    setting
+        .tend_and_meanwhile(async || {
+            setting.fhir.delete("physician", &path).await.expect(204);
+        })
+        .await;
+    assert_eq!(setting.received().len(), 1);
+    let mut ending = setting.subscription("id-only");
+    ending["end"] = setting.now().after(std::time::Duration::from_secs(60)).to_string().into();
+    setting.subscribe("physician", &ending).await;
+    setting.write_batch(130).await;
+    setting
+        .tend_and_meanwhile(async || {
+            setting.fhir.advance(std::time::Duration::from_secs(61));
+        })
+        .await;
+    assert_eq!(setting.received().len(), 1);
+}
+
+/// A receiver takes what comes under a name that it knows for a repeat; nothing new may be lost by that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_with_more_in_it_has_another_name() {
+    let setting = Setting::found().await;
+    setting.subscribe("physician", &setting.subscription("id-only")).await;
+    let name = |page: &(HeaderMap, Value)| page.0["webhook-id"].clone();
+    let again = std::time::Duration::from_secs(60);
+    setting.write_batch(2).await;
+    let mut pages = Vec::new();
+    for _ in 0..2 {
+        setting.receiver.answers.lock().push(503);
+        setting.tend().await;
+        setting.fhir.advance(again);
+        pages.extend(setting.received());
+    }
+    assert_eq!(name(&pages[0]), name(&pages[1]), "a repeat");
+    setting.write_batch(3).await;
+    setting.tend().await;
+    pages.extend(setting.received());
+    assert_eq!(pages.len(), 3);
+    assert_ne!(name(&pages[2]), name(&pages[0]), "more than a repeat");
+    assert_eq!(events(&pages[2].1).len(), 5);
+    assert_eq!(events(&pages[2].1)[..2], events(&pages[0].1)[..]);
+}
+
+/// An endpoint that does not answer fills no log, and is given up (S5).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_does_not_arrive_is_told_once_and_given_up() {
+    let setting = Setting::found().await;
+    setting.consent(&[Kind::Laboratory]).await;
+    let mut wanted = setting.subscription("id-only");
+    wanted["_criteria"] = json!({ "extension": [
+        { "url": format!("{EXTENSIONS}/backport-filter-criteria"),
+          "valueString": format!("Observation?patient=Patient/{}", setting.patient) },
+        { "url": format!("{EXTENSIONS}/backport-filter-criteria"),
+          "valueString": format!("Condition?patient=Patient/{}", setting.patient) },
+    ] });
+    let (id, _) = setting.subscribe("consultant", &wanted).await;
+    let condition = |number: u32| {
+        json!({
+            "resourceType": "Condition",
+            "subject": { "reference": format!("Patient/{}", setting.patient) },
+            "code": { "text": format!("planted {number}") },
+            "clinicalStatus": { "coding": [{
+                "system": "http://terminology.hl7.org/CodeSystem/condition-clinical",
+                "code": "active",
+            }] },
+        })
+    };
+    let entry = |number: u32| {
+        let resource = match number % 2 {
+            0 => observation(&setting.patient, "2345-7", f64::from(number)),
+            _ => condition(number),
+        };
+        let url = resource["resourceType"].clone();
+        json!({ "resource": resource, "request": { "method": "POST", "url": url } })
+    };
+    let entries: Vec<_> = (0..10).map(entry).collect();
+    let bundle = json!({ "resourceType": "Bundle", "type": "transaction", "entry": entries });
+    setting.fhir.post("physician", "/", &bundle).await.expect(200);
+
+    let before = setting.receipts("consultant").await;
+    setting.receiver.answers.lock().extend([503; 20]);
+    setting.tend().await;
+    // Five that may be read, and five that may not.
+    assert_eq!(setting.receipts("consultant").await, before + 10);
+    assert_eq!(setting.received().len(), 1);
+    // It is tried again after a time that doubles.
+    let mut tried = 0;
+    for _ in 0..35 {
+        setting.fhir.advance(std::time::Duration::from_secs(1));
+        setting.tend().await;
+        tried += setting.received().len();
+    }
+    assert_eq!(tried, 3, "after 5, 15 and 35 seconds");
+    for _ in 0..16 {
+        assert_eq!(setting.status("consultant", &id).await, "active");
+        setting.fhir.advance(std::time::Duration::from_secs(4 * 3_600));
+        setting.tend().await;
+        assert_eq!(setting.received().len(), 1);
+    }
+    assert_eq!(setting.receipts("consultant").await, before + 10);
+    assert_eq!(setting.status("consultant", &id).await, "error");
+    setting.fhir.advance(std::time::Duration::from_secs(4 * 3_600));
+    setting.tend().await;
+    assert!(setting.received().is_empty());
+
+    // Whoever puts it again is told.
+    wanted["id"] = id.as_str().into();
+    setting.fhir.put("consultant", &format!("/Subscription/{id}"), &wanted).await.expect(200);
+    setting.tend().await;
+    let received = setting.received();
+    assert_eq!(received.len(), 2);
+    assert_eq!(events(&received[1].1).len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_has_more_than_are_allowed() {
+    let setting = Setting::found().await;
+    let most = WebhookSettings::default().subscriptions_max;
+    let resource = setting.subscription("empty");
+    let made = (0..most + 4).map(|_| setting.fhir.post("physician", "/Subscription", &resource));
+    let made = futures_util::future::join_all(made).await;
+    let made = made.iter().map(|answer| answer.status.as_u16());
+    let (made, refused): (Vec<_>, Vec<_>) = made.partition(|status| *status == 201);
+    assert_eq!((made.len(), refused), (most, vec![409; 4]));
 }

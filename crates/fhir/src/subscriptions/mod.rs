@@ -10,7 +10,8 @@
 //! force then, and that token's scopes count from there on.
 //!
 //! Of records that were anchored in a batch the chain does not say whose they are. This steward knows its
-//! own batches, and tells of them a page at a time, beside the order of the webhooks.
+//! own batches, and tells of them a page at a time, beside the order of the webhooks. A page goes out under
+//! what was agreed then; one that does not arrive is sent again like a webhook, and given up like one.
 //!
 //! What it does not do: tell of other stewards' batches; take FHIR topics of others; send by anything but
 //! `rest-hook`.
@@ -42,7 +43,7 @@ use crate::{
     resources::{Resources, issues_of},
     subscriptions::{
         resource::{Topic, Wanted},
-        table::{Held, Status},
+        table::{Held, Status, Told},
     },
 };
 
@@ -228,7 +229,7 @@ async fn create(
     held.store(resources).await?;
     // What was there before is told to nobody.
     let last_leaf = resources.gatekeeper().last_leaf().await?;
-    table::tell_leaves(resources.database(), &held.id, last_leaf, 0).await?;
+    held.tell(resources.database(), Told::all(last_leaf), 0).await?;
     shown(resources, StatusCode::CREATED, &held, Some(&text)).await
 }
 

@@ -2,14 +2,13 @@
 
 use std::sync::Weak;
 
-use alloy_primitives::keccak256;
-use axum::http::HeaderMap;
+use alloy_primitives::{B256, keccak256};
 use domain::{KindSet, Outcome, RecordId, Timestamp};
 use futures_util::{StreamExt as _, stream};
 use gatekeeper::{Leaf, Reading};
 use notify::{
     Clearance, Notification, Subject,
-    webhook::{Body, Form, Message, SubscriptionState, Written},
+    webhook::{Body, Form, Message, Subscription, SubscriptionState, Written},
 };
 use serde_json::{
     Value, json,
@@ -18,7 +17,7 @@ use serde_json::{
 
 use super::{
     resource::{Content, Filter, Topic, Wanted},
-    table::{self, Held, Status as State},
+    table::{self, Held, Status as State, Told as ToldLeaves},
 };
 use crate::{
     bundle::{Bundle, Entry, shown},
@@ -43,11 +42,8 @@ const LEAVES_PER_PAGE: usize = 100;
 /// From how many bytes of full resources on no more are told in one message.
 const LEAF_PAGE_BYTES: usize = 1 << 20;
 
-/// How many such messages one subscription gets before others have their turn.
-const LEAF_PAGES_AT_ONCE: usize = 16;
-
-/// How long it takes until one that did not arrive is sent again, in seconds.
-const LEAVES_AGAIN_S: u64 = 60;
+/// How often each subscription gets such a message in one go.
+const LEAF_ROUNDS: usize = 16;
 
 /// How many receivers are tried at a time.
 const TENDED_AT_ONCE: usize = 8;
@@ -77,6 +73,20 @@ struct Told {
     focus: Option<Row>,
     /// And what it is now.
     body: Option<RawObject>,
+}
+
+/// Which decisions leave a receipt, because there is none yet.
+#[derive(Clone, Copy)]
+struct Noting {
+    /// Those by which somebody is told.
+    told: bool,
+    /// Those by which somebody is not.
+    refused: bool,
+}
+
+impl Noting {
+    const ALL: Self = Self { told: true, refused: true };
+    const NONE: Self = Self { told: false, refused: false };
 }
 
 /// Whether an event is told.
@@ -196,26 +206,24 @@ pub(super) async fn events(
     let reading = Reading { reader: caller.reader, purpose: held.terms.purpose };
     let outbox = resources.webhooks()?.outbox();
     let mut told = Vec::new();
-    for (number, sequence) in
-        table::events(resources.database(), &held.id, range, REPLAYED_MAX).await?
-    {
+    let events = table::events(resources.database(), &held.id, range, REPLAYED_MAX).await?;
+    let places = events.iter().filter(|(_, sequence)| *sequence < 0);
+    let places: Vec<i64> = places.map(|(_, sequence)| sequence.saturating_neg()).collect();
+    let leaves = resources.gatekeeper().leaves_at(places).await?;
+    for (number, sequence) in events {
         let notification = match u64::try_from(sequence) {
             Ok(sequence) => {
                 let found = outbox.all(sequence.saturating_sub(1), 1).await?;
                 let found = found.first().map(|entry| entry.notification);
                 found.filter(|found| found.sequence == sequence)
             }
-            Err(_) => {
-                let place = sequence.saturating_neg();
-                let leaves = resources.gatekeeper().leaves_after(place - 1, 1).await?;
-                leaves.first().filter(|leaf| leaf.place == place).map(notification_of)
-            }
+            Err(_) => leaves.get(&sequence.saturating_neg()).map(notification_of),
         };
         let Some(notification) = notification else { continue };
         if caller.patient.is_some_and(|only| only != notification.patient) {
             continue;
         }
-        let decided = resources.decide(held, &wanted, reading, &notification, true).await?;
+        let decided = resources.decide(held, &wanted, reading, &notification, Noting::ALL).await?;
         if let Decided::Told { focus, body } = decided {
             told.push(Told { number, time: notification.time, focus, body });
         }
@@ -258,8 +266,9 @@ impl Resources {
         }
         let wanted = Wanted::parse(&held.terms.resource, self.now())?;
         let reading = Reading { reader: held.terms.reader, purpose: held.terms.purpose };
-        let (notification, is_first) = (message.notification, message.attempt == 1);
-        let decided = self.decide(&held, &wanted, reading, notification, is_first).await?;
+        let notification = message.notification;
+        let noting = if message.attempt == 1 { Noting::ALL } else { Noting::NONE };
+        let decided = self.decide(&held, &wanted, reading, notification, noting).await?;
         let Decided::Told { focus, body } = decided else { return Ok(Written::Nothing) };
         let sequence = i64::try_from(notification.sequence).unwrap_or(i64::MAX);
         let number = table::number(self.database(), &held.id, sequence).await?;
@@ -291,14 +300,14 @@ impl Resources {
     }
 
     /// Decides whether a subscriber is told of something, and how much. Whoever is told about a record
-    /// may read it right now; receipts say so (S2, S3, S5).
+    /// may read it right now; receipts say so (S2, S3, S5). What is opened leaves one each time.
     async fn decide(
         &self,
         held: &Held,
         wanted: &Wanted,
         reading: Reading,
         notification: &Notification,
-        is_first: bool,
+        noting: Noting,
     ) -> Result<Decided, FhirError> {
         let terms = &held.terms;
         let is_record = wanted.topic == Topic::Records;
@@ -330,7 +339,7 @@ impl Resources {
             let in_particular = wanted.filters.iter().any(|filter| filter.patient.is_some());
             if let Some((_, refusal)) = refusals.remove(&patient)
                 && in_particular
-                && is_first
+                && noting.refused
             {
                 let outcome = Outcome::refused(refusal);
                 gatekeeper.note(reading, patient, kinds, outcome, self.now()).await?;
@@ -347,7 +356,7 @@ impl Resources {
             return Ok(Decided::Told { focus: Some(focus), body });
         }
         drop(found);
-        if is_first {
+        if noting.told {
             let outcome = Outcome::Allowed { records: Vec::new(), basis: None };
             gatekeeper.note(reading, patient, kinds, outcome, self.now()).await?;
         }
@@ -382,13 +391,29 @@ impl Resources {
         Ok(filters.is_empty())
     }
 
-    /// Does what is due with subscriptions: tries the receivers of new ones, sends heartbeats, and ends
-    /// those whose time is over.
+    /// Does what is due with subscriptions: tries the receivers of new ones, sends heartbeats, ends those
+    /// whose time is over, and tells of records in batches that are on chain.
+    ///
+    /// Each subscription gets one page of those at a time, so that nothing else waits for a slow receiver
+    /// longer than for one.
     ///
     /// # Errors
     ///
     /// [`FhirError`] when the database failed; what was not done is done next time.
     pub async fn tend_subscriptions(&self) -> Result<(), FhirError> {
+        for _ in 0..LEAF_ROUNDS {
+            let tended = self.tend_due().await;
+            // What fails with one must not keep the others from being told.
+            let is_more = self.tell_batches().await?;
+            tended?;
+            if !is_more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tend_due(&self) -> Result<(), FhirError> {
         let due = Held::to_tend(self, self.now().0).await?;
         let mut tended =
             stream::iter(due).map(|held| self.tend(held)).buffer_unordered(TENDED_AT_ONCE);
@@ -397,87 +422,118 @@ impl Resources {
             // The others have their turn all the same.
             failed = failed.and(done);
         }
-        drop(tended);
-        failed.and(self.tell_batches().await)
+        failed
     }
 
-    /// Tells the institution's own subscribers of records in its batches that are on chain.
-    async fn tell_batches(&self) -> Result<(), FhirError> {
+    /// Tells each of the institution's own subscribers of the next records in its batches that are on chain;
+    /// returns whether there may be more to tell right away.
+    async fn tell_batches(&self) -> Result<bool, FhirError> {
         let (last_leaf, now) = (self.gatekeeper().last_leaf().await?, self.now().0);
         let behind = Held::behind(self, last_leaf, now).await?;
         let mut telling = stream::iter(behind)
             .map(|held| self.tell_leaves(held, last_leaf))
             .buffer_unordered(TENDED_AT_ONCE);
-        let mut failed = Ok(());
-        while let Some(done) = telling.next().await {
-            failed = failed.and(done);
-        }
-        failed
-    }
-
-    /// Tells one subscriber of what is in batches, as far as they may be told now. A page that does not
-    /// arrive is sent again, under the same name.
-    async fn tell_leaves(&self, held: Held, last_leaf: i64) -> Result<(), FhirError> {
-        let (webhooks, database) = (self.webhooks()?, self.database());
-        let mut told = table::leaves_told(database, &held.id).await?;
-        let wanted = Wanted::parse(&held.terms.resource, self.now())?;
-        if told < 0 || wanted.topic != Topic::Records {
-            return Ok(table::tell_leaves(database, &held.id, last_leaf, 0).await?);
-        }
-        let Some(sent) = webhooks.subscription(&held.id).await? else { return Ok(()) };
-        if sent.state != SubscriptionState::Active {
-            return Ok(());
-        }
-        if !self.is_cleared(&held).await? {
-            return Ok(());
-        }
-        for _ in 0..LEAF_PAGES_AT_ONCE {
-            let leaves = self.gatekeeper().leaves_after(told, LEAVES_PER_PAGE).await?;
-            let Some(first) = leaves.first() else { break };
-            let parts = [
-                b"salus/batch-notice/v1".as_slice(),
-                held.id.as_bytes(),
-                &first.place.to_be_bytes(),
-            ];
-            let name = keccak256(parts.concat());
-            let (events, up_to) = self.page_of_leaves(&held, &wanted, &leaves).await?;
-            if !events.is_empty() {
-                let total = table::last_number(database, &held.id).await?;
-                let kind = "event-notification";
-                let status = Status { held: &held, status: State::Active, kind, total };
-                let headers = wanted.headers.clone();
-                let body = body_with(&status.bundle(self, events), headers);
-                let now = self.now();
-                if let Err(error) = webhooks.knock(&sent, name, body, now).await {
-                    let subscription = &held.id;
-                    tracing::warn!(%subscription, %error, "a notification of a batch waits");
-                    let due = now.0.saturating_add(LEAVES_AGAIN_S);
-                    return Ok(table::tell_leaves(database, &held.id, told, due).await?);
-                }
+        let (mut failed, mut is_more) = (Ok(()), false);
+        while let Some(told) = telling.next().await {
+            match told {
+                Ok(more) => is_more |= more,
+                Err(error) => failed = failed.and(Err(error)),
             }
-            told = up_to;
-            table::tell_leaves(database, &held.id, told, 0).await?;
         }
-        Ok(())
+        failed.map(|()| is_more)
     }
 
-    /// What one message tells of these records, and up to which place: as much as fits.
+    /// Tells one subscriber of the next page of what is in batches, as far as they may be told now; returns
+    /// whether it arrived. One that did not is made anew later, under the same name if it has the same in it.
+    async fn tell_leaves(&self, held: Held, last_leaf: i64) -> Result<bool, FhirError> {
+        let (webhooks, database) = (self.webhooks()?, self.database());
+        let Some(told) = held.told(database).await? else { return Ok(false) };
+        if !self.is_cleared(&held).await? {
+            return Ok(false);
+        }
+        let wanted = Wanted::parse(&held.terms.resource, self.now())?;
+        if told.up_to < 0 || wanted.topic != Topic::Records {
+            held.tell(database, ToldLeaves::all(last_leaf), 0).await?;
+            return Ok(false);
+        }
+        if self.receiver(&held).await?.is_none_or(|to| to.state != SubscriptionState::Active) {
+            return Ok(false);
+        }
+        let leaves = self.gatekeeper().leaves_after(told.up_to, LEAVES_PER_PAGE).await?;
+        if leaves.is_empty() {
+            return Ok(false);
+        }
+        let (events, up_to) = self.page_of_leaves(&held, &wanted, told.tried, &leaves).await?;
+        if events.is_empty() {
+            return Ok(held.tell(database, ToldLeaves::all(up_to), 0).await?);
+        }
+        let now = self.now();
+        let tried = ToldLeaves { tried: told.tried.max(up_to), ..told };
+        if !held.tell(database, tried, now.0).await? {
+            return Ok(false);
+        }
+        let name = name_of_page(&held, told.up_to, up_to, &events);
+        let total = table::last_number(database, &held.id).await?;
+        let kind = "event-notification";
+        let status = Status { held: &held, status: State::Active, kind, total };
+        let body = body_of(&status.bundle(self, events), wanted);
+        // It took a while to write that. What was agreed may have changed, and who may be told.
+        if !self.is_cleared(&held).await? {
+            return Ok(false);
+        }
+        let to = self.receiver(&held).await?;
+        let Some(to) = to.filter(|to| to.state == SubscriptionState::Active) else {
+            return Ok(false);
+        };
+        let Err(error) = webhooks.knock(&to, name, body, now).await else {
+            return Ok(held.tell(database, ToldLeaves::all(up_to), 0).await?);
+        };
+        let failures = tried.failures.saturating_add(1);
+        let wait = webhooks.settings().wait_after(failures);
+        tracing::warn!(subscription = %held.id, %error, "a notification of a batch waits");
+        let due = wait.map_or(now, |wait| self.now().after(wait));
+        held.tell(database, ToldLeaves { failures, ..tried }, due.0).await?;
+        if wait.is_none() && held.stand(database, State::Error, &error.to_string(), 0).await? {
+            // Whoever puts it again has it tried again.
+            webhooks.pause(&held.id).await?;
+        }
+        Ok(false)
+    }
+
+    /// Where to send to a subscriber; `None` when the subscription is not the one that is held any more.
+    async fn receiver(&self, held: &Held) -> Result<Option<Subscription>, FhirError> {
+        let to = self.webhooks()?.subscription(&held.id).await?;
+        let is_current = held.told(self.database()).await?.is_some();
+        // Whoever puts it again changes first where to, and then the rest.
+        let endpoint = held.terms.resource["channel"]["endpoint"].as_str();
+        Ok(to.filter(|to| is_current && Some(to.url.as_str()) == endpoint))
+    }
+
+    /// What one message tells of these records, and up to which place: as much as fits. Up to another
+    /// place it was tried before.
     async fn page_of_leaves(
         &self,
         held: &Held,
         wanted: &Wanted,
+        tried: i64,
         leaves: &[Leaf],
     ) -> Result<(Vec<Told>, i64), FhirError> {
         let reading = Reading { reader: held.terms.reader, purpose: held.terms.purpose };
+        let database = self.database();
         let (mut events, mut bytes, mut up_to) = (Vec::new(), 0, 0);
         for leaf in leaves {
             up_to = leaf.place;
-            let notification = notification_of(leaf);
-            let decided = self.decide(held, wanted, reading, &notification, true).await?;
+            let (notification, sequence) = (notification_of(leaf), leaf.place.saturating_neg());
+            let number = table::number_of(database, &held.id, sequence).await?;
+            // What has a number was told of, or tried; its receipt came before the number.
+            let noting = Noting { told: number.is_none(), refused: leaf.place > tried };
+            let decided = self.decide(held, wanted, reading, &notification, noting).await?;
             let Decided::Told { focus, body } = decided else { continue };
             bytes += body.as_ref().map_or(0, |body| body.to_string().len());
-            let sequence = leaf.place.saturating_neg();
-            let number = table::number(self.database(), &held.id, sequence).await?;
+            let number = match number {
+                Some(number) => number,
+                None => table::number(database, &held.id, sequence).await?,
+            };
             events.push(Told { number, time: notification.time, focus, body });
             if bytes >= LEAF_PAGE_BYTES {
                 break;
@@ -502,7 +558,7 @@ impl Resources {
         if !self.is_cleared(&held).await? {
             return Ok(());
         }
-        let Some(sent) = webhooks.subscription(&held.id).await? else { return Ok(()) };
+        let Some(to) = self.receiver(&held).await? else { return Ok(()) };
         let kind = match held.status {
             State::Requested => "handshake",
             _ => "heartbeat",
@@ -512,7 +568,7 @@ impl Resources {
         let wanted = Wanted::parse(&held.terms.resource, self.now())?;
         let body = body_of(&status.bundle(self, Vec::new()), wanted);
         let name = self.gatekeeper().entropy().bytes::<32>().into();
-        let knocked = webhooks.knock(&sent, name, body, now).await;
+        let knocked = webhooks.knock(&to, name, body, now).await;
         let next = now.0.saturating_add(held.heartbeat_s);
         match (held.status, knocked) {
             (State::Requested, Ok(())) => {
@@ -549,11 +605,22 @@ fn notification_of(leaf: &Leaf) -> Notification {
     }
 }
 
-fn body_of(bundle: &Bundle, wanted: Wanted) -> Body {
-    body_with(bundle, wanted.headers)
+/// The name of a page: the same whenever the same events are sent under the same terms, so that a receiver
+/// takes a repeat for one; and another as soon as there is more in it, which would pass for a repeat.
+fn name_of_page(held: &Held, after: i64, up_to: i64, events: &[Told]) -> B256 {
+    let mut name = b"salus/batch-notice/v2".to_vec();
+    name.extend_from_slice(held.id.as_bytes());
+    name.extend_from_slice(&held.version.to_be_bytes());
+    for place in [after, up_to] {
+        name.extend_from_slice(&place.to_be_bytes());
+    }
+    for event in events {
+        name.extend_from_slice(&event.number.to_be_bytes());
+    }
+    keccak256(name)
 }
 
-fn body_with(bundle: &Bundle, headers: HeaderMap) -> Body {
+fn body_of(bundle: &Bundle, wanted: Wanted) -> Body {
     let bytes = serde_json::to_vec(bundle).expect("a bundle has a JSON form");
-    Body { content_type: "application/fhir+json", bytes, headers }
+    Body { content_type: "application/fhir+json", bytes, headers: wanted.headers }
 }

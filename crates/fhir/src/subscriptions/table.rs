@@ -49,6 +49,10 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     // were last put.
     "update fhir_subscriptions set ends_at = updated / 1000 + 604800
         where ends_at = 0 or ends_at > updated / 1000 + 604800",
+    // Up to which record of this steward's batches it was tried to tell it, and how often in a row that
+    // failed.
+    "alter table fhir_subscriptions add column leaves_tried bigint not null default -1",
+    "alter table fhir_subscriptions add column leaves_failures bigint not null default 0",
 ];
 
 const CORRUPT: StoreError = StoreError::Corrupt { what: "subscription" };
@@ -80,6 +84,24 @@ impl Status {
             Self::Error => "error",
             Self::Off => "off",
         }
+    }
+}
+
+/// How far a subscription was told of what is in this steward's batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Up to which record; below 0 when that is not known yet.
+    pub(crate) up_to: i64,
+    /// Up to which one it was tried: who was to be told of it by then is.
+    pub(crate) tried: i64,
+    /// How often in a row it did not arrive.
+    pub(crate) failures: u64,
+}
+
+impl Told {
+    /// Everything up to here.
+    pub(crate) const fn all(up_to: i64) -> Self {
+        Self { up_to, tried: up_to, failures: 0 }
     }
 }
 
@@ -202,7 +224,8 @@ impl Held {
             on conflict (id) do update set version = excluded.version, updated = excluded.updated,
                 status = excluded.status, error = excluded.error,
                 heartbeat_s = excluded.heartbeat_s, heartbeat_at = excluded.heartbeat_at,
-                ends_at = excluded.ends_at, sealed = excluded.sealed",
+                ends_at = excluded.ends_at, sealed = excluded.sealed,
+                leaves_due = 0, leaves_failures = 0",
         )
         .bind(self.id.clone())
         .bind(self.owner.to_vec())
@@ -217,6 +240,51 @@ impl Held {
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await
+    }
+
+    /// How far this version was told of what is in batches; `None` when it is not the newest any more, or
+    /// stands elsewhere by now.
+    pub(crate) async fn told(&self, database: &Database) -> Result<Option<Told>, StoreError> {
+        let row = sqlx::query(
+            "select leaves_told, leaves_tried, leaves_failures from fhir_subscriptions
+            where id = $1 and version = $2 and status = $3",
+        )
+        .bind(self.id.clone())
+        .bind(i64::from(self.version))
+        .bind(self.status.name().to_owned())
+        .fetch_optional(database.readers())
+        .await?;
+        let told = |row: AnyRow| {
+            let failures = row.try_get::<i64, _>(2)?.unsigned_abs();
+            Ok(Told { up_to: row.try_get(0)?, tried: row.try_get(1)?, failures })
+        };
+        row.map(told).transpose()
+    }
+
+    /// Notes how far this version was told, and when to go on, unless there is a newer one; returns whether
+    /// there was none.
+    pub(crate) async fn tell(
+        &self,
+        database: &Database,
+        told: Told,
+        due: u64,
+    ) -> Result<bool, StoreError> {
+        let mut transaction = database.begin().await?;
+        let done = sqlx::query(
+            "update fhir_subscriptions set leaves_told = $3, leaves_tried = $4,
+                leaves_failures = $5, leaves_due = $6
+            where id = $1 and version = $2 and leaves_told <= $3",
+        )
+        .bind(self.id.clone())
+        .bind(i64::from(self.version))
+        .bind(told.up_to)
+        .bind(told.tried)
+        .bind(bound(told.failures))
+        .bind(bound(due))
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(done.rows_affected() > 0)
     }
 
     /// Notes where this version stands, unless there is a newer one; returns whether there was none.
@@ -255,35 +323,6 @@ pub(crate) async fn remove(database: &Database, id: &str) -> Result<(), StoreErr
     transaction.commit().await
 }
 
-/// Up to which record of batches a subscription was told; below 0 when that is not known yet.
-pub(crate) async fn leaves_told(database: &Database, id: &str) -> Result<i64, StoreError> {
-    let row = sqlx::query("select leaves_told from fhir_subscriptions where id = $1")
-        .bind(id.to_owned())
-        .fetch_optional(database.readers())
-        .await?;
-    row.map_or(Ok(-1), |row| Ok(row.try_get(0)?))
-}
-
-/// Notes up to which record of batches a subscription was told, and when to go on.
-pub(crate) async fn tell_leaves(
-    database: &Database,
-    id: &str,
-    told: i64,
-    due: u64,
-) -> Result<(), StoreError> {
-    let mut transaction = database.begin().await?;
-    sqlx::query(
-        "update fhir_subscriptions set leaves_told = $2, leaves_due = $3
-        where id = $1 and leaves_told <= $2",
-    )
-    .bind(id.to_owned())
-    .bind(told)
-    .bind(bound(due))
-    .execute(&mut *transaction)
-    .await?;
-    transaction.commit().await
-}
-
 /// The number of an event for a subscription: the one that it has, or the next. The sequence is that of
 /// its notification, or below 0 the place of a record in this steward's batches.
 pub(crate) async fn number(
@@ -311,6 +350,22 @@ pub(crate) async fn number(
     .await?;
     transaction.commit().await?;
     Ok(row.try_get::<i64, _>(0)?.unsigned_abs())
+}
+
+/// The number that an event has for a subscription, if it has one, see [`number`].
+pub(crate) async fn number_of(
+    database: &Database,
+    id: &str,
+    sequence: i64,
+) -> Result<Option<u64>, StoreError> {
+    let row = sqlx::query(
+        "select number from fhir_subscription_events where subscription = $1 and sequence = $2",
+    )
+    .bind(id.to_owned())
+    .bind(sequence)
+    .fetch_optional(database.readers())
+    .await?;
+    row.map(|row| Ok(row.try_get::<i64, _>(0)?.unsigned_abs())).transpose()
 }
 
 /// The number of the last event of a subscription, 0 when there was none.
