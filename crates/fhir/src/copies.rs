@@ -15,6 +15,10 @@
 //! finds what is said of the same account in copies. `meta.source` names the steward. All else is the text
 //! that came.
 //!
+//! A later version of a copy has the type and the id of the one that is kept, or says that it was deleted.
+//! One that is another resource is neither found nor given out: what a token lets somebody read goes by the
+//! type and the id that are known here.
+//!
 //! Copies are read here and written at their steward: such ids are given to nothing else. What is found is
 //! decided on as ever; a copy that does not open any more is not found, though the index knows it.
 
@@ -32,6 +36,7 @@ use crate::{
     caller::reader_at,
     derived::MEMBER_SYSTEM,
     dispatch::TYPES,
+    json::RawObject,
     outcome::FhirError,
     resources::Resources,
     subject::subjects,
@@ -104,6 +109,17 @@ impl<'a> Names<'a> {
         format!("{}{}", self.prefix, hex::encode(self.account))
     }
 
+    /// The type and the id here of what came; `None` when it is none of the types that are served.
+    fn name_of<'r>(&self, resource: &'r Value) -> Option<(&'r str, String)> {
+        let resource_type =
+            resource["resourceType"].as_str().filter(|name| TYPES.contains(name))?;
+        let id = match resource_type {
+            "Patient" => self.patient_id(),
+            _ => self.id(resource["id"].as_str().filter(|id| r4::is_id(id))?),
+        };
+        Some((resource_type, id))
+    }
+
     /// The reference here; `None` when it is none of that server's resources.
     fn reference(&self, reference: &str) -> Option<String> {
         if Some(reference) == self.subject {
@@ -169,10 +185,22 @@ fn string_len(text: &str) -> usize {
     text.len()
 }
 
-/// The text of a copy as it is given out here, before the server sets what it sets.
-pub(crate) fn localised(text: &str, steward: Address, account: Address) -> String {
-    let resource: Value = serde_json::from_str(text).unwrap_or_default();
-    Names::new(steward, account, &resource).localise(text)
+/// What came, when it can be given out: a resource in which no name comes twice.
+fn resource_in(text: &str) -> Option<Value> {
+    let object = RawObject::parse(text.as_bytes()).ok()?;
+    if let Some(meta) = object.get("meta") {
+        RawObject::parse(meta.get().as_bytes()).ok()?;
+    }
+    serde_json::from_str(text).ok()
+}
+
+/// The text of a version of a copy as it is given out here, before the server sets what it sets; `None` when
+/// it is not the resource that the row says, or none.
+pub(crate) fn text_of(row: &Row, text: &str, steward: Address, account: Address) -> Option<String> {
+    let resource = resource_in(text)?;
+    let names = Names::new(steward, account, &resource);
+    let (resource_type, id) = names.name_of(&resource)?;
+    (row.resource_type == resource_type && row.id == id).then(|| names.localise(text))
 }
 
 /// What `meta.source` of a copy says: whose server it came from.
@@ -185,6 +213,14 @@ struct Copy {
     row: Row,
     /// The resource with its names here; `None` in a version that says that it was deleted.
     value: Option<Value>,
+}
+
+impl Copy {
+    /// Whether it is a version of the resource that is kept.
+    fn is_version_of(&self, kept: &Row) -> bool {
+        let Row { resource_type, id, .. } = &self.row;
+        self.value.is_none() || *resource_type == kept.resource_type && *id == kept.id
+    }
 }
 
 impl Resources {
@@ -259,7 +295,7 @@ impl Resources {
     }
 
     async fn index_copy(&self, copy: Copy) -> Result<bool, FhirError> {
-        let Copy { row, value } = copy;
+        let Copy { row, value } = &copy;
         let Some(filed) = row.record else { return Ok(false) };
         let mut transaction = self.database().begin().await?;
         let kept = Row::of_record(&mut transaction, filed.patient, filed.record).await?;
@@ -279,13 +315,18 @@ impl Resources {
             }
             // A record of this server's own, or what is known already.
             Some(kept) if !is_copy(&kept.id) || kept.version >= row.version => return Ok(false),
+            Some(kept) if !copy.is_version_of(&kept) => {
+                let record = filed.record;
+                tracing::warn!(%record, "a version of a copy is another resource and is not found");
+                return Ok(false);
+            }
             Some(kept) => {
                 row.bring_up(&mut transaction, kept.number).await?;
                 kept.number
             }
         };
         let index = &self.inner.index;
-        match &value {
+        match value {
             Some(value) => {
                 index.put(&mut transaction, number, &row.resource_type, value).await?;
             }
@@ -360,13 +401,9 @@ fn copy(entry: &Entry, text: &str) -> Option<Copy> {
         // Of which type it was, only the version before says, if it is here.
         return Some(Copy { row: row("", String::new(), Deletion::Done), value: None });
     }
-    let resource: Value = serde_json::from_str(text).ok()?;
-    let resource_type = resource["resourceType"].as_str().filter(|name| TYPES.contains(name))?;
+    let resource = resource_in(text)?;
     let names = Names::new(steward, patient, &resource);
-    let id = match resource_type {
-        "Patient" => names.patient_id(),
-        _ => names.id(resource["id"].as_str().filter(|id| r4::is_id(id))?),
-    };
+    let (resource_type, id) = names.name_of(&resource)?;
     let value = serde_json::from_str(&names.localise(text)).ok()?;
     Some(Copy { row: row(resource_type, id, Deletion::No), value: Some(value) })
 }
@@ -382,6 +419,11 @@ mod tests {
 
     fn patient() -> String {
         format!("Patient/copy.1111111111111111.{}", "aa".repeat(20))
+    }
+
+    fn localised(text: &str, steward: Address, account: Address) -> String {
+        let resource: Value = serde_json::from_str(text).unwrap_or_default();
+        Names::new(steward, account, &resource).localise(text)
     }
 
     #[track_caller]
@@ -443,6 +485,49 @@ mod tests {
         check("patient", "7,8", None);
         check("patient.name", "7", None);
         check("code", "7", None);
+    }
+
+    /// What a token allows goes by type and id, which a steward must not change behind it.
+    #[test]
+    fn a_version_that_is_another_resource_is_not_given_out() {
+        let filed = Filed {
+            record: domain::RecordId(alloy_primitives::B256::ZERO),
+            patient: ACCOUNT,
+            kind: domain::Kind::Laboratory,
+        };
+        let row = |resource_type: &str, id: &str| Row {
+            number: 1,
+            resource_type: resource_type.into(),
+            id: id.into(),
+            record: Some(filed),
+            version: 1,
+            updated: 0,
+            deletion: Deletion::No,
+        };
+        let kept = row("Observation", "copy.1111111111111111.1");
+        let check = |text: &str, is_version: bool| {
+            assert_eq!(text_of(&kept, text, STEWARD, ACCOUNT).is_some(), is_version, "{text}");
+        };
+        let result = r#"{"resourceType":"Observation","id":"1"}"#;
+        check(result, true);
+        check(r#"{"resourceType":"Condition","id":"1"}"#, false);
+        check(r#"{"resourceType":"Observation","id":"2"}"#, false);
+        check(r#"{"resourceType":"Observation"}"#, false);
+        // What readers would differ on is as if it had not come.
+        check(r#"{"resourceType":"Condition","resourceType":"Observation","id":"1"}"#, false);
+        check(r#"{"resourceType":"Observation","id":"1","meta":"none"}"#, false);
+        // One that says that it was deleted has neither type nor id, and is one all the same.
+        check("", false);
+        let copy = |value: Option<&str>, row: Row| Copy {
+            row,
+            value: value.map(|text| serde_json::from_str(text).unwrap()),
+        };
+        assert!(copy(None, row("", "")).is_version_of(&kept));
+        assert!(copy(Some(result), kept.clone()).is_version_of(&kept));
+        assert!(!copy(Some(result), row("Condition", &kept.id)).is_version_of(&kept));
+        assert!(
+            !copy(Some(result), row("Observation", "copy.1111111111111111.2")).is_version_of(&kept)
+        );
     }
 
     #[test]

@@ -912,9 +912,9 @@ pub(crate) fn resource_of(row: &Row, record: &OpenedRecord) -> Result<Resource, 
     let version = record.version.get();
     let updated = updated(row, version, record.created);
     // A version without a JSON object says that the resource was deleted.
-    let body = match record.body.get().starts_with('{') {
-        true => {
-            let text = text_of(row, record);
+    let text = text_of(row, record).filter(|text| text.starts_with('{'));
+    let body = match text {
+        Some(text) => {
             let mut body = RawObject::parse(text.as_bytes()).map_err(|_| unavailable())?;
             if copies::is_copy(&row.id) {
                 set_source(&mut body, &copies::source_of(record.steward))?;
@@ -932,13 +932,13 @@ pub(crate) fn resource_of(row: &Row, record: &OpenedRecord) -> Result<Resource, 
     })
 }
 
-/// What a record says, in names of this server.
-pub(crate) fn text_of<'r>(row: &Row, record: &'r OpenedRecord) -> Cow<'r, str> {
+/// What a record says, in names of this server; `None` of a version of a copy that is another resource.
+pub(crate) fn text_of<'r>(row: &Row, record: &'r OpenedRecord) -> Option<Cow<'r, str>> {
     match row.record {
         Some(filed) if copies::is_copy(&row.id) => {
-            copies::localised(record.body.get(), record.steward, filed.patient).into()
+            copies::text_of(row, record.body.get(), record.steward, filed.patient).map(Cow::Owned)
         }
-        _ => record.body.get().into(),
+        _ => Some(record.body.get().into()),
     }
 }
 

@@ -477,7 +477,7 @@ async fn look_at<T: Send>(
     }
     let seen = resources.gatekeeper().look_at(founds, |entry, record| {
         let row = rows.get(&entry.header.record)?;
-        let value: Value = serde_json::from_str(&text_of(row, record)).ok()?;
+        let value: Value = serde_json::from_str(&text_of(row, record)?).ok()?;
         let updated = updated(row, entry.header.version.get(), entry.header.created);
         Some((row.number, look(row, updated, &value)))
     });
