@@ -134,7 +134,7 @@ pub(crate) async fn search(
     let parameter =
         |name: &str| pairs.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
     let named = match parameter("patient").or_else(|| parameter("patient:Patient")) {
-        Some(text) => patients_named(resources, text).await?,
+        Some(text) => patients_named(resources, text).await?.into_iter().collect(),
         None => Vec::new(),
     };
     let kinds = KindSet::of(&[Kind::Administrative]);

@@ -12,7 +12,7 @@
 //! index, and then these, the oldest first. A page of these says in its link where the next one begins,
 //! by time and id, so nothing that is added in between moves what comes after.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use axum::http::{Method, StatusCode};
 use domain::{Address, Basis, KindSet, Outcome, Reader, RecordId};
@@ -339,15 +339,18 @@ async fn search_as_part(
     reached: &mut Reached,
 ) -> Result<Reply, FhirError> {
     caller.require(resource_type, Interaction::Search)?;
+    if resource_type == posting::TYPE {
+        posting::look_only_at_named(resources, caller, &pairs, reached).await?;
+    }
     let page = pairs.iter().find(|(name, _)| name == PAGE).map(|(_, page)| page.clone());
     if let Some(place) = page.as_deref().and_then(|page| page.strip_prefix(MADE)) {
         let made = made(resources, caller, resource_type, &pairs, request, reached).await?;
         let query = parse(resources, resource_type, &pairs, request)?;
         return page_of_made(resources, caller, &query, &pairs, (made, place), reached).await;
     }
-    let (narrowed, asked) = written_by(resources, caller, resource_type, &pairs).await?;
+    let asked = pairs.iter().filter(|(name, _)| !is_whose(resource_type, name)).cloned().collect();
     let written =
-        searching::search_as_part(resources, &narrowed, resource_type, request, asked, reached)
+        searching::search_as_part(resources, caller, resource_type, request, asked, reached)
             .await?;
     let mut bundle = read_bundle(&written)?;
     bundle.add_to_links(pairs.iter().filter(|(name, _)| is_whose(resource_type, name)));
@@ -383,23 +386,6 @@ async fn search_as_part(
 /// Whether a parameter says whose resources are wanted, and the index does not know that.
 fn is_whose(resource_type: &str, name: &str) -> bool {
     resource_type == posting::TYPE && posting::is_patient(name)
-}
-
-/// How what people wrote is searched for: by whom, and with which parameters.
-async fn written_by(
-    resources: &Resources,
-    caller: &Caller,
-    resource_type: &str,
-    pairs: &[(String, String)],
-) -> Result<(Caller, Vec<(String, String)>), FhirError> {
-    let (whose, rest): (Vec<_>, Vec<_>) =
-        pairs.iter().cloned().partition(|(name, _)| is_whose(resource_type, name));
-    let mut narrowed = caller.clone();
-    for (_, text) in whose {
-        let named = patients_named(resources, &text).await?;
-        narrowed = posting::narrowed(&narrowed, &named)?;
-    }
-    Ok((narrowed, rest))
 }
 
 /// A page with what its made resources refer to, as `_include` asks. What the others on it refer to is
@@ -793,12 +779,12 @@ pub(crate) async fn patient_named(
     Ok(row.and_then(|row| row.record).map(|filed| filed.patient))
 }
 
-/// The accounts of all patients whom a search names, with commas between.
+/// The accounts of all patients whom a search names, with commas between; each once.
 pub(crate) async fn patients_named(
     resources: &Resources,
     text: &str,
-) -> Result<Vec<Address>, FhirError> {
-    let mut patients = Vec::new();
+) -> Result<BTreeSet<Address>, FhirError> {
+    let mut patients = BTreeSet::new();
     for one in text.split(',').take(search::VALUES_MAX) {
         patients.extend(patient_named(resources, one).await?);
     }

@@ -4,10 +4,11 @@
 //! there. They come newest first, in pages; a page begins below a version, or at a time, so that it stays
 //! where it was while others write.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use domain::{Address, KindSet};
 use gatekeeper::{Found, Versions};
+use sqlx::Row as _;
 
 use crate::{
     bundle::{Bundle, Entry, Link, shown},
@@ -99,6 +100,79 @@ pub(crate) async fn of_type(
     reached.answer(resources, caller, page).await
 }
 
+/// The resources of a type whose versions a history has, a part at a time.
+///
+/// It has those that were there when it began, and does not run after what is written meanwhile. What was
+/// written anew in between has left its place in the order of times, perhaps before its turn came: it is
+/// looked for once more, at the end.
+struct Walk<'a> {
+    resource_type: &'a str,
+    since: i64,
+    /// When it began, in milliseconds since 1970, and the last resource that there was.
+    until: (i64, i64),
+    /// Where in the order of times it is.
+    after: (i64, i64),
+    /// Which were given out.
+    seen: HashSet<i64>,
+    /// What was written anew, by number, once all others were given out.
+    rest: Option<VecDeque<i64>>,
+}
+
+impl<'a> Walk<'a> {
+    async fn begin(
+        resources: &Resources,
+        resource_type: &'a str,
+        since: i64,
+    ) -> Result<Self, FhirError> {
+        let mut connection = resources.database().readers().acquire().await?;
+        let last = Row::next_number(&mut connection).await? - 1;
+        Ok(Self {
+            resource_type,
+            since,
+            until: (resources.now_ms(), last),
+            after: (since, 0),
+            seen: HashSet::new(),
+            rest: None,
+        })
+    }
+
+    /// The next resources; `None` when there are no more.
+    async fn next(&mut self, resources: &Resources) -> Result<Option<Vec<Row>>, FhirError> {
+        let Self { resource_type, since, until: (until, last), .. } = *self;
+        let mut connection = resources.database().readers().acquire().await?;
+        if self.rest.is_none() {
+            let part =
+                Row::of_type(&mut connection, resource_type, self.after, until, DECIDED_AT_ONCE);
+            let rows = part.await?;
+            if let Some(last) = rows.last() {
+                self.after = (last.updated, last.number);
+                let is_new = |row: &Row| self.seen.insert(row.number);
+                return Ok(Some(rows.into_iter().filter(is_new).collect()));
+            }
+            let found = sqlx::query(
+                "select number from fhir_resources
+                where type = $1 and updated > $2 and updated >= $3 and number <= $4 order by number",
+            )
+            .bind(resource_type.to_owned())
+            .bind(until)
+            .bind(since)
+            .bind(last)
+            .fetch_all(&mut *connection)
+            .await?;
+            let numbers: Vec<i64> =
+                found.iter().map(|row| row.try_get(0)).collect::<Result<_, sqlx::Error>>()?;
+            self.rest = Some(numbers.into_iter().filter(|one| self.seen.insert(*one)).collect());
+        }
+        let rest = self.rest.get_or_insert_default();
+        let count = usize::try_from(DECIDED_AT_ONCE).unwrap_or(usize::MAX).min(rest.len());
+        let numbers: Vec<i64> = rest.drain(..count).collect();
+        if numbers.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Row::all_numbered(&mut connection, &numbers).await?))
+    }
+}
+
 /// All versions of resources of a type that the caller may see.
 async fn versions_of_type(
     resources: &Resources,
@@ -111,17 +185,10 @@ async fn versions_of_type(
     let only = caller.only_patient();
     let may_see_directory = resources.require_directory(caller, resource_type).is_ok();
     let mut versions: Vec<Version> = Vec::new();
-    // Whatever is written meanwhile comes again, later.
-    let (mut seen, mut after, mut turn) = (HashSet::new(), (since, 0), None);
-    loop {
-        let rows = {
-            let mut connection = resources.database().readers().acquire().await?;
-            Row::of_type(&mut connection, resource_type, after, DECIDED_AT_ONCE).await?
-        };
-        let Some(last) = rows.last() else { return Ok(versions) };
-        after = (last.updated, last.number);
+    let (mut walk, mut turn) = (Walk::begin(resources, resource_type, since).await?, None);
+    while let Some(rows) = walk.next(resources).await? {
         let (mut records, mut order) = (HashMap::new(), Vec::new());
-        for row in rows.into_iter().filter(|row| seen.insert(row.number)) {
+        for row in rows {
             match row.record {
                 Some(filed) if only.is_none_or(|only| only == filed.patient) => {
                     order.push(filed.record);
@@ -133,7 +200,7 @@ async fn versions_of_type(
                 _ => {}
             }
         }
-        if seen.len() > NARROW_MAX && turn.is_none() {
+        if walk.seen.len() > NARROW_MAX && turn.is_none() {
             turn = Some(resources.inner.remembered.wide_turn().await);
         }
         let gatekeeper = resources.gatekeeper();
@@ -151,6 +218,7 @@ async fn versions_of_type(
             return Err(FhirError::unprocessable("too-costly", text));
         }
     }
+    Ok(versions)
 }
 
 fn of_record(row: &Row, found: Found) -> Version {

@@ -11,15 +11,17 @@
 use std::collections::BTreeSet;
 
 use axum::http::StatusCode;
-use domain::{Address, Kind};
+use domain::{Address, Kind, KindSet, Refusal};
 use serde_json::{Value, json};
 
 use crate::{
     bundle::Write,
     caller::{Caller, Interaction},
+    derived::patients_named,
     json::RawObject,
     outcome::FhirError,
     provenance::{self, ANCHOR},
+    reached::Reached,
     request::Request,
     resources::{Checked, Known, Resources, Stored},
     searching::name_in,
@@ -53,10 +55,12 @@ pub(crate) fn require_unmade(id: &str, value: &Value) -> Result<(), FhirError> {
 ///
 /// # Errors
 ///
-/// 422 when something that it is about is not here, belongs to another patient than the rest, or is of a
-/// sensitive kind beside others.
+/// 403 when the caller may not write something that it is about; 422 when something of that is not here,
+/// belongs to another patient than the rest, or is of a sensitive kind beside others. Whoever may not write
+/// is told so first, so that they learn neither whose those are nor of what kind.
 pub(crate) async fn subject_of(
     resources: &Resources,
+    caller: &Caller,
     value: &Value,
     known: &Known,
 ) -> Result<Option<(Address, Kind)>, FhirError> {
@@ -65,7 +69,7 @@ pub(crate) async fn subject_of(
         let text = format!("it is about at most {TARGETS_MAX} resources");
         return Err(FhirError::unprocessable("too-costly", text));
     }
-    let (mut patients, mut kinds) = (BTreeSet::new(), BTreeSet::new());
+    let (mut about, mut first_missing) = (Vec::new(), None);
     for (index, target) in targets.iter().enumerate() {
         let not_here = || {
             let mut error =
@@ -75,16 +79,32 @@ pub(crate) async fn subject_of(
             }
             error
         };
-        let name = target["reference"].as_str().and_then(name_in).ok_or_else(not_here)?;
-        let filed = match known.get(&name) {
-            Some(filed) => *filed,
-            None => resources.row(&name.0, &name.1).await?.ok_or_else(not_here)?.record,
+        let name = target["reference"].as_str().and_then(name_in);
+        let filed = match name.as_ref().and_then(|name| known.get(name)) {
+            Some(filed) => Some(*filed),
+            None => match &name {
+                Some((resource_type, id)) => {
+                    resources.row(resource_type, id).await?.map(|row| row.record)
+                }
+                None => None,
+            },
         };
-        if let Some(filed) = filed {
-            patients.insert(filed.patient);
-            kinds.insert(filed.kind);
+        match filed {
+            Some(filed) => about.extend(filed),
+            None => drop(first_missing.get_or_insert_with(not_here)),
         }
     }
+    let mut checked = BTreeSet::new();
+    for filed in about {
+        if checked.insert((filed.patient, filed.kind)) {
+            resources.require_write(caller, Some(filed)).await?;
+        }
+    }
+    if let Some(missing) = first_missing {
+        return Err(missing);
+    }
+    let kinds: BTreeSet<Kind> = checked.iter().map(|(_, kind)| *kind).collect();
+    let patients: BTreeSet<Address> = checked.into_iter().map(|(patient, _)| patient).collect();
     let mut patients = patients.into_iter();
     let Some(patient) = patients.next() else { return Ok(None) };
     if patients.next().is_some() {
@@ -119,20 +139,42 @@ pub(crate) fn is_patient(name: &str) -> bool {
     name == "patient" || name == "patient:Patient"
 }
 
-/// The caller as one who looks at these patients only.
+/// Limits a search to the patients whom it names, of whom each is told that it did. Whether anybody is known
+/// by a name is not told to whoever asks: nothing that is answered depends on it.
 ///
 /// # Errors
 ///
-/// 422 when there are several.
-pub(crate) fn narrowed(caller: &Caller, named: &[Address]) -> Result<Caller, FhirError> {
-    let patient = match named {
-        // Nobody is found by nobody's account.
-        [] => Address::ZERO,
-        [one] if caller.is_about(*one) => *one,
-        [_] => Address::ZERO,
-        _ => return Err(FhirError::unprocessable("too-costly", "name one patient at a time")),
-    };
-    Ok(Caller { patient: Some(patient), ..caller.clone() })
+/// 400 when there are too many names, whomever they stand for; [`FhirError`] when the database failed.
+pub(crate) async fn look_only_at_named(
+    resources: &Resources,
+    caller: &Caller,
+    pairs: &[(String, String)],
+    reached: &mut Reached,
+) -> Result<(), FhirError> {
+    let (mut only, mut are_too_many): (Option<BTreeSet<Address>>, _) = (None, false);
+    for (_, text) in pairs.iter().filter(|(name, _)| is_patient(name)) {
+        are_too_many |= text.split(',').count() > search::VALUES_MAX;
+        let named = patients_named(resources, text).await?;
+        for patient in &named {
+            reached.name(*patient, KindSet::ALL);
+            // A token for one patient never reaches another's records.
+            if !caller.is_about(*patient) {
+                reached.refuse_one(*patient, KindSet::ALL, Refusal::NoConsent);
+            }
+        }
+        only = Some(match only {
+            None => named,
+            Some(only) => only.intersection(&named).copied().collect(),
+        });
+    }
+    if are_too_many {
+        let text = format!("patient takes at most {} values", search::VALUES_MAX);
+        return Err(FhirError::bad_request(text));
+    }
+    if let Some(only) = only {
+        reached.look_only_at(only);
+    }
+    Ok(())
 }
 
 /// Stores a resource, and with it the `Provenance` that the client sent in the header `X-Provenance`.

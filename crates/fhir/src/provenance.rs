@@ -18,9 +18,10 @@ use vault::{Content, Entry};
 
 use crate::{
     caller::{Caller, Interaction},
-    derived::{Derived, KIND_SYSTEM, Names, entry, note_shown, parse, patients_named, read_bundle},
+    derived::{Derived, KIND_SYSTEM, Names, entry, note_shown, parse, read_bundle},
     instant,
     outcome::FhirError,
+    posting,
     reached::Reached,
     request::{Reply, Request},
     resources::Resources,
@@ -116,7 +117,7 @@ pub(crate) async fn read(
     Ok(Some(one))
 }
 
-/// What matches a search.
+/// What matches a search, of the patients to whom the question is limited.
 pub(crate) async fn find(
     resources: &Resources,
     caller: &Caller,
@@ -125,8 +126,8 @@ pub(crate) async fn find(
     reached: &mut Reached,
 ) -> Result<Vec<Derived>, FhirError> {
     // Whose it is stands in the record that it is about.
-    let is_patient = |name: &str| name == "patient" || name == "patient:Patient";
-    let rest: Vec<_> = pairs.iter().filter(|(name, _)| !is_patient(name)).cloned().collect();
+    let rest: Vec<_> =
+        pairs.iter().filter(|(name, _)| !posting::is_patient(name)).cloned().collect();
     let query = parse(resources, "Provenance", &rest, request)?;
     if query.links().next().is_some() {
         return Ok(Vec::new());
@@ -134,10 +135,7 @@ pub(crate) async fn find(
     let parameter = |wanted: fn(&str) -> bool| {
         pairs.iter().find(|(name, _)| wanted(name)).map(|(_, value)| value.as_str())
     };
-    let patients = match parameter(|name| name == "patient" || name == "patient:Patient") {
-        None => None,
-        Some(text) => Some(patients_named(resources, text).await?),
-    };
+    let patients = reached.only().cloned();
     let targets = parameter(|name| name.split(':').next() == Some("target"));
     let mut rows = Vec::new();
     if let Some(targets) = targets {
@@ -155,9 +153,6 @@ pub(crate) async fn find(
             }
         }
     } else {
-        for patient in patients.iter().flatten() {
-            reached.name(*patient, KindSet::ALL);
-        }
         let whose = match patients {
             None => vec![caller.only_patient()],
             Some(patients) => patients.into_iter().map(Some).collect(),

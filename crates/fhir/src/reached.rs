@@ -34,6 +34,8 @@ pub(crate) struct Reached {
     refused: Refusals,
     /// Whom it named, and the kinds that it wanted.
     named: BTreeMap<Address, KindSet>,
+    /// The patients whose records alone it looks for, when there are such.
+    only: Option<BTreeSet<Address>>,
     /// Whether nobody was answered.
     is_given_up: bool,
 }
@@ -43,6 +45,17 @@ impl Reached {
     pub(crate) fn name(&mut self, patient: Address, kinds: KindSet) {
         let all = self.named.entry(patient).or_default();
         *all = all.union(kinds);
+    }
+
+    /// Limits the question to the records of these patients, linked ones included. What is in the directory
+    /// is nobody's record.
+    pub(crate) fn look_only_at(&mut self, patients: BTreeSet<Address>) {
+        self.only = Some(patients);
+    }
+
+    /// The patients whose records alone the question looks for; `None` stands for everybody.
+    pub(crate) const fn only(&self) -> Option<&BTreeSet<Address>> {
+        self.only.as_ref()
     }
 
     /// Notes what was refused.

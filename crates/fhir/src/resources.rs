@@ -479,7 +479,7 @@ impl Resources {
         let before = self.row_known(resource_type, &id, known).await?;
         let record = if resource_type == posting::TYPE {
             posting::require_unmade(&id, &value)?;
-            posting::subject_of(self, &value, known).await?
+            posting::subject_of(self, caller, &value, known).await?
         } else {
             self.subject(resource_type, &value, before.as_ref(), known).await?
         };
@@ -921,7 +921,7 @@ pub(crate) fn resource_of(row: &Row, record: &OpenedRecord) -> Result<Resource, 
             }
             Some(complete(body, &row.id, version, updated)?)
         }
-        false => None,
+        None => None,
     };
     Ok(Resource {
         resource_type: row.resource_type.clone(),

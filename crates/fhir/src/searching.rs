@@ -359,9 +359,20 @@ fn address<'v>(value: &search::IndexValue<'v>) -> Option<&'v str> {
 
 /// The only patient among whose records is looked for resources of a type.
 fn scope_of(caller: &Caller, resource_type: &str) -> Option<Address> {
-    // What patients see of the directory is nobody's record.
-    let is_public = caller.patient.is_none() && PUBLIC_DIRECTORY.contains(&resource_type);
-    caller.only_patient().filter(|_| !is_public)
+    caller.only_patient().filter(|_| !is_public(caller, resource_type))
+}
+
+/// What patients see of the directory is nobody's record.
+fn is_public(caller: &Caller, resource_type: &str) -> bool {
+    caller.patient.is_none() && PUBLIC_DIRECTORY.contains(&resource_type)
+}
+
+/// The patients among whose records a question looks for resources of a type; `None` stands for everybody.
+fn scopes_of(caller: &Caller, resource_type: &str, reached: &Reached) -> VecDeque<Option<Address>> {
+    match reached.only().filter(|_| !is_public(caller, resource_type)) {
+        Some(only) => only.iter().filter(|one| caller.is_about(**one)).copied().map(Some).collect(),
+        None => VecDeque::from([scope_of(caller, resource_type)]),
+    }
 }
 
 /// What a query may find, by number.
@@ -371,30 +382,30 @@ struct Candidates<'q> {
     /// Which ones are taken already.
     after: i64,
     waiting: VecDeque<i64>,
-    is_at_end: bool,
+    /// Among whose records is still looked, see [`scopes_of`].
+    scopes: VecDeque<Option<Address>>,
 }
 
 impl<'q> Candidates<'q> {
-    const fn of(query: &'q Query) -> Self {
-        Self { query, after: 0, waiting: VecDeque::new(), is_at_end: false }
+    const fn of(query: &'q Query, scopes: VecDeque<Option<Address>>) -> Self {
+        Self { query, after: 0, waiting: VecDeque::new(), scopes }
     }
 
     /// The next ones to be decided on; none when there are no more.
-    async fn next(
-        &mut self,
-        resources: &Resources,
-        caller: &Caller,
-    ) -> Result<Vec<i64>, FhirError> {
-        if self.waiting.is_empty() && !self.is_at_end {
+    async fn next(&mut self, resources: &Resources) -> Result<Vec<i64>, FhirError> {
+        while self.waiting.is_empty()
+            && let Some(patient) = self.scopes.front()
+        {
             let mut connection = resources.database().readers().acquire().await?;
-            let patient = scope_of(caller, self.query.resource_type());
             let patient = patient.as_ref().map(|patient| patient.as_slice());
             let scope = search::Scope { patient, after: self.after, limit: CANDIDATES_AT_ONCE };
             let index = &resources.inner.index;
             self.waiting = index.candidates(&mut connection, self.query, scope).await?.into();
-            self.is_at_end =
-                i64::try_from(self.waiting.len()).unwrap_or_default() < CANDIDATES_AT_ONCE;
             self.after = self.waiting.back().copied().unwrap_or(self.after);
+            if i64::try_from(self.waiting.len()).unwrap_or_default() < CANDIDATES_AT_ONCE {
+                self.scopes.pop_front();
+                self.after = 0;
+            }
         }
         Ok(self.waiting.drain(..self.waiting.len().min(DECIDED_AT_ONCE)).collect())
     }
@@ -410,12 +421,13 @@ async fn hits(
     reached.name_all(resources, caller, &query).await?;
     resolve(resources, caller, &mut query, reached).await?;
     let unsorted = query.unsorted();
-    let mut candidates = Candidates::of(&unsorted);
+    let scopes = scopes_of(caller, query.resource_type(), reached);
+    let mut candidates = Candidates::of(&unsorted, scopes);
     let mut kept: Vec<(i64, Ranks)> = Vec::new();
     let (mut readable, mut decided, mut turn) = (0_usize, 0_usize, None);
     let mut looked_at = Reached::default();
     loop {
-        let numbers = candidates.next(resources, caller).await?;
+        let numbers = candidates.next(resources).await?;
         if numbers.is_empty() {
             break;
         }

@@ -272,22 +272,24 @@ impl Row {
     }
 
     /// The next resources of a type in the order in which they were last written, deleted ones too: those
-    /// behind a time and a number.
+    /// behind a time and a number, and written until another time.
     pub(crate) async fn of_type(
         connection: &mut AnyConnection,
         resource_type: &str,
         (updated, number): (i64, i64),
+        until: i64,
         limit: i64,
     ) -> Result<Vec<Self>, StoreError> {
         let rows = sqlx::query(concat!(
             "select ",
             row_columns!(),
             " from fhir_resources where type = $1 and (updated, number) > ($2, $3)
-            order by updated, number limit $4"
+            and updated <= $4 order by updated, number limit $5"
         ))
         .bind(resource_type.to_owned())
         .bind(updated)
         .bind(number)
+        .bind(until)
         .bind(limit)
         .fetch_all(connection)
         .await?;

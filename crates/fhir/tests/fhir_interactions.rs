@@ -5,10 +5,16 @@
 
 mod common;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use axum::http::Method;
 use common::{Fhir, Only, observation};
 use fhir::Interaction;
 use serde_json::json;
+use tokio::runtime::Handle;
 
 #[tokio::test]
 async fn resource_goes_its_whole_way() {
@@ -323,4 +329,38 @@ async fn long_answers_come_in_pages() {
     assert_eq!(some.len(), 1);
     fhir.get("physician", "/Observation/_history?_page=nonsense").await.expect(400);
     fhir.get("physician", &format!("{path}?_page=nonsense")).await.expect(410);
+}
+
+/// A history is of what there was when it was asked for: it does not run after what is written meanwhile,
+/// and loses nothing by that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_ends_while_others_write() {
+    const WRITES_MAX: usize = 100;
+    let fhir = Fhir::found().await;
+    let (_, patient) = fhir.patient("anna").await;
+    for number in 0..3 {
+        let made = observation(&patient, "2345-7", f64::from(number));
+        fhir.post("physician", "/Observation", &made).await.expect(201);
+    }
+    // Whenever the server looks at the clock, all of them have been written again.
+    let database = fhir.world.gateway("hospital").gatekeeper.vault().database().clone();
+    let written = Arc::new(AtomicUsize::new(0));
+    let writing = Arc::clone(&written);
+    let write = async move || {
+        let mut transaction = database.begin().await.unwrap();
+        sqlx::query("update fhir_resources set updated = updated + 1 where type = 'Observation'")
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        transaction.commit().await.unwrap();
+    };
+    *fhir.at_each_look.lock() = Some(Box::new(move || {
+        if writing.fetch_add(1, Ordering::SeqCst) < WRITES_MAX {
+            tokio::task::block_in_place(|| Handle::current().block_on(write()));
+        }
+    }));
+    let history = fhir.get("physician", "/Observation/_history").await.expect(200).json();
+    assert_eq!(history["total"], 3, "{history}");
+    let written = written.load(Ordering::SeqCst);
+    assert!((1..WRITES_MAX / 2).contains(&written), "{written}");
 }

@@ -191,6 +191,142 @@ async fn pages_keep_whose_it_is() {
     assert!(!all.iter().any(|name| name.contains(&of_ben)));
 }
 
+/// Whether somebody is a patient here is not told to whoever may read nothing of theirs, however they are
+/// named; they are told of each question (S2, S5).
+#[tokio::test]
+async fn nothing_that_is_answered_tells_who_is_a_patient_here() {
+    let setting = Setting::found().await;
+    let fhir = &setting.fhir;
+    let gatekeeper = &fhir.world.gateway("hospital").gatekeeper;
+    let asked = async || {
+        let receipts = gatekeeper.receipts_of(setting.anna.account(), None, 1_000).await.unwrap();
+        let consultant = consortium::address("consultant");
+        receipts.iter().filter(|stored| stored.receipt.requester == consultant).count()
+    };
+    let many = format!("patient={}", vec!["X"; search::VALUES_MAX + 1].join(","));
+    for (query, status) in [
+        ("patient=X", 200),
+        ("patient=X,X", 200),
+        ("patient=X,Patient/unknown", 200),
+        ("patient=X&patient=X", 200),
+        ("patient=X,X&target=Observation/unknown", 200),
+        ("patient=X,X&_summary=count", 200),
+        ("patient=X,X&target:Observation.code=1", 200),
+        ("patient=X,X&_count=none", 400),
+        (many.as_str(), 400),
+    ] {
+        let answer = async |name: &str| {
+            let path = format!("/Provenance?{}", query.replace('X', name));
+            let answer = fhir.get("consultant", &path).await.expect(status).json();
+            (answer["total"].clone(), answer["entry"].clone(), answer["issue"].clone())
+        };
+        let before = asked().await;
+        let of_anna = answer(&format!("Patient/{}", setting.patient)).await;
+        assert_eq!(asked().await, before + 1, "{query}");
+        assert_eq!(of_anna, answer("Patient/nobody").await, "{query}");
+        assert_eq!(asked().await, before + 1, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn several_patients_are_searched_for_at_once() {
+    let setting = Setting::found().await;
+    let fhir = &setting.fhir;
+    for target in [&setting.result, &setting.other] {
+        setting.post(&provenance(&[target])).await.expect(201);
+        setting.post(&provenance(&[target])).await.expect(201);
+    }
+    let other = fhir.get("physician", &format!("/{}", setting.other)).await.json();
+    let ben = other["subject"]["reference"].as_str().unwrap();
+    let anna = format!("Patient/{}", setting.patient);
+    let all = async |query: String| {
+        let (mut path, mut all) = (format!("/Provenance?{query}"), Vec::new());
+        loop {
+            let page = fhir.get("physician", &path).await.expect(200);
+            all.extend(page.names());
+            let links = page.json()["link"].as_array().cloned().unwrap_or_default();
+            let Some(next) = links.iter().find(|link| link["relation"] == "next") else { break };
+            path = next["url"].as_str().unwrap().strip_prefix(BASE).unwrap().to_owned();
+        }
+        all.sort();
+        all
+    };
+    let (of_anna, of_ben) =
+        (all(format!("patient={anna}")).await, all(format!("patient={ben}")).await);
+    // Two were written of each; each record has one on chain, Anna's diagnosis too.
+    assert_eq!((of_anna.len(), of_ben.len()), (7, 6));
+    let mut both = [of_anna.clone(), of_ben].concat();
+    both.sort();
+    for query in [
+        format!("patient={anna},{ben}"),
+        format!("patient={ben},{anna},{ben},Patient/unknown&_count=2"),
+    ] {
+        assert_eq!(all(query.clone()).await, both, "{query}");
+    }
+    let found = fhir.get("physician", &format!("/Provenance?patient={anna},{ben}")).await.json();
+    assert_eq!(found["total"], 13);
+    // Nobody is two patients.
+    assert!(all(format!("patient={anna}&patient={ben}")).await.is_empty());
+    assert_eq!(all(format!("patient={anna},{ben}&patient={anna}")).await, of_anna);
+}
+
+/// Who may not write about something learns neither whose it is nor of what kind (S2).
+#[tokio::test]
+async fn what_is_refused_tells_nothing_of_what_it_is_about() {
+    let setting = Setting::found().await;
+    let fhir = &setting.fhir;
+    let mut psychiatric = condition(&setting.patient);
+    psychiatric["meta"] = json!({ "security": [{
+        "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "PSY",
+    }] });
+    let id = fhir.post("physician", "/Condition", &psychiatric).await.expect(201).id();
+    let secret = format!("Condition/{id}");
+    let refused = async |targets: &[&str]| {
+        fhir.post("nurse", "/Provenance", &provenance(targets)).await.expect(403).text
+    };
+    let expected = refused(&[&setting.result]).await;
+    for targets in [
+        [&setting.result, &setting.diagnosis],
+        [&setting.result, &secret],
+        [&setting.diagnosis, &secret],
+        [&setting.result, &setting.other],
+        [&secret, &setting.other],
+    ] {
+        assert_eq!(refused(&targets.map(String::as_str)).await, expected, "{targets:?}");
+    }
+    assert_eq!(refused(&["Observation/unknown", &secret]).await, expected);
+}
+
+/// A file of many parts tells each patient once that they were refused (S5).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_tells_of_a_refusal_once() {
+    let setting = Setting::found().await;
+    let fhir = &setting.fhir;
+    for round in 0..4 {
+        let entry = |number: u32| {
+            let resource = observation(&setting.patient, "1-1", f64::from(number + 200 * round));
+            json!({ "resource": resource, "request": { "method": "POST", "url": "Observation" } })
+        };
+        let entries: Vec<_> = (0..150).map(entry).collect();
+        let bundle = json!({ "resourceType": "Bundle", "type": "transaction", "entry": entries });
+        fhir.post("physician", "/", &bundle).await.expect(200);
+    }
+    let gatekeeper = &fhir.world.gateway("hospital").gatekeeper;
+    let refused = async || {
+        let receipts = gatekeeper.receipts_of(setting.anna.account(), None, 1_000).await.unwrap();
+        let consultant = consortium::address("consultant");
+        let theirs = receipts.iter().filter(|stored| stored.receipt.requester == consultant);
+        theirs.filter(|stored| !stored.receipt.outcome.is_allowed()).count()
+    };
+    let path = "/$export?_type=Provenance";
+    let manifest = setting.manifest("consultant", Method::GET, path, "").await;
+    let before = refused().await;
+    assert!(setting.lines("consultant", &manifest).await.is_empty());
+    assert_eq!(refused().await, before + 1);
+    assert!(setting.lines("consultant", &manifest).await.is_empty());
+    assert_eq!(refused().await, before + 2, "each download is a question of its own");
+}
+
 #[tokio::test]
 async fn what_cannot_be_filed_is_refused() {
     let setting = Setting::found().await;

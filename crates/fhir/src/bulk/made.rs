@@ -83,17 +83,35 @@ enum Place {
 
 /// The lines of a file, made as they are sent.
 pub(super) fn body(download: Downloading, caller: &Caller, asked: Asked) -> Body {
-    let making = (download, caller.clone(), asked, Place::After(0));
-    Body::from_stream(stream::try_unfold(making, async |(download, caller, asked, place)| {
+    let making = Making { download, caller: caller.clone(), asked, reached: Reached::default() };
+    Body::from_stream(stream::try_unfold((making, Place::After(0)), async |(mut making, place)| {
         let Place::After(after) = place else { return Ok(None) };
-        let (lines, next) = {
-            let resources = &download.resources;
-            // Held while there is work, not while the client takes its time.
-            let _turn = resources.inner.running.sending_turn().await;
-            send(resources, &caller, &asked, after).await?
-        };
-        Ok::<_, FhirError>(Some((lines, (download, caller, asked, next))))
+        let (lines, next) = making.send(after).await?;
+        Ok::<_, FhirError>(Some((lines, (making, next))))
     }))
+}
+
+/// A file while it is sent.
+struct Making {
+    download: Downloading,
+    caller: Caller,
+    asked: Asked,
+    /// Whom this download reached, so that each is told of a refusal once.
+    reached: Reached,
+}
+
+impl Making {
+    /// The next lines, and where to go on.
+    async fn send(&mut self, after: u64) -> Result<(Bytes, Place), FhirError> {
+        let Self { download, caller, asked, reached } = self;
+        let resources = &download.resources;
+        // Held while there is work, not while the client takes its time.
+        let _turn = resources.inner.running.sending_turn().await;
+        let sent = send(resources, caller, asked, after, reached).await;
+        // Also of what was not sent in the end.
+        reached.settle(resources, caller).await?;
+        sent
+    }
 }
 
 async fn send(
@@ -101,13 +119,13 @@ async fn send(
     caller: &Caller,
     asked: &Asked,
     after: u64,
+    reached: &mut Reached,
 ) -> Result<(Bytes, Place), FhirError> {
     resources.require_in_force(caller).await?;
-    let mut reached = Reached::default();
     let (mut found, next) = match asked.made.as_str() {
         "AuditEvent" => receipts(resources, caller, asked, after).await?,
-        "Provenance" => anchors(resources, caller, asked, after, &mut reached).await?,
-        _ => (grants(resources, caller, &mut reached).await?, Place::End),
+        "Provenance" => anchors(resources, caller, asked, after, reached).await?,
+        _ => (grants(resources, caller, reached).await?, Place::End),
     };
     found.retain(|one| {
         let is_theirs = |patients: &Vec<Address>| patients.contains(&one.patient);
@@ -117,7 +135,6 @@ async fn send(
     });
     note_shown(resources, caller, &found).await?;
     reached.show(found.iter().map(|one| one.patient));
-    reached.settle(resources, caller).await?;
     let mut text = String::new();
     for one in &found {
         if let Some(body) = one.resource()?.body {

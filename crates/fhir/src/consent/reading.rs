@@ -51,7 +51,7 @@ pub(crate) async fn find(
     }
     let named = pairs.iter().find(|(name, _)| name == "patient" || name == "patient:Patient");
     let only = match (named, caller.reader) {
-        (Some((_, text)), _) => Some(patients_named(resources, text).await?),
+        (Some((_, text)), _) => Some(patients_named(resources, text).await?.into_iter().collect()),
         (None, Reader::Patient { account }) => Some(vec![account]),
         (None, _) => caller.patient.map(|patient| vec![patient]),
     };

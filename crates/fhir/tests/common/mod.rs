@@ -41,10 +41,15 @@ pub struct Fhir {
     pub router: Router,
     pub resources: Resources,
     clock: Arc<AtomicI64>,
+    /// What is done whenever somebody looks at the clock.
+    pub at_each_look: Arc<parking_lot::Mutex<Option<Look>>>,
     tokens: Arc<parking_lot::RwLock<HashMap<String, Caller>>>,
     // Removed when the tests are done with it.
     _dir: tempfile::TempDir,
 }
+
+/// Something that is done when somebody looks at the clock.
+pub type Look = Box<dyn FnMut() + Send>;
 
 struct Tokens(Arc<parking_lot::RwLock<HashMap<String, Caller>>>);
 
@@ -145,19 +150,26 @@ impl Fhir {
         let gateway = world.gateway("hospital").clone();
         let clock = Arc::new(AtomicI64::new(i64::try_from(NOW).unwrap() * 1_000));
         let time = Arc::clone(&clock);
+        let at_each_look = Arc::new(parking_lot::Mutex::new(None::<Look>));
+        let looks = Arc::clone(&at_each_look);
         let resources = Resources::open(
             gateway.clone(),
             Arc::new(Named(gateway)),
             secret("index").0,
             secret("directory").0,
-            move || time.load(Ordering::SeqCst),
+            move || {
+                if let Some(look) = &mut *looks.lock() {
+                    look();
+                }
+                time.load(Ordering::SeqCst)
+            },
             BASE,
         )
         .await
         .unwrap();
         let tokens = Arc::new(parking_lot::RwLock::new(HashMap::new()));
         let router = router(resources.clone(), Arc::new(Tokens(Arc::clone(&tokens))));
-        let fhir = Self { world, router, resources, clock, tokens, _dir: dir };
+        let fhir = Self { world, router, resources, clock, at_each_look, tokens, _dir: dir };
         for (name, institution, role) in consortium::PEOPLE {
             let reader = Reader::Professional {
                 member: consortium::address(name),
