@@ -4,7 +4,7 @@
 //! | type | made from | file |
 //! |---|---|---|
 //! | `AuditEvent` | receipts | `audit.rs` |
-//! | `Consent/grant-…` | grants on chain | `consent.rs` |
+//! | `Consent/grant-…` | grants on chain | `consent/` |
 //! | `Provenance/ID.VERSION` | anchors | `provenance.rs` |
 //! | `Group/care-…` | care teams | `group.rs` |
 //!
