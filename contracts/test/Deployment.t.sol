@@ -66,18 +66,25 @@ contract DeploymentTest is Network {
             );
         }
         assertEq(entries.length, SOURCES, "a source is missing in the list of this test");
-        string[11] memory artifacts = [
+        string[18] memory artifacts = [
             "AccessLog",
+            "Claims",
             "Consents",
+            "DataExchange",
+            "Devices",
             "ERC7913WebAuthnVerifier",
             "EmergencyAccess",
             "LabOrders",
             "PatientAccount",
             "PatientAccounts",
+            "PaymentToken",
             "Prescriptions",
             "Records",
             "Registry",
-            "Relationships"
+            "Relationships",
+            "Surgeries",
+            "Trials",
+            "WaitingLists"
         ];
         for (uint256 i; i < artifacts.length; ++i) {
             string memory artifact = vm.readFile(string.concat("artifacts/", artifacts[i], ".json"));
@@ -85,22 +92,32 @@ contract DeploymentTest is Network {
         }
     }
 
-    uint256 internal constant SOURCES = 11;
+    uint256 internal constant SOURCES = 21;
 
     /// @notice The files of src/, in the order of their names.
     function names() internal pure returns (string[SOURCES] memory) {
         return [
             "AccessLog.sol",
+            "Claims.sol",
             "Consents.sol",
+            "DataExchange.sol",
+            "Devices.sol",
             "EmergencyAccess.sol",
+            "IServices.sol",
+            "Ids.sol",
             "LabOrders.sol",
             "PatientAccount.sol",
             "PatientAccounts.sol",
+            "PaymentToken.sol",
             "Prescriptions.sol",
+            "Purse.sol",
             "Records.sol",
             "Registry.sol",
             "Relationships.sol",
-            "Types.sol"
+            "Surgeries.sol",
+            "Trials.sol",
+            "Types.sol",
+            "WaitingLists.sol"
         ];
     }
 }
