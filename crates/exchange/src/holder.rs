@@ -1,5 +1,6 @@
 //! What a gateway gives to others: asked anew for every list, every body, and while one is being sent.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::{error, fmt};
 
@@ -58,11 +59,26 @@ impl Cursor {
     }
 }
 
+/// How many siblings a proof has at most: enough for as many leaves as a batch can say it has.
+pub const SIBLINGS_MAX: usize = 32;
+
+/// The way from a version that was anchored in a batch to the root of that batch, which alone is on
+/// chain. Nobody but the steward and whoever got it from there can tell that the version stands there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchProof {
+    /// The root.
+    pub root: B256,
+    /// The siblings from the leaf up to it, at most [`SIBLINGS_MAX`].
+    pub siblings: Vec<B256>,
+}
+
 /// A page of what a holder has for one member.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offers {
     /// The copies, each with the wraps for that member.
     pub copies: Vec<SealedCopy>,
+    /// The proofs of those that stand in batches.
+    pub proofs: BTreeMap<RecordDigest, BatchProof>,
     /// Where it goes on; `None` at the end.
     pub next: Option<Cursor>,
 }

@@ -43,7 +43,10 @@ mod https;
 mod p2p;
 
 pub use body::STEP_LEN;
-pub use holder::{CURSOR_LEN_MAX, Cursor, Holder, HolderError, Offers, PAGE_LEN_MAX, PeerId};
+pub use holder::{
+    BatchProof, CURSOR_LEN_MAX, Cursor, Holder, HolderError, Offers, PAGE_LEN_MAX, PeerId,
+    SIBLINGS_MAX,
+};
 pub use https::{HttpsPeer, HttpsSettings, Requester, SignRequest, Statement, router};
 pub use incoming::Incoming;
 pub use message::BadMessage;

@@ -1,19 +1,23 @@
 //! What is said between gateways, apart from the sealed bytes: lists of offers and where a body is.
 //!
 //! ```text
-//! message   version u8 = 1 | postcard
+//! message   version u8 = 2 | postcard
 //! ```
 //!
 //! The structs here are the format: a change of theirs is a new version. Whatever comes in is bounded in
 //! length before it is read, in numbers while it is read, and turned into the vault's types by hand. It
 //! is believed in nothing by that.
+//!
+//! Version 2 says with a copy how its version stands in a batch. Version 1 could not, and is not read.
 
-use domain::{Address, RecordDigest, RecordId, RecordVersion, Timestamp};
+use std::collections::BTreeMap;
+
+use domain::{Address, B256, RecordDigest, RecordId, RecordVersion, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vault::{Content, Entry, Header, KindKeyId, KindKeyName, SealedCopy, Subject, Wrap};
 
-use crate::holder::{Cursor, Offers, PAGE_LEN_MAX};
+use crate::holder::{BatchProof, Cursor, Offers, PAGE_LEN_MAX, SIBLINGS_MAX};
 
 /// The longest answer, in bytes: a page whose copies have all the wraps that they may have.
 pub(crate) const ANSWER_LEN_MAX: usize = 8 * 1024 * 1024;
@@ -27,7 +31,7 @@ const WRAPS_MAX: usize = 32;
 /// The longest wrap, in bytes. One for X-Wing has 1,171.
 const WRAP_LEN_MAX: usize = 1_536;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// A message that is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +87,14 @@ struct WireCopy {
     /// The epoch of the kind key, and the content key wrapped under it.
     key: Option<(u32, Vec<u8>)>,
     wraps: Vec<WireWrap>,
+    batch: Option<WireProof>,
+}
+
+/// A [`BatchProof`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct WireProof {
+    root: [u8; 32],
+    siblings: Vec<[u8; 32]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,7 +145,11 @@ impl Offers {
 
 impl Page {
     pub(crate) fn of(offers: &Offers) -> Self {
-        let copies = offers.copies.iter().take(PAGE_LEN_MAX).map(WireCopy::of).collect();
+        let wire = |copy: &SealedCopy| {
+            let proof = offers.proofs.get(&copy.entry.digest);
+            WireCopy { batch: proof.map(WireProof::of), ..WireCopy::of(copy) }
+        };
+        let copies = offers.copies.iter().take(PAGE_LEN_MAX).map(wire).collect();
         Self { copies, next: offers.next.as_ref().map(|next| next.as_bytes().to_vec()) }
     }
 
@@ -141,12 +157,18 @@ impl Page {
         if self.copies.len() > PAGE_LEN_MAX {
             return Err(BadMessage);
         }
+        let mut proofs = BTreeMap::new();
+        for copy in &self.copies {
+            if let Some(proof) = &copy.batch {
+                proofs.insert(RecordDigest(copy.digest.into()), proof.to_proof()?);
+            }
+        }
         let copies = self.copies.into_iter().map(WireCopy::into_copy).collect::<Result<_, _>>()?;
         let next = match self.next {
             Some(next) => Some(Cursor::new(next).ok_or(BadMessage)?),
             None => None,
         };
-        Ok(Offers { copies, next })
+        Ok(Offers { copies, proofs, next })
     }
 }
 
@@ -167,6 +189,7 @@ impl WireCopy {
             sealed_len,
             key: key.map(|(name, wrapped)| (name.epoch, wrapped.to_vec())),
             wraps: copy.wraps.iter().take(WRAPS_MAX).map(WireWrap::of).collect(),
+            batch: None,
         }
     }
 
@@ -205,6 +228,21 @@ impl WireCopy {
         };
         let wraps = self.wraps.into_iter().map(WireWrap::into_wrap).collect::<Result<_, _>>()?;
         Ok(SealedCopy { entry, kind_key, content_key, wraps })
+    }
+}
+
+impl WireProof {
+    fn of(proof: &BatchProof) -> Self {
+        let siblings = proof.siblings.iter().take(SIBLINGS_MAX).map(|sibling| sibling.0);
+        Self { root: proof.root.0, siblings: siblings.collect() }
+    }
+
+    fn to_proof(&self) -> Result<BatchProof, BadMessage> {
+        if self.siblings.len() > SIBLINGS_MAX {
+            return Err(BadMessage);
+        }
+        let siblings = self.siblings.iter().map(B256::from).collect();
+        Ok(BatchProof { root: self.root.into(), siblings })
     }
 }
 
@@ -294,9 +332,18 @@ mod tests {
             sealed_len: u64::MAX,
             key: Some((u32::MAX, vec![9; 40])),
             wraps: vec![wrap; WRAPS_MAX],
+            batch: Some(WireProof { root: [9; 32], siblings: vec![[9; 32]; SIBLINGS_MAX] }),
         };
         let page = Page { copies: vec![copy; PAGE_LEN_MAX], next: Some(vec![9; 64]) };
         assert!(encode(&Response::Offers(page)).len() <= ANSWER_LEN_MAX);
+    }
+
+    #[test]
+    fn proofs_go_with_their_copies_and_are_bounded() {
+        let proof = |siblings| WireProof { root: [9; 32], siblings: vec![[7; 32]; siblings] };
+        let of = |siblings| proof(siblings).to_proof();
+        assert_eq!(of(SIBLINGS_MAX).map(|proof| WireProof::of(&proof)), Ok(proof(SIBLINGS_MAX)));
+        assert_eq!(of(SIBLINGS_MAX + 1), Err(BadMessage));
     }
 
     proptest! {

@@ -20,7 +20,7 @@ use vault::{
     Entry, Identity, ImportError, MAX_BODY_LEN, OnConflict, SealedCopy, StoreError, Vault,
 };
 
-use crate::holder::HolderError;
+use crate::holder::{BatchProof, HolderError};
 use crate::incoming::{Arrived, Arriving, Incoming, PushError};
 use crate::report::{Failure, Outcome, Report};
 use crate::transport::{TransferError, Transport, Wanted};
@@ -28,8 +28,13 @@ use crate::transport::{TransferError, Transport, Wanted};
 /// What the chain says, asked for each version that a peer offers.
 pub trait Expected: Send + Sync {
     /// Whether this very version (record, version, kind, patient, steward, digest) is anchored, and the
-    /// receiver should hold it.
-    fn expects(&self, entry: &Entry) -> impl Future<Output = Result<bool, HolderError>> + Send;
+    /// receiver should hold it. With a version of a batch comes what the peer says shows that it is in
+    /// there; without it, what is known here must do.
+    fn expects(
+        &self,
+        entry: &Entry,
+        proof: Option<&BatchProof>,
+    ) -> impl Future<Output = Result<bool, HolderError>> + Send;
 }
 
 /// How much a receiver does at a time, and how patient it is.
@@ -93,9 +98,11 @@ impl<E: Expected> Receiver<E> {
                     return report;
                 }
             };
+            let proofs = page.proofs;
             let taking = page.copies.into_iter().map(|copy| async {
                 let digest = copy.entry.digest;
-                (digest, self.take(peer, copy).await.unwrap_or_else(Outcome::Failed))
+                let taken = self.take(peer, copy, proofs.get(&digest)).await;
+                (digest, taken.unwrap_or_else(Outcome::Failed))
             });
             let mut taken = stream::iter(taking).buffer_unordered(self.settings.at_once.max(1));
             while let Some((digest, outcome)) = taken.next().await {
@@ -133,7 +140,7 @@ impl<E: Expected> Receiver<E> {
         if copy.entry.is_erased {
             return Ok(Outcome::Erased);
         }
-        if !self.expected.expects(&copy.entry).await? {
+        if !self.expected.expects(&copy.entry, None).await? {
             return Ok(Outcome::Unexpected);
         }
         let mut failure = Failure::Transfer(TransferError::Refused);
@@ -149,7 +156,12 @@ impl<E: Expected> Receiver<E> {
     }
 
     /// Takes over one version, unless it is here.
-    async fn take(&self, peer: &dyn Transport, copy: SealedCopy) -> Result<Outcome, Failure> {
+    async fn take(
+        &self,
+        peer: &dyn Transport,
+        copy: SealedCopy,
+        proof: Option<&BatchProof>,
+    ) -> Result<Outcome, Failure> {
         let entry = &copy.entry;
         if entry.sealed_len > MAX_BODY_LEN + MAX_BODY_LEN / 1_024 {
             return Err(TransferError::Malformed.into());
@@ -157,15 +169,19 @@ impl<E: Expected> Receiver<E> {
         // What is here is not asked about again, so that a long list costs little when nothing is new.
         match self.vault.find(entry.digest).await? {
             Some(kept) if kept.is_erased => Ok(Outcome::Erased),
-            Some(_) => self.rewrap(copy).await,
-            None if self.expected.expects(entry).await? => self.fetch(peer, copy).await,
+            Some(_) => self.rewrap(copy, proof).await,
+            None if self.expected.expects(entry, proof).await? => self.fetch(peer, copy).await,
             None => Ok(Outcome::Unexpected),
         }
     }
 
     /// Gives a copy that is here the wraps that came and that it lacks. Its own bytes are taken in again
     /// with them, which tries the keys.
-    async fn rewrap(&self, copy: SealedCopy) -> Result<Outcome, Failure> {
+    async fn rewrap(
+        &self,
+        copy: SealedCopy,
+        proof: Option<&BatchProof>,
+    ) -> Result<Outcome, Failure> {
         let (Some(identity), digest) = (&self.identity, copy.entry.digest) else {
             return Ok(Outcome::KeptAlready);
         };
@@ -174,7 +190,7 @@ impl<E: Expected> Receiver<E> {
         if copy.wraps.iter().all(|wrap| kept.contains(wrap)) {
             return Ok(Outcome::KeptAlready);
         }
-        if !self.expected.expects(&copy.entry).await? {
+        if !self.expected.expects(&copy.entry, proof).await? {
             return Ok(Outcome::Unexpected);
         }
         match self.vault.sealed_bytes(digest).await? {

@@ -3,7 +3,7 @@
 //! A patient sees what is about them, the institution's privacy officers, auditors and own systems see
 //! everything of this gatekeeper, and others nothing. Nobody writes one: what happened is not posted.
 //! Looking at the log is itself in the log, with one receipt for each patient of whom a page shows
-//! something.
+//! something, or whom a search names.
 //!
 //! Pages go by the number of the receipt. What is logged in between comes before the first page when the
 //! newest come first, and after the last one otherwise; no page shifts.
@@ -32,10 +32,11 @@ use crate::{
     caller::{Caller, Interaction},
     derived::{
         Derived, KIND_SYSTEM, Names, RECORD_SYSTEM, is_watching, link, made_entry, names_of,
-        note_shown, parse, patient_named,
+        note_shown, parse, patients_named,
     },
     instant,
     outcome::FhirError,
+    reached::Reached,
     request::{Reply, Request},
     resources::Resources,
     searching,
@@ -68,6 +69,14 @@ fn sees(resources: &Resources, caller: &Caller) -> Option<Sees> {
         (Sees::Only(one), Some(other)) if one != other => None,
         (sees, _) => Some(sees),
     }
+}
+
+/// Whose receipts a caller may see: `Some(None)` stands for everybody's.
+pub(crate) fn sees_of(resources: &Resources, caller: &Caller) -> Option<Option<Address>> {
+    sees(resources, caller).map(|sees| match sees {
+        Sees::All => None,
+        Sees::Only(only) => Some(only),
+    })
 }
 
 impl Sees {
@@ -125,16 +134,47 @@ pub(crate) async fn search(
     let parameter =
         |name: &str| pairs.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
     let named = match parameter("patient").or_else(|| parameter("patient:Patient")) {
-        Some(text) => patient_named(resources, text).await?,
-        None => None,
+        Some(text) => patients_named(resources, text).await?,
+        None => Vec::new(),
     };
-    let Some(sees) = sees(resources, caller) else {
-        if let Some(patient) = named {
-            note_refusal(resources, caller, patient).await?;
+    let kinds = KindSet::of(&[Kind::Administrative]);
+    let mut reached = Reached::default();
+    let sees = sees(resources, caller);
+    let is_seen = |patient: &Address| sees.as_ref().is_some_and(|sees| sees.includes(*patient));
+    let (seen, refused): (Vec<_>, Vec<_>) = named.iter().copied().partition(is_seen);
+    for patient in refused {
+        reached.refuse_one(patient, kinds, Refusal::BeyondRole);
+    }
+    let found = match sees {
+        Some(sees) => {
+            search_of(resources, caller, request, pairs, (sees, named.as_slice()), &mut reached)
+                .await
         }
-        let text = "the access log is for the patient, and for those who watch over it here";
-        return Err(FhirError::new(StatusCode::FORBIDDEN, "forbidden", text));
+        None => {
+            let text = "the access log is for the patient, and for those who watch over it here";
+            Err(FhirError::new(StatusCode::FORBIDDEN, "forbidden", text))
+        }
     };
+    for patient in seen {
+        match found {
+            // Also when it was that there is nothing.
+            Ok(_) => reached.count_one(patient, kinds),
+            Err(_) => reached.name(patient, kinds),
+        }
+    }
+    reached.answer(resources, caller, found).await
+}
+
+async fn search_of(
+    resources: &Resources,
+    caller: &Caller,
+    request: &Request,
+    pairs: &[(String, String)],
+    (sees, named): (Sees, &[Address]),
+    reached: &mut Reached,
+) -> Result<Reply, FhirError> {
+    let parameter =
+        |name: &str| pairs.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
     resources.gatekeeper().refresh(resources.now()).await?;
     let query = parse(resources, "AuditEvent", pairs, request)?;
     if query.links().next().is_some() {
@@ -146,9 +186,10 @@ pub(crate) async fn search(
         [key] if matches!(key.parameter.name(), "date" | "_lastUpdated") => !key.is_descending,
         _ => return Err(FhirError::bad_request("the access log is sorted by date only")),
     };
-    let patient = match sees {
-        Sees::Only(only) => Some(only),
-        Sees::All => named,
+    let patient = match (&sees, named) {
+        (Sees::Only(only), _) => Some(*only),
+        (Sees::All, [one]) => Some(*one),
+        (Sees::All, _) => None,
     };
     let size = searching::count(parameter("_count"))?;
     let is_counted = size == 0 || query.output().summary == search::Summary::Count;
@@ -183,6 +224,7 @@ pub(crate) async fn search(
     if is_counted {
         bundle.total = Some(found.len());
         note_shown(resources, caller, found.iter().map(|(_, event)| event)).await?;
+        reached.show(found.iter().map(|(_, event)| event.patient));
         return Ok(bundle.reply());
     }
     let next = match (found.len() > size, more, walk) {
@@ -196,6 +238,7 @@ pub(crate) async fn search(
         bundle.total = Some(found.len());
     }
     note_shown(resources, caller, found.iter().map(|(_, event)| event)).await?;
+    reached.show(found.iter().map(|(_, event)| event.patient));
     if let Some(next) = next {
         let url = link(resources, "AuditEvent", pairs, &next.to_string());
         bundle.link.push(Link { relation: "next", url });
@@ -207,7 +250,7 @@ pub(crate) async fn search(
 }
 
 /// Receipts as events, in their order.
-async fn events(
+pub(crate) async fn events(
     resources: &Resources,
     caller: &Caller,
     stored: &[StoredReceipt],

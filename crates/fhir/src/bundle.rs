@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 
 use axum::http::{Method, StatusCode};
-use domain::Address;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use vault::Content;
@@ -11,11 +10,13 @@ use vault::Content;
 use crate::{
     caller::{Caller, Interaction},
     dispatch::{Action, TYPES, action_of, body_of},
+    filing::file,
     instant,
     json::RawObject,
     outcome::FhirError,
+    posting,
     request::{Conditions, Reply, Request, Returning},
-    resources::{Before, Checked, Resource, Resources, is_anchored, store_caring},
+    resources::{Before, Checked, Known, Resource, Resources, is_anchored, store_caring},
     searching,
     tables::Row,
 };
@@ -294,21 +295,19 @@ async fn transaction(
     replies.resize_with(plan.len(), || None);
     let names = name_all(resources, caller, &mut plan, &mut replies).await?;
     let mut writes = Vec::new();
-    let mut accounts: Vec<(String, Address)> = Vec::new();
-    // Patients first: other entries may be about them.
+    let mut known = Known::new();
+    // Patients first, because other entries may be about them; last what is about any entry.
     let mut writing: Vec<&(usize, Option<String>, Request)> = plan
         .iter()
         .filter(|(index, _, request)| order(&request.method) < 3 && replies[*index].is_none())
         .collect();
-    let is_patient = |request: &Request| request.path.first().is_some_and(|name| name == "Patient");
-    writing.sort_by_key(|(_, _, request)| !is_patient(request));
+    writing.sort_by_key(|(_, _, request)| turn_of(request.path.first().map_or("", String::as_str)));
     for (index, _, request) in &writing {
-        let checked = check_write(resources, caller, request, &names, &accounts);
+        let checked = check_write(resources, caller, request, &names, &known);
         let (status, written) = checked.await.map_err(|error| at(*index, error))?;
-        if let (true, Write::Put(checked)) = (is_patient(request), &written)
-            && let Some(filed) = checked.row.record
-        {
-            accounts.push((checked.row.id.clone(), filed.patient));
+        if let Write::Put(checked) = &written {
+            let name = (checked.row.resource_type.clone(), checked.row.id.clone());
+            known.insert(name, checked.row.record);
         }
         writes.push((*index, status, written));
     }
@@ -335,6 +334,16 @@ async fn transaction(
     let mut bundle = Bundle::new("transaction-response", resources.make_id());
     bundle.entry = replies.into_iter().map(|reply| reply.unwrap_or_default()).collect();
     Ok(bundle.reply())
+}
+
+/// When a resource of a type has its turn among others that are stored with it: patients first, because
+/// others are about them, and last what is about any of these.
+pub(crate) fn turn_of(resource_type: &str) -> u8 {
+    match resource_type {
+        "Patient" => 0,
+        posting::TYPE => 2,
+        _ => 1,
+    }
 }
 
 /// What a transaction writes of one resource.
@@ -431,7 +440,7 @@ async fn check_write(
     caller: &Caller,
     request: &Request,
     names: &HashMap<String, String>,
-    accounts: &[(String, Address)],
+    known: &Known,
 ) -> Result<(StatusCode, Write), FhirError> {
     let [resource_type, id] = request.path.as_slice() else {
         let text = "an entry of a transaction makes, replaces or deletes one resource by its id";
@@ -445,7 +454,7 @@ async fn check_write(
     if request.method == Method::DELETE {
         caller.require(resource_type, Interaction::Delete)?;
         let row = before.ok_or_else(FhirError::not_found)?;
-        resources.require_write(caller, row.record)?;
+        resources.require_write(caller, row.record).await?;
         let stands = resources.before(&row).await?;
         request.conditions.require(stands.newest)?;
         if row.is_deleted_now(stands) {
@@ -463,7 +472,7 @@ async fn check_write(
     if request.method == Method::POST || body.get("id").is_none() {
         body.set("id", id, "resourceType");
     }
-    let checked = resources.check(caller, resource_type, Some(id), body, accounts).await?;
+    let checked = resources.check(caller, resource_type, Some(id), body, known).await?;
     if request.method != Method::POST {
         request.conditions.require(checked.before.newest)?;
     }
@@ -561,6 +570,7 @@ impl Resources {
     ) -> Result<Vec<(usize, StatusCode, Option<Resource>, u32)>, FhirError> {
         let mut done = Vec::with_capacity(writes.len());
         let (mut records, mut rows, mut caring) = (Vec::new(), Vec::new(), Vec::new());
+        let mut filings = Vec::with_capacity(writes.len());
         for (index, status, write) in writes {
             let version = write.row().version;
             let (row, content, before) = match write {
@@ -590,23 +600,24 @@ impl Resources {
                 let new = self.new_record(caller, &row, filed, kind, text)?;
                 records.push((new, self.previous(&row, filed).await?));
             }
-            rows.push((row, content, before.stays));
+            let value = content.as_ref().map(|(_, value)| value);
+            let body = match &content {
+                Some((body, _)) if row.record.is_none() => Some(body.to_string()),
+                _ => None,
+            };
+            filings.push(self.filing(row.clone(), value, before.stays));
+            rows.push((row, body));
         }
         let (inner, stored) = (std::sync::Arc::clone(&self.inner), caring.clone());
         let mut rng = self.gatekeeper().entropy().fork();
         let along: gatekeeper::Along<'static> = Box::new(move |transaction| {
             Box::pin(async move {
-                for (row, content, stays) in rows {
-                    let number = row.store(transaction).await?;
-                    if row.record.is_none() {
-                        let body = content.as_ref().map(|(body, _)| body.to_string());
-                        let directory = &inner.directory;
-                        directory
-                            .write(transaction, (number, &row), body.as_deref(), &mut rng)
-                            .await?;
-                    }
-                    let value = content.as_ref().map(|(_, value)| value);
-                    inner.index_row(transaction, (&row, number), value, stays).await?;
+                let numbers = file(transaction, &inner.index, filings).await?;
+                let directory = &inner.directory;
+                let filed = numbers.into_iter().zip(&rows);
+                for (number, (row, body)) in filed.filter(|(_, (row, _))| row.record.is_none()) {
+                    let place = (number, row);
+                    directory.write(transaction, place, body.as_deref(), &mut rng).await?;
                 }
                 store_caring(transaction, stored).await
             })
@@ -614,7 +625,7 @@ impl Resources {
         if !is_anchored(self.gatekeeper().put_all(records, along).await)? {
             done.iter_mut().for_each(|(_, status, ..)| *status = StatusCode::ACCEPTED);
         }
-        self.learn_caring(caring);
+        self.learn_caring(caring).await;
         Ok(done)
     }
 }

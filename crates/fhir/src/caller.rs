@@ -73,6 +73,15 @@ impl Caller {
         Err(FhirError::new(axum::http::StatusCode::FORBIDDEN, "forbidden", text))
     }
 
+    /// The only patient whose records are looked at for this caller, unless they name another: the one that
+    /// the token is about, or who they are.
+    pub(crate) const fn only_patient(&self) -> Option<Address> {
+        match (self.patient, self.reader) {
+            (None, Reader::Patient { account }) => Some(account),
+            (only, _) => only,
+        }
+    }
+
     /// Whether the token is about this patient, or about no one in particular.
     pub(crate) fn is_about(&self, patient: Address) -> bool {
         self.patient.is_none_or(|only| only == patient)

@@ -103,6 +103,10 @@ fn resource(name: &str) -> Value {
     if !includes.is_empty() {
         resource["searchInclude"] = includes.into();
     }
+    let reverse_includes = referring_to(name);
+    if !reverse_includes.is_empty() {
+        resource["searchRevInclude"] = reverse_includes.into();
+    }
     let mut operations: Vec<&str> = ROUTES
         .iter()
         .filter_map(|(_, path, ..)| match path {
@@ -136,4 +140,20 @@ fn resource(name: &str) -> Value {
         resource["operation"] = operations.into();
     }
     resource
+}
+
+/// By what resources of other types that people write may refer to one of this type.
+fn referring_to(name: &str) -> Vec<String> {
+    let sources = TYPES.iter().filter(|source| derived::may_be_written(source, &Method::POST, &[]));
+    let all = sources.flat_map(|source| {
+        let of_source = search::parameters(source).iter();
+        of_source.map(move |parameter| (source, parameter))
+    });
+    all.filter(|(_, parameter)| {
+        let targets = parameter.targets();
+        parameter.kind() == search::ParameterKind::Reference
+            && (targets.is_empty() || targets.contains(&name))
+    })
+    .map(|(source, parameter)| format!("{source}:{}", parameter.name()))
+    .collect()
 }

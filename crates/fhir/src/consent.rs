@@ -27,7 +27,7 @@
 //! chain says something newer about the same grant.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
@@ -37,6 +37,7 @@ use domain::{
     Refusal, RelationshipState, Terms, Timestamp,
 };
 use ledger::{ConsentChange, ConsentDeed, Moment, SendError};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::Row as _;
@@ -54,6 +55,7 @@ use crate::{
     dispatch::{Action, body_of},
     instant,
     outcome::{FhirError, Issue, outcome},
+    reached::Reached,
     request::{Reply, Request, Returning, version_of_tag},
     resources::{Resources, issues_of},
     subject::patient_of,
@@ -88,7 +90,7 @@ pub(crate) fn is_id(id: &str) -> bool {
 }
 
 /// Which grant: of whom, to whom, for which record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     patient: Address,
     reader: Address,
@@ -97,10 +99,54 @@ struct Key {
 
 impl Key {
     fn id(&self, resources: &Resources) -> String {
+        let digest =
+            |name: &[u8]| resources.inner.gateway.keyed_digest("salus/consent-id/v1", name);
+        resources.inner.grants.id_of(self, digest)
+    }
+
+    /// What its id is made from.
+    fn name(&self) -> Vec<u8> {
         let record = self.record.map_or(B256::ZERO, |record| record.0);
-        let name = [self.patient.as_slice(), self.reader.as_slice(), record.as_slice()].concat();
-        let digest = resources.inner.gateway.keyed_digest("salus/consent-id/v1", &name);
-        format!("{ID_PREFIX}{}", hex::encode(&digest[..ID_LEN]))
+        [self.patient.as_slice(), self.reader.as_slice(), record.as_slice()].concat()
+    }
+}
+
+/// The ids of grants that were met, so that each is made once, and whose grant an id is can be looked up.
+#[derive(Debug, Default)]
+pub(crate) struct GrantIds(Mutex<Ids>);
+
+#[derive(Debug, Default)]
+struct Ids {
+    by_key: HashMap<Key, [u8; ID_LEN]>,
+    patients: HashMap<[u8; ID_LEN], Address>,
+}
+
+impl GrantIds {
+    fn id_of(&self, key: &Key, digest: impl FnOnce(&[u8]) -> B256) -> String {
+        let known = self.0.lock().by_key.get(key).copied();
+        let bytes = known.unwrap_or_else(|| {
+            let digest = digest(&key.name());
+            let mut bytes = [0; ID_LEN];
+            bytes.copy_from_slice(&digest[..ID_LEN]);
+            let mut ids = self.0.lock();
+            ids.by_key.insert(*key, bytes);
+            ids.patients.insert(bytes, key.patient);
+            bytes
+        });
+        format!("{ID_PREFIX}{}", hex::encode(bytes))
+    }
+
+    /// Whose grant has an id, among those that were met.
+    fn patient_of(&self, id: &str) -> Option<Address> {
+        let mut bytes = [0; ID_LEN];
+        hex::decode_to_slice(id.strip_prefix(ID_PREFIX)?, &mut bytes).ok()?;
+        self.0.lock().patients.get(&bytes).copied()
+    }
+
+    /// Those of some grants whose ids were not made yet.
+    fn unknown(&self, keys: impl Iterator<Item = Key>) -> HashSet<Key> {
+        let ids = self.0.lock();
+        keys.filter(|key| !ids.by_key.contains_key(key)).collect()
     }
 }
 
@@ -181,8 +227,9 @@ async fn mirrored_with(
     let at = |key: Key, all: &mut Vec<Mirrored>| {
         all.iter().position(|one| one.key == key).unwrap_or_else(|| {
             let needs_countersignature = countersigned && key.reader != steward;
-            let id = key.id(resources);
-            all.push(Mirrored { id, key, steps: Vec::new(), filed: None, needs_countersignature });
+            // Its id is made when nobody waits for what is known of the chain.
+            let (id, steps) = (String::new(), Vec::new());
+            all.push(Mirrored { id, key, steps, filed: None, needs_countersignature });
             all.len() - 1
         })
     };
@@ -228,7 +275,16 @@ async fn mirrored_with(
         }
     }
     all.retain(|one| !one.steps.is_empty() || one.filed.is_some());
+    for one in &mut all {
+        one.id = one.key.id(resources);
+    }
     Ok(all)
+}
+
+/// Whether a patient has or had a relationship with this institution.
+async fn is_known(resources: &Resources, patient: Address) -> bool {
+    let projection = resources.gatekeeper().projection().await;
+    projection.consents.relationship(patient, resources.gatekeeper().member()).is_some()
 }
 
 /// The patients whose consents this institution shows: those with whom it has or had a relationship.
@@ -247,12 +303,12 @@ enum Sees {
     AsReader(Basis),
 }
 
-fn sees(resources: &Resources, caller: &Caller, one: &Mirrored) -> Option<Sees> {
+async fn sees(resources: &Resources, caller: &Caller, one: &Mirrored) -> Option<Sees> {
     let (patient, own) = (one.key.patient, resources.gatekeeper().member());
     if !caller.is_about(patient) {
         return None;
     }
-    if let Some(basis) = may_file(resources, caller, patient) {
+    if let Some(basis) = may_file(resources, caller, patient).await {
         return Some(Sees::All(basis));
     }
     if is_watching(resources, &caller.reader) {
@@ -266,8 +322,12 @@ fn sees(resources: &Resources, caller: &Caller, one: &Mirrored) -> Option<Sees> 
 }
 
 /// Whether somebody may file for a patient, and on what grounds: the patient, who cares for them here,
-/// and the institution's own systems.
-fn may_file(resources: &Resources, caller: &Caller, patient: Address) -> Option<Option<Basis>> {
+/// and the institution's own systems. What is known of the chain should be up to date.
+async fn may_file(
+    resources: &Resources,
+    caller: &Caller,
+    patient: Address,
+) -> Option<Option<Basis>> {
     let gatekeeper = resources.gatekeeper();
     let own = gatekeeper.member();
     if !caller.is_about(patient) {
@@ -277,7 +337,7 @@ fn may_file(resources: &Resources, caller: &Caller, patient: Address) -> Option<
         Reader::Patient { account } => (account == patient).then_some(Some(Basis::OwnRecord)),
         Reader::Institution { member, .. } => (member == own).then_some(None),
         Reader::Professional { member, institution, .. } => {
-            let cares = institution == own && gatekeeper.cares_for(patient, member);
+            let cares = institution == own && gatekeeper.cares_for(patient, member).await;
             cares.then_some(Some(Basis::CareTeam))
         }
     }
@@ -292,7 +352,7 @@ pub(crate) async fn read(
     caller.require("Consent", Interaction::Read)?;
     resources.gatekeeper().refresh(resources.now()).await?;
     let one = named(resources, id).await?;
-    let Some(sees) = sees(resources, caller, &one) else {
+    let Some(sees) = sees(resources, caller, &one).await else {
         note_refusal(resources, caller, one.key.patient).await?;
         return Err(FhirError::not_found());
     };
@@ -314,19 +374,29 @@ async fn note_refusal(
 
 /// The consent with an id, whoever may see it.
 async fn named(resources: &Resources, id: &str) -> Result<Mirrored, FhirError> {
-    let on_chain = {
-        let projection = resources.gatekeeper().projection().await;
-        let member = resources.gatekeeper().member();
-        let consents = &projection.consents;
-        consents.patients_with_changes().find(|patient| {
-            consents.relationship(*patient, member).is_some()
-                && consents.changes(*patient).iter().any(|change| {
+    let ids = &resources.inner.grants;
+    if ids.patient_of(id).is_none() {
+        let unknown = {
+            let projection = resources.gatekeeper().projection().await;
+            let consents = &projection.consents;
+            ids.unknown(consents.patients_with_changes().flat_map(|patient| {
+                let key = move |change: &ConsentChange| {
                     let (reader, record) = (change.reader, change.record);
-                    Key { patient: *patient, reader, record }.id(resources) == id
-                })
-        })
+                    Key { patient, reader, record }
+                };
+                consents.changes(patient).iter().map(key)
+            }))
+        };
+        for key in unknown {
+            key.id(resources);
+        }
+    }
+    let met = match ids.patient_of(id) {
+        // Of grants that this institution has no part in, nothing is shown.
+        Some(patient) if is_known(resources, patient).await => Some(patient),
+        _ => None,
     };
-    let patient = match on_chain {
+    let patient = match met {
         Some(patient) => Some(patient),
         None => patient_who_waits(resources, id).await?,
     };
@@ -353,6 +423,7 @@ pub(crate) async fn find(
     caller: &Caller,
     pairs: &[(String, String)],
     request: &Request,
+    reached: &mut Reached,
 ) -> Result<Vec<Derived>, FhirError> {
     resources.gatekeeper().refresh(resources.now()).await?;
     let query = parse(resources, "Consent", pairs, request)?;
@@ -382,22 +453,30 @@ pub(crate) async fn find(
     };
     patients.sort_unstable();
     patients.dedup();
+    let kinds = KindSet::of(&[Kind::Administrative]);
     let mut names = Names::new(resources);
     let mut found = Vec::new();
     for patient in &patients {
         let mut any = false;
         let filed = filed.remove(patient).unwrap_or_default();
         for one in mirrored_with(resources, *patient, filed).await? {
-            let Some(sees) = sees(resources, caller, &one) else { continue };
+            let Some(sees) = sees(resources, caller, &one).await else { continue };
             any = true;
             let newest = versions(resources, &mut names, &one, sees).await?.pop();
             found.extend(newest.filter(|newest| {
                 search::matches(&query, "Consent", &newest.value, newest.updated)
             }));
         }
-        // Whoever asked for one patient and may see nothing of theirs was refused.
-        if !any && named.is_some() && may_file(resources, caller, *patient).is_none() {
-            note_refusal(resources, caller, *patient).await?;
+        if named.is_none() {
+            continue;
+        }
+        // Whoever asked for one patient and may see nothing of theirs was refused; whoever may, and found
+        // nothing, was answered.
+        let may = is_watching(resources, &caller.reader) && caller.is_about(*patient)
+            || may_file(resources, caller, *patient).await.is_some();
+        match any || may {
+            true => reached.count_one(*patient, kinds),
+            false => reached.refuse_one(*patient, kinds, Refusal::NoConsent),
         }
     }
     Ok(found)
@@ -585,16 +664,19 @@ pub(crate) async fn write(
         return Err(FhirError { status: StatusCode::UNPROCESSABLE_ENTITY, issues });
     }
     // Nobody learns by filing who is a patient here.
-    let patient = patient_of(&value);
-    let patient = match &patient {
-        Some(id) => patient_named(resources, id).await?,
+    resources.gatekeeper().refresh(resources.now()).await?;
+    let patient = match patient_of(&value) {
+        Some(id) => patient_named(resources, &id).await?,
         None => None,
     };
-    let Some(patient) = patient.filter(|one| may_file(resources, caller, *one).is_some()) else {
+    let may = match patient {
+        Some(patient) => may_file(resources, caller, patient).await.is_some(),
+        None => false,
+    };
+    let Some(patient) = patient.filter(|_| may) else {
         let text = "a consent is filed by the patient, or by those who care for them here";
         return Err(FhirError::new(StatusCode::FORBIDDEN, "forbidden", text));
     };
-    resources.gatekeeper().refresh(resources.now()).await?;
     require_relationship(resources, patient).await?;
     let wanted = wanted(resources, patient, &value).await?;
     let key = Key { patient, reader: wanted.reader, record: wanted.record };
@@ -972,7 +1054,7 @@ pub(crate) async fn delete(
 /// A consent for somebody who may change it.
 async fn filer_of(resources: &Resources, caller: &Caller, id: &str) -> Result<Mirrored, FhirError> {
     let one = named(resources, id).await?;
-    if may_file(resources, caller, one.key.patient).is_some() {
+    if may_file(resources, caller, one.key.patient).await.is_some() {
         return Ok(one);
     }
     note_refusal(resources, caller, one.key.patient).await?;
@@ -991,7 +1073,7 @@ pub(crate) async fn to_sign(
     let filed = one.filed.ok_or_else(nothing_waits)?;
     let gateway = &resources.inner.gateway;
     let account = one.key.patient;
-    let basis = may_file(resources, caller, account).flatten();
+    let basis = may_file(resources, caller, account).await.flatten();
     let outcome = Outcome::Allowed { records: Vec::new(), basis };
     let kinds = KindSet::of(&[Kind::Administrative]);
     let (gatekeeper, now) = (resources.gatekeeper(), resources.now());
@@ -1165,6 +1247,27 @@ mod tests {
         assert_eq!(moment("1970-01-02T00:00:01+00:00", true), Some(Timestamp(86_401)));
         assert_eq!(moment("1970-13-02", true), None);
         assert_eq!(moment("1969-01-01", false), None);
+    }
+
+    #[test]
+    fn the_id_of_a_grant_is_made_once_and_leads_back_to_its_patient() {
+        let (ids, made) = (GrantIds::default(), std::cell::Cell::new(0_u8));
+        let key = |patient: u8| Key {
+            patient: Address::repeat_byte(patient),
+            reader: Address::repeat_byte(9),
+            record: None,
+        };
+        let digest = |name: &[u8]| {
+            made.set(made.get() + 1);
+            B256::repeat_byte(name[0])
+        };
+        assert_eq!(ids.unknown([key(1), key(1), key(2)].into_iter()).len(), 2);
+        let id = ids.id_of(&key(1), digest);
+        assert_eq!(ids.id_of(&key(1), digest), id);
+        assert_eq!((made.get(), id.as_str()), (1, &*format!("grant-{}", "01".repeat(20))));
+        assert_eq!(ids.patient_of(&id), Some(Address::repeat_byte(1)));
+        assert_eq!(ids.patient_of("grant-1"), None);
+        assert_eq!(ids.unknown([key(1), key(2)].into_iter()), HashSet::from([key(2)]));
     }
 
     #[test]

@@ -12,10 +12,11 @@
 //! index, and then these, the oldest first. A page of these says in its link where the next one begins,
 //! by time and id, so nothing that is added in between moves what comes after.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use axum::http::{Method, StatusCode};
 use domain::{Address, Basis, KindSet, Outcome, Reader, RecordId};
+use futures_util::future::try_join_all;
 use search::{Handling, Query};
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
@@ -30,7 +31,8 @@ use crate::{
     group,
     json::RawObject,
     outcome::FhirError,
-    provenance,
+    posting, provenance,
+    reached::Reached,
     request::{Reply, Request},
     resources::{ACCOUNT_SYSTEM, Resource, Resources},
     searching,
@@ -119,11 +121,13 @@ pub(crate) async fn note_shown<'d>(
         *kinds = kinds.union(one.kinds);
         *basis = basis.or(one.basis);
     }
-    for (patient, (kinds, basis)) in patients {
+    let (gatekeeper, now) = (resources.gatekeeper(), resources.now());
+    // They are written together.
+    let noting = patients.into_iter().map(|(patient, (kinds, basis))| {
         let outcome = Outcome::Allowed { records: Vec::new(), basis };
-        let (gatekeeper, now) = (resources.gatekeeper(), resources.now());
-        gatekeeper.note(caller.reading(), patient, kinds, outcome, now).await?;
-    }
+        gatekeeper.note(caller.reading(), patient, kinds, outcome, now)
+    });
+    try_join_all(noting).await?;
     Ok(())
 }
 
@@ -139,14 +143,22 @@ pub(crate) async fn handle(
     let is_search = matches!(action, Action::Search | Action::SearchByPost);
     let reply = match (resource_type, action) {
         ("AuditEvent", _) if is_search => {
-            audit::search(resources, caller, request, &pairs_of(action, request)?).await?
+            let pairs = pairs_of(action, request)?;
+            let found = audit::search(resources, caller, request, &pairs).await?;
+            with_included(resources, caller, resource_type, pairs, found).await?
         }
-        ("Group", _) if is_search => group::search(resources, caller, request).await?,
+        ("Group", _) if is_search => {
+            let found = group::search(resources, caller, request).await?;
+            let pairs = pairs_of(action, request)?;
+            with_included(resources, caller, resource_type, pairs, found).await?
+        }
         ("Group", Action::Read) => Reply::read(&group::read(resources, caller, id).await?),
         ("Group", Action::VersionRead | Action::History) => return Err(FhirError::not_found()),
         ("Consent" | "Provenance", _) if is_search => {
             let pairs = pairs_of(action, request)?;
-            search_both(resources, caller, resource_type, request, pairs).await?
+            let found =
+                search_both(resources, caller, resource_type, request, pairs.clone()).await?;
+            with_included(resources, caller, resource_type, pairs, found).await?
         }
         (_, _) if is_search => {
             let pairs = pairs_of(action, request)?;
@@ -250,7 +262,7 @@ async fn versions(
         "Consent" if consent::is_id(id) => consent::read(resources, caller, id).await?,
         "Provenance" if provenance::is_id(id) => {
             match provenance::read(resources, caller, id).await? {
-                // One that somebody wrote may have such an id, too.
+                // An import from before such ids were refused may have brought one.
                 None => return Ok(None),
                 Some(one) => vec![one],
             }
@@ -312,24 +324,42 @@ async fn search_both(
     request: &Request,
     pairs: Vec<(String, String)>,
 ) -> Result<Reply, FhirError> {
+    let mut reached = Reached::default();
+    let found = search_as_part(resources, caller, resource_type, request, pairs, &mut reached);
+    let found = found.await;
+    reached.answer(resources, caller, found).await
+}
+
+async fn search_as_part(
+    resources: &Resources,
+    caller: &Caller,
+    resource_type: &str,
+    request: &Request,
+    pairs: Vec<(String, String)>,
+    reached: &mut Reached,
+) -> Result<Reply, FhirError> {
     caller.require(resource_type, Interaction::Search)?;
     let page = pairs.iter().find(|(name, _)| name == PAGE).map(|(_, page)| page.clone());
     if let Some(place) = page.as_deref().and_then(|page| page.strip_prefix(MADE)) {
-        let made = made(resources, caller, resource_type, &pairs, request).await?;
+        let made = made(resources, caller, resource_type, &pairs, request, reached).await?;
         let query = parse(resources, resource_type, &pairs, request)?;
-        return page_of_made(resources, caller, &query, &pairs, (made, place)).await;
+        return page_of_made(resources, caller, &query, &pairs, (made, place), reached).await;
     }
+    let (narrowed, asked) = written_by(resources, caller, resource_type, &pairs).await?;
     let written =
-        searching::search(resources, caller, resource_type, request, pairs.clone()).await?;
+        searching::search_as_part(resources, &narrowed, resource_type, request, asked, reached)
+            .await?;
     let mut bundle = read_bundle(&written)?;
+    bundle.add_to_links(pairs.iter().filter(|(name, _)| is_whose(resource_type, name)));
     let pairs = if page.is_some() { bundle.own_pairs()? } else { pairs };
-    let made = made(resources, caller, resource_type, &pairs, request).await?;
+    let made = made(resources, caller, resource_type, &pairs, request, reached).await?;
     // Further pages do not count again.
     bundle.total = bundle.total.map(|total| total.saturating_add(made.len()));
     let size = searching::count(parameter(&pairs, "_count"))?;
     let only_counted = size == 0 || parameter(&pairs, "_summary") == Some("count");
     // They are in the total of every page.
     note_shown(resources, caller, &made).await?;
+    reached.show(made.iter().map(|one| one.patient));
     if !only_counted && bundle.link.iter().all(|link| link.relation != "next") {
         let room = size.saturating_sub(bundle.matched()?);
         let query = parse(resources, resource_type, &pairs, request)?;
@@ -350,6 +380,111 @@ async fn search_both(
     }
 }
 
+/// Whether a parameter says whose resources are wanted, and the index does not know that.
+fn is_whose(resource_type: &str, name: &str) -> bool {
+    resource_type == posting::TYPE && posting::is_patient(name)
+}
+
+/// How what people wrote is searched for: by whom, and with which parameters.
+async fn written_by(
+    resources: &Resources,
+    caller: &Caller,
+    resource_type: &str,
+    pairs: &[(String, String)],
+) -> Result<(Caller, Vec<(String, String)>), FhirError> {
+    let (whose, rest): (Vec<_>, Vec<_>) =
+        pairs.iter().cloned().partition(|(name, _)| is_whose(resource_type, name));
+    let mut narrowed = caller.clone();
+    for (_, text) in whose {
+        let named = patients_named(resources, &text).await?;
+        narrowed = posting::narrowed(&narrowed, &named)?;
+    }
+    Ok((narrowed, rest))
+}
+
+/// A page with what its made resources refer to, as `_include` asks. What the others on it refer to is
+/// there already.
+async fn with_included(
+    resources: &Resources,
+    caller: &Caller,
+    resource_type: &str,
+    pairs: Vec<(String, String)>,
+    reply: Reply,
+) -> Result<Reply, FhirError> {
+    let asks = |pairs: &[(String, String)]| {
+        pairs.iter().any(|(name, _)| name.split(':').next() == Some("_include"))
+    };
+    let is_page = parameter(&pairs, PAGE).is_some();
+    if !asks(&pairs) && !is_page {
+        return Ok(reply);
+    }
+    let mut page = read_bundle(&reply)?;
+    let pairs = if asks(&pairs) { pairs } else { page.own_pairs()? };
+    if !asks(&pairs) {
+        return Ok(reply);
+    }
+    let (mut made, mut there) = (Vec::new(), HashSet::new());
+    for (name, entry) in page.names()?.into_iter().zip(&page.entry) {
+        let ResourceName { resource_type, id, .. } = name.resource;
+        if name.search["mode"] == "match" && is_made(&resource_type, &id) {
+            made.extend(resource_in(entry));
+        }
+        there.insert((resource_type, id));
+    }
+    let includes = pairs.into_iter().filter(|(name, _)| name.starts_with("_include")).collect();
+    let query = parse_lenient(resources, resource_type, includes)?;
+    let mut reached = Reached::default();
+    let included = searching::included(resources, caller, &query, &made, &mut reached).await;
+    for one in reached.answer(resources, caller, included).await? {
+        if !there.insert((one.resource_type.clone(), one.id.clone())) {
+            continue;
+        }
+        let Some(body) = &one.body else { continue };
+        let entry = Entry {
+            full_url: Some(format!("{}/{}/{}", resources.base(), one.resource_type, one.id)),
+            resource: Some(shown(body)),
+            search: Some(json!({ "mode": "include" })),
+            ..Entry::default()
+        };
+        let entry = serde_json::value::to_raw_value(&entry).expect("an entry has a JSON form");
+        page.entry.push(entry);
+    }
+    Ok(Reply { body: Some(page.text()), ..reply })
+}
+
+/// Whether a resource is made when it is asked for.
+fn is_made(resource_type: &str, id: &str) -> bool {
+    match resource_type {
+        "Consent" => consent::is_id(id),
+        "Provenance" => provenance::is_id(id),
+        _ => group::is_made(resource_type),
+    }
+}
+
+/// The resource that an entry shows.
+fn resource_in(entry: &RawValue) -> Option<Resource> {
+    let entry = RawObject::parse(entry.get().as_bytes()).ok()?;
+    let body = RawObject::parse(entry.get("resource")?.get().as_bytes()).ok()?;
+    Some(Resource {
+        resource_type: body.text("resourceType")?,
+        id: body.text("id")?,
+        version: 1,
+        updated: 0,
+        body: Some(body),
+    })
+}
+
+fn parse_lenient(
+    resources: &Resources,
+    resource_type: &str,
+    pairs: Vec<(String, String)>,
+) -> Result<Query, FhirError> {
+    let pairs: Vec<_> =
+        pairs.into_iter().map(|(name, value)| (name, resources.relative(&value))).collect();
+    Query::parse(resource_type, &pairs, Handling::Lenient)
+        .map_err(|error| FhirError::bad_request(error.to_string()))
+}
+
 fn owned((updated, id): (i64, &str)) -> (i64, String) {
     (updated, id.to_owned())
 }
@@ -365,10 +500,11 @@ async fn made(
     resource_type: &str,
     pairs: &[(String, String)],
     request: &Request,
+    reached: &mut Reached,
 ) -> Result<Vec<Derived>, FhirError> {
     let mut made = match resource_type {
-        "Consent" => consent::find(resources, caller, pairs, request).await?,
-        _ => provenance::find(resources, caller, pairs, request).await?,
+        "Consent" => consent::find(resources, caller, pairs, request, reached).await?,
+        _ => provenance::find(resources, caller, pairs, request, reached).await?,
     };
     made.sort_by(|one, other| one.place().cmp(&other.place()));
     Ok(made)
@@ -380,6 +516,7 @@ async fn page_of_made(
     query: &Query,
     pairs: &[(String, String)],
     (made, place): (Vec<Derived>, &str),
+    reached: &mut Reached,
 ) -> Result<Reply, FhirError> {
     let gone = || FhirError::new(StatusCode::GONE, "not-found", "there is no such page");
     let (updated, id) = place.split_once('.').ok_or_else(gone)?;
@@ -388,6 +525,7 @@ async fn page_of_made(
     let rest: Vec<&Derived> = made.iter().filter(|one| one.place() > place).collect();
     let shown: Vec<&Derived> = rest.iter().take(size).copied().collect();
     note_shown(resources, caller, shown.iter().copied()).await?;
+    reached.show(shown.iter().map(|one| one.patient));
     let mut bundle = bundle::Bundle::new("searchset", resources.make_id());
     for one in &shown {
         bundle.entry.push(made_entry(resources, one, "match", query)?);
@@ -513,6 +651,17 @@ impl Page {
                 .map_err(|_| FhirError::unprocessable("exception", "the page cannot be read"))
         };
         self.entry.iter().map(|entry| name(entry)).collect()
+    }
+
+    /// Says in all links what else was asked.
+    fn add_to_links<'p>(&mut self, pairs: impl Iterator<Item = &'p (String, String)>) {
+        for (name, value) in pairs {
+            for link in &mut self.link {
+                let mark = if link.url.contains('?') { '&' } else { '?' };
+                let (name, value) = (searching::encoded(name), searching::encoded(value));
+                link.url = format!("{}{mark}{name}={value}", link.url);
+            }
+        }
     }
 
     fn matched(&self) -> Result<usize, FhirError> {

@@ -9,9 +9,9 @@ use crate::{
     capability, derived, history, instant,
     json::RawObject,
     outcome::{FhirError, outcome},
-    patch,
+    parameters, patch, posting,
     request::{Reply, Request, version_of_tag},
-    resources::{Resources, Stored, issues_of},
+    resources::{Known, Resources, Stored, issues_of},
     searching, subscriptions,
 };
 
@@ -75,6 +75,9 @@ pub(crate) const ROUTES: &[Route] = &[
     (Method::DELETE, &[Named("Subscription"), Id], Action::Subscription, None),
     (Method::GET, &[Named("Subscription"), Id, Named("$status")], Action::Subscription, None),
     (Method::GET, &[Named("Subscription"), Id, Named("$events")], Action::Subscription, None),
+    (Method::POST, &[Named("Subscription"), Named("$status")], Action::Subscription, None),
+    (Method::POST, &[Named("Subscription"), Id, Named("$status")], Action::Subscription, None),
+    (Method::POST, &[Named("Subscription"), Id, Named("$events")], Action::Subscription, None),
     (Method::POST, &[Type, Named("$validate")], Action::Validate, None),
     (Method::POST, &[Type, Id, Named("$validate")], Action::Validate, None),
     (Method::GET, &[Named("Patient"), Id, Named("$everything")], Action::Everything, None),
@@ -184,6 +187,7 @@ impl Resources {
         request: Request,
     ) -> Result<Reply, FhirError> {
         let action = action_of(&request.method, &request.path)?;
+        let request = parameters::in_query(action, request)?;
         if let Some(reply) = derived::handle(self, caller, action, &request).await? {
             return Ok(reply);
         }
@@ -276,8 +280,8 @@ impl Resources {
             }
         }
         let body = body_of(request)?;
-        let checked = self.check(caller, resource_type, None, body, &[]).await?;
-        let stored = self.store(caller, checked).await?;
+        let checked = self.check(caller, resource_type, None, body, &Known::new()).await?;
+        let stored = posting::store(self, caller, checked, request).await?;
         Ok(stored_reply(&stored, StatusCode::CREATED, request))
     }
 
@@ -290,13 +294,13 @@ impl Resources {
         request: &Request,
     ) -> Result<Reply, FhirError> {
         caller.require(resource_type, Interaction::Update)?;
-        let checked = self.check(caller, resource_type, Some(id), body, &[]).await?;
+        let checked = self.check(caller, resource_type, Some(id), body, &Known::new()).await?;
         let is_new = checked.row.version == 1;
         if is_new {
             caller.require(resource_type, Interaction::Create)?;
         }
         request.conditions.require(checked.before.newest)?;
-        let stored = self.store(caller, checked).await?;
+        let stored = posting::store(self, caller, checked, request).await?;
         let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
         Ok(stored_reply(&stored, status, request))
     }
@@ -318,7 +322,7 @@ impl Resources {
         }
         self.require_own(caller)?;
         if let Some(row) = self.row(resource_type, id).await? {
-            self.require_write(caller, row.record)?;
+            self.require_write(caller, row.record).await?;
         }
         let there = self.read(caller, resource_type, id, None).await?;
         request.conditions.require(Some(there.version))?;
@@ -326,11 +330,11 @@ impl Resources {
         // What the server sets is not the client's to test or change.
         strip_server_meta(&mut before);
         let patched = patch::apply(&before, &request.body)?;
-        let checked = self.check(caller, resource_type, Some(id), patched, &[]).await?;
+        let checked = self.check(caller, resource_type, Some(id), patched, &Known::new()).await?;
         if checked.before.newest != Some(there.version) {
             return Err(FhirError::precondition("the resource has another version by now"));
         }
-        let stored = self.store(caller, checked).await?;
+        let stored = posting::store(self, caller, checked, request).await?;
         Ok(stored_reply(&stored, StatusCode::OK, request))
     }
 
@@ -347,8 +351,8 @@ impl Resources {
         match (found.as_slice(), body.text("id")) {
             ([], None) => {
                 caller.require(resource_type, Interaction::Create)?;
-                let checked = self.check(caller, resource_type, None, body, &[]).await?;
-                let stored = self.store(caller, checked).await?;
+                let checked = self.check(caller, resource_type, None, body, &Known::new()).await?;
+                let stored = posting::store(self, caller, checked, request).await?;
                 Ok(stored_reply(&stored, StatusCode::CREATED, request))
             }
             ([], Some(id)) => self.update(caller, resource_type, &id, body, request).await,
@@ -477,6 +481,8 @@ mod tests {
         check(Method::GET, &["Patient", "1", "_history", "2"], Ok(Action::VersionRead));
         check(Method::GET, &["Patient", "1", "$everything"], Ok(Action::Everything));
         check(Method::GET, &["Subscription", "1", "$events"], Ok(Action::Subscription));
+        check(Method::POST, &["Subscription", "1", "$events"], Ok(Action::Subscription));
+        check(Method::POST, &["Subscription", "$status"], Ok(Action::Subscription));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! `Group`: the patients for whom somebody cares here, to export them together.
 //!
 //! There is one for each professional, `care-` and the member address, made from the care teams when it
-//! is asked for. Its professional and the institution's own systems see it, nobody else. Groups are not
-//! posted: a list of patients is about all of them, and could be filed under none.
+//! is asked for: those of them whose relationship with this institution is active. Its professional and the
+//! institution's own systems see it, nobody else. Groups are not posted: a list of patients is about all of
+//! them, and could be filed under none.
 
 use axum::http::StatusCode;
-use domain::{Address, Kind, KindSet, Outcome, Reader};
+use domain::{Address, Kind, KindSet, Reader};
 use serde_json::json;
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     instant,
     json::RawObject,
     outcome::FhirError,
+    reached::Reached,
     request::{Reply, Request},
     resources::{Resource, Resources},
 };
@@ -53,7 +55,9 @@ pub(crate) async fn members(
 ) -> Result<Vec<Address>, FhirError> {
     caller.require("Group", Interaction::Read)?;
     let professional = professional(resources, caller, id)?;
-    let mut members = resources.gatekeeper().patients_of(professional);
+    let gatekeeper = resources.gatekeeper();
+    gatekeeper.refresh(resources.now()).await?;
+    let mut members = gatekeeper.patients_of(professional).await;
     members.retain(|patient| caller.is_about(*patient));
     if members.len() > MEMBERS_MAX {
         let text = format!("a group has at most {MEMBERS_MAX} patients");
@@ -71,14 +75,13 @@ pub(crate) async fn read(
     let members = members(resources, caller, id).await?;
     let professional = professional(resources, caller, id)?;
     let mut entities = Vec::with_capacity(members.len());
+    let mut reached = Reached::default();
     for patient in members {
         let Some(patient_id) = patient_id(resources, patient).await? else { continue };
-        let kinds = KindSet::of(&[Kind::Administrative]);
-        let outcome = Outcome::Allowed { records: Vec::new(), basis: None };
-        let (gatekeeper, now) = (resources.gatekeeper(), resources.now());
-        gatekeeper.note(caller.reading(), patient, kinds, outcome, now).await?;
+        reached.count_one(patient, KindSet::of(&[Kind::Administrative]));
         entities.push(json!({ "entity": { "reference": format!("Patient/{patient_id}") } }));
     }
+    reached.settle(resources, caller).await?;
     let mut names = Names::new(resources);
     let updated = resources.now_ms();
     let mut value = json!({

@@ -4,7 +4,9 @@
 //! there. They come newest first, in pages; a page begins below a version, or at a time, so that it stays
 //! where it was while others write.
 
-use domain::RecordId;
+use std::collections::{HashMap, HashSet};
+
+use domain::{Address, KindSet};
 use gatekeeper::{Found, Versions};
 
 use crate::{
@@ -13,6 +15,7 @@ use crate::{
     directory::Directory,
     instant,
     outcome::FhirError,
+    reached::Reached,
     request::{Reply, Request},
     resources::{Resource, Resources, resource_of, updated},
     searching,
@@ -22,8 +25,14 @@ use crate::{
 /// How many sealed bytes a page opens, unless its first version alone has more.
 const PAGE_BYTES_MAX: u64 = 32 << 20;
 
-/// How many resources the history of a type looks through, at most.
-const RESOURCES_MAX: usize = 20_000;
+/// How many versions that the caller may read the history of a type looks through, at most.
+const READABLE_MAX: usize = 20_000;
+
+/// How many resources are decided on at a time.
+const DECIDED_AT_ONCE: i64 = 1_000;
+
+/// After how many resources a history takes its turn with others that have to go through as much.
+const NARROW_MAX: usize = 20_000;
 
 /// Where a page begins: below this.
 const PAGE: &str = "_page";
@@ -64,7 +73,12 @@ pub(crate) async fn of_resource(
         }
         None => of_directory(resources, caller, &row).await?,
     };
-    page(resources, caller, request, versions).await
+    let mut reached = Reached::default();
+    if let Some(filed) = row.record {
+        reached.name(filed.patient, KindSet::of(&[filed.kind]));
+    }
+    let page = page(resources, caller, request, versions, &mut reached).await;
+    reached.answer(resources, caller, page).await
 }
 
 /// The history of all resources of a type that the caller may see.
@@ -76,41 +90,67 @@ pub(crate) async fn of_type(
 ) -> Result<Reply, FhirError> {
     caller.require(resource_type, Interaction::Read)?;
     caller.require(resource_type, Interaction::Search)?;
-    let rows = {
-        let mut connection = resources.database().readers().acquire().await?;
-        let limit = i64::try_from(RESOURCES_MAX).unwrap_or(i64::MAX) + 1;
-        let since = searching::since(request)?;
-        Row::of_type(&mut connection, resource_type, since, limit).await?
+    let mut reached = Reached::default();
+    let found = versions_of_type(resources, caller, request, resource_type, &mut reached).await;
+    let page = match found {
+        Ok(versions) => page(resources, caller, request, versions, &mut reached).await,
+        Err(error) => Err(error),
     };
-    if rows.len() > RESOURCES_MAX {
-        let text = format!("more than {RESOURCES_MAX} resources changed; say _since when");
-        return Err(FhirError::unprocessable("too-costly", text));
-    }
-    let mut versions = Vec::new();
-    let mut records: std::collections::HashMap<RecordId, Row> = std::collections::HashMap::new();
-    let mut order = Vec::new();
-    for row in rows {
-        match row.record {
-            Some(filed) if caller.is_about(filed.patient) => {
-                order.push(filed.record);
-                records.insert(filed.record, row);
+    reached.answer(resources, caller, page).await
+}
+
+/// All versions of resources of a type that the caller may see.
+async fn versions_of_type(
+    resources: &Resources,
+    caller: &Caller,
+    request: &Request,
+    resource_type: &str,
+    reached: &mut Reached,
+) -> Result<Vec<Version>, FhirError> {
+    let since = searching::since(request)?;
+    let only = caller.only_patient();
+    let may_see_directory = resources.require_directory(caller, resource_type).is_ok();
+    let mut versions: Vec<Version> = Vec::new();
+    // Whatever is written meanwhile comes again, later.
+    let (mut seen, mut after, mut turn) = (HashSet::new(), (since, 0), None);
+    loop {
+        let rows = {
+            let mut connection = resources.database().readers().acquire().await?;
+            Row::of_type(&mut connection, resource_type, after, DECIDED_AT_ONCE).await?
+        };
+        let Some(last) = rows.last() else { return Ok(versions) };
+        after = (last.updated, last.number);
+        let (mut records, mut order) = (HashMap::new(), Vec::new());
+        for row in rows.into_iter().filter(|row| seen.insert(row.number)) {
+            match row.record {
+                Some(filed) if only.is_none_or(|only| only == filed.patient) => {
+                    order.push(filed.record);
+                    records.insert(filed.record, row);
+                }
+                None if may_see_directory => {
+                    versions.extend(of_directory(resources, caller, &row).await?);
+                }
+                _ => {}
             }
-            Some(_) => {}
-            None if resources.require_directory(caller, resource_type).is_ok() => {
-                versions.extend(of_directory(resources, caller, &row).await?);
-            }
-            None => {}
+        }
+        if seen.len() > NARROW_MAX && turn.is_none() {
+            turn = Some(resources.inner.remembered.wide_turn().await);
+        }
+        let gatekeeper = resources.gatekeeper();
+        let finding = gatekeeper.find(caller.reading(), &order, Versions::All, resources.now());
+        let (found, refusals) = finding.await?;
+        reached.refuse(refusals);
+        let found = found.into_iter().filter_map(|found| {
+            let row = records.get(&found.entry().header.record)?;
+            Some(of_record(row, found))
+        });
+        versions.extend(found.filter(|version| version.updated >= since));
+        if versions.len() > READABLE_MAX {
+            reached.count(versions.iter().filter_map(|version| version.row.record));
+            let text = format!("more than {READABLE_MAX} versions; say _since when");
+            return Err(FhirError::unprocessable("too-costly", text));
         }
     }
-    let gatekeeper = resources.gatekeeper();
-    let finding = gatekeeper.find(caller.reading(), &order, Versions::All, resources.now());
-    // Whoever may see nothing of them is told of nothing: they asked for nobody in particular.
-    let (found, _) = finding.await?;
-    versions.extend(found.into_iter().filter_map(|found| {
-        let row = records.get(&found.entry().header.record)?;
-        Some(of_record(row, found))
-    }));
-    page(resources, caller, request, versions).await
 }
 
 fn of_record(row: &Row, found: Found) -> Version {
@@ -138,6 +178,7 @@ async fn page(
     caller: &Caller,
     request: &Request,
     mut versions: Vec<Version>,
+    reached: &mut Reached,
 ) -> Result<Reply, FhirError> {
     let since = searching::since(request)?;
     let count = searching::count(request.parameter("_count"))?;
@@ -156,8 +197,7 @@ async fn page(
     if below.is_none() {
         // Those on later pages are in the total.
         let counted = later.iter().filter(|version| version.found.is_some());
-        let counted = counted.filter_map(|version| version.row.record);
-        searching::note_filed(resources, caller, counted).await?;
+        reached.count(counted.filter_map(|version| version.row.record));
     }
     let base = resources.base();
     let mut bundle = Bundle::new("history", resources.make_id());
@@ -175,7 +215,7 @@ async fn page(
             format!("{base}/{path}?{PAGE}={updated}.{number}.{version}&_count={count}{since}");
         bundle.link.push(Link { relation: "next", url });
     }
-    for resource in open(resources, caller, versions).await? {
+    for resource in open(resources, caller, versions, reached).await? {
         bundle.entry.push(entry(base, &resource));
     }
     Ok(bundle.reply())
@@ -186,6 +226,7 @@ async fn open(
     resources: &Resources,
     caller: &Caller,
     versions: Vec<Version>,
+    reached: &mut Reached,
 ) -> Result<Vec<Resource>, FhirError> {
     let (mut places, mut founds, mut opened) = (Vec::new(), Vec::new(), Vec::new());
     for version in versions {
@@ -201,8 +242,10 @@ async fn open(
             }
         }
     }
+    let patients: Vec<Address> = founds.iter().map(|found| found.entry().patient).collect();
     let given = resources.gatekeeper().give(caller.reading(), founds, resources.now()).await?;
-    let mut places: std::collections::HashMap<_, _> = places.into_iter().collect();
+    reached.show(patients);
+    let mut places: HashMap<_, _> = places.into_iter().collect();
     for record in given {
         if let Some((place, row)) = places.remove(&(record.record, record.version.get())) {
             opened.push((place, resource_of(&row, &record)?));

@@ -143,7 +143,10 @@ fn is_json(headers: &HeaderMap, method: &Method, action: Action) -> Result<(), F
     let media_type = found.and_then(|found| found.split(';').next()).unwrap_or_default().trim();
     let allowed: &[&str] = match action {
         Action::SearchByPost => &["application/x-www-form-urlencoded", ""],
-        Action::Export => &["application/fhir+json", "application/json", ""],
+        // Operations of both may have their parameters in the URL alone.
+        Action::Export | Action::Subscription => {
+            &["application/fhir+json", "application/json", "text/json", ""]
+        }
         // It says itself what it takes.
         Action::Import => return Ok(()),
         _ => &["application/fhir+json", "application/json", "text/json"],

@@ -138,7 +138,7 @@ fn operation((method, segments, action, _): &Route, resource_type: &str) -> Valu
     if *action == Action::Capabilities {
         operation["security"] = json!([]);
     }
-    if let Some(body) = request_body(method, *action, resource_type) {
+    if let Some(body) = request_body(method, segments, *action, resource_type) {
         operation["requestBody"] = body;
     }
     operation
@@ -191,7 +191,21 @@ fn resource_schema(resource_type: &str) -> Value {
     })
 }
 
-fn request_body(method: &Method, action: Action, resource_type: &str) -> Option<Value> {
+fn request_body(
+    method: &Method,
+    segments: &[Segment],
+    action: Action,
+    resource_type: &str,
+) -> Option<Value> {
+    // Operations may have their parameters in the URL instead.
+    let is_operation =
+        matches!(segments.last(), Some(Segment::Named(name)) if name.starts_with('$'));
+    let has_parameters = is_operation && matches!(action, Action::Export | Action::Subscription);
+    let resource_type = match segments.first() {
+        _ if has_parameters => "Parameters",
+        Some(Segment::Named(name)) if resource_type.is_empty() && !name.starts_with('$') => name,
+        _ => resource_type,
+    };
     let content = match action {
         Action::SearchByPost => {
             let text = |name: &str| (name.to_owned(), json!({ "type": "string" }));
@@ -207,7 +221,8 @@ fn request_body(method: &Method, action: Action, resource_type: &str) -> Option<
         }
         _ => return None,
     };
-    Some(json!({ "required": action != Action::SearchByPost, "content": content }))
+    let required = action != Action::SearchByPost && !has_parameters;
+    Some(json!({ "required": required, "content": content }))
 }
 
 /// The statuses that an operation answers with.

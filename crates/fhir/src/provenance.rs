@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use domain::{AnchorState, Kind, KindSet, Outcome, Reader, RecordId, RecordVersion, Timestamp};
+use domain::{AnchorState, Kind, KindSet, RecordId, RecordVersion, Refusal, Timestamp};
 use gatekeeper::{Anchored, Inclusion, Versions};
 use serde_json::{Value, json};
 use sqlx::Row as _;
@@ -21,16 +21,23 @@ use crate::{
     derived::{Derived, KIND_SYSTEM, Names, entry, note_shown, parse, patients_named, read_bundle},
     instant,
     outcome::FhirError,
+    reached::Reached,
     request::{Reply, Request},
     resources::Resources,
     tables::Row,
 };
 
+/// The extension that says where on chain a version is.
+pub(crate) const ANCHOR: &str = "urn:salus:anchor";
+
 /// How many bytes of a record's id are in that of its provenance: enough to be one of a kind.
 const PREFIX_LEN: usize = 24;
 
-/// How many resources one search looks at, at most.
-const ROWS_MAX: usize = 20_000;
+/// How many versions that the caller may read one search looks at, at most.
+const READABLE_MAX: usize = 20_000;
+
+/// After how many resources a search takes its turn with others that have to go through as much.
+const NARROW_MAX: usize = 20_000;
 
 /// How many rows are read at a time.
 const ROWS_AT_ONCE: i64 = 1_000;
@@ -82,10 +89,19 @@ pub(crate) async fn read(
     let Some((prefix, version)) = parse_id(id) else { return Ok(None) };
     let Some(row) = row_of(resources, prefix).await? else { return Ok(None) };
     let record = row.record.map(|filed| filed.record);
-    let made = made_of(resources, caller, vec![row]).await?;
-    let Some(mut one) = made.into_iter().find(|one| one.id == id) else {
-        return Err(FhirError::not_found());
-    };
+    let mut reached = Reached::default();
+    if let Some(filed) = row.record {
+        reached.name(filed.patient, KindSet::of(&[filed.kind]));
+    }
+    let made = made_of(resources, caller, vec![row], &mut reached).await;
+    let made = made.and_then(|made| {
+        made.into_iter().find(|one| one.id == id).ok_or_else(FhirError::not_found)
+    });
+    if let Ok(one) = &made {
+        // There will be a receipt of it.
+        reached.show([one.patient]);
+    }
+    let mut one = reached.answer(resources, caller, made).await?;
     if let (Some(record), Ok(version)) = (record, RecordVersion::try_from(version))
         && let Some((anchor, inclusion)) = resources.gatekeeper().inclusion(record, version).await?
         && let Inclusion::Batch { root, proof } = inclusion
@@ -106,6 +122,7 @@ pub(crate) async fn find(
     caller: &Caller,
     pairs: &[(String, String)],
     request: &Request,
+    reached: &mut Reached,
 ) -> Result<Vec<Derived>, FhirError> {
     // Whose it is stands in the record that it is about.
     let is_patient = |name: &str| name == "patient" || name == "patient:Patient";
@@ -138,33 +155,73 @@ pub(crate) async fn find(
             }
         }
     } else {
-        let own = match caller.reader {
-            Reader::Patient { account } => Some(account),
-            _ => caller.patient,
-        };
-        match &patients {
-            None => rows = all_rows(resources, own).await?,
-            Some(patients) => {
-                for patient in patients {
-                    rows.extend(all_rows(resources, Some(*patient)).await?);
-                }
-            }
+        for patient in patients.iter().flatten() {
+            reached.name(*patient, KindSet::ALL);
         }
+        let whose = match patients {
+            None => vec![caller.only_patient()],
+            Some(patients) => patients.into_iter().map(Some).collect(),
+        };
+        return of_all(resources, caller, &query, whose, reached).await;
+    }
+    // Whoever names a record names whose it is.
+    for filed in rows.iter().filter_map(|row| row.record) {
+        reached.name(filed.patient, KindSet::of(&[filed.kind]));
     }
     rows.retain(|row| {
         row.record.is_some_and(|filed| {
             patients.as_ref().is_none_or(|patients| patients.contains(&filed.patient))
         })
     });
-    let mut made = made_of(resources, caller, rows).await?;
+    let mut made = made_of(resources, caller, rows, reached).await?;
     made.retain(|one| search::matches(&query, "Provenance", &one.value, one.updated));
     Ok(made)
 }
 
-/// The resources that are records, of one patient or of all.
-async fn all_rows(
+/// What matches of all records of these patients; `None` stands for everybody.
+async fn of_all(
+    resources: &Resources,
+    caller: &Caller,
+    query: &search::Query,
+    whose: Vec<Option<domain::Address>>,
+    reached: &mut Reached,
+) -> Result<Vec<Derived>, FhirError> {
+    let (mut matching, mut readable, mut decided) = (Vec::new(), 0_usize, 0_usize);
+    let (mut looked_at, mut turn) = (Reached::default(), None);
+    for patient in whose {
+        let mut after = 0;
+        loop {
+            let rows = rows_after(resources, patient, after).await?;
+            let Some(last) = rows.last() else { break };
+            after = last.number;
+            decided = decided.saturating_add(rows.len());
+            if decided > NARROW_MAX && turn.is_none() {
+                turn = Some(resources.inner.remembered.wide_turn().await);
+            }
+            let made = made_of(resources, caller, rows, reached).await?;
+            // What the caller may not read is not counted: a limit would tell how much there is.
+            readable = readable.saturating_add(made.len());
+            looked_at.count_made(&made);
+            if readable > READABLE_MAX {
+                reached.count_as(looked_at);
+                let text = format!(
+                    "more than {READABLE_MAX} versions might match; name target or patient"
+                );
+                return Err(FhirError::unprocessable("too-costly", text));
+            }
+            let matches =
+                |one: &Derived| search::matches(query, "Provenance", &one.value, one.updated);
+            matching.extend(made.into_iter().filter(matches));
+        }
+    }
+    Ok(matching)
+}
+
+/// The next resources that are records, of one patient or of all.
+async fn rows_after(
     resources: &Resources,
     patient: Option<domain::Address>,
+    after: i64,
 ) -> Result<Vec<Row>, FhirError> {
     let text = match patient {
         Some(_) => {
@@ -177,24 +234,14 @@ async fn all_rows(
         }
     };
     let mut connection = resources.database().readers().acquire().await?;
-    let (mut rows, mut after) = (Vec::new(), 0_i64);
-    loop {
-        let mut query = sqlx::query(text).bind(after).bind(ROWS_AT_ONCE);
-        if let Some(patient) = patient {
-            query = query.bind(patient.to_vec());
-        }
-        let found = query.fetch_all(&mut *connection).await?;
-        let numbers: Vec<i64> =
-            found.iter().map(|row| row.try_get(0)).collect::<Result<_, sqlx::Error>>()?;
-        let Some(last) = numbers.last() else { return Ok(rows) };
-        after = *last;
-        rows.extend(Row::all_numbered(&mut connection, &numbers).await?);
-        if rows.len() > ROWS_MAX {
-            let text =
-                format!("more than {ROWS_MAX} resources might match; name target or patient");
-            return Err(FhirError::unprocessable("too-costly", text));
-        }
+    let mut query = sqlx::query(text).bind(after).bind(ROWS_AT_ONCE);
+    if let Some(patient) = patient {
+        query = query.bind(patient.to_vec());
     }
+    let found = query.fetch_all(&mut *connection).await?;
+    let numbers: Vec<i64> =
+        found.iter().map(|row| row.try_get(0)).collect::<Result<_, sqlx::Error>>()?;
+    Ok(Row::all_numbered(&mut connection, &numbers).await?)
 }
 
 /// Adds the provenance of what a page shows.
@@ -219,7 +266,12 @@ pub(crate) async fn include(
             rows.push(row);
         }
     }
-    let mut made = made_of(resources, caller, rows).await?;
+    let mut reached = Reached::default();
+    let made = made_of(resources, caller, rows, &mut reached).await;
+    if let Ok(made) = &made {
+        reached.show(made.iter().map(|one| one.patient));
+    }
+    let mut made = reached.answer(resources, caller, made).await?;
     made.retain(|one| {
         let target = one.value["target"][0]["reference"].as_str();
         target.is_some_and(|target| shown.contains(target))
@@ -235,27 +287,28 @@ pub(crate) async fn include(
 }
 
 /// The provenance of all versions of these resources that the caller may read now.
-async fn made_of(
+pub(crate) async fn made_of(
     resources: &Resources,
     caller: &Caller,
     mut rows: Vec<Row>,
+    reached: &mut Reached,
 ) -> Result<Vec<Derived>, FhirError> {
     rows.retain(|row| {
-        row.record.is_some_and(|filed| caller.is_about(filed.patient))
-            && caller.require(&row.resource_type, Interaction::Read).is_ok()
+        let Some(filed) = row.record else { return false };
+        if !caller.is_about(filed.patient) {
+            let kinds = KindSet::of(&[filed.kind]);
+            reached.refuse_one(filed.patient, kinds, Refusal::NoConsent);
+            return false;
+        }
+        caller.require(&row.resource_type, Interaction::Read).is_ok()
     });
     let by_record: HashMap<RecordId, &Row> =
         rows.iter().filter_map(|row| Some((row.record?.record, row))).collect();
     let records: Vec<RecordId> =
         rows.iter().filter_map(|row| row.record).map(|filed| filed.record).collect();
     let (gatekeeper, now) = (resources.gatekeeper(), resources.now());
-    let (found, refusal) = gatekeeper.find(caller.reading(), &records, Versions::All, now).await?;
-    if let (Some(refusal), [row]) = (refusal, rows.as_slice())
-        && let Some(filed) = row.record
-    {
-        let (kinds, outcome) = (KindSet::of(&[filed.kind]), Outcome::refused(refusal));
-        gatekeeper.note(caller.reading(), filed.patient, kinds, outcome, now).await?;
-    }
+    let (found, refusals) = gatekeeper.find(caller.reading(), &records, Versions::All, now).await?;
+    reached.refuse(refusals);
     let entries: Vec<Entry> = found.iter().map(|found| *found.entry()).collect();
     let anchored = gatekeeper.where_anchored(&entries).await?;
     let mut names = Names::new(resources);
@@ -338,7 +391,7 @@ async fn one(
             "versionId": own_version.to_string(),
             "lastUpdated": instant_of(anchored.moment.time),
         },
-        "extension": [{ "url": "urn:salus:anchor", "extension": parts }],
+        "extension": [{ "url": ANCHOR, "extension": parts }],
         "target": [{ "reference": format!("{name}/_history/{version}") }],
         "occurredDateTime": instant_of(header.created),
         "recorded": instant_of(anchored.moment.time),

@@ -28,6 +28,8 @@ pub(crate) struct Request {
     /// Whether the client takes an answer later.
     pub(crate) respond_async: bool,
     pub(crate) content_type: Option<String>,
+    /// A `Provenance` of what is written, by the header of that name.
+    pub(crate) provenance: Option<String>,
     pub(crate) body: Bytes,
 }
 
@@ -114,6 +116,7 @@ impl Request {
             lenient: prefers("handling=lenient"),
             respond_async: prefers("respond-async"),
             content_type: text(header::CONTENT_TYPE),
+            provenance: text(HeaderName::from_static("x-provenance")),
             body,
         })
     }

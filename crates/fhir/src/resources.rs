@@ -5,7 +5,11 @@
 //! is the text that came in. A deletion is a version without a body, anchored like any other, so that
 //! it shows on the patient's timeline; the versions before it stay.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use axum::http::StatusCode;
 use domain::{Address, Anchor, Kind, Outcome, Reader, RecordId, RecordVersion, Refusal, Timestamp};
@@ -19,11 +23,13 @@ use workflows::Gateway;
 use crate::{
     bulk,
     caller::{Caller, Interaction, reader_at},
-    consent, derived,
+    consent, copies, derived,
     directory::Directory,
+    filing::{Filing, file},
     instant,
     json::RawObject,
     outcome::{FhirError, Issue},
+    posting,
     sealing::Sealing,
     searching::Remembered,
     subject::{Nature, nature_of},
@@ -40,7 +46,7 @@ pub trait Patients: Send + Sync {
 }
 
 /// What of the directory patients see.
-const PUBLIC_DIRECTORY: &[&str] =
+pub(crate) const PUBLIC_DIRECTORY: &[&str] =
     &["Location", "Medication", "Organization", "Practitioner", "PractitionerRole"];
 
 /// The system of an identifier that is a patient's account on chain.
@@ -77,6 +83,7 @@ pub(crate) struct Inner {
     pub(crate) remembered: Remembered,
     pub(crate) sealing: Sealing,
     pub(crate) running: bulk::Running,
+    pub(crate) grants: consent::GrantIds,
     /// Held from looking for what a condition names until what depends on it is stored.
     pub(crate) conditional: tokio::sync::Mutex<()>,
     /// What delivers subscriptions, once they are served.
@@ -93,6 +100,10 @@ pub(crate) struct Checked {
     /// What was there before it.
     pub(crate) before: Before,
 }
+
+/// What is stored together with a resource, by type and id: it may be about these as well. The value is
+/// `None` for what is about no patient.
+pub(crate) type Known = HashMap<(String, String), Option<Filed>>;
 
 /// What was stored.
 pub(crate) struct Stored {
@@ -165,6 +176,7 @@ impl Resources {
             remembered: Remembered::default(),
             sealing: Sealing::derive(&directory_key, "salus/fhir-derived/v1"),
             running: bulk::Running::default(),
+            grants: consent::GrantIds::default(),
             conditional: tokio::sync::Mutex::default(),
             webhooks: OnceLock::new(),
         };
@@ -263,9 +275,10 @@ impl Resources {
         let versions = if all { Versions::All } else { self.versions_for(&caller.reader) };
         let (now, reading) = (self.now(), caller.reading());
         self.require_about(caller, filed).await?;
-        let (found, refusal) =
+        let (found, refusals) =
             self.gatekeeper().find(reading, &[filed.record], versions, now).await?;
-        let Some(refusal) = refusal.filter(|_| found.is_empty()) else { return Ok(found) };
+        let refusal = refusals.values().next().filter(|_| found.is_empty());
+        let Some((_, refusal)) = refusal.copied() else { return Ok(found) };
         self.note_refusal(caller, filed, refusal).await?;
         Err(self.refused(caller, filed.patient, refusal))
     }
@@ -394,7 +407,7 @@ impl Resources {
         resource_type: &str,
         id: Option<&str>,
         mut body: RawObject,
-        known: &[(String, Address)],
+        known: &Known,
     ) -> Result<Checked, FhirError> {
         self.require_own(caller)?;
         let found = body.text("resourceType");
@@ -414,29 +427,19 @@ impl Resources {
             let text = "an id has 1 to 64 of the characters A-Z, a-z, 0-9, `-` and `.`";
             return Err(FhirError::bad_request(text));
         }
+        copies::refuse_to_write(&id)?;
         body.set("id", &id, "resourceType");
         // What is looked at and indexed has relative references; what is kept stays as it came.
         let value: Value = serde_json::from_str(&self.relative(&body.to_string()))
             .map_err(|_| FhirError::bad_request("the body is not JSON"))?;
         validate(&value)?;
         consent::require_record(self, resource_type, &value).await?;
-        let nature = nature_of(resource_type, &value)
-            .map_err(|error| FhirError::unprocessable("required", error.to_string()))?;
         let before = self.row(resource_type, &id).await?;
-        let record = match nature {
-            Nature::Directory => None,
-            Nature::Patient => {
-                let patient = self.account(&value, before.as_ref()).await?;
-                Some((patient, Kind::Demographics))
-            }
-            Nature::Record { patient, kind } => {
-                let in_bundle = known.iter().find(|(id, _)| *id == patient);
-                let account = match in_bundle {
-                    Some((_, account)) => *account,
-                    None => self.patient_account(&patient).await?,
-                };
-                Some((account, kind))
-            }
+        let record = if resource_type == posting::TYPE {
+            posting::require_unmade(&id, &value)?;
+            posting::subject_of(self, &value, known).await?
+        } else {
+            self.subject(resource_type, &value, before.as_ref(), known).await?
         };
         let record = record.map(|(patient, kind)| {
             let record = self.record_id(patient, resource_type, &id);
@@ -448,8 +451,8 @@ impl Resources {
         };
         // Whoever registers a patient begins to care for them. Nobody else comes to care by writing.
         if !registers {
-            self.require_write(caller, record)?;
-            self.require_write(caller, before.as_ref().and_then(|before| before.record))?;
+            self.require_write(caller, record).await?;
+            self.require_write(caller, before.as_ref().and_then(|before| before.record)).await?;
         }
         if let Some(filed) = record {
             self.require_relationship(filed.patient).await?;
@@ -484,6 +487,33 @@ impl Resources {
             }
         };
         Ok(Checked { row, body, value, registers, before: stands })
+    }
+
+    /// Whose record a resource is and what about; `None` when it is about no patient.
+    async fn subject(
+        &self,
+        resource_type: &str,
+        value: &Value,
+        before: Option<&Row>,
+        known: &Known,
+    ) -> Result<Option<(Address, Kind)>, FhirError> {
+        let nature = nature_of(resource_type, value)
+            .map_err(|error| FhirError::unprocessable("required", error.to_string()))?;
+        Ok(match nature {
+            Nature::Directory => None,
+            Nature::Patient => {
+                let patient = self.account(value, before).await?;
+                Some((patient, Kind::Demographics))
+            }
+            Nature::Record { patient, kind } => {
+                let name = ("Patient".to_owned(), patient);
+                let account = match known.get(&name).copied().flatten() {
+                    Some(filed) => filed.patient,
+                    None => self.patient_account(&name.1).await?,
+                };
+                Some((account, kind))
+            }
+        })
     }
 
     /// Whether nothing of a patient is kept here yet.
@@ -542,7 +572,7 @@ impl Resources {
 
     /// Who may write: the institution's own people who care for the patient, as far as their role goes,
     /// and the institution's own systems.
-    pub(crate) fn require_write(
+    pub(crate) async fn require_write(
         &self,
         caller: &Caller,
         record: Option<Filed>,
@@ -553,7 +583,7 @@ impl Resources {
             (Reader::Professional { institution, .. }, None) => institution == member,
             (Reader::Professional { institution, member: person, role }, Some(filed)) => {
                 institution == member
-                    && self.gatekeeper().cares_for(filed.patient, person)
+                    && self.gatekeeper().cares_for(filed.patient, person).await
                     && role.may_read(domain::Purpose::Treatment).contains(filed.kind)
             }
             (Reader::Patient { .. }, _) => false,
@@ -600,19 +630,17 @@ impl Resources {
         let Checked { row, body, value, registers, before } = checked;
         let resource = self.given_out(&row, body.clone())?;
         let Some(filed) = row.record else {
-            let mut transaction = self.database().begin().await?;
-            self.store_directory(&mut transaction, &row, Some((&body, &value))).await?;
-            transaction.commit().await?;
+            self.store_directory(&row, Some((&body, &value))).await?;
             return Ok(Stored { resource, is_anchored: true });
         };
         let text = body.to_string().into_bytes();
         let new = self.new_record(caller, &row, filed, Content::FhirJson, text)?;
         let previous = self.previous(&row, filed).await?;
         let caring = self.caring(caller, filed).filter(|_| registers);
-        let along = self.indexing(row, Some(value), before, caring);
+        let along = self.indexing(row, Some(&value), before, caring);
         let putting = self.gatekeeper().put_and_propose_along(new, previous.as_ref(), along);
         let is_anchored = is_anchored(putting.await.map(drop))?;
-        self.learn_caring(caring);
+        self.learn_caring(caring).await;
         Ok(Stored { resource, is_anchored })
     }
 
@@ -622,9 +650,11 @@ impl Resources {
         Some((filed.patient, member, self.now()))
     }
 
-    pub(crate) fn learn_caring(&self, caring: impl IntoIterator<Item = Caring>) {
+    pub(crate) async fn learn_caring(&self, caring: impl IntoIterator<Item = Caring>) {
         for (patient, member, _) in caring {
-            self.gatekeeper().learn_care_team(patient, member);
+            if let Err(error) = self.gatekeeper().learn_care_team(patient, member).await {
+                tracing::warn!(%error, "who registered a patient cares from the next start on");
+            }
         }
     }
 
@@ -653,8 +683,9 @@ impl Resources {
     ) -> Result<u32, FhirError> {
         caller.require(resource_type, Interaction::Delete)?;
         self.require_own(caller)?;
+        copies::refuse_to_write(id)?;
         let before = self.row(resource_type, id).await?.ok_or_else(FhirError::not_found)?;
-        self.require_write(caller, before.record)?;
+        self.require_write(caller, before.record).await?;
         let stands = self.before(&before).await?;
         if before.is_deleted_now(stands) {
             return Ok(before.version);
@@ -662,11 +693,7 @@ impl Resources {
         let row = self.deletion(before, stands);
         let version = row.version;
         match row.record {
-            None => {
-                let mut transaction = self.database().begin().await?;
-                self.store_directory(&mut transaction, &row, None).await?;
-                transaction.commit().await?;
-            }
+            None => self.store_directory(&row, None).await?,
             Some(filed) => {
                 let new = self.new_record(caller, &row, filed, Content::Other, Vec::new())?;
                 let previous = self.previous(&row, filed).await?;
@@ -721,7 +748,12 @@ impl Resources {
         gatekeeper.refresh(self.now()).await?;
         let inclusion = gatekeeper.inclusion(filed.record, version).await?;
         let Some((anchor, _)) = inclusion else {
-            let text = "the version before is not on chain yet; try again";
+            let text = match self.set_back(row, filed, version).await? {
+                true => {
+                    "the chain refused the version before for good; read the resource and try again"
+                }
+                false => "the version before is not on chain yet; try again",
+            };
             return Err(FhirError::new(StatusCode::CONFLICT, "conflict", text));
         };
         if workflows::record::materialise(&self.inner.gateway, &anchor).await?.is_some() {
@@ -730,38 +762,70 @@ impl Resources {
         Ok(Some(anchor))
     }
 
+    /// Sets a resource back to the version before one that the chain refused for good, so that somebody can
+    /// go on with it; returns whether it was. It is found by what the refused version said until then.
+    async fn set_back(
+        &self,
+        row: &Row,
+        filed: Filed,
+        given_up: RecordVersion,
+    ) -> Result<bool, FhirError> {
+        let kept = self.gatekeeper().vault().versions_of(&[filed.record]).await?;
+        let before = kept.into_iter().filter(|entry| entry.header.version < given_up);
+        let before = before.max_by_key(|entry| entry.header.version);
+        let (inner, number) = (Arc::clone(&self.inner), row.number);
+        let along: Along<'static> = Box::new(move |transaction| {
+            Box::pin(async move {
+                Row::set_back(transaction, number, given_up.get(), before.as_ref()).await?;
+                match before {
+                    None => inner.index.remove(transaction, number).await,
+                    Some(_) => Ok(()),
+                }
+            })
+        });
+        Ok(self.gatekeeper().forget_given_up(filed.record, given_up, along).await?)
+    }
+
     /// Writes row and index in the transaction that stores the record.
     fn indexing(
         &self,
         row: Row,
-        value: Option<Value>,
+        value: Option<&Value>,
         before: Before,
         caring: Option<Caring>,
     ) -> Along<'static> {
         let inner = Arc::clone(&self.inner);
+        let filing = self.filing(row, value, before.stays);
         Box::new(move |transaction| {
             Box::pin(async move {
-                let number = row.store(transaction).await?;
-                let indexed = (&row, number);
-                inner.index_row(transaction, indexed, value.as_ref(), before.stays).await?;
+                file(transaction, &inner.index, vec![filing]).await?;
                 store_caring(transaction, caring).await
             })
         })
     }
 
+    /// What is to be filed of a version.
+    pub(crate) fn filing(&self, row: Row, value: Option<&Value>, stays: bool) -> Filing {
+        let index = value.map(|value| self.inner.index.prepare(&row.resource_type, value));
+        Filing { row, index, stays }
+    }
+
+    /// Stores a version of what is nobody's record; without content it says that the resource was deleted.
     async fn store_directory(
         &self,
-        transaction: &mut vault::WriteTransaction,
         row: &Row,
         content: Option<(&RawObject, &Value)>,
     ) -> Result<(), StoreError> {
-        let number = row.store(transaction).await?;
+        let filing = self.filing(row.clone(), content.map(|(_, value)| value), false);
         let mut rng = self.gatekeeper().entropy().fork();
         let body = content.map(|(body, _)| body.to_string());
-        let directory = &self.inner.directory;
-        directory.write(transaction, (number, row), body.as_deref(), &mut rng).await?;
-        let value = content.map(|(_, value)| value);
-        self.inner.index_row(transaction, (row, number), value, false).await
+        let mut transaction = self.database().share().await?;
+        let numbers = file(&mut transaction, &self.inner.index, vec![filing]).await?;
+        for number in numbers {
+            let directory = &self.inner.directory;
+            directory.write(&mut transaction, (number, row), body.as_deref(), &mut rng).await?;
+        }
+        transaction.commit().await
     }
 }
 
@@ -793,27 +857,6 @@ pub(crate) fn is_anchored(outcome: Result<(), AnchorError>) -> Result<bool, Fhir
     }
 }
 
-impl Inner {
-    /// Indexes a version; `stays` says whether one before it may still be read.
-    pub(crate) async fn index_row(
-        &self,
-        connection: &mut sqlx::AnyConnection,
-        (row, number): (&Row, i64),
-        value: Option<&Value>,
-        stays: bool,
-    ) -> Result<(), StoreError> {
-        let resource_type = &row.resource_type;
-        match value {
-            Some(value) if stays => {
-                self.index.widen(connection, number, resource_type, value).await
-            }
-            Some(value) => self.index.put(connection, number, resource_type, value).await,
-            None if stays => Ok(()),
-            None => self.index.remove(connection, number).await,
-        }
-    }
-}
-
 impl Row {
     /// Whether the institution's own people find it deleted.
     pub(crate) fn is_deleted_now(&self, before: Before) -> bool {
@@ -829,7 +872,11 @@ pub(crate) fn resource_of(row: &Row, record: &OpenedRecord) -> Result<Resource, 
     // A version without a JSON object says that the resource was deleted.
     let body = match record.body.get().starts_with('{') {
         true => {
-            let body = RawObject::parse(record.body.get().as_bytes()).map_err(|_| unavailable())?;
+            let text = text_of(row, record);
+            let mut body = RawObject::parse(text.as_bytes()).map_err(|_| unavailable())?;
+            if copies::is_copy(&row.id) {
+                set_source(&mut body, &copies::source_of(record.steward))?;
+            }
             Some(complete(body, &row.id, version, updated)?)
         }
         false => None,
@@ -841,6 +888,27 @@ pub(crate) fn resource_of(row: &Row, record: &OpenedRecord) -> Result<Resource, 
         updated,
         body,
     })
+}
+
+/// What a record says, in names of this server.
+pub(crate) fn text_of<'r>(row: &Row, record: &'r OpenedRecord) -> Cow<'r, str> {
+    match row.record {
+        Some(filed) if copies::is_copy(&row.id) => {
+            copies::localised(record.body.get(), record.steward, filed.patient).into()
+        }
+        _ => record.body.get().into(),
+    }
+}
+
+/// Says in a resource whose server it came from.
+fn set_source(body: &mut RawObject, source: &str) -> Result<(), FhirError> {
+    let mut meta = match body.get("meta") {
+        Some(meta) => RawObject::parse(meta.get().as_bytes()).map_err(|_| unavailable())?,
+        None => RawObject::default(),
+    };
+    meta.set("source", &source, "");
+    body.set("meta", &meta, "id");
+    Ok(())
 }
 
 /// When a version of a resource was made, in milliseconds since 1970.

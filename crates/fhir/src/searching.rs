@@ -3,16 +3,21 @@
 //! What the caller may not read is not found, not counted and not included. The order of steps is the
 //! promise: decide first, then count, then open what one page shows. A page that is asked for later is
 //! decided on anew, so that a revocation binds it (S3); the list of what was found is kept for a while,
-//! so that pages do not shift when something is written in between.
+//! so that pages do not shift when something is written in between. Whose records a search looked for is
+//! told to them, whatever came of it ([`Reached`]).
+//!
+//! Limits count what the caller may read, for a limit on candidates would tell how many there are. What
+//! is refused costs time all the same: a search that has to go through much takes its turn.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use axum::http::StatusCode;
-use domain::{Address, KindSet, Outcome, RecordId};
+use domain::{Address, KindSet, RecordId, Refusal};
 use gatekeeper::Found;
 use parking_lot::Mutex;
-use search::{Handling, Query};
+use search::{Handling, Query, Ranks};
 use serde_json::{Value, json};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     bundle::{Bundle, Entry, Link, shown},
@@ -21,9 +26,10 @@ use crate::{
     instant,
     json::RawObject,
     outcome::FhirError,
+    reached::{Reached, kinds_of},
     request::{Reply, Request},
-    resources::{Resource, Resources, resource_of, updated},
-    tables::{Deletion, Filed, Row},
+    resources::{PUBLIC_DIRECTORY, Resource, Resources, resource_of, text_of, updated},
+    tables::{Deletion, Row},
 };
 
 /// How many resources a page has, unless the client says otherwise.
@@ -32,8 +38,23 @@ const COUNT_DEFAULT: usize = 50;
 /// How many resources a page has at most.
 const COUNT_MAX: usize = 500;
 
-/// How many candidates a search looks at, at most. Beyond, it is to be narrowed.
-const CANDIDATES_MAX: usize = 20_000;
+/// How many resources that the caller may read a search looks at, at most. Beyond, it is to be narrowed.
+const READABLE_MAX: usize = 20_000;
+
+/// How many candidates are decided on and opened at a time.
+const DECIDED_AT_ONCE: usize = 1_000;
+
+/// How many candidates the index is asked for at a time.
+const CANDIDATES_AT_ONCE: i64 = 200_000;
+
+/// After how many candidates a search takes its turn with others that have to go through as much.
+const NARROW_MAX: usize = 20_000;
+
+/// How many such searches go on at a time.
+const WIDE_AT_ONCE: usize = 2;
+
+/// How many rows of a patient are read at a time.
+const ROWS_AT_ONCE: i64 = 1_000;
 
 /// How many resources are included on a page, at most.
 const INCLUDED_MAX: usize = 1_000;
@@ -64,9 +85,17 @@ fn page_size(query: &Query) -> usize {
     asked.map_or(COUNT_DEFAULT, |count| count.min(COUNT_MAX))
 }
 
-/// Searches whose further pages may be asked for.
-#[derive(Default)]
-pub(crate) struct Remembered(Mutex<Searches>);
+/// Searches whose further pages may be asked for, and the turns of those that go through much.
+pub(crate) struct Remembered {
+    searches: Mutex<Searches>,
+    wide: Semaphore,
+}
+
+impl Default for Remembered {
+    fn default() -> Self {
+        Self { searches: Mutex::default(), wide: Semaphore::new(WIDE_AT_ONCE) }
+    }
+}
 
 #[derive(Default)]
 struct Searches {
@@ -91,7 +120,7 @@ struct Search {
 
 impl Remembered {
     fn remember(&self, token: String, search: Search) {
-        let mut searches = self.0.lock();
+        let mut searches = self.searches.lock();
         while searches.in_order.len() >= REMEMBERED_MAX {
             let Some(oldest) = searches.in_order.pop_front() else { break };
             searches.by_token.remove(&oldest);
@@ -101,8 +130,13 @@ impl Remembered {
     }
 
     fn recall(&self, token: &str, caller: Address, now: i64) -> Option<Search> {
-        let search = self.0.lock().by_token.get(token).cloned()?;
+        let search = self.searches.lock().by_token.get(token).cloned()?;
         (search.caller == caller && search.expires > now).then_some(search)
+    }
+
+    /// The turn of a search that goes through much, until it is dropped.
+    pub(crate) async fn wide_turn(&self) -> SemaphorePermit<'_> {
+        self.wide.acquire().await.expect("nobody closes the semaphore")
     }
 }
 
@@ -117,6 +151,17 @@ impl Hit {
         match self {
             Self::Record(hit) => &hit.0,
             Self::Directory(row) => row,
+        }
+    }
+
+    /// When the version that the caller reads was made, in milliseconds since 1970.
+    fn updated(&self) -> i64 {
+        match self {
+            Self::Record(hit) => {
+                let header = &hit.1.entry().header;
+                updated(&hit.0, header.version.get(), header.created)
+            }
+            Self::Directory(row) => row.updated,
         }
     }
 
@@ -137,16 +182,34 @@ pub(crate) async fn search(
     request: &Request,
     pairs: Vec<(String, String)>,
 ) -> Result<Reply, FhirError> {
+    let mut reached = Reached::default();
+    let found = search_as_part(resources, caller, resource_type, request, pairs, &mut reached);
+    let found = found.await;
+    reached.answer(resources, caller, found).await
+}
+
+/// The same, as a part of a question that is yet to be settled.
+pub(crate) async fn search_as_part(
+    resources: &Resources,
+    caller: &Caller,
+    resource_type: &str,
+    request: &Request,
+    pairs: Vec<(String, String)>,
+    reached: &mut Reached,
+) -> Result<Reply, FhirError> {
     caller.require(resource_type, Interaction::Search)?;
     if let Some((_, page)) = pairs.iter().find(|(name, _)| name == PAGE) {
-        return further_page(resources, caller, resource_type, page).await;
+        return further_page(resources, caller, resource_type, page, reached).await;
     }
     let handling = if request.strict { Handling::Strict } else { Handling::Lenient };
     let query = parse(resources, resource_type, &pairs, handling)?;
-    let hits = hits(resources, caller, query.clone()).await?;
+    // What is asked for in a patient's name is asked for in those of the same account.
+    let pairs = resources.with_patients_of_copies(&pairs).await?;
+    let widened = parse(resources, resource_type, &pairs, handling)?;
+    let hits = hits(resources, caller, widened, reached).await?;
     let size = page_size(&query);
     if size == 0 || query.output().summary == search::Summary::Count {
-        note_counted(resources, caller, &hits).await?;
+        reached.count(hits.iter().filter_map(|hit| hit.row().record));
         return Ok(counted(resources, resource_type, &query, hits.len()));
     }
     let numbers: Vec<i64> = hits.iter().map(|hit| hit.row().number).collect();
@@ -158,7 +221,7 @@ pub(crate) async fn search(
         numbers,
         expires: resources.now_ms() + REMEMBERED_MS,
     };
-    first_page(resources, caller, search, hits).await
+    first_page(resources, caller, search, hits, reached).await
 }
 
 /// The first page of what was found, which is remembered for the others.
@@ -167,6 +230,7 @@ async fn first_page(
     caller: &Caller,
     search: Search,
     hits: Vec<Hit>,
+    reached: &mut Reached,
 ) -> Result<Reply, FhirError> {
     let token = resources.make_id();
     let part = Part::of(&search, 0, hits);
@@ -174,8 +238,8 @@ async fn first_page(
         resources.inner.remembered.remember(token.clone(), search.clone());
     }
     // Those on later pages are in the total.
-    note_counted(resources, caller, &part.rest).await?;
-    page(resources, caller, (&search, &token), part).await
+    reached.count(part.rest.iter().filter_map(|hit| hit.row().record));
+    page(resources, caller, (&search, &token), part, reached).await
 }
 
 /// What is shown of a search on one page.
@@ -233,9 +297,13 @@ pub(crate) async fn matching(
     if !query.has_conditions() {
         return Err(FhirError::precondition("a condition names at least one search parameter"));
     }
-    let hits = hits(resources, caller, query).await?;
-    // Whether something matches is an answer.
-    note_counted(resources, caller, &hits).await?;
+    let mut reached = Reached::default();
+    let hits = hits(resources, caller, query, &mut reached).await;
+    if let Ok(hits) = &hits {
+        // Whether something matches is an answer.
+        reached.count(hits.iter().filter_map(|hit| hit.row().record));
+    }
+    let hits = reached.answer(resources, caller, hits).await?;
     Ok(hits.iter().take(2).map(|hit| hit.row().id.clone()).collect())
 }
 
@@ -245,6 +313,7 @@ async fn resolve(
     resources: &Resources,
     caller: &Caller,
     query: &mut Query,
+    reached: &mut Reached,
 ) -> Result<(), FhirError> {
     let links: Vec<_> = query.links().map(|(number, link)| (number, link.clone())).collect();
     for (number, link) in links {
@@ -259,8 +328,8 @@ async fn resolve(
             if caller.require(resource_type, Interaction::Search).is_err() {
                 continue;
             }
-            let hits = Box::pin(hits(resources, caller, linked)).await?;
-            note_counted(resources, caller, &hits).await?;
+            let hits = Box::pin(hits(resources, caller, linked, reached)).await?;
+            reached.count(hits.iter().filter_map(|hit| hit.row().record));
             match parameter {
                 None => addresses
                     .extend(hits.iter().map(|hit| format!("{resource_type}/{}", hit.row().id))),
@@ -288,44 +357,97 @@ fn address<'v>(value: &search::IndexValue<'v>) -> Option<&'v str> {
     }
 }
 
+/// The only patient among whose records is looked for resources of a type.
+fn scope_of(caller: &Caller, resource_type: &str) -> Option<Address> {
+    // What patients see of the directory is nobody's record.
+    let is_public = caller.patient.is_none() && PUBLIC_DIRECTORY.contains(&resource_type);
+    caller.only_patient().filter(|_| !is_public)
+}
+
+/// What a query may find, by number.
+struct Candidates<'q> {
+    /// In no order but that of the numbers.
+    query: &'q Query,
+    /// Which ones are taken already.
+    after: i64,
+    waiting: VecDeque<i64>,
+    is_at_end: bool,
+}
+
+impl<'q> Candidates<'q> {
+    const fn of(query: &'q Query) -> Self {
+        Self { query, after: 0, waiting: VecDeque::new(), is_at_end: false }
+    }
+
+    /// The next ones to be decided on; none when there are no more.
+    async fn next(
+        &mut self,
+        resources: &Resources,
+        caller: &Caller,
+    ) -> Result<Vec<i64>, FhirError> {
+        if self.waiting.is_empty() && !self.is_at_end {
+            let mut connection = resources.database().readers().acquire().await?;
+            let patient = scope_of(caller, self.query.resource_type());
+            let patient = patient.as_ref().map(|patient| patient.as_slice());
+            let scope = search::Scope { patient, after: self.after, limit: CANDIDATES_AT_ONCE };
+            let index = &resources.inner.index;
+            self.waiting = index.candidates(&mut connection, self.query, scope).await?.into();
+            self.is_at_end =
+                i64::try_from(self.waiting.len()).unwrap_or_default() < CANDIDATES_AT_ONCE;
+            self.after = self.waiting.back().copied().unwrap_or(self.after);
+        }
+        Ok(self.waiting.drain(..self.waiting.len().min(DECIDED_AT_ONCE)).collect())
+    }
+}
+
 /// What the caller may see of what matches, in the order asked for.
 async fn hits(
     resources: &Resources,
     caller: &Caller,
     mut query: Query,
+    reached: &mut Reached,
 ) -> Result<Vec<Hit>, FhirError> {
-    resolve(resources, caller, &mut query).await?;
-    let numbers = {
-        let mut connection = resources.database().readers().acquire().await?;
-        let patient = caller.patient.as_ref().map(|patient| patient.as_slice());
-        let limit = i64::try_from(CANDIDATES_MAX).unwrap_or(i64::MAX) + 1;
-        let scope = search::Scope { patient, after: 0, limit };
-        resources.inner.index.candidates(&mut connection, &query, scope).await?
-    };
-    if numbers.len() > CANDIDATES_MAX {
-        let text =
-            format!("more than {CANDIDATES_MAX} resources might match; name a patient or a period");
-        return Err(FhirError::unprocessable("too-costly", text));
-    }
-    let hits = permitted(resources, caller, numbers).await?;
-    // The index finds more than what was asked for, and knows the order of most only; the resources
-    // themselves tell.
-    let sorts = !query.output().sort.is_empty();
-    let looked = look_at(resources, caller, hits, |_, updated, value| {
-        let matches = search::matches(&query, query.resource_type(), value, updated);
-        matches.then(|| (if sorts { value.clone() } else { Value::Null }, updated))
-    });
-    let mut kept: Vec<(i64, (Value, i64))> = looked
-        .await?
-        .into_iter()
-        .filter_map(|(number, matched)| Some((number, matched?)))
-        .collect();
-    if sorts {
-        kept.sort_by(|(_, (one, one_updated)), (_, (other, other_updated))| {
-            search::compare(&query, (one, *one_updated), (other, *other_updated))
+    reached.name_all(resources, caller, &query).await?;
+    resolve(resources, caller, &mut query, reached).await?;
+    let unsorted = query.unsorted();
+    let mut candidates = Candidates::of(&unsorted);
+    let mut kept: Vec<(i64, Ranks)> = Vec::new();
+    let (mut readable, mut decided, mut turn) = (0_usize, 0_usize, None);
+    let mut looked_at = Reached::default();
+    loop {
+        let numbers = candidates.next(resources, caller).await?;
+        if numbers.is_empty() {
+            break;
+        }
+        decided = decided.saturating_add(numbers.len());
+        if decided > NARROW_MAX && turn.is_none() {
+            turn = Some(resources.inner.remembered.wide_turn().await);
+        }
+        let hits = permitted(resources, caller, numbers, reached).await?;
+        readable = readable.saturating_add(hits.len());
+        looked_at.count(hits.iter().filter_map(|hit| hit.row().record));
+        if readable > READABLE_MAX {
+            reached.count_as(looked_at);
+            let text = format!(
+                "more than {READABLE_MAX} resources might match; name a patient or a period"
+            );
+            return Err(FhirError::unprocessable("too-costly", text));
+        }
+        // The index finds more than what was asked for, and knows the order of most only; the resources
+        // themselves tell.
+        let looked = look_at(resources, caller, hits, |_, updated, value| {
+            let matches = search::matches(&query, query.resource_type(), value, updated);
+            matches.then(|| search::ranks(&query, value, updated))
         });
+        let looked = looked.await?;
+        kept.extend(looked.into_iter().filter_map(|(number, ranks)| Some((number, ranks?))));
     }
-    permitted(resources, caller, kept.into_iter().map(|(number, _)| number).collect()).await
+    drop(turn);
+    kept.sort_by(|(one, its), (other, others)| {
+        search::compare_ranks(&query, its, others).then(one.cmp(other))
+    });
+    let numbers = kept.into_iter().map(|(number, _)| number).collect();
+    permitted(resources, caller, numbers, reached).await
 }
 
 /// Looks at what may be read without giving it out, in no particular order; the number of each goes with
@@ -355,7 +477,7 @@ async fn look_at<T: Send>(
     }
     let seen = resources.gatekeeper().look_at(founds, |entry, record| {
         let row = rows.get(&entry.header.record)?;
-        let value: Value = serde_json::from_str(record.body.get()).ok()?;
+        let value: Value = serde_json::from_str(&text_of(row, record)).ok()?;
         let updated = updated(row, entry.header.version.get(), entry.header.created);
         Some((row.number, look(row, updated, &value)))
     });
@@ -372,33 +494,26 @@ async fn permitted(
     resources: &Resources,
     caller: &Caller,
     numbers: Vec<i64>,
+    reached: &mut Reached,
 ) -> Result<Vec<Hit>, FhirError> {
     let rows = {
         let mut connection = resources.database().readers().acquire().await?;
         Row::all_numbered(&mut connection, &numbers).await?
     };
-    let records: Vec<RecordId> = rows
-        .iter()
-        .filter_map(|row| row.record)
-        .filter(|filed| caller.is_about(filed.patient))
-        .map(|filed| filed.record)
-        .collect();
-    let now = resources.now();
-    let gatekeeper = resources.gatekeeper();
-    let (found, refusal) = gatekeeper
-        .find(caller.reading(), &records, resources.versions_for(&caller.reader), now)
-        .await?;
-    if let Some(refusal) = refusal {
-        // Whose records were looked for and not shown is told to them, when it was one person's.
-        let mut patients: Vec<_> =
-            rows.iter().filter_map(|row| row.record).map(|filed| filed.patient).collect();
-        patients.dedup();
-        if let [patient] = patients.as_slice() {
-            let kinds: KindSet = rows.iter().filter_map(|row| row.record?.kind.into()).collect();
-            let outcome = Outcome::refused(refusal);
-            gatekeeper.note(caller.reading(), *patient, kinds, outcome, now).await?;
+    let mut records: Vec<RecordId> = Vec::with_capacity(rows.len());
+    for filed in rows.iter().filter_map(|row| row.record) {
+        if caller.is_about(filed.patient) {
+            records.push(filed.record);
+        } else {
+            let kinds = KindSet::of(&[filed.kind]);
+            reached.refuse_one(filed.patient, kinds, Refusal::NoConsent);
         }
     }
+    let versions = resources.versions_for(&caller.reader);
+    let gatekeeper = resources.gatekeeper();
+    let (found, refusals) =
+        gatekeeper.find(caller.reading(), &records, versions, resources.now()).await?;
+    reached.refuse(refusals);
     let mut found: HashMap<RecordId, Found> =
         found.into_iter().map(|found| (found.entry().header.record, found)).collect();
     let may_see = |row: &Row| resources.require_directory(caller, &row.resource_type).is_ok();
@@ -418,6 +533,7 @@ async fn open(
     resources: &Resources,
     caller: &Caller,
     hits: Vec<Hit>,
+    reached: &mut Reached,
 ) -> Result<Vec<Resource>, FhirError> {
     let mut order = Vec::with_capacity(hits.len());
     let (mut founds, mut rows, mut opened) = (Vec::new(), HashMap::new(), HashMap::new());
@@ -435,7 +551,9 @@ async fn open(
             }
         }
     }
+    let patients: Vec<Address> = founds.iter().map(|found| found.entry().patient).collect();
     let given = resources.gatekeeper().give(caller.reading(), founds, resources.now()).await?;
+    reached.show(patients);
     for record in given {
         let Some(row) = rows.get(&record.record) else { continue };
         let resource = resource_of(row, &record)?;
@@ -443,35 +561,6 @@ async fn open(
     }
     let resources = order.into_iter().filter_map(|number| opened.remove(&number));
     Ok(resources.filter(|resource| resource.body.is_some()).collect())
-}
-
-/// Whose records were counted is told to them: how many there are says something, too.
-async fn note_counted(
-    resources: &Resources,
-    caller: &Caller,
-    hits: &[Hit],
-) -> Result<(), FhirError> {
-    note_filed(resources, caller, hits.iter().filter_map(|hit| hit.row().record)).await
-}
-
-/// As [`note_counted`], for what is filed like this.
-pub(crate) async fn note_filed(
-    resources: &Resources,
-    caller: &Caller,
-    filed: impl Iterator<Item = Filed>,
-) -> Result<(), FhirError> {
-    let mut counted: BTreeMap<Address, KindSet> = BTreeMap::new();
-    for filed in filed {
-        let kinds = counted.entry(filed.patient).or_default();
-        *kinds = kinds.union(KindSet::of(&[filed.kind]));
-    }
-    for (patient, kinds) in counted {
-        let outcome = Outcome::Allowed { records: Vec::new(), basis: None };
-        let noting =
-            resources.gatekeeper().note(caller.reading(), patient, kinds, outcome, resources.now());
-        noting.await?;
-    }
-    Ok(())
 }
 
 fn counted(resources: &Resources, resource_type: &str, query: &Query, total: usize) -> Reply {
@@ -501,6 +590,7 @@ async fn further_page(
     caller: &Caller,
     path: &str,
     page_name: &str,
+    reached: &mut Reached,
 ) -> Result<Reply, FhirError> {
     let gone = || {
         let text = "this page is no longer kept; search again";
@@ -516,8 +606,8 @@ async fn further_page(
     }
     let size = page_size(&search.query);
     let numbers = search.numbers.iter().skip(offset).take(size).copied().collect();
-    let hits = permitted(resources, caller, numbers).await?;
-    page(resources, caller, (&search, token), Part::of(&search, offset, hits)).await
+    let hits = permitted(resources, caller, numbers, reached).await?;
+    page(resources, caller, (&search, token), Part::of(&search, offset, hits), reached).await
 }
 
 /// One page as a bundle.
@@ -526,10 +616,11 @@ async fn page(
     caller: &Caller,
     (search, token): (&Search, &str),
     part: Part,
+    reached: &mut Reached,
 ) -> Result<Reply, FhirError> {
     let Search { path, query, numbers, .. } = search;
-    let matched = open(resources, caller, part.shown).await?;
-    let included = included(resources, caller, query, &matched).await?;
+    let matched = open(resources, caller, part.shown, reached).await?;
+    let included = included(resources, caller, query, &matched, reached).await?;
     let mut bundle = Bundle::new("searchset", resources.make_id());
     // How many there are was true of the first page; what was taken back since is not counted again.
     bundle.total = (part.offset == 0).then_some(numbers.len());
@@ -561,14 +652,17 @@ fn full_url(resources: &Resources, resource: &Resource) -> String {
 }
 
 /// What a page brings along: what its resources refer to, and what refers to them.
-async fn included(
+pub(crate) async fn included(
     resources: &Resources,
     caller: &Caller,
     query: &Query,
     matched: &[Resource],
+    reached: &mut Reached,
 ) -> Result<Vec<Resource>, FhirError> {
-    let mut seen: HashSet<(String, String)> =
-        matched.iter().map(|one| (one.resource_type.clone(), one.id.clone())).collect();
+    let mut seen: HashSet<i64> = HashSet::new();
+    for one in matched {
+        seen.extend(resources.row(&one.resource_type, &one.id).await?.map(|row| row.number));
+    }
     let (mut all, mut bytes) = (Vec::new(), 0);
     let mut fresh: Vec<Resource> = matched.to_vec();
     // The first round is about what matched, later ones only about what `:iterate` asks for.
@@ -585,8 +679,7 @@ async fn included(
             if !may || !TYPES.contains(&resource_type.as_str()) {
                 continue;
             }
-            if seen.insert((resource_type.clone(), id.clone()))
-                && let Some(row) = resources.row(&resource_type, &id).await?
+            if let Some(row) = resources.row(&resource_type, &id).await?
                 && row.deletion != Deletion::Done
             {
                 numbers.push(row.number);
@@ -594,23 +687,26 @@ async fn included(
         }
         for include in output.reverse_includes.iter().filter(is_meant) {
             if caller.require(include.source, Interaction::Search).is_ok() {
-                for row in referring(resources, caller, include, &fresh).await? {
-                    if seen.insert((row.resource_type, row.id)) {
-                        numbers.push(row.number);
-                    }
-                }
+                numbers.extend(referring(resources, caller, include, &fresh).await?);
             }
         }
-        numbers.truncate(INCLUDED_MAX.saturating_sub(all.len()));
-        if numbers.is_empty() {
-            break;
+        numbers.retain(|number| seen.insert(*number));
+        let (mut hits, room) = (Vec::new(), INCLUDED_MAX.saturating_sub(all.len()));
+        // What the caller may not read takes no room.
+        for numbers in numbers.chunks(DECIDED_AT_ONCE) {
+            if hits.len() < room {
+                hits.extend(permitted(resources, caller, numbers.to_vec(), reached).await?);
+            }
         }
-        let mut hits = permitted(resources, caller, numbers).await?;
+        hits.truncate(room);
         hits.retain(|hit| {
             bytes += hit.sealed_len();
             bytes <= PAGE_BYTES_MAX
         });
-        fresh = open(resources, caller, hits).await?;
+        if hits.is_empty() {
+            break;
+        }
+        fresh = open(resources, caller, hits, reached).await?;
         all.extend(fresh.iter().cloned());
     }
     Ok(all)
@@ -634,7 +730,7 @@ fn referred(include: &search::Include, from: &[Resource]) -> Vec<(String, String
 }
 
 /// Type and id in an address such as `Patient/1` or `Patient/1/_history/2`.
-fn name_in(address: &str) -> Option<(String, String)> {
+pub(crate) fn name_in(address: &str) -> Option<(String, String)> {
     let mut segments = address.split('/');
     let (resource_type, id) = (segments.next()?, segments.next()?);
     let rest = segments.next();
@@ -642,23 +738,22 @@ fn name_in(address: &str) -> Option<(String, String)> {
     is_name.then(|| (resource_type.to_owned(), id.to_owned()))
 }
 
-/// The resources that refer to these by a search parameter.
+/// The resources that refer to these by a search parameter, by number.
 async fn referring(
     resources: &Resources,
     caller: &Caller,
     include: &search::Include,
     to: &[Resource],
-) -> Result<Vec<Row>, FhirError> {
+) -> Result<Vec<i64>, FhirError> {
     let mut found = Vec::new();
     for parameter in include.parameters() {
         let names = to.iter().map(|one| format!("{}/{}", one.resource_type, one.id));
         let query = Query::referring(parameter, names);
         let mut connection = resources.database().readers().acquire().await?;
-        let patient = caller.patient.as_ref().map(|patient| patient.as_slice());
-        let limit = i64::try_from(INCLUDED_MAX).unwrap_or(i64::MAX);
-        let scope = search::Scope { patient, after: 0, limit };
-        let numbers = resources.inner.index.candidates(&mut connection, &query, scope).await?;
-        found.extend(Row::all_numbered(&mut connection, &numbers).await?);
+        let patient = scope_of(caller, query.resource_type());
+        let patient = patient.as_ref().map(|patient| patient.as_slice());
+        let scope = search::Scope { patient, after: 0, limit: CANDIDATES_AT_ONCE };
+        found.extend(resources.inner.index.candidates(&mut connection, &query, scope).await?);
     }
     Ok(found)
 }
@@ -674,41 +769,61 @@ pub(crate) async fn everything(
     let Some(filed) = row.and_then(|row| row.record) else { return Err(FhirError::not_found()) };
     caller.require("Patient", Interaction::Read)?;
     resources.require_about(caller, filed).await?;
-    let path = request.path.join("/");
-    if let Some(page) = request.parameter(PAGE) {
-        return further_page(resources, caller, &path, page).await;
-    }
     let wanted: Option<Vec<&str>> =
         request.parameter("_type").map(|types| types.split(',').collect());
+    let kinds = match &wanted {
+        Some(types) => types.iter().fold(KindSet::EMPTY, |all, of| all.union(kinds_of(of))),
+        None => KindSet::ALL,
+    };
+    let mut reached = Reached::default();
+    reached.name(filed.patient, kinds);
+    let found =
+        everything_of(resources, caller, request, (filed.patient, wanted), &mut reached).await;
+    reached.answer(resources, caller, found).await
+}
+
+async fn everything_of(
+    resources: &Resources,
+    caller: &Caller,
+    request: &Request,
+    (patient, wanted): (Address, Option<Vec<&str>>),
+    reached: &mut Reached,
+) -> Result<Reply, FhirError> {
+    let path = request.path.join("/");
+    if let Some(page) = request.parameter(PAGE) {
+        return further_page(resources, caller, &path, page, reached).await;
+    }
     let since = since(request)?;
-    let mut numbers = Vec::new();
+    // Only how much is on a page.
+    let count = count(request.parameter("_count"))?.max(1);
+    let mut hits = Vec::new();
     let mut after = 0;
     loop {
-        let mut connection = resources.database().readers().acquire().await?;
-        let rows = Row::of_patient(&mut connection, filed.patient, after, 1_000).await?;
+        let rows = {
+            let mut connection = resources.database().readers().acquire().await?;
+            Row::of_patient(&mut connection, patient, after, ROWS_AT_ONCE).await?
+        };
         let Some(last) = rows.last() else { break };
         after = last.number;
-        numbers.extend(
-            rows.iter()
-                .filter(|row| row.updated >= since)
-                .filter(|row| {
-                    wanted.as_ref().is_none_or(|types| types.contains(&&*row.resource_type))
-                })
-                .filter(|row| caller.require(&row.resource_type, Interaction::Read).is_ok())
-                .map(|row| row.number),
-        );
-        if numbers.len() > CANDIDATES_MAX {
+        let is_meant = |row: &&Row| {
+            row.updated >= since
+                && wanted.as_ref().is_none_or(|types| types.contains(&&*row.resource_type))
+                && caller.require(&row.resource_type, Interaction::Read).is_ok()
+        };
+        let numbers = rows.iter().filter(is_meant).map(|row| row.number).collect();
+        let permitted = permitted(resources, caller, numbers, reached).await?;
+        // The version that the caller reads may be older than the newest.
+        hits.extend(permitted.into_iter().filter(|hit| hit.updated() >= since));
+        if hits.len() > READABLE_MAX {
+            reached.count(hits.iter().filter_map(|hit| hit.row().record));
             let text = "this patient has more than one answer holds; use _since or _type";
             return Err(FhirError::unprocessable("too-costly", text));
         }
     }
-    let hits = permitted(resources, caller, numbers).await?;
     if hits.is_empty() && resources.require_own(caller).is_err() {
         // The same as for somebody who is not here.
         return Err(FhirError::not_found());
     }
-    // Only how much is on a page.
-    let count = count(request.parameter("_count"))?.max(1);
     let query = [("_count".to_owned(), count.to_string())];
     let names = ["_type", "_since", "_count"];
     let asked = request.query.iter().filter(|(name, _)| names.contains(&&**name));
@@ -723,7 +838,7 @@ pub(crate) async fn everything(
         numbers: hits.iter().map(|hit| hit.row().number).collect(),
         expires: resources.now_ms() + REMEMBERED_MS,
     };
-    first_page(resources, caller, search, hits).await
+    first_page(resources, caller, search, hits, reached).await
 }
 
 /// What `_since` says, in milliseconds since 1970.

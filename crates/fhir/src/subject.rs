@@ -81,7 +81,7 @@ pub(crate) fn patient_of(resource: &Value) -> Option<String> {
 }
 
 /// What a resource says it is about.
-fn subjects(resource: &Value) -> impl Iterator<Item = &str> {
+pub(crate) fn subjects(resource: &Value) -> impl Iterator<Item = &str> {
     SUBJECT_MEMBERS.iter().filter_map(|member| match &resource[*member] {
         Value::Array(several) => several.first().and_then(|one| one["reference"].as_str()),
         one => one["reference"].as_str(),

@@ -10,8 +10,11 @@ use std::{
 };
 
 use domain::{Address, Kind, RecordId};
-use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
-use vault::StoreError;
+use sqlx::{
+    AnyConnection, Arguments as _, AssertSqlSafe, Row as _,
+    any::{AnyArguments, AnyRow},
+};
+use vault::{Content, Entry, StoreError};
 
 /// The name under which the tables are migrated.
 pub(crate) const COMPONENT: &str = "fhir";
@@ -83,6 +86,12 @@ pub(crate) struct Filed {
 /// How many rows one statement looks up.
 const NUMBERS_PER_LOOKUP: usize = 64;
 
+/// The columns of a row.
+const COLUMNS: usize = 9;
+
+/// How many rows one statement inserts, at most.
+const ROWS_PER_INSERT: usize = 16;
+
 const CORRUPT: StoreError = StoreError::Corrupt { what: "resource" };
 
 /// The columns from which [`Row::of`] makes a row.
@@ -103,6 +112,22 @@ fn lookup_text() -> AssertSqlSafe<Arc<str>> {
         format!("select {columns} from fhir_resources where number in ({places})").into()
     });
     AssertSqlSafe(Arc::clone(text))
+}
+
+/// The statement that inserts so many rows.
+fn insert_text(rows: usize) -> AssertSqlSafe<String> {
+    let row = |row: usize| {
+        let places: Vec<_> =
+            (row * COLUMNS + 1..=(row + 1) * COLUMNS).map(|place| format!("${place}")).collect();
+        format!("({})", places.join(", "))
+    };
+    let values: Vec<_> = (0..rows).map(row).collect();
+    AssertSqlSafe(format!(
+        "insert into fhir_resources
+            (number, type, id, record, patient, kind, version, updated, deleted)
+        values {} on conflict (type, id) do nothing",
+        values.join(", ")
+    ))
 }
 
 impl Row {
@@ -214,40 +239,65 @@ impl Row {
         rows.iter().map(Self::of).collect()
     }
 
-    /// The resources of a type that were written since a time, deleted ones too.
-    pub(crate) async fn of_type(
+    /// The `Patient` resources of one account.
+    pub(crate) async fn patients_with(
         connection: &mut AnyConnection,
-        resource_type: &str,
-        since: i64,
-        limit: i64,
+        account: Address,
     ) -> Result<Vec<Self>, StoreError> {
         let rows = sqlx::query(concat!(
             "select ",
             row_columns!(),
-            " from fhir_resources where type = $1 and updated >= $2 order by updated limit $3"
+            " from fhir_resources where patient = $1 and type = 'Patient' and deleted <> 1
+            order by number limit 16"
         ))
-        .bind(resource_type.to_owned())
-        .bind(since)
-        .bind(limit)
+        .bind(account.to_vec())
         .fetch_all(connection)
         .await?;
         rows.iter().map(Self::of).collect()
     }
 
-    /// Stores it in place of the version before, which it must be the next of. With the number 0 it is new
-    /// and gets the next number; the number is returned. Only the one who writes may do this.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Overtaken`] when there is another version by now.
-    pub(crate) async fn store(&self, connection: &mut AnyConnection) -> Result<i64, StoreError> {
-        if self.number != 0 {
-            self.replace(connection).await?;
-            return Ok(self.number);
-        }
-        let number = Self::next_number(connection).await?;
-        self.insert(connection, number).await?;
-        Ok(number)
+    /// Puts a later version of a copy in the place of the one that is known by a number. Versions in
+    /// between may never have come here.
+    pub(crate) async fn bring_up(
+        &self,
+        connection: &mut AnyConnection,
+        number: i64,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "update fhir_resources set kind = $2, version = $3, updated = $4, deleted = $5
+            where number = $1 and version < $3",
+        )
+        .bind(number)
+        .bind(self.record.as_ref().map(|filed| i64::from(filed.kind.number())))
+        .bind(i64::from(self.version))
+        .bind(self.updated)
+        .bind(self.deletion.number())
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+
+    /// The next resources of a type in the order in which they were last written, deleted ones too: those
+    /// behind a time and a number.
+    pub(crate) async fn of_type(
+        connection: &mut AnyConnection,
+        resource_type: &str,
+        (updated, number): (i64, i64),
+        limit: i64,
+    ) -> Result<Vec<Self>, StoreError> {
+        let rows = sqlx::query(concat!(
+            "select ",
+            row_columns!(),
+            " from fhir_resources where type = $1 and (updated, number) > ($2, $3)
+            order by updated, number limit $4"
+        ))
+        .bind(resource_type.to_owned())
+        .bind(updated)
+        .bind(number)
+        .bind(limit)
+        .fetch_all(connection)
+        .await?;
+        rows.iter().map(Self::of).collect()
     }
 
     /// The number that the next new resource gets.
@@ -262,27 +312,93 @@ impl Row {
         connection: &mut AnyConnection,
         number: i64,
     ) -> Result<(), StoreError> {
+        Self::insert_all(connection, &[Self { number, ..self.clone() }]).await
+    }
+
+    /// Stores new resources under their numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Overtaken`] when there is one of the same type and id by now.
+    pub(crate) async fn insert_all(
+        connection: &mut AnyConnection,
+        mut rows: &[Self],
+    ) -> Result<(), StoreError> {
+        while !rows.is_empty() {
+            // Powers of two, so that there are few different texts, which stay prepared.
+            let count = ROWS_PER_INSERT.min(1 << rows.len().ilog2());
+            let (group, rest) = rows.split_at(count);
+            let mut arguments = AnyArguments::default();
+            for row in group {
+                row.bind(&mut arguments).map_err(sqlx::Error::Encode)?;
+            }
+            let done = sqlx::query_with(insert_text(count), arguments);
+            let done = done.execute(&mut *connection).await?;
+            if done.rows_affected() != count as u64 {
+                return Err(StoreError::Overtaken);
+            }
+            rows = rest;
+        }
+        Ok(())
+    }
+
+    fn bind(&self, arguments: &mut AnyArguments) -> Result<(), sqlx::error::BoxDynError> {
         let filed = self.record.as_ref();
-        let done = sqlx::query(
-            "insert into fhir_resources
-                (number, type, id, record, patient, kind, version, updated, deleted)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (type, id) do nothing",
-        )
-        .bind(number)
-        .bind(self.resource_type.clone())
-        .bind(self.id.clone())
-        .bind(filed.map(|filed| filed.record.0.to_vec()))
-        .bind(filed.map(|filed| filed.patient.to_vec()))
-        .bind(filed.map(|filed| i64::from(filed.kind.number())))
-        .bind(i64::from(self.version))
-        .bind(self.updated)
-        .bind(self.deletion.number())
-        .execute(connection)
-        .await?;
+        arguments.add(self.number)?;
+        arguments.add(self.resource_type.clone())?;
+        arguments.add(self.id.clone())?;
+        arguments.add(filed.map(|filed| filed.record.0.to_vec()))?;
+        arguments.add(filed.map(|filed| filed.patient.to_vec()))?;
+        arguments.add(filed.map(|filed| i64::from(filed.kind.number())))?;
+        arguments.add(i64::from(self.version))?;
+        arguments.add(self.updated)?;
+        arguments.add(self.deletion.number())
+    }
+
+    /// Sets a resource whose newest version was given up back to the one before, or takes it away when there
+    /// is none.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Overtaken`] when there is another version by now.
+    pub(crate) async fn set_back(
+        connection: &mut AnyConnection,
+        number: i64,
+        given_up: u32,
+        before: Option<&Entry>,
+    ) -> Result<(), StoreError> {
+        let query = match before {
+            None => sqlx::query("delete from fhir_resources where number = $1 and version = $2")
+                .bind(number)
+                .bind(i64::from(given_up)),
+            Some(Entry { header, .. }) => {
+                let created = i64::try_from(header.created.0).unwrap_or_default();
+                let deletion = match header.content {
+                    Content::Other => Deletion::Done,
+                    Content::FhirJson => Deletion::No,
+                };
+                sqlx::query(
+                    "update fhir_resources set version = $3, updated = $4, kind = $5, deleted = $6
+                    where number = $1 and version = $2",
+                )
+                .bind(number)
+                .bind(i64::from(given_up))
+                .bind(i64::from(header.version.get()))
+                .bind(created.saturating_mul(1_000))
+                .bind(i64::from(header.kind.number()))
+                .bind(deletion.number())
+            }
+        };
+        let done = query.execute(connection).await?;
         if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Overtaken) }
     }
 
-    async fn replace(&self, connection: &mut AnyConnection) -> Result<(), StoreError> {
+    /// Stores it in place of the version before, which it must be the next of.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Overtaken`] when there is another version by now.
+    pub(crate) async fn replace(&self, connection: &mut AnyConnection) -> Result<(), StoreError> {
         let done = sqlx::query(
             "update fhir_resources set kind = $3, version = $4, updated = $5, deleted = $6
             where number = $1 and version = $2",

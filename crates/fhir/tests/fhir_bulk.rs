@@ -304,6 +304,101 @@ async fn jobs_are_their_owners_and_bounded() {
     setting.kick_off("physician", "/$export").await.expect(202);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn jobs_that_begin_at_the_same_time_are_all_counted() {
+    let setting = Setting::found(1).await;
+    let begun =
+        futures_util::future::join_all((0..30).map(|_| setting.kick_off("nurse", "/$export")));
+    let begun = begun.await;
+    let accepted = begun.iter().filter(|answer| answer.status == 202).count();
+    assert_eq!(accepted, 5);
+    assert!(begun.iter().all(|answer| matches!(answer.status.as_u16(), 202 | 429)));
+    // Whoever has too many keeps nobody else out.
+    setting.export("physician", "/$export").await;
+}
+
+#[tokio::test]
+async fn downloads_have_a_number_and_give_their_places_back() {
+    let setting = Setting::found(150).await;
+    let manifest = setting.export("physician", "/$export?_type=Observation").await;
+    let path = own_path(manifest["output"][0]["url"].as_str().unwrap());
+    let ask = async |token: &str| {
+        let request = Request::get(&path).header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let request = request.body(Body::empty()).unwrap();
+        setting.fhir.router.clone().oneshot(request).await.unwrap()
+    };
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        let response = ask("physician").await;
+        assert_eq!(response.status(), 200);
+        let mut body = response.into_body().into_data_stream();
+        assert!(!body.next().await.unwrap().unwrap().is_empty());
+        open.push(body);
+    }
+    assert_eq!(ask("physician").await.status(), 429);
+    // A client that takes its time holds up nobody else.
+    let other = setting.export("patient:anna", "/$export?_type=Observation").await;
+    assert_eq!(setting.lines("patient:anna", &other, "output").await.len(), 150);
+    open.pop();
+    assert_eq!(ask("physician").await.status(), 200);
+}
+
+/// What somebody may not read is not in what they are told while they wait.
+#[tokio::test]
+async fn progress_says_nothing_of_what_may_not_be_read() {
+    let setting = Setting::found(3).await;
+    let database = setting.fhir.world.gateway("hospital").gatekeeper.vault().database().clone();
+    let mut transaction = database.begin().await.unwrap();
+    for number in 0..5_000_i64 {
+        sqlx::query(
+            "insert into fhir_resources
+                (number, type, id, record, patient, kind, version, updated, deleted)
+            values ($1, 'Observation', $2, $3, $4, 0, 1, 1, 0)",
+        )
+        .bind(1_000_000 + number)
+        .bind(format!("crowd-{number}"))
+        .bind([&[7; 24][..], &number.to_be_bytes()].concat())
+        .bind(setting.anna.account().to_vec())
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    }
+    transaction.commit().await.unwrap();
+    let begun = setting.kick_off("nurse", "/$export").await.expect(202);
+    let job = own_path(begun.header("content-location"));
+    loop {
+        let answer = setting.fhir.get("nurse", &job).await;
+        if answer.status != 202 {
+            break;
+        }
+        let said = answer.header("x-progress");
+        assert!(matches!(said, "begun" | "0 resources listed"), "{said}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Those of whom an export gives nothing are told, too, each once (S5).
+#[tokio::test]
+async fn an_export_is_told_to_everybody_whom_it_reaches() {
+    let setting = Setting::found(3).await;
+    let (ben, _) = setting.fhir.patient("berta").await;
+    let gatekeeper = &setting.fhir.world.gateway("hospital").gatekeeper;
+    let count = async |account| gatekeeper.receipts_of(account, None, 1_000).await.unwrap().len();
+    let accounts = [setting.anna.account(), ben.account()];
+    setting.grant(&[Kind::Laboratory]).await;
+    let before = [count(accounts[0]).await, count(accounts[1]).await];
+    let manifest = setting.export("consultant", "/$export").await;
+    let after = [count(accounts[0]).await, count(accounts[1]).await];
+    assert_eq!(after, before.map(|count| count + 1));
+    let newest = gatekeeper.receipts_of(accounts[1], None, 1).await.unwrap();
+    assert!(!newest[0].receipt.outcome.is_allowed());
+    // What was taken back since is told once by a download, however many chunks it has.
+    setting.revoke().await;
+    setting.lines("consultant", &manifest, "output").await;
+    assert_eq!(count(accounts[0]).await, after[0] + 1);
+    assert_eq!(count(accounts[1]).await, after[1]);
+}
+
 /// Sends a request in a runtime that is gone before anything in the background has run, as in a crash.
 fn send_and_crash(fhir: &Fhir, request: Request<Body>) -> String {
     let router = fhir.router.clone();

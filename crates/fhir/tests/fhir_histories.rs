@@ -2,8 +2,10 @@
 //! contracts' own views forbid, and every record that they allow is read (S2, S3).
 //!
 //! Patients grant, revoke, accept, reject, and end relationships; the hospital countersigns, writes,
-//! replaces and deletes; the glass is broken; time goes by. After each step some readers try some paths,
-//! also pages of searches that they made before.
+//! replaces and deletes, and says in `Provenance` where something is from; the glass is broken; time goes
+//! by. After each step some readers try some paths, also pages of searches that they made before. What
+//! was begun before goes on meanwhile: exports that were asked for, downloads that were opened and not
+//! read, and subscriptions, whose notifications are delivered after each step.
 //!
 //! A failure names its history. `SALUS_HISTORY_SEED` runs that one again, `SALUS_HISTORY_ROUNDS` sets how
 //! many there are.
@@ -13,9 +15,19 @@
 
 mod common;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
-use axum::http::Method;
+use axum::{
+    Router,
+    body::{Body, Bytes, to_bytes},
+    extract::{Path, State},
+    http::{HeaderMap, Method, Request, StatusCode, header},
+    routing::post,
+};
 use bindings::{Consents, Contract, EmergencyAccess, Relationships};
 use common::{
     Answer, BASE, Fhir,
@@ -26,12 +38,20 @@ use domain::{
     InstitutionRole, Kind, KindSet, Period, Purpose, PurposeSet, Reader, RecordId, RecordVersion,
     Terms,
 };
+use fhir::SUBSCRIPTION_FORM;
 use ledger::PatientKey;
+use notify::{
+    Clearance, Notification, Outbox, Webhooks,
+    webhook::{LocalTargets, WebhookSettings},
+};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
+use vault::{Keyring, RootKey};
 use workflows::{PatientActor, consent, emergency, record, record::Verdict, relationship};
 
 /// Histories that one run goes through.
-const ROUNDS: u64 = 3;
+const ROUNDS: u64 = 8;
 
 /// Steps of one history.
 const STEPS: usize = 45;
@@ -51,8 +71,31 @@ const INSTITUTIONS: [(&str, InstitutionRole); 2] =
 /// Who may be granted something: these, and whom they employ.
 const GRANTEES: [&str; 5] = ["emergency", "laboratory", "consultant", "nurse", "scientist"];
 
-const PURPOSES: [(&str, Purpose); 3] =
-    [("TREAT", Purpose::Treatment), ("BTG", Purpose::Emergency), ("HPAYMT", Purpose::Payment)];
+const PURPOSES: [(&str, Purpose); 4] = [
+    ("TREAT", Purpose::Treatment),
+    ("BTG", Purpose::Emergency),
+    ("HPAYMT", Purpose::Payment),
+    ("PATRQT", Purpose::PatientRequest),
+];
+
+/// The purpose of patients, by its place.
+const OWN: usize = 3;
+
+/// Who is told of new records from the beginning, and why.
+const SUBSCRIBERS: [(&str, usize, &str); 7] = [
+    ("consultant", 0, "full-resource"),
+    ("consultant", 2, "id-only"),
+    ("nurse", 0, "full-resource"),
+    ("laboratory", 0, "full-resource"),
+    ("paramedic", 1, "full-resource"),
+    ("physician", 0, "id-only"),
+    ("patient:anna", OWN, "full-resource"),
+];
+
+const EXTENSIONS: &str = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDefinition";
+
+/// How often a job is asked for its state.
+const ASKED_MAX: usize = 2_000;
 
 /// What happened to a record last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +119,24 @@ struct Filed {
     word: String,
     version: u32,
     fate: Fate,
+    /// The record that it is about and so names, by its place.
+    about: Option<usize>,
+}
+
+/// Somebody who reads for a reason: the places of both.
+type Asker = (usize, usize);
+
+/// A request: method, path, headers, body.
+type Asked = (Method, String, Vec<(&'static str, &'static str)>, String);
+
+/// What came at the receiver of a subscription: the place of that, and the text.
+type Received = Arc<Mutex<Vec<(usize, String)>>>;
+
+/// A download that was begun, and of which nothing was read yet.
+struct Download {
+    asker: Asker,
+    path: String,
+    body: Body,
 }
 
 /// One history.
@@ -87,8 +148,18 @@ struct History {
     patient_ids: Vec<String>,
     records: Vec<Filed>,
     readers: Vec<(String, Reader)>,
-    /// Pages that somebody may ask for: who, why, and where.
-    pages: Vec<(usize, usize, String)>,
+    /// Pages that somebody may ask for.
+    pages: Vec<(Asker, String)>,
+    /// Exports that somebody asked for, and files of those that are done.
+    jobs: Vec<(Asker, String)>,
+    files: Vec<(Asker, String)>,
+    outbox: Outbox,
+    webhooks: Webhooks,
+    received: Received,
+    /// Subscriptions, by the place at which their notifications come.
+    subscriptions: Vec<(Asker, String)>,
+    /// What the contracts allow since the last step.
+    views: Mutex<HashMap<Asker, Arc<Vec<bool>>>>,
     opened: Vec<emergency::Opened>,
     told: Vec<String>,
     /// How often what came out.
@@ -108,6 +179,7 @@ async fn no_path_gives_what_the_contracts_forbid() {
         let mut history = History::begin(seed).await;
         for _ in 0..STEPS {
             history.step().await;
+            history.deliver().await;
             for _ in 0..TRIES {
                 history.try_something().await;
             }
@@ -118,7 +190,20 @@ async fn no_path_gives_what_the_contracts_forbid() {
         }
     }
     // A history in which nothing may be read, or everything, shows nothing.
-    for what in ["forbidden", "by consent or care", "by emergency", "own", "page"] {
+    for what in [
+        "forbidden",
+        "by consent or care",
+        "by emergency",
+        "own",
+        "page",
+        "told",
+        "told whole",
+        "replayed",
+        "exported",
+        "exported nothing",
+        "revoked in between",
+        "provenance",
+    ] {
         let times = seen.get(what).copied().unwrap_or_default();
         assert!(!is_whole || times >= 5, "{what}: {seen:?}");
     }
@@ -150,9 +235,18 @@ impl History {
             let reader = Reader::Patient { account: actor.account() };
             readers.push((format!("patient:{}", actor.name), reader));
         }
+        let (outbox, webhooks) = notifying(&fhir).await;
+        let (received, url) = receiver().await;
         let mut history = Self {
             seed,
             draws: 0,
+            outbox,
+            webhooks,
+            received,
+            subscriptions: Vec::new(),
+            jobs: Vec::new(),
+            files: Vec::new(),
+            views: Mutex::default(),
             fhir,
             patients,
             patient_ids,
@@ -171,7 +265,38 @@ impl History {
                 history.write(patient, what).await;
             }
         }
+        history.deliver().await;
+        for (name, purpose, content) in SUBSCRIBERS {
+            history.subscribe(name, purpose, content, &url).await;
+        }
+        history.fhir.resources.tend_subscriptions().await.unwrap();
+        assert_eq!(std::mem::take(&mut *history.received.lock()).len(), SUBSCRIBERS.len());
         history
+    }
+
+    /// Tells somebody of all records that they may read from now on.
+    async fn subscribe(&mut self, name: &str, purpose: usize, content: &str, url: &str) {
+        let reader = self.readers.iter().position(|(known, _)| known == name).unwrap();
+        let endpoint = format!("{url}/{}", self.subscriptions.len());
+        let body = json!({
+            "resourceType": "Subscription",
+            "status": "requested",
+            "reason": "to know what is new",
+            "criteria": "urn:salus:topic:records",
+            "channel": {
+                "type": "rest-hook",
+                "endpoint": endpoint,
+                "payload": "application/fhir+json",
+                "_payload": { "extension": [{
+                    "url": format!("{EXTENSIONS}/backport-payload-content"),
+                    "valueCode": content,
+                }] },
+            },
+        });
+        let headers = [("x-purpose-of-use", PURPOSES[purpose].0)];
+        let made =
+            self.fhir.send(name, Method::POST, "/Subscription", &headers, body.to_string()).await;
+        self.subscriptions.push(((reader, purpose), made.expect(201).id()));
     }
 
     fn file(
@@ -186,8 +311,9 @@ impl History {
         let name = [account.as_slice(), resource_type.as_bytes(), b"/", id.as_bytes()].concat();
         let gateway = self.fhir.world.gateway("hospital");
         let record = RecordId(gateway.keyed_digest("salus/record-id/v1", &name));
-        let (version, fate) = (1, Fate::Stands);
-        self.records.push(Filed { patient, resource_type, id, record, kind, word, version, fate });
+        let (version, fate, about) = (1, Fate::Stands, None);
+        let filed = Filed { patient, resource_type, id, record, kind, word, version, fate, about };
+        self.records.push(filed);
     }
 
     fn below(&mut self, bound: usize) -> usize {
@@ -217,14 +343,16 @@ impl History {
             60..65 => self.restrict().await,
             65..70 => self.relationship().await,
             70..80 => self.answer().await,
-            80..86 => {
+            80..84 => {
                 let (patient, what) = (self.below(PATIENTS.len()), self.below(3));
                 self.write(patient, what).await
             }
-            86..95 => self.replace().await,
+            84..89 => self.say_where_from().await,
+            89..95 => self.replace().await,
             _ => self.delete().await,
         };
         self.told.push(what);
+        self.views.lock().clear();
     }
 
     fn pass(&mut self) -> String {
@@ -258,14 +386,175 @@ impl History {
         format!("{told}: {}", granted.is_ok())
     }
 
+    /// Takes back a consent while an export of the one who had it runs, and downloads of theirs are open.
     async fn revoke(&mut self) -> String {
         let (patient, reader) = (self.below(PATIENTS.len()), GRANTEES[self.below(GRANTEES.len())]);
         let place = self.below(self.records.len());
         let scope = self.chance(30).then(|| self.records[place].record);
+        let asker = (self.readers.iter().position(|(name, _)| name == reader).unwrap(), 0);
+        let mut open = Vec::new();
+        for (asker, path) in self.files.clone() {
+            if self.readers[asker.0].0 == reader {
+                open.extend(self.open_download(asker, path).await);
+            }
+        }
+        self.forget_job(asker.0).await;
+        let path = self.some_export(asker.0);
+        let job = self.kick_off(asker, &path).await;
+        {
+            let world = &self.fhir.world;
+            let (hospital, actor) = (world.gateway("hospital"), &self.patients[patient]);
+            consent::revoke(hospital, actor, address(reader), scope, world.now()).await.unwrap();
+        }
+        let told = format!("{} revokes {reader} {scope:?}", self.patients[patient].name);
+        self.told.push(told.clone());
+        self.views.lock().clear();
+        for download in open {
+            self.end_download(download).await;
+        }
+        if let Some(job) = job {
+            self.end_job(asker, &job).await;
+            for (asker, path) in self.files.clone() {
+                if path.starts_with(&job) {
+                    let download = self.open_download(asker, path).await;
+                    self.end_download(download.unwrap()).await;
+                }
+            }
+            *self.seen.entry("revoked in between").or_default() += 1;
+        }
+        self.told.pop();
+        told
+    }
+
+    /// A way to export what a reader may read.
+    fn some_export(&mut self, reader: usize) -> String {
+        let (_, reader) = self.readers[reader];
+        match self.below(5) {
+            0 => "/Patient/$export".into(),
+            1 => "/$export?_type=Observation,Condition".into(),
+            2 => "/$export?_type=Provenance,Patient".into(),
+            3 => format!("/Group/care-{}/$export", hex::encode(reader.address())),
+            _ => "/$export".into(),
+        }
+    }
+
+    /// Asks for an export, and does not wait; `None` when somebody may not have it at all.
+    async fn kick_off(&mut self, asker: Asker, path: &str) -> Option<String> {
+        let headers = [("prefer", "respond-async"), ("x-purpose-of-use", PURPOSES[asker.1].0)];
+        let token = self.readers[asker.0].0.clone();
+        let begun = self.fhir.send(&token, Method::GET, path, &headers, String::new()).await;
+        if begun.status != 202 {
+            assert!(matches!(begun.status.as_u16(), 403 | 404 | 429), "{}", begun.text);
+            return None;
+        }
+        Some(begun.header("content-location").strip_prefix(BASE).unwrap().to_owned())
+    }
+
+    /// Waits for an export that runs, and notes its files. What was there before is forgotten.
+    async fn end_job(&mut self, asker: Asker, job: &str) {
+        for _ in 0..ASKED_MAX {
+            let asked = (Method::GET, job.to_owned(), Vec::new(), String::new());
+            let answer = self.ask(asker, &asked).await;
+            if answer.status == 202 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                continue;
+            }
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            self.check(asker, &answer, "the state of an export").await;
+            for file in answer.json()["output"].as_array().unwrap() {
+                let path = file["url"].as_str().unwrap().strip_prefix(BASE).unwrap();
+                self.files.push((asker, path.to_owned()));
+            }
+            self.jobs.push((asker, job.to_owned()));
+            return;
+        }
+        panic!("an export does not end");
+    }
+
+    /// Begins a download; `None` when the file is not kept any more.
+    async fn open_download(&self, asker: Asker, path: String) -> Option<Download> {
+        let request = Request::get(&path)
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.readers[asker.0].0))
+            .header("x-purpose-of-use", PURPOSES[asker.1].0);
+        let request = request.body(Body::empty()).unwrap();
+        let response = self.fhir.router.clone().oneshot(request).await.unwrap();
+        match response.status().as_u16() {
+            200 => Some(Download { asker, path, body: response.into_body() }),
+            404 => None,
+            other => panic!("{path}: {other}"),
+        }
+    }
+
+    async fn end_download(&mut self, download: Download) {
+        let Download { asker, path, body } = download;
+        // Whoever has no part in the network any more gets an error in its midst, and nothing else.
+        let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let headers = HeaderMap::new();
+        let answer = Answer { status: StatusCode::OK, headers, text };
+        self.check(asker, &answer, &format!("the file {path}")).await;
+        let what = if answer.text.is_empty() { "exported nothing" } else { "exported" };
+        *self.seen.entry(what).or_default() += 1;
+    }
+
+    /// Delivers what subscribers are told of, and looks at it.
+    async fn deliver(&mut self) {
         let world = &self.fhir.world;
-        let (hospital, actor) = (world.gateway("hospital"), &self.patients[patient]);
-        consent::revoke(hospital, actor, address(reader), scope, world.now()).await.unwrap();
-        format!("{} revokes {reader} {scope:?}", actor.name)
+        let (ledger, deployment, now) = (&world.ledger, &world.deployment, world.now());
+        self.outbox.follow(ledger, deployment, &|_| true, now).await.unwrap();
+        let granted = async |_: Notification| Clearance::Granted;
+        self.webhooks.deliver_due(now, granted).await.unwrap();
+        let received = std::mem::take(&mut *self.received.lock());
+        for (place, text) in received {
+            let (asker, _) = self.subscriptions[place];
+            let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), text };
+            self.check(asker, &answer, "a notification").await;
+            let is_whole = answer.text.contains("Planted");
+            *self.seen.entry("told").or_default() += 1;
+            *self.seen.entry("told whole").or_default() += usize::from(is_whole);
+        }
+    }
+
+    /// Asks for what a subscriber was told of, once more.
+    async fn replay(&mut self) {
+        let place = self.below(self.subscriptions.len());
+        let (asker, id) = self.subscriptions[place].clone();
+        let path = format!("/Subscription/{id}/$events?content=full-resource");
+        let answer = self.ask(asker, &(Method::GET, path.clone(), Vec::new(), String::new())).await;
+        self.check(asker, &answer, "events of a subscription").await;
+        // Asked for with a body, it is the same.
+        let body = json!({ "resourceType": "Parameters", "parameter": [
+            { "name": "content", "valueCode": "full-resource" },
+        ] });
+        let json = vec![("content-type", "application/fhir+json")];
+        let path = format!("/Subscription/{id}/$events");
+        let posted = self.ask(asker, &(Method::POST, path, json, body.to_string())).await;
+        self.check(asker, &posted, "events of a subscription").await;
+        let entries = |answer: &Answer| answer.json()["entry"].as_array().map(Vec::len);
+        assert_eq!(entries(&posted), entries(&answer), "{}", posted.text);
+        let is_something = answer.text.contains("\"focus\"");
+        *self.seen.entry("replayed").or_default() += usize::from(is_something);
+        // What is in an inbox, and so goes out as a stream of events, has no record in it.
+        let member = self.readers[asker.0].1.address();
+        let inbox = self.outbox.inbox(member, None, 500).await.unwrap();
+        let text = serde_json::to_string(&inbox).unwrap();
+        let answer = Answer { status: StatusCode::OK, headers: HeaderMap::new(), text };
+        self.check(asker, &answer, "an inbox").await;
+    }
+
+    /// Looks at the access log: patients see their own, nobody here another's.
+    async fn look_at_log(&mut self, asker: Asker) {
+        let patient = self.below(PATIENTS.len());
+        let id = self.patient_ids[patient].clone();
+        let paths = [
+            format!("/AuditEvent?patient=Patient/{id}&_include=AuditEvent:entity"),
+            "/AuditEvent?_count=20".into(),
+        ];
+        let path = paths[self.below(2)].clone();
+        let answer = self.ask(asker, &(Method::GET, path.clone(), Vec::new(), String::new())).await;
+        let is_patient = matches!(self.readers[asker.0].1, Reader::Patient { .. });
+        assert_eq!(answer.status == 200, is_patient, "{path}: {}", answer.text);
+        self.check(asker, &answer, &format!("GET {path}")).await;
     }
 
     async fn open(&mut self) -> String {
@@ -367,8 +656,35 @@ impl History {
         format!("the physician writes a {resource_type} of {patient}: {}", made.status)
     }
 
+    /// Writes where a record is from.
+    async fn say_where_from(&mut self) -> String {
+        let place = self.below(self.records.len());
+        let Filed { patient, resource_type, id, kind, .. } = self.records[place].clone();
+        if resource_type == "Provenance" {
+            return "nobody asks where the word of where it is from is from".into();
+        }
+        let word = format!("Planted{}x", self.records.len());
+        let body = json!({
+            "resourceType": "Provenance",
+            "target": [{ "reference": format!("{resource_type}/{id}") }],
+            "recorded": "2026-03-04T10:20:30Z",
+            "reason": [{ "text": word }],
+            "agent": [{ "who": { "display": "the referring practice" } }],
+        });
+        let made = self.fhir.post("physician", "/Provenance", &body).await;
+        if made.status == 201 {
+            self.file(patient, "Provenance", made.id(), kind, word);
+            self.records.last_mut().unwrap().about = Some(place);
+            *self.seen.entry("provenance").or_default() += 1;
+        }
+        format!("the physician says where {resource_type}/{id} is from: {}", made.status)
+    }
+
     async fn replace(&mut self) -> String {
         let place = self.below(self.records.len());
+        if self.records[place].resource_type == "Provenance" {
+            return "where something is from stays as it is".into();
+        }
         let Filed { patient, resource_type, id, kind, word, .. } = self.records[place].clone();
         let what = match kind {
             Kind::Laboratory => 0,
@@ -457,14 +773,20 @@ impl History {
     }
 
     /// A way to ask for a record: method, path, headers, body.
-    fn some_path(
-        &mut self,
-        filed: &Filed,
-    ) -> (Method, String, Vec<(&'static str, &'static str)>, String) {
+    fn some_path(&mut self, filed: &Filed) -> Asked {
         let Filed { resource_type, id, patient, .. } = filed;
         let patient = self.patient_ids[*patient].clone();
         let get = |path: String| (Method::GET, path, Vec::new(), String::new());
-        match self.below(15) {
+        match self.below(22) {
+            14 => get(format!("/{resource_type}/_history")),
+            15 => get(format!("/Provenance?target={resource_type}/{id}")),
+            16 => get(format!(
+                "/Provenance?patient=Patient/{patient}&_count=2&_include=Provenance:target"
+            )),
+            17 => get(format!("/{resource_type}?_id={id}&_revinclude=Provenance:target")),
+            18 => get("/Observation?_revinclude=Provenance:target&_count=2".into()),
+            19 => get(format!("/Consent?patient=Patient/{patient}&_include=Consent:patient")),
+            20 => get("/Provenance?_count=3".into()),
             0 => get(format!("/{resource_type}/{id}/_history/1")),
             1 => get(format!("/{resource_type}/{id}/_history")),
             2 => get(format!("/{resource_type}?_id={id}")),
@@ -507,50 +829,59 @@ impl History {
         // What emergencies open comes seldom enough.
         let is_paramedic = self.readers[reader].0 == "paramedic";
         let purpose = match self.below(10) {
+            _ if is_patient => OWN,
             0 => 2,
             1 => 1,
             _ if is_paramedic => 1,
             _ => 0,
         };
-        let (code, purpose) =
-            if is_patient { ("PATRQT", Purpose::PatientRequest) } else { PURPOSES[purpose] };
-        if !self.pages.is_empty() && self.chance(25) {
-            let place = self.below(self.pages.len());
-            let (reader, purpose, path) = self.pages[place].clone();
-            let (code, purpose) = PURPOSES[purpose];
-            let answer =
-                self.ask(reader, code, &(Method::GET, path, Vec::new(), String::new())).await;
-            self.check(reader, purpose, &answer, "a page that was asked for before").await;
-            *self.seen.entry("page").or_default() += 1;
-            return;
+        let asker = (reader, purpose);
+        match self.below(100) {
+            0..22 if !self.pages.is_empty() => {
+                let place = self.below(self.pages.len());
+                let (asker, path) = self.pages[place].clone();
+                let asked = (Method::GET, path, Vec::new(), String::new());
+                let answer = self.ask(asker, &asked).await;
+                self.check(asker, &answer, "a page that was asked for before").await;
+                *self.seen.entry("page").or_default() += 1;
+                return;
+            }
+            22..30 => return self.replay().await,
+            30..35 => return self.look_at_log(asker).await,
+            35..43 => return self.export(asker).await,
+            43..50 if !self.files.is_empty() => {
+                let place = self.below(self.files.len());
+                let (asker, path) = self.files[place].clone();
+                if let Some(download) = self.open_download(asker, path).await {
+                    self.end_download(download).await;
+                }
+                return;
+            }
+            _ => {}
         }
         let asked = self.some_path(&filed);
-        let answer = self.ask(reader, code, &asked).await;
-        self.check(reader, purpose, &answer, &format!("{} {}", asked.0, asked.1)).await;
+        let answer = self.ask(asker, &asked).await;
+        self.check(asker, &answer, &format!("{} {}", asked.0, asked.1)).await;
         if let Some(next) = next_page(&answer)
-            && let Some(place) = PURPOSES.iter().position(|(_, known)| *known == purpose)
+            && !asked.1.starts_with("/Consent")
         {
-            self.pages.push((reader, place, next));
+            self.pages.push((asker, next));
         }
         // Each record by its own address: exactly what the contracts say.
         let path = format!("/{}/{}", filed.resource_type, filed.id);
         let asked = (Method::GET, path.clone(), Vec::new(), String::new());
-        let answer = self.ask(reader, code, &asked).await;
-        self.check(reader, purpose, &answer, &path).await;
-        let allowed = self.allowed(&self.readers[reader].1, purpose, &filed).await;
+        let answer = self.ask(asker, &asked).await;
+        self.check(asker, &answer, &path).await;
+        let allowed = self.views(asker).await[place];
         if filed.fate == Fate::Stands {
             let told = || {
-                format!(
-                    "{} {code} {path}: {}\n{}",
-                    self.readers[reader].0,
-                    answer.text,
-                    self.tell()
-                )
+                let (name, code) = (&self.readers[reader].0, PURPOSES[purpose].0);
+                format!("{name} {code} {path}: {}\n{}", answer.text, self.tell())
             };
             assert_eq!(answer.status == 200, allowed, "{}", told());
             assert_eq!(answer.text.contains(&filed.word), allowed, "{}", told());
         }
-        let what = match purpose {
+        let what = match PURPOSES[purpose].1 {
             _ if !allowed => "forbidden",
             Purpose::PatientRequest => "own",
             Purpose::Emergency => "by emergency",
@@ -559,14 +890,26 @@ impl History {
         *self.seen.entry(what).or_default() += 1;
     }
 
-    async fn ask(
-        &self,
-        reader: usize,
-        code: &'static str,
-        (method, path, headers, body): &(Method, String, Vec<(&'static str, &'static str)>, String),
-    ) -> Answer {
+    /// Exports, and forgets an earlier export of the same reader's.
+    async fn export(&mut self, asker: Asker) {
+        self.forget_job(asker.0).await;
+        let path = self.some_export(asker.0);
+        if let Some(job) = self.kick_off(asker, &path).await {
+            self.end_job(asker, &job).await;
+        }
+    }
+
+    async fn forget_job(&mut self, reader: usize) {
+        if let Some(place) = self.jobs.iter().position(|(known, _)| known.0 == reader) {
+            let (asker, job) = self.jobs.remove(place);
+            self.files.retain(|(_, path)| !path.starts_with(&job));
+            self.ask(asker, &(Method::DELETE, job, Vec::new(), String::new())).await;
+        }
+    }
+
+    async fn ask(&self, (reader, purpose): Asker, (method, path, headers, body): &Asked) -> Answer {
         let mut headers = headers.clone();
-        headers.push(("x-purpose-of-use", code));
+        headers.push(("x-purpose-of-use", PURPOSES[purpose].0));
         let token = &self.readers[reader].0;
         let answer = self.fhir.send(token, method.clone(), path, &headers, body.clone());
         let mut answer = answer.await;
@@ -578,21 +921,41 @@ impl History {
         answer
     }
 
+    /// Which records the contracts allow somebody now.
+    async fn views(&self, asker: Asker) -> Arc<Vec<bool>> {
+        if let Some(known) = self.views.lock().get(&asker) {
+            return Arc::clone(known);
+        }
+        let (reader, purpose) = (&self.readers[asker.0].1, PURPOSES[asker.1].1);
+        let mut all = Vec::with_capacity(self.records.len());
+        for filed in &self.records {
+            all.push(self.allowed(reader, purpose, filed).await);
+        }
+        let all = Arc::new(all);
+        self.views.lock().insert(asker, Arc::clone(&all));
+        all
+    }
+
     /// Nothing of what is forbidden is in the answer.
-    async fn check(&self, reader: usize, purpose: Purpose, answer: &Answer, asked: &str) {
-        let (name, reader) = &self.readers[reader];
-        let told = || format!("{name} {purpose} {asked}: {}\n{}", answer.text, self.tell());
+    async fn check(&self, asker: Asker, answer: &Answer, asked: &str) {
+        let allowed = self.views(asker).await;
+        let (name, code) = (&self.readers[asker.0].0, PURPOSES[asker.1].0);
+        let told = || format!("{name} {code} {asked}: {}\n{}", answer.text, self.tell());
         assert!(!answer.status.is_server_error(), "{}", told());
         let mut allowed_of_type: BTreeMap<&str, usize> = BTreeMap::new();
-        for filed in &self.records {
-            if self.allowed(reader, purpose, filed).await {
+        for (place, filed) in self.records.iter().enumerate() {
+            if allowed[place] {
                 *allowed_of_type.entry(filed.resource_type).or_default() += 1;
                 continue;
             }
             assert!(!answer.text.contains(&filed.word), "{} leaks: {}", filed.word, told());
-            // Patients are referred to by what may be read; no other record is.
-            let is_asked_for = asked.contains(&filed.id);
-            if filed.resource_type != "Patient" && !is_asked_for {
+            // Patients are referred to by what may be read, and so is what a Provenance is about. Whoever
+            // has or had a consent to one record sees that, with the name of the record. No other record
+            // is named.
+            let about = self.records.iter().zip(allowed.iter());
+            let is_named = about.into_iter().any(|(one, may)| *may && one.about == Some(place));
+            let is_asked_for = asked.contains(&filed.id) || asked.starts_with("GET /Consent");
+            if filed.resource_type != "Patient" && !is_asked_for && !is_named {
                 assert!(!answer.text.contains(&filed.id), "{} leaks: {}", filed.id, told());
             }
             let by_itself = asked == format!("GET /{}/{}", filed.resource_type, filed.id)
@@ -601,14 +964,19 @@ impl History {
                 assert!(answer.status.is_client_error(), "{}: {}", answer.status, told());
             }
         }
-        // A total says no more than what is allowed.
+        // A total says no more than what is allowed. Of what is made there is as much as there are
+        // versions, receipts and grants.
         if let Some((resource_type, _)) =
             asked.strip_prefix("GET /").and_then(|asked| asked.split_once('?'))
             && answer.status == 200
         {
             let total = answer.json()["total"].as_u64().unwrap_or_default();
-            let allowed = allowed_of_type.get(resource_type).copied().unwrap_or_default();
-            assert!(total <= allowed as u64, "a total of {total}, not {allowed}: {}", told());
+            let most = match resource_type {
+                "AuditEvent" | "Consent" => u64::MAX,
+                "Provenance" if !allowed_of_type.is_empty() => u64::MAX,
+                _ => allowed_of_type.get(resource_type).copied().unwrap_or_default() as u64,
+            };
+            assert!(total <= most, "a total of {total}, not {most}: {}", told());
         }
     }
 
@@ -616,6 +984,32 @@ impl History {
         let told = self.told.join("\n  ");
         format!("history SALUS_HISTORY_SEED={}\n  {told}", self.seed)
     }
+}
+
+/// What notifies of the hospital's records.
+async fn notifying(fhir: &Fhir) -> (Outbox, Webhooks) {
+    let database = fhir.world.gateway("hospital").gatekeeper.vault().database().clone();
+    let outbox = Outbox::open(&database).await.unwrap();
+    let root_key = RootKey::from_bytes(&secret("hospital/root"));
+    let keyring = Keyring::open(&database, &root_key).await.unwrap();
+    let settings = WebhookSettings { local: LocalTargets::Loopback, ..Default::default() };
+    let forms = HashMap::from([(SUBSCRIPTION_FORM.to_owned(), fhir.resources.subscription_form())]);
+    let webhooks = Webhooks::open(outbox.clone(), keyring, settings, forms).unwrap();
+    fhir.resources.serve_subscriptions(webhooks.clone()).await.unwrap();
+    (outbox, webhooks)
+}
+
+/// A receiver of notifications, and its address.
+async fn receiver() -> (Received, String) {
+    async fn receive(State(all): State<Received>, Path(place): Path<usize>, body: Bytes) {
+        all.lock().push((place, String::from_utf8(body.to_vec()).unwrap()));
+    }
+    let received = Received::default();
+    let router = Router::new().route("/{place}", post(receive)).with_state(Arc::clone(&received));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (received, url)
 }
 
 /// Where the next page of a search is, below the base.

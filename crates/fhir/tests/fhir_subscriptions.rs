@@ -406,6 +406,41 @@ async fn receivers_are_tried_and_kept_warm() {
     assert!(setting.received().is_empty());
 }
 
+/// A token is over soon, and so is what was agreed with it, unless it is agreed again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_ends_unless_it_is_wanted_again() {
+    let setting = Setting::found().await;
+    let fhir = &setting.fhir;
+    let mut wanted = setting.subscription("empty");
+    wanted["end"] = "2099-01-01T00:00:00Z".into();
+    let (id, _) = setting.subscribe("physician", &wanted).await;
+    let path = format!("/Subscription/{id}");
+    let week = std::time::Duration::from_secs(7 * 86_400);
+    let shown = fhir.get("physician", &path).await.expect(200).json();
+    assert_eq!(shown["end"], setting.now().after(week).to_string());
+    setting.write(1.0).await;
+    assert_eq!(setting.deliver().await.arrived, 1);
+
+    // Put again before that, it goes on for as long again.
+    fhir.advance(week / 2);
+    wanted["id"] = id.as_str().into();
+    let again = fhir.put("physician", &path, &wanted).await.expect(200).json();
+    assert_eq!(again["end"], setting.now().after(week).to_string());
+    fhir.resources.tend_subscriptions().await.unwrap();
+    fhir.advance(week / 2 + std::time::Duration::from_secs(60));
+    setting.write(2.0).await;
+    assert_eq!(setting.deliver().await.arrived, 1);
+
+    // And not any longer, whether or not anybody looks after it.
+    fhir.advance(week / 2);
+    setting.received();
+    setting.write(3.0).await;
+    assert_eq!(setting.deliver().await.arrived, 0);
+    assert!(setting.received().is_empty());
+    fhir.resources.tend_subscriptions().await.unwrap();
+    assert_eq!(setting.status("physician", &id).await, "off");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_asked_for_must_be_there_to_be_had() {
     let setting = Setting::found().await;
@@ -426,4 +461,84 @@ async fn what_is_asked_for_must_be_there_to_be_had() {
     let served = statement["rest"][0]["resource"].as_array().unwrap();
     assert!(served.iter().any(|one| one["type"] == "Subscription"));
     assert!(r4::validate(&statement).is_empty());
+}
+
+/// The chain says of a batch only its root; the steward's own subscribers are told of what is in it all the
+/// same, a page at a time, and of nothing that they may not read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscribers_are_told_of_what_is_in_batches() {
+    let setting = Setting::found().await;
+    let transaction = async |count: u32| {
+        let entry = |number: u32| {
+            let resource = observation(&setting.patient, "2345-7", f64::from(number));
+            json!({ "resource": resource, "request": { "method": "POST", "url": "Observation" } })
+        };
+        let entries: Vec<_> = (0..count).map(entry).collect();
+        let bundle = json!({ "resourceType": "Bundle", "type": "transaction", "entry": entries });
+        setting.fhir.post("physician", "/", &bundle).await.expect(200);
+    };
+    let tend = async || setting.fhir.resources.tend_subscriptions().await.unwrap();
+    // What was there before is told to nobody.
+    transaction(2).await;
+    let (own, _) = setting.subscribe("physician", &setting.subscription("id-only")).await;
+    let mut filtered = setting.subscription("id-only");
+    filtered["_criteria"] = json!({ "extension": [{
+        "url": format!("{EXTENSIONS}/backport-filter-criteria"),
+        "valueString": "Condition?",
+    }] });
+    setting.subscribe("physician", &filtered).await;
+    let (other, _) = setting.subscribe("consultant", &setting.subscription("id-only")).await;
+    assert_ne!(own, other);
+
+    transaction(130).await;
+    // The receiver is not there at first; nothing is lost by that, and nothing told twice afterwards.
+    setting.receiver.answers.lock().push(503);
+    tend().await;
+    let refused = setting.received();
+    assert_eq!(refused.len(), 1);
+    setting.fhir.advance(std::time::Duration::from_secs(61));
+    tend().await;
+    let pages = setting.received();
+    assert_eq!(pages.len(), 2);
+    assert_eq!(pages[0].0["webhook-id"], refused[0].0["webhook-id"]);
+    assert_eq!(
+        pages[0].1["entry"][0]["resource"]["parameter"][0]["valueReference"]["reference"]
+            .as_str()
+            .unwrap()
+            .rsplit('/')
+            .next()
+            .unwrap(),
+        own
+    );
+    let told: Vec<_> = pages.iter().flat_map(|(_, page)| events(page)).collect();
+    let numbers: Vec<_> = told.iter().map(|(number, _)| number.parse::<usize>().unwrap()).collect();
+    assert_eq!(numbers, (1..=130).collect::<Vec<_>>());
+    let mut focuses: Vec<_> = told.into_iter().map(|(_, focus)| focus).collect();
+    focuses.sort_unstable();
+    focuses.dedup();
+    assert_eq!(focuses.len(), 130);
+    tend().await;
+    assert!(setting.received().is_empty());
+
+    // Whoever is permitted from now on is told of what comes from now on, and until the revocation.
+    setting.consent(&[Kind::Laboratory, Kind::VitalSign]).await;
+    transaction(3).await;
+    tend().await;
+    let mut told: Vec<_> = setting.received().iter().map(|(_, page)| events(page).len()).collect();
+    told.sort_unstable();
+    assert_eq!(told, [3, 3]);
+    setting.revoke().await;
+    transaction(4).await;
+    tend().await;
+    let told: Vec<_> = setting.received().iter().map(|(_, page)| events(page).len()).collect();
+    assert_eq!(told, [4]);
+
+    // They are replayed like others, decided anew.
+    let path = format!("/Subscription/{own}/$events?eventsSinceNumber=130&eventsUntilNumber=132");
+    let replayed = setting.fhir.get("physician", &path).await.expect(200).json();
+    let numbers: Vec<_> = events(&replayed).into_iter().map(|(number, _)| number).collect();
+    assert_eq!(numbers, ["130", "131", "132"]);
+    let path = format!("/Subscription/{other}/$events");
+    let replayed = setting.fhir.get("consultant", &path).await.expect(200).json();
+    assert!(events(&replayed).is_empty());
 }

@@ -16,7 +16,7 @@
 use std::collections::HashSet;
 
 use alloy_eips::BlockId;
-use alloy_primitives::{Address, B256, Bytes, TxKind};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use alloy_sol_types::SolCall as _;
 use bindings::{Contract, ContractError, Records, convert::to_anchor};
 use domain::{Anchor, AnchorState, Kind, RecordDigest, RecordId, RecordVersion, Timestamp, merkle};
@@ -35,7 +35,7 @@ use crate::{Gatekeeper, GatekeeperError};
 /// The most records in one batch: the root says nothing of their number, but a proof grows with it.
 pub const MANIFEST_RECORDS_MAX: usize = 10_000;
 
-const ANCHOR_LEN: usize = 93;
+pub(crate) const ANCHOR_LEN: usize = 93;
 
 /// What else is stored together with records, such as an index of them: all of it or nothing.
 pub type Along<'a> = Box<
@@ -242,7 +242,11 @@ enum Sent {
 
 /// What is on its way at present, so that nobody else sends it too.
 #[derive(Debug, Default)]
-pub(crate) struct OnTheWay(Mutex<HashSet<Sent>>);
+pub(crate) struct OnTheWay {
+    taken: Mutex<HashSet<Sent>>,
+    /// Proposals that are on chain and still listed as to be sent.
+    sent: Mutex<Vec<(RecordId, RecordVersion)>>,
+}
 
 /// The turn of the one who sends something, until it is dropped.
 struct Turn<'a> {
@@ -253,18 +257,26 @@ struct Turn<'a> {
 impl OnTheWay {
     /// The turn to send all of these, unless somebody else has that of one.
     fn take(&self, sent: Vec<Sent>) -> Option<Turn<'_>> {
-        let mut taken = self.0.lock();
+        let mut taken = self.taken.lock();
         if sent.iter().any(|sent| taken.contains(sent)) {
             return None;
         }
         taken.extend(&sent);
         Some(Turn { on_the_way: self, sent })
     }
+
+    fn note_sent(&self, record: RecordId, version: RecordVersion) {
+        self.sent.lock().push((record, version));
+    }
+
+    fn take_sent(&self) -> Vec<(RecordId, RecordVersion)> {
+        std::mem::take(&mut *self.sent.lock())
+    }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let mut taken = self.on_the_way.0.lock();
+        let mut taken = self.on_the_way.taken.lock();
         self.sent.iter().for_each(|sent| {
             taken.remove(sent);
         });
@@ -304,7 +316,22 @@ async fn store_proposal(
     Ok(())
 }
 
-fn tree(anchors: &[Anchor]) -> Option<merkle::Tree> {
+/// Takes a proposal off the list of those to be sent.
+async fn forget_proposal(
+    transaction: &mut WriteTransaction,
+    record: RecordId,
+    version: RecordVersion,
+) -> Result<(), StoreError> {
+    sqlx::query("delete from proposals where record = $1 and version = $2")
+        .bind(record.0.to_vec())
+        .bind(i64::from(version.get()))
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}
+
+/// The tree of a batch; none of no anchors.
+pub(crate) fn tree(anchors: &[Anchor]) -> Option<merkle::Tree> {
     merkle::Tree::new(anchors.iter().map(Anchor::leaf).collect())
 }
 
@@ -400,23 +427,24 @@ impl Gatekeeper {
         succession: Succession,
         along: Along<'_>,
     ) -> Result<(Anchor, ledger::Outcome), AnchorError> {
-        self.probe(&record, &succession).await?;
-        let base = succession.base;
-        let mut batch = self.vault().begin_batch().await?;
-        let entries = batch.put_many(vec![record], &mut self.entropy().fork()).await?;
-        let anchor = anchor_of(&entries[0], base);
+        let gas_limit = self.probe(&record, &succession).await?;
+        let mut rng = self.entropy().fork();
+        let (mut batch, entry) = self.vault().begin_put(record, &mut rng).await?;
+        let anchor = anchor_of(&entry, succession.base);
         let call = succession.proposal(&anchor);
         store_proposal(batch.transaction(), &anchor, &call).await?;
+        self.forget_sent(batch.transaction()).await?;
         along(batch.transaction()).await?;
         let sent = Sent::Proposal(anchor.record, anchor.version);
         let _turn = self.inner.on_the_way.take(vec![sent]);
         batch.commit().await?;
-        let outcome = self.send_proposal(anchor.record, anchor.version, call).await;
+        let outcome = self.send_proposal(anchor.record, anchor.version, call, gas_limit).await;
         Ok((anchor, outcome.map_err(AnchorError::after_keeping)?))
     }
 
-    /// Asks the chain whether it would take a record, before anything of it is kept.
-    async fn probe(&self, record: &NewRecord, succession: &Succession) -> Result<(), SendError> {
+    /// Asks the chain whether it would take a record, before anything of it is kept; returns how much gas that
+    /// may use.
+    async fn probe(&self, record: &NewRecord, succession: &Succession) -> Result<u64, SendError> {
         let probe = Anchor {
             record: record.record,
             version: record.version,
@@ -427,7 +455,8 @@ impl Gatekeeper {
             digest: RecordDigest(B256::repeat_byte(1)),
         };
         let contract = self.deployment().address(Contract::Records);
-        self.sender().check_input(contract, succession.proposal(&probe)).await
+        let call = succession.proposal(&probe);
+        self.sender().gas_limit(TxKind::Call(contract), call).await
     }
 
     /// Seals versions, keeps them and anchors them, all or none, with rows of other tables: first
@@ -451,30 +480,32 @@ impl Gatekeeper {
         let mut successions = Vec::with_capacity(previous.len());
         for (record, previous) in records.iter().zip(&previous) {
             let succession = self.succession(previous.as_ref()).await;
-            if previous.is_some() {
-                self.probe(record, &succession).await?;
-            }
-            successions.push(succession);
+            let gas_limit = match previous {
+                Some(_) => self.probe(record, &succession).await?,
+                None => 0,
+            };
+            successions.push((succession, gas_limit));
         }
         let mut batch = self.vault().begin_batch().await?;
         let entries = batch.put_many(records, &mut self.entropy().fork()).await?;
         let (mut firsts, mut calls) = (Vec::new(), Vec::new());
-        for (entry, succession) in entries.iter().zip(&successions) {
+        for (entry, (succession, gas_limit)) in entries.iter().zip(&successions) {
             let anchor = anchor_of(entry, succession.base);
             match succession.previous {
                 None => firsts.push(anchor),
-                Some(_) => calls.push((anchor, succession.proposal(&anchor))),
+                Some(_) => calls.push((anchor, succession.proposal(&anchor), *gas_limit)),
             }
         }
         let root = tree(&firsts).map(|tree| tree.root());
         if let Some(root) = root {
             store_batch(batch.transaction(), root, &firsts).await?;
         }
-        for (anchor, call) in &calls {
+        for (anchor, call, _) in &calls {
             store_proposal(batch.transaction(), anchor, call).await?;
         }
+        self.forget_sent(batch.transaction()).await?;
         along(batch.transaction()).await?;
-        let proposals = calls.iter().map(|(anchor, _)| (anchor.record, anchor.version));
+        let proposals = calls.iter().map(|(anchor, ..)| (anchor.record, anchor.version));
         let proposals = proposals.map(|(record, version)| Sent::Proposal(record, version));
         let sent = root.map(Sent::Root).into_iter().chain(proposals).collect();
         let _turn = self.inner.on_the_way.take(sent);
@@ -483,8 +514,8 @@ impl Gatekeeper {
             if let Some(root) = root {
                 self.send_root(root, firsts.len()).await?;
             }
-            for (anchor, call) in calls {
-                self.send_proposal(anchor.record, anchor.version, call).await?;
+            for (anchor, call, gas_limit) in calls {
+                self.send_proposal(anchor.record, anchor.version, call, gas_limit).await?;
             }
             Ok(())
         };
@@ -519,11 +550,22 @@ impl Gatekeeper {
         record: RecordId,
         version: RecordVersion,
         call: Bytes,
+        gas_limit: u64,
     ) -> Result<ledger::Outcome, AnchorError> {
-        let contract = self.deployment().address(Contract::Records);
-        let outcome = self.sender().send_input(TxKind::Call(contract), call).await?;
-        self.forget_proposal(record, version).await?;
+        let contract = TxKind::Call(self.deployment().address(Contract::Records));
+        let hash = self.sender().submit_within(contract, call, U256::ZERO, gas_limit).await?;
+        let outcome = self.sender().outcome(hash).await?;
+        self.inner.on_the_way.note_sent(record, version);
         Ok(outcome)
+    }
+
+    /// Forgets proposals that are on chain, along with the next write: by themselves they are not worth
+    /// a wait for the disk. One that is not forgotten is found on chain when anchoring is resumed.
+    async fn forget_sent(&self, transaction: &mut WriteTransaction) -> Result<(), StoreError> {
+        for (record, version) in self.inner.on_the_way.take_sent() {
+            forget_proposal(transaction, record, version).await?;
+        }
+        Ok(())
     }
 
     async fn forget_proposal(
@@ -531,12 +573,8 @@ impl Gatekeeper {
         record: RecordId,
         version: RecordVersion,
     ) -> Result<(), StoreError> {
-        let mut transaction = self.vault().database().begin().await?;
-        sqlx::query("delete from proposals where record = $1 and version = $2")
-            .bind(record.0.to_vec())
-            .bind(i64::from(version.get()))
-            .execute(&mut *transaction)
-            .await?;
+        let mut transaction = self.vault().database().share().await?;
+        forget_proposal(&mut transaction, record, version).await?;
         transaction.commit().await
     }
 
@@ -550,7 +588,7 @@ impl Gatekeeper {
     }
 
     async fn note_anchored(&self, root: B256, hash: B256) -> Result<(), StoreError> {
-        let mut transaction = self.vault().database().begin().await?;
+        let mut transaction = self.vault().database().share().await?;
         sqlx::query("update anchor_batches set tx = $2 where root = $1")
             .bind(root.to_vec())
             .bind(hash.to_vec())
@@ -572,6 +610,9 @@ impl Gatekeeper {
     pub async fn resume_anchoring(&self) -> Result<Resumed, AnchorError> {
         let mut resumed = Resumed::default();
         let mut failed = None;
+        let mut transaction = self.vault().database().share().await?;
+        self.forget_sent(&mut transaction).await?;
+        transaction.commit().await?;
         for batch in self.batches().await? {
             // Of a batch that is not whole nobody knows any more what it anchors.
             if batch.transaction.is_none() && batch.is_whole() {
@@ -627,7 +668,12 @@ impl Gatekeeper {
         if !is_erased {
             // What was pending then may be answered by now.
             let call = self.proposal_now(record, version).await?.unwrap_or(call);
-            match self.send_proposal(record, version, call).await {
+            let contract = TxKind::Call(self.deployment().address(Contract::Records));
+            let sent = match self.sender().gas_limit(contract, call.clone()).await {
+                Ok(gas_limit) => self.send_proposal(record, version, call, gas_limit).await,
+                Err(error) => Err(error.into()),
+            };
+            match sent {
                 Err(AnchorError::Send(SendError::Refused(reason))) if is_for_good(&reason) => {
                     // Sent before and not final yet, it is refused like any other.
                     if self.is_on_its_way(record, version).await? {
@@ -754,7 +800,7 @@ impl Gatekeeper {
         Ok(row.and_then(|row| self.stored_batch(&row)))
     }
 
-    fn stored_batch(&self, row: &AnyRow) -> Option<StoredBatch> {
+    pub(crate) fn stored_batch(&self, row: &AnyRow) -> Option<StoredBatch> {
         // Whoever writes to the database behind the gatekeeper's back may have put anything anywhere.
         let bytes = |column| row.try_get::<Vec<u8>, _>(column).unwrap_or_default();
         Some(StoredBatch {

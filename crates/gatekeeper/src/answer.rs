@@ -151,6 +151,9 @@ pub struct OpenedRecord {
     pub author: Address,
     /// When it was sealed.
     pub created: Timestamp,
+    /// Who keeps it. Readers at other institutions ask that steward, so answers do not repeat it.
+    #[serde(skip)]
+    pub steward: Address,
     /// What the sealed bytes hash to: its name on chain.
     pub digest: RecordDigest,
     /// The record itself: JSON as it was put, or base64 of what is not JSON.
@@ -471,7 +474,7 @@ impl Gatekeeper {
     }
 
     /// The refusal of a read that finds nothing, unless some record would have been permitted.
-    fn refusal_of_nothing(
+    pub(crate) fn refusal_of_nothing(
         &self,
         projection: &Projection,
         asked: &ReadRequest,
@@ -677,6 +680,7 @@ pub(crate) fn opened_record(entry: &Entry, state: AnchorState, body: &[u8]) -> O
         kind: entry.header.kind,
         author: entry.header.author,
         created: entry.header.created,
+        steward: entry.header.steward,
         digest: entry.digest,
         body,
     }

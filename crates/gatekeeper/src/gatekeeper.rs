@@ -7,7 +7,9 @@ use std::{
 
 use alloy_primitives::Address;
 use bindings::Deployment;
-use domain::{Facts, QueryDomain, Reader, RecordDigest, RecordVersion, Request, Timestamp};
+use domain::{
+    Facts, QueryDomain, Reader, RecordDigest, RecordVersion, RelationshipState, Request, Timestamp,
+};
 use ledger::{EndpointError, Ledger, Projection, Sender};
 use parking_lot::Mutex;
 use tokio::sync::RwLock;
@@ -307,21 +309,33 @@ impl Gatekeeper {
         })
     }
 
-    /// Notes that a care team was stored by [`Gatekeeper::care_team_along`].
-    pub fn learn_care_team(&self, patient: Address, professional: Address) {
-        self.inner.care.learn(patient, professional);
+    /// Takes in what became of a care team that was to be stored by [`Gatekeeper::care_team_along`].
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the database failed; it is taken in with the next start then.
+    pub async fn learn_care_team(
+        &self,
+        patient: Address,
+        professional: Address,
+    ) -> Result<(), StoreError> {
+        self.inner.care.learn(patient, professional).await
     }
 
-    /// Whether a professional, by member address, is listed as caring for a patient.
-    #[must_use]
-    pub fn cares_for(&self, patient: Address, professional: Address) -> bool {
+    /// Whether a professional, by member address, cares for a patient: is listed, while the patient's
+    /// relationship with this institution is active. What is known of the chain should be up to date.
+    pub async fn cares_for(&self, patient: Address, professional: Address) -> bool {
         self.inner.care.contains(patient, professional)
+            && is_active(&*self.inner.projection.read().await, patient, self.member())
     }
 
-    /// For whom a professional, by member address, is listed as caring, in the order of the accounts.
-    #[must_use]
-    pub fn patients_of(&self, professional: Address) -> Vec<Address> {
-        self.inner.care.patients_of(professional)
+    /// For whom a professional, by member address, cares, in the order of the accounts. What is known of
+    /// the chain should be up to date.
+    pub async fn patients_of(&self, professional: Address) -> Vec<Address> {
+        let mut patients = self.inner.care.patients_of(professional);
+        let projection = self.inner.projection.read().await;
+        patients.retain(|patient| is_active(&projection, *patient, self.member()));
+        patients
     }
 
     /// The professionals, by member address, who are listed as caring for a patient, each with since
@@ -349,4 +363,10 @@ impl Gatekeeper {
     ) -> Result<(), StoreError> {
         self.inner.care.leave(patient, professional).await
     }
+}
+
+/// Whether a patient has an active relationship with an institution.
+fn is_active(projection: &Projection, patient: Address, steward: Address) -> bool {
+    let held = projection.consents.relationship(patient, steward);
+    held.is_some_and(|held| held.state == Some(RelationshipState::Active))
 }

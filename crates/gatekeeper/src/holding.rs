@@ -9,23 +9,31 @@
 //! - members who may read it now, what the patient has accepted, with the content key wrapped for them
 //!   alone: never a kind key. What the patient has not answered yet is read at its steward.
 //!
-//! The same rule, asked about oneself, says what is expected here from others ([`Expected`]). Versions
-//! that another steward anchored in a batch are neither expected nor given to readers, because only the
-//! steward's manifest shows that they stand on chain.
+//! The same rule, asked about oneself, says what is expected here from others ([`Expected`]). A version
+//! that was anchored in a batch comes with the way from its leaf to the root on chain; without one that
+//! leads there it is not expected.
+//!
+//! Each attempt to get a body leaves its receipt. What members ask for in vain is bounded, so that none
+//! fills the log: whoever has no attempts left is told that there is no answer now, whatever they ask for.
 
-use std::{collections::BTreeSet, error, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    error,
+    sync::Arc,
+};
 
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 use domain::{
     AnchorState, Basis, KindSet, Outcome, Permit, Purpose, Reader, Receipt, RecordDigest, RecordId,
     RecordVersion, Refusal, Timestamp,
 };
-use exchange::{Cursor, Expected, Holder, HolderError, Offers, PeerId};
+use exchange::{BatchProof, Cursor, Expected, Holder, HolderError, Offers, PeerId};
 use ledger::{Projection, is_valid_signature};
+use parking_lot::Mutex;
 use sqlx::Row as _;
 use vault::{Entry, Listing, OpenError, PublicKey, SealedBytes, SealedCopy, StoreError, Subject};
 
-use crate::{Gatekeeper, QueryRefusal, answer::use_nonce};
+use crate::{Gatekeeper, QueryRefusal, answer::use_nonce, proven::proves, standing::Standing};
 
 /// How many peers are noted for one patient.
 pub const PATIENT_PEERS_MAX: i64 = 8;
@@ -36,6 +44,17 @@ const EXAMINED_MAX: usize = 2_000;
 /// How many records are listed at a time.
 const LISTED: usize = 256;
 
+/// How many bodies a member may ask for in vain at once. A transfer of many that is cut off by a
+/// revocation stays below.
+pub const IN_VAIN_MAX: u64 = 64;
+
+/// How long it takes until one more is allowed, in seconds.
+const IN_VAIN_EVERY_S: u64 = 10;
+
+/// How many members are remembered with what they asked for in vain before those who have been quiet
+/// since are forgotten.
+const REMEMBERED_MAX: usize = 1_024;
+
 /// The gateway's clock.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -44,6 +63,45 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct Holding {
     gatekeeper: Gatekeeper,
     clock: Clock,
+    attempts: Arc<Attempts>,
+}
+
+/// What members asked for in vain of late: how much, and when that was counted.
+#[derive(Debug, Default)]
+struct Attempts(Mutex<HashMap<Address, (u64, Timestamp)>>);
+
+impl Attempts {
+    /// Takes one of a member's attempts; false when none is left. It is taken before anything is looked
+    /// up, so that attempts at the same time count as well.
+    fn take(&self, member: Address, now: Timestamp) -> bool {
+        let mut members = self.0.lock();
+        let left = |(count, at): (u64, Timestamp)| {
+            count.saturating_sub(now.since(at.min(now)).as_secs() / IN_VAIN_EVERY_S)
+        };
+        if members.len() >= REMEMBERED_MAX {
+            members.retain(|_, counted| left(*counted) > 0);
+        }
+        let counted = members.entry(member).or_insert((0, now));
+        let count = left(*counted);
+        if count >= IN_VAIN_MAX {
+            return false;
+        }
+        // What is left of an interval still counts.
+        let at = if count == 0 || counted.1 > now {
+            now
+        } else {
+            counted.1.after(std::time::Duration::from_secs((counted.0 - count) * IN_VAIN_EVERY_S))
+        };
+        *counted = (count + 1, at);
+        true
+    }
+
+    /// Gives an attempt back that was not in vain.
+    fn give_back(&self, member: Address) {
+        if let Some((count, _)) = self.0.lock().get_mut(&member) {
+            *count = count.saturating_sub(1);
+        }
+    }
 }
 
 impl std::fmt::Debug for Holding {
@@ -95,8 +153,8 @@ enum NotGiven {
 impl Holding {
     /// Lets others ask a gatekeeper, whose clock this is.
     #[must_use]
-    pub const fn new(gatekeeper: Gatekeeper, clock: Clock) -> Self {
-        Self { gatekeeper, clock }
+    pub fn new(gatekeeper: Gatekeeper, clock: Clock) -> Self {
+        Self { gatekeeper, clock, attempts: Arc::default() }
     }
 
     /// Brings what is known of the chain up to date, and says what time it is.
@@ -128,9 +186,21 @@ impl Holding {
         entry: &Entry,
         now: Timestamp,
     ) -> Result<Ground, NotGiven> {
+        let standing = self.gatekeeper.standing(projection, entry);
+        self.ground_for(projection, member, (entry, standing), now)
+    }
+
+    /// Decides whether somebody gets a version that stands there on chain.
+    fn ground_for(
+        &self,
+        projection: &Projection,
+        member: Address,
+        (entry, standing): (&Entry, Option<Standing>),
+        now: Timestamp,
+    ) -> Result<Ground, NotGiven> {
         let keeper = &self.gatekeeper;
         let time = keeper.time(projection, now);
-        let standing = keeper.standing(projection, entry).ok_or(NotGiven::NotStanding)?;
+        let standing = standing.ok_or(NotGiven::NotStanding)?;
         if standing.state == AnchorState::Erased {
             return Err(NotGiven::Decided(Refusal::Erased));
         }
@@ -242,6 +312,54 @@ impl Holding {
         // The versions of one record may be filed under several patients.
         entries.retain(|entry| entry.patient == patient);
         Ok((entries, next.is_none()))
+    }
+
+    /// A page of the copies that somebody gets.
+    async fn copies_for(
+        &self,
+        member: Address,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Offers, HolderError> {
+        let now = self.now().await?;
+        let keeper = &self.gatekeeper;
+        keeper.learn_leaves().await.map_err(unavailable)?;
+        let place = match after {
+            None => Place::default(),
+            Some(after) => Place::of(&after).ok_or(HolderError("not one of our cursors".into()))?,
+        };
+        let (patients, key) = {
+            let projection = keeper.projection().await;
+            let time = keeper.time(&projection, now);
+            let profile = projection.registry.profile(&member);
+            let key = profile.and_then(|profile| PublicKey::from_bytes(&profile.hpke_key).ok());
+            (self.patients_for(&projection, member, time, place.patient), key)
+        };
+        let (mut offers, mut examined) = (Offers::default(), 0);
+        for patient in patients {
+            let mut after = place.after.filter(|_| patient == place.patient);
+            loop {
+                let listed = self.versions_after(patient, after).await;
+                let (entries, is_all) = listed.map_err(unavailable)?;
+                for entry in &entries {
+                    if offers.copies.len() >= limit || examined >= EXAMINED_MAX {
+                        offers.next = Some(Place { patient, after }.cursor());
+                        return Ok(offers);
+                    }
+                    examined += 1;
+                    after = Some(entry.key());
+                    let ground = self.ground(&*keeper.projection().await, member, entry, now);
+                    if let Ok(ground) = ground {
+                        let copy = self.copy(member, entry, ground, key.as_ref()).await;
+                        offers.copies.extend(copy.map_err(unavailable)?);
+                    }
+                }
+                if is_all || entries.is_empty() {
+                    break;
+                }
+            }
+        }
+        Ok(offers)
     }
 
     async fn note(
@@ -379,44 +497,9 @@ impl Holder for Holding {
         after: Option<Cursor>,
         limit: usize,
     ) -> Result<Offers, HolderError> {
-        let now = self.now().await?;
-        let keeper = &self.gatekeeper;
-        keeper.learn_leaves().await.map_err(unavailable)?;
-        let place = match after {
-            None => Place::default(),
-            Some(after) => Place::of(&after).ok_or(HolderError("not one of our cursors".into()))?,
-        };
-        let (patients, key) = {
-            let projection = keeper.projection().await;
-            let time = keeper.time(&projection, now);
-            let profile = projection.registry.profile(&member);
-            let key = profile.and_then(|profile| PublicKey::from_bytes(&profile.hpke_key).ok());
-            (self.patients_for(&projection, member, time, place.patient), key)
-        };
-        let (mut offers, mut examined) = (Offers::default(), 0);
-        for patient in patients {
-            let mut after = place.after.filter(|_| patient == place.patient);
-            loop {
-                let listed = self.versions_after(patient, after).await;
-                let (entries, is_all) = listed.map_err(unavailable)?;
-                for entry in &entries {
-                    if offers.copies.len() >= limit || examined >= EXAMINED_MAX {
-                        offers.next = Some(Place { patient, after }.cursor());
-                        return Ok(offers);
-                    }
-                    examined += 1;
-                    after = Some(entry.key());
-                    let ground = self.ground(&*keeper.projection().await, member, entry, now);
-                    if let Ok(ground) = ground {
-                        let copy = self.copy(member, entry, ground, key.as_ref()).await;
-                        offers.copies.extend(copy.map_err(unavailable)?);
-                    }
-                }
-                if is_all || entries.is_empty() {
-                    break;
-                }
-            }
-        }
+        let mut offers = self.copies_for(member, after, limit).await?;
+        let entries: Vec<_> = offers.copies.iter().map(|copy| copy.entry).collect();
+        offers.proofs = self.gatekeeper.proofs_of(&entries).await.map_err(unavailable)?;
         Ok(offers)
     }
 
@@ -426,6 +509,10 @@ impl Holder for Holding {
         digest: RecordDigest,
     ) -> Result<Option<SealedBytes>, HolderError> {
         let keeper = &self.gatekeeper;
+        if !self.attempts.take(member, (self.clock)()) {
+            tracing::warn!(%member, "a member asks for too much in vain and is not answered");
+            return Err(HolderError("too much was asked for in vain".into()));
+        }
         let entry = keeper.vault().find(digest).await.map_err(unavailable)?;
         let refused = |reason: String| Outcome::Refused { reason };
         let now = match self.now().await {
@@ -459,6 +546,9 @@ impl Holder for Holding {
             _ => refused("the sealed bytes are not here".into()),
         };
         self.note((member, reader), entry.as_ref(), purpose, outcome, time).await?;
+        if sealed.is_some() {
+            self.attempts.give_back(member);
+        }
         Ok(sealed)
     }
 
@@ -471,16 +561,32 @@ impl Holder for Holding {
 }
 
 impl Expected for Holding {
-    async fn expects(&self, entry: &Entry) -> Result<bool, HolderError> {
+    async fn expects(
+        &self,
+        entry: &Entry,
+        proof: Option<&BatchProof>,
+    ) -> Result<bool, HolderError> {
         let now = self.now().await?;
         self.gatekeeper.learn_leaves().await.map_err(unavailable)?;
         let own = self.gatekeeper.member();
-        let projection = self.gatekeeper.projection().await;
-        if entry.patient == own {
-            let standing = self.gatekeeper.standing(&projection, entry);
-            return Ok(standing.is_some_and(|standing| standing.state != AnchorState::Erased));
+        let (proof, is_expected) = {
+            let projection = self.gatekeeper.projection().await;
+            let proof = proof.filter(|proof| proves(&projection, entry, proof));
+            let root = proof.map(|proof| proof.root);
+            let standing = self.gatekeeper.standing_under(&projection, entry, root);
+            let is_expected = if entry.patient == own {
+                standing.is_some_and(|standing| standing.state != AnchorState::Erased)
+            } else {
+                self.ground_for(&projection, own, (entry, standing), now).is_ok()
+            };
+            let in_batch = standing.is_some_and(Standing::is_in_batch);
+            (proof.filter(|_| in_batch), is_expected)
+        };
+        // Kept before the bytes come, which are read, and reconciled, by it.
+        if let Some(proof) = proof.filter(|_| is_expected) {
+            self.gatekeeper.keep_proof(entry, proof).await.map_err(unavailable)?;
         }
-        Ok(self.ground(&projection, own, entry, now).is_ok())
+        Ok(is_expected)
     }
 }
 
@@ -552,6 +658,27 @@ mod tests {
     #[track_caller]
     fn check(place: Place) {
         assert_eq!(Place::of(&place.cursor()), Some(place));
+    }
+
+    #[test]
+    fn attempts_in_vain_are_bounded_for_each_member_and_come_back_with_time() {
+        let (attempts, one, other) =
+            (Attempts::default(), Address::repeat_byte(1), Address::repeat_byte(2));
+        let at = |seconds| Timestamp(1_000 + seconds);
+        let take =
+            |member, count: u64, now| (0..count).filter(|_| attempts.take(member, now)).count();
+        assert_eq!(take(one, IN_VAIN_MAX + 5, at(0)), 64);
+        assert_eq!(take(other, 1, at(0)), 1);
+        assert_eq!(take(one, 5, at(IN_VAIN_EVERY_S - 1)), 0);
+        assert_eq!(take(one, 5, at(IN_VAIN_EVERY_S)), 1);
+        assert_eq!(take(one, 5, at(2 * IN_VAIN_EVERY_S + 1)), 1);
+        // The second that was left over is not lost.
+        assert_eq!(take(one, 5, at(3 * IN_VAIN_EVERY_S)), 1);
+        attempts.give_back(one);
+        assert_eq!(take(one, 5, at(3 * IN_VAIN_EVERY_S)), 1);
+        // A clock that goes back gives nothing.
+        assert_eq!(take(one, 5, at(0)), 0);
+        assert_eq!(take(one, 100, at(100_000)), 64);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use bindings::{
 use domain::{Receipt, ReceiptHead, merkle};
 use ledger::{AnchoredLog, SendError};
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
+use sqlx::{Arguments as _, AssertSqlSafe, Row as _, any::AnyArguments};
 use tokio::sync::{Mutex, oneshot};
 use vault::{Database, StoreError, WriteTransaction};
 
@@ -27,6 +27,9 @@ const BATCH_MAX: u64 = 10_000;
 
 /// The most receipts that are written together.
 const WRITTEN_TOGETHER_MAX: usize = 256;
+
+/// How many receipts one statement writes, at most.
+const ROWS_PER_INSERT: usize = 16;
 
 /// How many receipts are read at a time.
 const PAGE: u64 = 2_000;
@@ -137,6 +140,63 @@ impl AccessLog {
     }
 }
 
+/// A receipt, ready to be written.
+struct NewRow {
+    sequence: i64,
+    patient: Address,
+    text: String,
+    digest: B256,
+    head: ReceiptHead,
+    signature: Signature,
+}
+
+/// The columns of a row, in the order in which they are bound.
+const COLUMNS: usize = 6;
+
+/// Writes receipts, in few statements: each is a message to another thread and back.
+async fn insert_rows(
+    connection: &mut sqlx::AnyConnection,
+    mut rows: Vec<NewRow>,
+) -> Result<(), StoreError> {
+    while !rows.is_empty() {
+        // Powers of two, so that there are few different texts, which stay prepared.
+        let left = rows.split_off(ROWS_PER_INSERT.min(1 << rows.len().ilog2()));
+        let mut arguments = AnyArguments::default();
+        let count = rows.len();
+        for row in rows {
+            row.bind(&mut arguments).map_err(sqlx::Error::Encode)?;
+        }
+        sqlx::query_with(insert_text(count), arguments).execute(&mut *connection).await?;
+        rows = left;
+    }
+    Ok(())
+}
+
+/// The statement that inserts so many rows.
+fn insert_text(rows: usize) -> AssertSqlSafe<String> {
+    let row = |row: usize| {
+        let places: Vec<_> =
+            (row * COLUMNS + 1..=(row + 1) * COLUMNS).map(|place| format!("${place}")).collect();
+        format!("({})", places.join(", "))
+    };
+    let values: Vec<_> = (0..rows).map(row).collect();
+    AssertSqlSafe(format!(
+        "insert into receipts (sequence, patient, receipt, digest, head, signature) values {}",
+        values.join(", ")
+    ))
+}
+
+impl NewRow {
+    fn bind(self, arguments: &mut AnyArguments) -> Result<(), sqlx::error::BoxDynError> {
+        arguments.add(self.sequence)?;
+        arguments.add(self.patient.to_vec())?;
+        arguments.add(self.text)?;
+        arguments.add(self.digest.to_vec())?;
+        arguments.add(self.head.0.to_vec())?;
+        arguments.add(self.signature.as_bytes().to_vec())
+    }
+}
+
 /// Where the next receipt goes, by what is written.
 async fn read_tail(connection: &mut sqlx::AnyConnection) -> Result<Tail, StoreError> {
     let row = sqlx::query("select sequence, head from receipts order by sequence desc limit 1")
@@ -164,8 +224,9 @@ impl Gatekeeper {
         let log = &self.inner.log;
         let mut known = log.tail.lock().await;
         let tail = log.take_tail(&mut known).await?;
-        let mut transaction = log.database.begin().await?;
-        let next = self.write_receipt(&mut transaction, tail, &mut receipt).await?;
+        let mut transaction = log.database.share().await?;
+        let (next, row) = self.next_row(tail, &mut receipt).await?;
+        insert_rows(&mut transaction, vec![row]).await?;
         if !also(&mut transaction).await? {
             *known = Some(tail);
             return Ok(None);
@@ -209,18 +270,21 @@ impl Gatekeeper {
     async fn write_waiting(&self, known: &mut Option<Tail>) -> Result<(), GatekeeperError> {
         let log = &self.inner.log;
         let mut tail = log.take_tail(known).await?;
-        let mut transaction = log.database.begin().await?;
+        let mut transaction = log.database.share().await?;
         // Those that came while the database was busy with others are among them.
         let group: Vec<Waiting> = {
             let mut waiting = log.waiting.lock();
             let count = waiting.len().min(WRITTEN_TOGETHER_MAX);
             waiting.drain(..count).collect()
         };
-        let mut done = Vec::with_capacity(group.len());
+        let (mut done, mut rows) = (Vec::new(), Vec::new());
         for Waiting { mut receipt, written } in group {
-            tail = self.write_receipt(&mut transaction, tail, &mut receipt).await?;
+            let (next, row) = self.next_row(tail, &mut receipt).await?;
+            tail = next;
+            rows.push(row);
             done.push((receipt, written));
         }
+        insert_rows(&mut transaction, rows).await?;
         transaction.commit().await?;
         *known = Some(tail);
         for (receipt, written) in done {
@@ -230,33 +294,25 @@ impl Gatekeeper {
         Ok(())
     }
 
-    /// Writes a receipt at the end of the log; returns where the next one goes.
-    async fn write_receipt(
+    /// Numbers and signs a receipt for the end of the log; returns where the next one goes, and the row.
+    async fn next_row(
         &self,
-        transaction: &mut WriteTransaction,
         tail: Tail,
         receipt: &mut Receipt,
-    ) -> Result<Tail, GatekeeperError> {
+    ) -> Result<(Tail, NewRow), GatekeeperError> {
         receipt.sequence = tail.sequence;
         receipt.gatekeeper = self.member();
         let head = tail.head.after(receipt);
         let signature = self.inner.sender.signer().sign_hash(&head.0).await;
-        let signature = signature.map_err(GatekeeperError::Signer)?.as_bytes().to_vec();
-        let text = serde_json::to_string(receipt).expect("a receipt has a JSON form");
-        sqlx::query(
-            "insert into receipts (sequence, patient, receipt, digest, head, signature)
-            values ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(sequence_bound(receipt.sequence))
-        .bind(receipt.patient.to_vec())
-        .bind(text)
-        .bind(receipt.digest().to_vec())
-        .bind(head.0.to_vec())
-        .bind(signature)
-        .execute(&mut **transaction)
-        .await
-        .map_err(StoreError::from)?;
-        Ok(Tail { sequence: receipt.sequence + 1, head })
+        let row = NewRow {
+            sequence: sequence_bound(receipt.sequence),
+            patient: receipt.patient,
+            text: serde_json::to_string(receipt).expect("a receipt has a JSON form"),
+            digest: receipt.digest(),
+            head,
+            signature: signature.map_err(GatekeeperError::Signer)?,
+        };
+        Ok((Tail { sequence: receipt.sequence + 1, head }, row))
     }
 
     /// The receipts about a patient, the newest first: at most `limit` of those before `before`.

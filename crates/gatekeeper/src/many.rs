@@ -11,11 +11,11 @@ use domain::{
     AnchorState, Basis, KindSet, Outcome, Permit, Purpose, Reader, Receipt, RecordDigest, RecordId,
     RecordVersion, Refusal, Timestamp,
 };
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, future::try_join_all, stream};
 use vault::{Entry, StoreError};
 
 use crate::{
-    AnswerError, Gatekeeper, OpenedRecord, QueryRefusal,
+    AnswerError, Gatekeeper, OpenedRecord, QueryRefusal, ReadRequest,
     answer::{opened_record, refused},
 };
 
@@ -52,6 +52,9 @@ pub struct Found {
     state: AnchorState,
 }
 
+/// Whose records were looked for and refused: of which kinds they are, and the first reason.
+pub type Refusals = BTreeMap<Address, (KindSet, Refusal)>;
+
 /// Which versions of a record stand on chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standings {
@@ -76,8 +79,8 @@ impl Found {
 }
 
 impl Gatekeeper {
-    /// Which of these records the reader may read now, in the order given; the first refusal, when
-    /// nothing may be read and something is refused.
+    /// Which of these records the reader may read now, in the order given, and whose were refused. Of the
+    /// refusals there is no receipt yet: whoever asks several times for one answer leaves one of it.
     ///
     /// # Errors
     ///
@@ -88,7 +91,7 @@ impl Gatekeeper {
         records: &[RecordId],
         versions: Versions,
         now: Timestamp,
-    ) -> Result<(Vec<Found>, Option<Refusal>), AnswerError> {
+    ) -> Result<(Vec<Found>, Refusals), AnswerError> {
         let is_stale = self.is_stale(now).await;
         let entries = self.vault().versions_of(records).await?;
         if is_stale {
@@ -104,7 +107,7 @@ impl Gatekeeper {
         let projection = self.inner.projection.read().await;
         let time = self.time(&projection, now);
         let rejected_too = matches!(reading.reader, Reader::Patient { .. });
-        let (mut found, mut refusal) = (Vec::new(), None);
+        let (mut found, mut refusals) = (Vec::new(), Refusals::new());
         for entries in records.iter().filter_map(|record| by_record.remove(record)) {
             let chosen: Vec<_> = match versions {
                 Versions::Current => self.choose(&projection, entries, false).into_iter().collect(),
@@ -125,29 +128,36 @@ impl Gatekeeper {
                 let who = (reading.reader, reading.purpose);
                 match self.decide_entry(&projection, who, &entry, time) {
                     Ok(permit) => found.push(Found { permit, entry, state }),
-                    Err(reason) => refusal = refusal.or(Some(reason)),
+                    Err(reason) => {
+                        let kinds = KindSet::of(&[entry.header.kind]);
+                        let (all, _) =
+                            refusals.entry(entry.patient).or_insert((KindSet::EMPTY, reason));
+                        *all = all.union(kinds);
+                    }
                 }
             }
         }
-        let refusal = refusal.filter(|_| found.is_empty());
-        Ok((found, refusal))
+        Ok((found, refusals))
     }
 
-    /// Leaves a receipt with the one patient whose records somebody tried to read while too little was
-    /// known of the chain.
+    /// Leaves a receipt with each patient whose records somebody tried to read while too little was known
+    /// of the chain.
     async fn note_stale(
         &self,
         reading: Reading,
         entries: &[Entry],
         now: Timestamp,
     ) -> Result<(), AnswerError> {
-        let Some(patient) = entries.first().map(|entry| entry.patient) else { return Ok(()) };
-        if entries.iter().any(|entry| entry.patient != patient) {
-            return Ok(());
+        let mut patients: BTreeMap<Address, KindSet> = BTreeMap::new();
+        for entry in entries {
+            let kinds = patients.entry(entry.patient).or_default();
+            *kinds = kinds.union(KindSet::of(&[entry.header.kind]));
         }
-        let kinds = entries.iter().map(|entry| entry.header.kind).collect();
-        let outcome = refused(QueryRefusal::Stale);
-        self.note(reading, patient, kinds, outcome, now).await.map(drop)
+        let noting = patients.into_iter().map(|(patient, kinds)| {
+            self.note(reading, patient, kinds, refused(QueryRefusal::Stale), now)
+        });
+        // They are written together.
+        try_join_all(noting).await.map(drop)
     }
 
     /// Which versions of a record that is here stand on chain. It says nothing of what they hold, and so
@@ -232,6 +242,27 @@ impl Gatekeeper {
             self.note(reading, patient, kinds, outcome, now).await?;
         }
         Ok(records)
+    }
+
+    /// What a search says that found nothing of a patient whom it named: that there is nothing, which is
+    /// an answer, or why the reader would not have been told of anything.
+    pub async fn outcome_of_nothing(
+        &self,
+        reading: Reading,
+        patient: Address,
+        kinds: KindSet,
+        now: Timestamp,
+    ) -> Outcome {
+        let Reading { reader, purpose } = reading;
+        let (record, version, after, limit, query) = (None, None, None, 0, B256::ZERO);
+        let asked =
+            ReadRequest { reader, patient, kinds, record, version, after, limit, purpose, query };
+        let projection = self.inner.projection.read().await;
+        let time = self.time(&projection, now);
+        match self.refusal_of_nothing(&projection, &asked, time) {
+            None => Outcome::Allowed { records: Vec::new(), basis: None },
+            Some(refusal) => Outcome::refused(refusal),
+        }
     }
 
     /// Leaves a receipt of a read that gave out no record: one that was refused, or that only counted.

@@ -13,7 +13,7 @@ use ledger::{AnchorEntry, Projection};
 use serde::{Deserialize, Serialize};
 use vault::{ScanState, Scanned};
 
-use crate::{Gatekeeper, GatekeeperError, LogFinding};
+use crate::{Gatekeeper, GatekeeperError, LogFinding, standing::leaf_of};
 
 /// One difference between vault and chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -117,6 +117,7 @@ impl Gatekeeper {
     /// [`GatekeeperError`] when one of them cannot be read; nothing is known then.
     pub async fn reconcile(&self, now: Timestamp) -> Result<Report, GatekeeperError> {
         self.refresh(now).await?;
+        self.learn_leaves().await?;
         let (mut expected, mut findings, block, time) = self.expected().await?;
         let anchors = expected.len() as u64;
         let (mut versions, mut sealed_bytes) = (0, 0);
@@ -164,18 +165,25 @@ impl Gatekeeper {
         Ok(keyed.collect())
     }
 
-    /// What the chain says of a copy of another steward's record.
+    /// What the chain says of a copy of another steward's record: by itself, or with the proof that came
+    /// with it as a leaf of a batch.
     async fn expected_copy(&self, scanned: &Scanned) -> Option<Expected> {
-        let steward = scanned.entry?.header.steward;
+        let entry = scanned.entry?;
+        let steward = entry.header.steward;
         if steward == self.member() {
             return None;
         }
         let projection = self.inner.projection.read().await;
         let (record, version) = (scanned.record, scanned.version.get());
-        let AnchorEntry { anchor, state, .. } =
-            projection.records.anchor(steward, record, version)?;
-        let erased = *state == AnchorState::Erased;
-        Some(Expected { anchor: *anchor, erased, seen: false })
+        if let Some(AnchorEntry { anchor, state, .. }) =
+            projection.records.anchor(steward, record, version)
+        {
+            let erased = *state == AnchorState::Erased;
+            return Some(Expected { anchor: *anchor, erased, seen: false });
+        }
+        let anchor = leaf_of(&entry);
+        projection.records.batch(steward, self.root_of(&anchor)?)?;
+        Some(Expected { anchor, erased: false, seen: false })
     }
 
     /// What the chain says should be here, and batches about which it cannot say it any more.

@@ -13,7 +13,8 @@ use vault::{Entry, StoreError};
 
 use crate::Gatekeeper;
 
-/// The leaves of this steward's batches, so that it need not be looked for in manifests with each read.
+/// The leaves of batches that are known: of this steward's own, so that they need not be looked for in
+/// manifests with each read, and of other stewards' what came with its proof.
 #[derive(Debug, Default)]
 pub(crate) struct AnchoredLeaves(RwLock<Leaves>);
 
@@ -23,6 +24,29 @@ struct Leaves {
     roots: HashMap<B256, B256>,
     /// The batches that were looked at, also those whose manifest is lost.
     known: HashSet<B256>,
+    /// Whether the proofs that are kept were read.
+    has_read_proofs: bool,
+}
+
+impl AnchoredLeaves {
+    /// Whether the kept proofs are among them.
+    pub(crate) fn has_read_proofs(&self) -> bool {
+        self.0.read().has_read_proofs
+    }
+
+    /// Adds the leaves that kept proofs lead from, each with its root.
+    pub(crate) fn add_proven(&self, proven: Vec<(B256, B256)>) {
+        let mut leaves = self.0.write();
+        for (leaf, root) in proven {
+            leaves.roots.entry(leaf).or_insert(root);
+        }
+        leaves.has_read_proofs = true;
+    }
+
+    /// Adds one leaf that a proof leads from.
+    pub(crate) fn add(&self, leaf: B256, root: B256) {
+        self.0.write().roots.entry(leaf).or_insert(root);
+    }
 }
 
 /// Where a version stands, and whether by itself or in a batch.
@@ -35,6 +59,11 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
+    /// Whether it stands there as a leaf of a batch.
+    pub(crate) const fn is_in_batch(self) -> bool {
+        self.in_batch
+    }
+
     /// Which of several versions is read: of those with the highest rank the newest.
     const fn rank(self) -> u8 {
         match self.state {
@@ -52,6 +81,9 @@ impl Standing {
 impl Gatekeeper {
     /// Learns the leaves of batches that were anchored since this was last called.
     pub(crate) async fn learn_leaves(&self) -> Result<(), StoreError> {
+        if !self.inner.leaves.has_read_proofs() {
+            self.read_proofs().await?;
+        }
         let unknown: Vec<B256> = {
             let projection = self.inner.projection.read().await;
             let leaves = self.inner.leaves.0.read();
@@ -84,15 +116,17 @@ impl Gatekeeper {
 
     /// Where a stored version stands on chain; `None` when it was never anchored as what it is here.
     pub(crate) fn standing(&self, projection: &Projection, entry: &Entry) -> Option<Standing> {
-        let anchor = Anchor {
-            record: entry.header.record,
-            version: entry.header.version,
-            base: 0,
-            kind: entry.header.kind,
-            patient: entry.patient,
-            steward: entry.header.steward,
-            digest: entry.digest,
-        };
+        self.standing_under(projection, entry, None)
+    }
+
+    /// Where a version stands on chain, which was shown to be a leaf under this root.
+    pub(crate) fn standing_under(
+        &self,
+        projection: &Projection,
+        entry: &Entry,
+        root: Option<B256>,
+    ) -> Option<Standing> {
+        let anchor = leaf_of(entry);
         let alone = projection.records.anchor(anchor.steward, anchor.record, anchor.version.get());
         let found = match alone {
             Some(alone) => {
@@ -103,7 +137,7 @@ impl Gatekeeper {
                     is_withdrawn: alone.is_withdrawn,
                 })
             }
-            None => self.in_batch(projection, &anchor),
+            None => self.in_batch(projection, &anchor, root),
         };
         // Between the erasing here and the chain's word of it, it is gone already.
         found.map(|found| match entry.is_erased {
@@ -112,8 +146,13 @@ impl Gatekeeper {
         })
     }
 
-    fn in_batch(&self, projection: &Projection, anchor: &Anchor) -> Option<Standing> {
-        let root = self.root_of(anchor)?;
+    fn in_batch(
+        &self,
+        projection: &Projection,
+        anchor: &Anchor,
+        root: Option<B256>,
+    ) -> Option<Standing> {
+        let root = root.or_else(|| self.root_of(anchor))?;
         let batch = projection.records.batch(anchor.steward, root)?;
         let accepted = batch.accepted_by.contains(&anchor.patient);
         let state = if accepted { AnchorState::Accepted } else { AnchorState::Proposed };
@@ -179,5 +218,18 @@ impl Gatekeeper {
             .filter(|(rank, ..)| *rank >= least)
             .max_by_key(|(rank, version, ..)| (*rank, *version));
         chosen.map(|(.., entry, state)| (entry, state))
+    }
+}
+
+/// The anchor that a version is as a leaf of a batch: nothing that it replaces is in force.
+pub(crate) const fn leaf_of(entry: &Entry) -> Anchor {
+    Anchor {
+        record: entry.header.record,
+        version: entry.header.version,
+        base: 0,
+        kind: entry.header.kind,
+        patient: entry.patient,
+        steward: entry.header.steward,
+        digest: entry.digest,
     }
 }

@@ -51,4 +51,10 @@ pub(crate) const MIGRATIONS: &[&str] = &[
         primary key (account, peer)
     )",
     "create index patient_peers_by_peer on patient_peers (peer)",
+    // Versions of other stewards that stand in batches: the way from the leaf to the root on chain.
+    "create table batch_proofs (
+        leaf bytea not null primary key,
+        root bytea not null,
+        siblings bytea not null
+    )",
 ];

@@ -5,26 +5,27 @@
 
 mod common;
 
-use std::{fs, net::SocketAddr, sync::Arc};
+use std::{fs, io::Read as _, net::SocketAddr, sync::Arc};
 
 use alloy_primitives::{Address, B256};
 use alloy_signer::SignerSync as _;
-use bindings::{Contract, Registry};
+use bindings::{Contract, Records, Registry};
 use common::{INSTITUTIONS, World, address, id, long, rng, sealing_key, secret, wallet};
 use domain::{
     Anchor, Kind, KindSet, Outcome, ProfessionalRole, Purpose, Reader, Receipt, RecordDigest,
     Timestamp,
 };
 use exchange::{
-    BodyStream, Cursor, Expected as _, Holder, HttpsPeer, HttpsSettings, Incoming, Node,
-    NodeSettings, Offers, PeerId, Receiver, Report, Requester, SyncSettings, TransferError,
+    BatchProof, BodyStream, Cursor, Expected as _, Holder, HttpsPeer, HttpsSettings, Incoming,
+    Node, NodeSettings, Offers, PeerId, Receiver, Report, Requester, SyncSettings, TransferError,
     Transport, Wanted, router,
 };
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use gatekeeper::{AnswerError, Clock, Gatekeeper, Holding, ReadRequest};
 use ledger::Patient;
+use rand_core::Rng as _;
 use tokio::net::TcpListener;
-use vault::Identity;
+use vault::{Entry, Identity, NewRecord};
 
 /// A network in which the hospital has records of two patients, and the clinic may read one kind.
 struct Town {
@@ -41,6 +42,16 @@ const OTHER_KIND: usize = 2;
 const UNANSWERED: usize = 3;
 const OF_ANOTHER: usize = 4;
 
+/// More than what sockets on one machine take in before their other side reads.
+const BEYOND_BUFFERS: usize = 40_000_000;
+
+/// Bytes that no compression makes fewer.
+fn noise(len: usize) -> Vec<u8> {
+    let mut body = vec![0; len];
+    rng(7).fill_bytes(&mut body);
+    body
+}
+
 fn clock(world: &World) -> Clock {
     let ledger = world.ledger.clone();
     Arc::new(move || Timestamp(ledger.embedded_chain().unwrap().now()))
@@ -52,6 +63,11 @@ fn holding(world: &World, gatekeeper: &Gatekeeper) -> Arc<Holding> {
 
 impl Town {
     async fn new() -> Self {
+        Self::with_body_of(700_000).await
+    }
+
+    /// The long record is of so many bytes.
+    async fn with_body_of(len: usize) -> Self {
         let world = World::with_relationships().await;
         let hospital = world.gatekeeper("hospital").await;
         for patient in common::PATIENTS {
@@ -65,7 +81,7 @@ impl Town {
         let (pat, quinn) = (address("pat"), address("quinn"));
         let records = [
             world.record_of(1, pat, Kind::Laboratory),
-            long(world.record_of(2, pat, Kind::Laboratory)),
+            NewRecord { body: noise(len), ..long(world.record_of(2, pat, Kind::Laboratory)) },
             world.record_of(3, pat, Kind::Document),
             world.record_of(4, pat, Kind::Laboratory),
             world.record_of(5, quinn, Kind::Laboratory),
@@ -124,6 +140,11 @@ impl Site {
         let vault = gatekeeper.vault().clone();
         let receiver = Receiver::new(vault, Some(identity), (*holding).clone(), incoming, settings);
         Self { gatekeeper, holding, receiver }
+    }
+
+    /// Lets everything go but the gatekeeper.
+    fn end(self) -> Gatekeeper {
+        self.gatekeeper
     }
 
     async fn has(&self, digest: RecordDigest) -> bool {
@@ -370,7 +391,7 @@ impl Transport for Meanwhile<'_> {
 }
 
 async fn assert_cut_off(town: &Town, clinic: &Site, peer: &dyn Transport) {
-    // A body that is longer than what is on its way between two questions: some 700 kB in steps of 64.
+    // A body that is longer than what is on its way between two questions, and than what waits to be read.
     let mut page = peer.offers(None).await.unwrap();
     page.copies.retain(|copy| copy.entry.digest == town.digest(LONG));
     let wanted = Wanted { digest: town.digest(LONG), sealed_len: page.copies[0].entry.sealed_len };
@@ -396,7 +417,7 @@ async fn assert_cut_off(town: &Town, clinic: &Site, peer: &dyn Transport) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revoked_in_the_middle_nothing_more_comes_over_https() {
-    let town = Town::new().await;
+    let town = Town::with_body_of(BEYOND_BUFFERS).await;
     let peer = https(&town, served(&town).await, address("clinic"), with_key("clinic"));
     let clinic = Site::new(&town.world, "clinic").await;
     assert_cut_off(&town, &clinic, &peer).await;
@@ -404,7 +425,7 @@ async fn revoked_in_the_middle_nothing_more_comes_over_https() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revoked_in_the_middle_nothing_more_comes_peer_to_peer() {
-    let town = Town::new().await;
+    let town = Town::with_body_of(BEYOND_BUFFERS).await;
     let clinic = Site::new(&town.world, "clinic").await;
     let (ours, theirs) =
         (node(&town.holding(), "hospital").await, node(&clinic.holding, "clinic").await);
@@ -548,7 +569,7 @@ async fn a_lost_body_is_healed_from_a_reader_that_holds_a_copy() {
     let report = clinic.receiver.heal(&[lost], &[&from_hospital]).await;
     assert_eq!((report.fetched.count, &report.unexpected.named), (0, &vec![lost]), "{report:?}");
     let entry = clinic.gatekeeper.vault().find(lost).await.unwrap().unwrap();
-    assert!(!clinic.holding.expects(&entry).await.unwrap());
+    assert!(!clinic.holding.expects(&entry, None).await.unwrap());
     ours.stop().await;
     theirs.stop().await;
 }
@@ -569,4 +590,212 @@ async fn copies_that_the_chain_does_not_know_are_found_as_inserted() {
     let findings = clinic.gatekeeper.reconcile(town.world.now()).await.unwrap().findings;
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!(findings[0].kind, gatekeeper::FindingKind::Inserted);
+}
+
+/// A way to a holder without a network, on which a list may be changed.
+struct Direct<F> {
+    holding: Arc<Holding>,
+    member: Address,
+    forge: F,
+}
+
+impl<F: Fn(&mut Offers) + Send + Sync> Transport for Direct<F> {
+    fn offers(&self, after: Option<Cursor>) -> BoxFuture<'_, Result<Offers, TransferError>> {
+        async move {
+            let page = self.holding.offers(self.member, after, 100).await;
+            let page = page.map_err(|_| TransferError::Unavailable)?;
+            // As it goes over the wire.
+            let mut page = Offers::from_bytes(&page.to_bytes()).unwrap();
+            (self.forge)(&mut page);
+            Ok(page)
+        }
+        .boxed()
+    }
+
+    fn fetch(&self, wanted: Wanted, from: u64) -> BoxFuture<'_, Result<BodyStream, TransferError>> {
+        async move {
+            let given = self.holding.give(self.member, wanted.digest).await;
+            let given = given.map_err(|_| TransferError::Unavailable)?;
+            let mut bytes = Vec::new();
+            given.ok_or(TransferError::Refused)?.read_to_end(&mut bytes).unwrap();
+            let rest = bytes.split_off(usize::try_from(from).unwrap());
+            Ok(futures_util::stream::iter([Ok(rest.into())]).boxed())
+        }
+        .boxed()
+    }
+}
+
+/// The hospital anchors four records as one batch, three of them pat's; returns the root and them.
+async fn batch(town: &Town) -> (B256, Vec<Entry>) {
+    let (pat, quinn) = (address("pat"), address("quinn"));
+    let records = vec![
+        town.world.record_of(10, pat, Kind::Laboratory),
+        town.world.record_of(11, pat, Kind::Laboratory),
+        town.world.record_of(12, pat, Kind::Document),
+        town.world.record_of(13, quinn, Kind::Laboratory),
+    ];
+    let (entries, root, _) = town.hospital.put_and_anchor(records).await.unwrap();
+    (root, entries)
+}
+
+async fn accept_batch(town: &Town, patient: &str, root: B256) {
+    let call = Records::acceptBatchCall { steward: town.hospital.member(), root };
+    town.world.send(patient, Contract::Records, &call).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_of_batches_arrive_with_their_proofs_and_open() {
+    let town = Town::new().await;
+    let (root, entries) = batch(&town).await;
+    let clinic = Site::new(&town.world, "clinic").await;
+    let member = address("clinic");
+    let from_hospital = Direct { holding: town.holding(), member, forge: |_: &mut Offers| {} };
+
+    // What the patient has not accepted is not spread, in a batch or not.
+    assert_eq!(clinic.receiver.sync(&from_hospital).await.fetched.count, 2);
+    accept_batch(&town, "pat", root).await;
+    let report = clinic.receiver.sync(&from_hospital).await;
+    assert!(report.is_complete(), "{report:?}");
+    let mut arrived = report.fetched.named.clone();
+    arrived.sort_unstable();
+    let mut expected = vec![entries[0].digest, entries[1].digest];
+    expected.sort_unstable();
+    assert_eq!((arrived, report.unexpected.count), (expected, 0));
+    assert!(!clinic.has(entries[3].digest).await);
+
+    // It opens, and stands up against the chain; so it does when everything in memory is gone.
+    let now = town.world.now();
+    let (served, _) = clinic.gatekeeper.read(&reads_as_cai(10), now).await.unwrap();
+    assert!(served.records[0].body.get().contains(common::PLAINTEXT));
+    let gatekeeper = town.world.restart("clinic", clinic.end()).await;
+    let clinic = Site::of(&town.world, "clinic", gatekeeper);
+    clinic.gatekeeper.read(&reads_as_cai(11), now).await.unwrap();
+    let report = clinic.gatekeeper.reconcile(now).await.unwrap();
+    assert!(report.is_clean() && report.versions == 4, "{report:?}");
+
+    // Whoever holds a copy gives it on with its proof, to its steward and to those who have it too.
+    let back = clinic.holding.offers(address("hospital"), None, 100).await.unwrap();
+    let proven: Vec<_> = back.proofs.values().map(|proof| proof.root).collect();
+    assert_eq!((back.copies.len(), proven), (4, vec![root, root]));
+    let entry = clinic.gatekeeper.vault().find(entries[0].digest).await.unwrap().unwrap();
+    assert!(clinic.holding.expects(&entry, None).await.unwrap());
+
+    // A revocation binds what came in a batch like everything else.
+    town.world.revoke("pat", member, None).await;
+    let refused = clinic.gatekeeper.read(&reads_as_cai(10), now).await;
+    assert!(matches!(refused, Err(AnswerError::Refused(_))), "{refused:?}");
+
+    // A proof that was changed where it is kept shows nothing any more.
+    let spoil = "update batch_proofs set siblings = leaf";
+    assert_eq!(common::tamper(clinic.gatekeeper.vault(), spoil).await, 2);
+    let gatekeeper = town.world.restart("clinic", clinic.end()).await;
+    let findings = gatekeeper.reconcile(now).await.unwrap().findings;
+    assert_eq!(findings.len(), 2, "{findings:?}");
+    assert!(findings.iter().all(|found| found.kind == gatekeeper::FindingKind::Inserted));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn patients_get_their_versions_of_batches_at_home() {
+    let town = Town::new().await;
+    let (_, entries) = batch(&town).await;
+    let pat = Site::new(&town.world, "pat").await;
+    let (holding, member) = (town.holding(), address("pat"));
+    let way = Direct { holding, member, forge: |_: &mut Offers| {} };
+    let report = pat.receiver.sync(&way).await;
+    assert!(report.is_complete(), "{report:?}");
+    // Answered or not: four by themselves, three of the batch, and nothing of anybody else's.
+    assert_eq!((report.fetched.count, report.unexpected.count), (7, 0), "{report:?}");
+    assert!(!pat.has(entries[3].digest).await);
+    let report = pat.gatekeeper.reconcile(town.world.now()).await.unwrap();
+    assert!(report.is_clean() && report.versions == 7, "{report:?}");
+}
+
+/// What somebody changes of a page.
+type Forgery = fn(&mut Offers);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_a_batch_is_taken_without_a_proof_that_leads_to_the_chain() {
+    let town = Town::new().await;
+    let (root, entries) = batch(&town).await;
+    accept_batch(&town, "pat", root).await;
+    let forgeries: [(&str, Forgery); 6] = [
+        ("no proof", |page| page.proofs.clear()),
+        ("another sibling", |page| {
+            page.proofs.values_mut().for_each(|proof| proof.siblings[0] = B256::repeat_byte(1));
+        }),
+        ("a sibling less", |page| {
+            page.proofs.values_mut().for_each(|proof| {
+                proof.siblings.pop();
+            });
+        }),
+        ("a root that is not on chain", |page| {
+            for copy in &page.copies {
+                let root = anchor_of(&copy.entry).leaf();
+                let proof = BatchProof { root, siblings: Vec::new() };
+                page.proofs.insert(copy.entry.digest, proof);
+            }
+        }),
+        ("the proof of another", |page| {
+            let mut swapped: Vec<_> = page.proofs.values().cloned().rev().collect();
+            page.proofs.values_mut().for_each(|proof| *proof = swapped.remove(0));
+        }),
+        ("another kind", |page| {
+            page.copies.iter_mut().for_each(|copy| copy.entry.header.kind = Kind::Document);
+        }),
+    ];
+    let clinic = Site::new(&town.world, "clinic").await;
+    for (what, forge) in forgeries {
+        let way = Direct { holding: town.holding(), member: address("clinic"), forge };
+        let report = clinic.receiver.sync(&way).await;
+        for entry in &entries {
+            assert!(!clinic.has(entry.digest).await, "{what}: {report:?}");
+            assert!(!clinic.holding.expects(entry, None).await.unwrap(), "{what}");
+        }
+        assert!(report.unexpected.count >= 2, "{what}: {report:?}");
+    }
+}
+
+fn anchor_of(entry: &Entry) -> Anchor {
+    Anchor {
+        record: entry.header.record,
+        version: entry.header.version,
+        base: 0,
+        kind: entry.header.kind,
+        patient: entry.patient,
+        steward: entry.header.steward,
+        digest: entry.digest,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_for_in_vain_does_not_fill_the_log() {
+    let town = Town::new().await;
+    let (holding, clinic) = (town.holding(), address("clinic"));
+    let receipts = async || town.hospital.receipts_of(Address::ZERO, None, 1_000).await.unwrap();
+    let nowhere = |number| RecordDigest(B256::with_last_byte(number));
+    for number in 0..100 {
+        let given = holding.give(clinic, nowhere(number)).await;
+        let is_answered = u64::from(number) < gatekeeper::IN_VAIN_MAX;
+        assert_eq!(given.is_ok_and(|given| given.is_none()), is_answered, "{number}");
+        // Clones, as the two transports have them, count together.
+        let again = Holding::clone(&holding).may_have(clinic, nowhere(number)).await;
+        assert!(!again.unwrap());
+    }
+    assert_eq!(receipts().await.len(), 64);
+    // What they may have is not told from what they may not.
+    assert!(holding.give(clinic, town.digest(ACCEPTED)).await.is_err());
+    // Nobody else has to wait, and what is given is not in vain.
+    for _ in 0..100 {
+        let given = holding.give(address("hospital"), town.digest(ACCEPTED)).await;
+        assert!(given.unwrap().is_some());
+    }
+    town.world.advance(60);
+    for _ in 0..100 {
+        assert!(holding.give(clinic, town.digest(ACCEPTED)).await.unwrap().is_some());
+    }
+    for number in 0..100 {
+        let _ = holding.give(clinic, nowhere(number)).await;
+    }
+    let since = receipts().await.len();
+    assert!((64 + 6..64 + 16).contains(&since), "{since}");
 }

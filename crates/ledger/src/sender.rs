@@ -212,17 +212,45 @@ impl Sender {
     ///
     /// As [`Sender::send`].
     pub async fn submit(&self, to: TxKind, input: Bytes, value: U256) -> Result<B256, SendError> {
+        let gas_limit = self.estimate(to, input.clone(), value).await?;
+        self.submit_within(to, input, value, gas_limit).await
+    }
+
+    /// How much gas a call from this key may use, and whether the contract would refuse it now.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Refused`] with the contract's reason.
+    pub async fn gas_limit(&self, to: TxKind, input: Bytes) -> Result<u64, SendError> {
+        self.estimate(to, input, U256::ZERO).await
+    }
+
+    async fn estimate(&self, to: TxKind, input: Bytes, value: U256) -> Result<u64, SendError> {
         let request = TransactionRequest {
             from: Some(self.address()),
             to: Some(to),
             value: Some(value),
-            input: TransactionInput::new(input.clone()),
+            input: TransactionInput::new(input),
             ..TransactionRequest::default()
         };
-        let provider = self.ledger().provider();
-        let estimate = provider.estimate_gas(request).await?;
+        let estimate = self.ledger().provider().estimate_gas(request).await?;
         // What it needs may grow a little until it runs.
-        let gas_limit = (estimate + estimate / 4).min(GAS_LIMIT_MAX.max(estimate));
+        Ok((estimate + estimate / 4).min(GAS_LIMIT_MAX.max(estimate)))
+    }
+
+    /// As [`Sender::submit`], with the most gas that it may use, as [`Sender::gas_limit`] tells.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`].
+    pub async fn submit_within(
+        &self,
+        to: TxKind,
+        input: Bytes,
+        value: U256,
+        gas_limit: u64,
+    ) -> Result<B256, SendError> {
+        let provider = self.ledger().provider();
         let mut last_reason = String::new();
         for _ in 0..NONCE_ATTEMPTS {
             let mut next = self.0.next.lock().await;

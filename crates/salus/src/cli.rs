@@ -184,6 +184,13 @@ pub(crate) enum PatientNodeCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Have the node of an account with a passkey noted at the patient's stewards: print what the account
+    /// is to sign, or send what it signed.
+    Register {
+        /// The file that was printed, with a `signature` added to each statement.
+        #[arg(long)]
+        signed: Option<PathBuf>,
+    },
     /// List what is here, and whether it is intact. Exits with 1 when something is damaged.
     List {
         /// Print JSON.

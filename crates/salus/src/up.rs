@@ -107,8 +107,9 @@ async fn import(consortium: &Consortium, options: &UpOptions) -> Result<Imported
     let started = Instant::now();
     let hospital = consortium.institution("hospital");
     let physician = consortium.person("physician").member;
-    let index_key = *consortium.secrets("hospital").index_key;
-    let index = ImportIndex::open(hospital, index_key).await?;
+    let secrets = consortium.secrets("hospital");
+    let index = ImportIndex::open(hospital, *secrets.index_key).await?;
+    let index = index.with_directory(*secrets.directory_key);
     let mut importer = Importer::new(hospital, physician).with(Arc::new(index));
     let mut steps = Vec::new();
     let bar = ProgressBar::new_spinner().with_style(
@@ -151,13 +152,14 @@ fn print_import(consortium: &Consortium, imported: &Imported) {
     println!("Import into the hospital's vault");
     println!(
         "  {} files, {} patients; {} records ({}) sealed and anchored, batches: {}; \
-         here already: {}; resources that are not about a patient: {}",
+         here already: {}; about no patient: {} in the directory, {} not kept",
         thousands(report.files),
         thousands(report.patients),
         thousands(report.records),
         megabytes(report.bytes),
         report.batches.len(),
         thousands(report.already_here),
+        thousands(report.directory),
         thousands(report.not_records),
     );
     if report.records > 0 {

@@ -386,7 +386,8 @@ fn care_teams_open_and_close_and_patients_see_who_looked() {
     problem(&hospital.ask(&system, "PUT", "care-team", &nobody.to_string()), 422);
     assert_eq!(hospital.ask(&system, "PUT", "care-team", &place).status, 204);
     assert_eq!((reads(), members()), (200, true));
-    assert_eq!(hospital.ask(&patient, "GET", &team, "").status, 200);
+    let listed = hospital.ask(&patient, "GET", &team, "");
+    assert_eq!((listed.status, &listed.json()["in_force"]), (200, &json!(true)));
     assert_eq!(hospital.ask(&physician, "GET", &team, "").status, 200);
     problem(&hospital.ask(&other, "GET", &team, ""), 403);
     assert_eq!(hospital.ask(&system, "DELETE", &leave, "").status, 204);
@@ -506,7 +507,15 @@ fn webhooks_are_signed_and_go_nowhere_they_should_not() {
     ] {
         problem(&add(&system, forbidden), 422);
     }
+    // What was asked for is written down before it is done, so also what was then refused.
+    let acts = || {
+        let listed = hospital.ask(&system, "GET", "acts", "").json();
+        let acts = listed["acts"].as_array().unwrap().clone();
+        acts.iter().filter(|act| act["act"] == "webhook-add" && act["outcome"] == "asked").count()
+    };
+    assert_eq!(acts(), 7);
     let made = add(&system, &url);
+    assert_eq!(acts(), 8);
     assert_eq!(made.status, 201, "{made:?}");
     let secret: WebhookSecret = made.json()["secret"].as_str().unwrap().parse().unwrap();
     let id = made.json()["id"].as_str().unwrap().to_owned();

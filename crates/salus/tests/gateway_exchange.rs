@@ -1,5 +1,6 @@
 //! Copies on their way between three gateways and a patient's node, each a process of its own, on one
 //! chain: what is permitted arrives, and nothing else; what breaks off goes on; what is lost is healed.
+//! Each story is told with the institutions' vaults in SQLite and in PostgreSQL.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
@@ -11,6 +12,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
+    process::Command,
     sync::{Arc, Condvar, LazyLock, Mutex},
     time::{Duration, Instant},
 };
@@ -29,7 +31,9 @@ use domain::{
 };
 use exchange::{Node, NodeSettings, PeerId, TransferError, Transport as _};
 use gatekeeper::{Entropy, Gatekeeper, Holding, ReadRequest};
-use ledger::{Ledger, Patient, PatientKey, PrivateKeySigner, Projection, Sender, creation, deploy};
+use ledger::{
+    Ledger, Passkey, Patient, PatientKey, PrivateKeySigner, Projection, Sender, creation, deploy,
+};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use support::{Answer, Serving, fhir, salus, send, text};
@@ -95,6 +99,14 @@ static MADE: LazyLock<Made> = LazyLock::new(|| {
     Made { home, signers, root_keys }
 });
 
+/// Where the institutions keep their vaults.
+#[derive(Clone, Debug)]
+enum Store {
+    Sqlite,
+    /// In this cluster.
+    Postgres(String),
+}
+
 /// A chain behind JSON-RPC, three institutions with directories of their own, and a patient's node.
 struct Network {
     home: tempfile::TempDir,
@@ -109,6 +121,10 @@ struct Network {
     patient: Patient,
     /// Somebody who writes at the hospital.
     physician: Address,
+    /// Somebody who reads at the clinic.
+    colleague: Address,
+    /// The URLs of the vaults' databases, where they are no files.
+    databases: BTreeMap<&'static str, String>,
 }
 
 impl Drop for Network {
@@ -130,7 +146,18 @@ fn wallet(name: &str) -> PrivateKeySigner {
 }
 
 impl Network {
-    fn set_up() -> Self {
+    fn set_up(store: &Store) -> Self {
+        Self::set_up_for(store, PatientKey::Wallet(MADE.signers["patient"].clone()))
+    }
+
+    /// The patient's account is acted for with this key.
+    fn set_up_for(store: &Store, key: PatientKey) -> Self {
+        let databases = match store {
+            Store::Sqlite => BTreeMap::new(),
+            Store::Postgres(cluster) => {
+                INSTITUTIONS.map(|(name, _)| (name, support::make_database(cluster, name))).into()
+            }
+        };
         let home = tempfile::tempdir().unwrap();
         for name in MADE.signers.keys() {
             support::copy(&MADE.home.path().join(name), home.path());
@@ -166,13 +193,12 @@ impl Network {
         fs::write(home.path().join("contracts.json"), contracts.to_string()).unwrap();
 
         let verifier = deployment.address(Contract::WebAuthnVerifier);
-        let key = PatientKey::Wallet(MADE.signers["patient"].clone());
         let call = creation(key.signer(verifier), B256::ZERO);
         let accounts = deployment.address(Contract::PatientAccounts);
         let outcome = runtime.block_on(relay.send(accounts, &call)).unwrap();
         let account = outcome.events::<PatientAccounts::AccountCreated>()[0].account;
         let patient = Patient::new(account, verifier, key);
-        let physician = wallet("ada").address();
+        let (physician, colleague) = (wallet("ada").address(), wallet("cai").address());
         let network = Self {
             home,
             runtime,
@@ -184,6 +210,8 @@ impl Network {
             relay,
             patient,
             physician,
+            colleague,
+            databases,
         };
         network.begin_care();
         network
@@ -192,18 +220,27 @@ impl Network {
     /// The hospital accredits its physician, and agrees with the patient to keep records.
     fn begin_care(&self) {
         let hospital = Sender::new(self.ledger.clone(), MADE.signers["hospital"].clone());
-        let account = self.patient.account();
         self.runtime.block_on(async {
             let until = to_uint40(self.now().after(Duration::from_secs(86_400)));
             let role = ProfessionalRole::Physician.number();
-            let accredit = Registry::accreditCall { signer: self.physician, role, until };
-            hospital.send(self.at(Contract::Registry), &accredit).await.unwrap();
-            let propose = Relationships::proposeCall { patient: account, countersigned: false };
-            hospital.send(self.at(Contract::Relationships), &propose).await.unwrap();
+            let clinic = Sender::new(self.ledger.clone(), MADE.signers["clinic"].clone());
+            for (employer, signer) in [(&hospital, self.physician), (&clinic, self.colleague)] {
+                let accredit = Registry::accreditCall { signer, role, until };
+                employer.send(self.at(Contract::Registry), &accredit).await.unwrap();
+            }
         });
-        let steward = hospital.address();
+        self.relate("hospital");
+    }
+
+    /// An institution and the patient agree that it keeps records.
+    fn relate(&self, name: &str) {
+        let institution = Sender::new(self.ledger.clone(), MADE.signers[name].clone());
+        let (patient, relationships) = (self.patient.account(), self.at(Contract::Relationships));
+        let propose = Relationships::proposeCall { patient, countersigned: false };
+        self.runtime.block_on(institution.send(relationships, &propose)).unwrap();
+        let steward = institution.address();
         let accept = Relationships::acceptCall { steward, countersigned: false };
-        self.act(vec![Call::to_contract(self.at(Contract::Relationships), &accept)]);
+        self.act(vec![Call::to_contract(relationships, &accept)]);
     }
 
     fn dir(&self, name: &str) -> PathBuf {
@@ -231,10 +268,12 @@ impl Network {
 
     /// Starts an institution's gateway with these settings of its exchange.
     fn gateway(&self, name: &str, exchange: &str) -> Serving {
-        let physician = self.physician;
-        let people = format!("[smart.people]\nada = \"{physician}\"\n");
+        let (physician, colleague) = (self.physician, self.colleague);
+        let people = format!("[smart.people]\nada = \"{physician}\"\ncai = \"{colleague}\"\n");
+        let database = self.databases.get(name).map(|url| format!("database = \"{url}\"\n"));
+        let database = database.unwrap_or_default();
         let exchange = format!(
-            "log = \"info,salus=debug\"\n{}[exchange]\nevery_s = 1\nsoon_s = 1\n{exchange}\n",
+            "{database}log = \"info,salus=debug\"\n{}[exchange]\nlocal_targets = \"loopback\"\nevery_s = 1\nsoon_s = 1\n{exchange}\n",
             self.ledger_table()
         );
         configure(&self.dir(name), name, &exchange, &people);
@@ -244,13 +283,18 @@ impl Network {
     }
 
     fn node(&self) -> Serving {
-        let dir = self.dir("patient");
-        let exchange = "[exchange]\nlisten = \"127.0.0.1:0\"\nevery_s = 1\nsoon_s = 1\n";
-        let more = self.ledger_table() + exchange;
-        configure_node(&dir, &more, Some(self.patient.account()));
-        let mut command = salus(&dir.join("data"));
-        command.arg("patient-node").arg("--config").arg(dir.join("patient.toml"));
+        let mut command = self.node_command("");
+        command.arg("patient-node").arg("--config").arg(self.dir("patient").join("patient.toml"));
         Serving::start(command)
+    }
+
+    /// A command on the patient's node, with this in its configuration.
+    fn node_command(&self, first: &str) -> Command {
+        let dir = self.dir("patient");
+        let exchange = "[exchange]\nlocal_targets = \"loopback\"\nlisten = \"127.0.0.1:0\"\nevery_s = 1\nsoon_s = 1\n";
+        let more = first.to_owned() + &self.ledger_table() + exchange;
+        configure_node(&dir, &more, Some(self.patient.account()));
+        salus(&dir.join("data"))
     }
 
     fn projection(&self) -> Projection {
@@ -275,6 +319,16 @@ impl Network {
         [of(AnchorState::Accepted), proposed].concat()
     }
 
+    /// The patient accepts what is theirs in every batch.
+    fn accept_batches(&self) {
+        let projection = self.projection();
+        let calls = projection.records.batches().map(|((steward, root), _)| {
+            let accept = Records::acceptBatchCall { steward: *steward, root: *root };
+            Call::to_contract(self.at(Contract::Records), &accept)
+        });
+        self.act(calls.collect());
+    }
+
     fn grant(&self, reader: &str) {
         let now = self.now();
         let terms = Terms {
@@ -296,7 +350,10 @@ impl Network {
     async fn gatekeeper(&self, name: &str) -> Gatekeeper {
         let dir = self.dir(name).join("data").join(name);
         let root_key = &MADE.root_keys[name];
-        let database = Database::open_file(&dir.join("vault.db")).await.unwrap();
+        let database = match self.databases.get(name) {
+            Some(url) => Database::open(url).await.unwrap(),
+            None => Database::open_file(&dir.join("vault.db")).await.unwrap(),
+        };
         let keyring = Keyring::open(&database, root_key).await.unwrap();
         let secret = keyring.get("hpke").await.unwrap().unwrap();
         let secret = SecretKey::derive(Kem::XWing, secret.as_slice().try_into().unwrap());
@@ -579,7 +636,71 @@ const UDP: &str = "listen = \"127.0.0.1:0\"";
 
 #[test]
 fn copies_reach_those_who_may_hold_them_and_nobody_else() {
-    let network = Network::set_up();
+    copies_reach_their_holders(&Store::Sqlite);
+}
+
+#[test]
+fn copies_reach_those_who_may_hold_them_in_postgres() {
+    let Some(cluster) = support::cluster() else { return };
+    copies_reach_their_holders(&Store::Postgres(cluster));
+}
+
+#[test]
+fn what_breaks_off_goes_on_and_what_is_lost_is_healed() {
+    copies_are_resumed_and_healed(&Store::Sqlite);
+}
+
+#[test]
+fn what_breaks_off_goes_on_and_what_is_lost_is_healed_in_postgres() {
+    let Some(cluster) = support::cluster() else { return };
+    copies_are_resumed_and_healed(&Store::Postgres(cluster));
+}
+
+/// What a member of the clinic's staff finds over FHIR there.
+fn found_at(address: &str, token: &str, search: &str) -> Vec<Value> {
+    let found = fhir(address, "GET", search, token, "");
+    assert_eq!(found.status, 200, "{found:?}");
+    let entries = found.json()["entry"].as_array().cloned().unwrap_or_default();
+    entries.into_iter().map(|entry| entry["resource"].clone()).collect()
+}
+
+/// The copies of the hospital's records as the clinic's own staff work with them.
+fn assert_found_at_the_clinic(network: &Network, address: &str) {
+    let cai = token(address, "cai");
+    let hospital = member("hospital");
+    let observations = until("finding the copies", || {
+        Some(found_at(address, &cai, "Observation")).filter(|found| found.len() == 3)
+    });
+    let account = network.patient.account();
+    let id = format!("copy.{}.{}", hex::encode(&hospital[..8]), hex::encode(account));
+    for observation in &observations {
+        let name = observation["id"].as_str().unwrap();
+        assert!(name.starts_with("copy."), "{name}");
+        assert_eq!(observation["meta"]["source"], format!("urn:salus:member:{hospital}"));
+        assert_eq!(observation["subject"]["reference"], format!("Patient/{id}"));
+        let read = fhir(address, "GET", &format!("Observation/{name}"), &cai, "");
+        assert_eq!(read.json(), *observation);
+        // They are the hospital's to change.
+        for method in ["PUT", "DELETE"] {
+            let path = format!("Observation/{name}");
+            let written = fhir(address, method, &path, &cai, &observation.to_string());
+            assert_eq!(written.status, 403, "{written:?}");
+        }
+    }
+    let patients = found_at(address, &cai, &format!("Patient?identifier={account}"));
+    assert_eq!(patients.len(), 1);
+    assert_eq!(patients[0]["id"], id);
+    for search in [
+        format!("Observation?patient={id}"),
+        format!("Observation?subject=Patient/{id}"),
+        "Observation?patient.family=Planted-Name".to_owned(),
+    ] {
+        assert_eq!(found_at(address, &cai, &search).len(), 3, "{search}");
+    }
+}
+
+fn copies_reach_their_holders(store: &Store) {
+    let network = Network::set_up(store);
     let hospital = network.gateway("hospital", UDP);
     let clinic = network.gateway("clinic", UDP);
     let pharmacy = network.gateway("pharmacy", UDP);
@@ -594,8 +715,8 @@ fn copies_reach_those_who_may_hold_them_and_nobody_else() {
         "identifier": [{ "system": "urn:salus:account", "value": account }],
         "name": [{ "family": "Planted-Name" }],
     });
-    let person = create(&address, &ada, &person);
-    let subject = json!({ "reference": format!("Patient/{person}") });
+    let subject = create(&address, &ada, &person);
+    let subject = json!({ "reference": format!("Patient/{subject}") });
     let observation = json!({
         "resourceType": "Observation",
         "status": "final",
@@ -612,6 +733,26 @@ fn copies_reach_those_who_may_hold_them_and_nobody_else() {
     let accepted = network.accept_all();
     assert_eq!(accepted.len(), 2);
     until("the copies at the clinic", || (fetched(&clinic).0 == 2).then_some(()));
+    // What is anchored as one batch arrives with the proof that it stands on chain.
+    let entry = json!({
+        "resource": observation,
+        "request": { "method": "POST", "url": "Observation" },
+    });
+    let bundle =
+        json!({ "resourceType": "Bundle", "type": "transaction", "entry": [entry, entry] });
+    let made = fhir(&address, "POST", "", &ada, &bundle.to_string());
+    assert_eq!(made.status, 200, "{made:?}");
+    until("the batch at home", || (fetched(&node).0 == 4).then_some(()));
+    another_round(&clinic);
+    assert_eq!(fetched(&clinic).0, 2);
+    network.accept_batches();
+    until("the batch at the clinic", || (fetched(&clinic).0 == 4).then_some(()));
+    let at_clinic = clinic.address("127.0.0.1");
+    assert_found_at_the_clinic(&network, &at_clinic);
+    let metrics = support::get(&at_clinic, "/metrics").body;
+    for figure in ["peers{gateway=\"clinic\"} 2", "fetched_total{gateway=\"clinic\"} 4"] {
+        assert!(metrics.contains(&format!("salus_exchange_{figure}")), "{metrics}");
+    }
     another_round(&pharmacy);
     let ready = support::get(&pharmacy.address("127.0.0.1"), "/readyz").json();
     assert_eq!(ready["peers"], json!({ "known": 2, "reached": 2 }), "{ready}");
@@ -619,13 +760,14 @@ fn copies_reach_those_who_may_hold_them_and_nobody_else() {
     let log = node.stop();
     assert!(!log.contains("planted"), "{log}");
     let home = network.kept_at_home();
-    assert_eq!(home.len(), 2);
+    assert_eq!(home.len(), 4);
     for anchor in &accepted {
         let copy = home.iter().find(|copy| copy["digest"] == anchor.digest.to_string());
         assert_eq!(copy.unwrap()["intact"], true, "{home:?}");
     }
 
     // At the clinic they open under the consent, and after its end no more.
+    assert!(home.iter().all(|copy| copy["intact"] == true), "{home:?}");
     let log = clinic.stop();
     assert!(!log.contains("planted"), "{log}");
     let read = network.read_at("clinic").unwrap();
@@ -639,18 +781,45 @@ fn copies_reach_those_who_may_hold_them_and_nobody_else() {
     create(&address, &ada, &observation);
     network.accept_all();
     another_round(&clinic);
+    let at_clinic = clinic.address("127.0.0.1");
+    assert!(found_at(&at_clinic, &token(&at_clinic, "cai"), "Observation").is_empty());
     clinic.stop();
-    assert_eq!(network.kept_at("clinic"), 2);
+    assert_eq!(network.kept_at("clinic"), 4);
     pharmacy.stop();
     assert_eq!(network.kept_at("pharmacy"), 0);
     assert_strangers_get_nothing(&network);
+    assert_found_beside_what_is_kept(&network, &person);
     let log = hospital.stop();
     assert!(!log.contains("planted"), "{log}");
 }
 
-#[test]
-fn what_breaks_off_goes_on_and_what_is_lost_is_healed() {
-    let network = Network::set_up();
+/// The clinic keeps records of the patient, too: what copies say of the same account is found with them.
+fn assert_found_beside_what_is_kept(network: &Network, person: &Value) {
+    network.relate("clinic");
+    network.grant("clinic");
+    let clinic = network.gateway("clinic", UDP);
+    let address = clinic.address("127.0.0.1");
+    let cai = token(&address, "cai");
+    let own = create(&address, &cai, person);
+    for search in
+        [format!("Observation?patient={own}"), format!("Observation?subject=Patient/{own}")]
+    {
+        until("finding all copies", || {
+            (found_at(&address, &cai, &search).len() == 4).then_some(())
+        });
+    }
+    let everything = found_at(&address, &cai, &format!("Patient/{own}/$everything"));
+    let copies =
+        everything.iter().filter(|found| found["id"].as_str().unwrap().starts_with("copy."));
+    assert_eq!((everything.len(), copies.count()), (6, 5));
+    // The addresses that answers name are those that were asked for.
+    let found = fhir(&address, "GET", &format!("Observation?patient={own}"), &cai, "").json();
+    assert!(!found["link"].to_string().contains("copy."), "{found}");
+    clinic.stop();
+}
+
+fn copies_are_resumed_and_healed(store: &Store) {
+    let network = Network::set_up(store);
     // The hospital is reached over HTTPS alone, through something that lets little through.
     let narrow = Narrow::start();
     let https = format!("url = \"http://{}\"", narrow.address);
@@ -716,4 +885,75 @@ fn what_breaks_off_goes_on_and_what_is_lost_is_healed() {
     hospital.stop();
     let read = network.read_at("clinic").unwrap();
     assert!(read.iter().any(|record| record["resourceType"] == "DocumentReference"));
+}
+
+/// A passkey is not on the node: what has the node noted is signed elsewhere, and the node asks as the peer
+/// that it is from then on.
+#[test]
+fn the_node_of_an_account_with_a_passkey_is_noted_by_what_the_passkey_signed() {
+    let passkey = Passkey::from_secret(&keccak256("passkey"), "https://salus.test").unwrap();
+    let network = Network::set_up_for(&Store::Sqlite, PatientKey::Passkey(passkey));
+    let hospital = network.gateway("hospital", UDP);
+    let address = hospital.address("127.0.0.1");
+    let ada = token(&address, "ada");
+    let account = network.patient.account().to_string();
+    let person = json!({
+        "resourceType": "Patient",
+        "identifier": [{ "system": "urn:salus:account", "value": account }],
+    });
+    create(&address, &ada, &person);
+    let dir = network.dir("patient");
+    let node = |arguments: &[&str]| {
+        let mut command = network.node_command("passkey = true\n");
+        let config = dir.join("patient.toml");
+        command.arg("patient-node").arg("--config").arg(config).args(arguments);
+        command
+    };
+    let file = dir.join("statements.json");
+    let register = |statements: &Value| {
+        fs::write(&file, statements.to_string()).unwrap();
+        node(&["register", "--signed", file.to_str().unwrap()]).output().unwrap()
+    };
+    let printed = until("the hospital's profile", || {
+        let printed = node(&["register"]).output().unwrap();
+        let statements: Value = serde_json::from_slice(&printed.stdout).unwrap();
+        (statements.as_array().unwrap().len() == 1).then_some(statements)
+    });
+    assert_eq!(printed[0]["steward"], member("hospital").to_string().to_lowercase());
+    // Without a signature, or with one of the node's own key, nothing is noted.
+    assert_eq!(register(&printed).status.code(), Some(1));
+    let digest: B256 = printed[0]["digest"].as_str().unwrap().parse().unwrap();
+    let verifier = network.at(Contract::WebAuthnVerifier);
+    let own = PatientKey::Wallet(MADE.signers["patient"].clone());
+    let own = Patient::new(network.patient.account(), verifier, own);
+    let mut signed = printed.clone();
+    signed[0]["signature"] = json!(own.sign_message(CHAIN_ID, digest));
+    assert_eq!(register(&signed).status.code(), Some(1));
+    // With the passkey's it is, once.
+    signed[0]["signature"] = json!(network.patient.sign_message(CHAIN_ID, digest));
+    let noted = register(&signed);
+    assert!(noted.status.success(), "{}{}", text(&noted.stdout), text(&noted.stderr));
+    assert_eq!(register(&signed).status.code(), Some(1));
+    let node = Serving::start(node(&[]));
+    until("the copy at home", || (fetched(&node).0 == 1).then_some(()));
+    node.stop();
+    hospital.stop();
+}
+
+/// The institutions of the demonstration reach each other.
+#[test]
+fn the_demonstration_exchanges_copies() {
+    let dir = tempfile::tempdir().unwrap();
+    let serving = Serving::up(&dir.path().join("data"));
+    for institution in ["hospital", "laboratory"] {
+        let address = serving.address(institution);
+        until("reaching the others", || {
+            let peers = support::get(&address, "/readyz").json()["peers"].clone();
+            let known = peers["known"].as_u64().unwrap();
+            (known > 1 && peers["reached"] == known).then_some(())
+        });
+    }
+    let metrics = support::get(&serving.address("hospital"), "/metrics").body;
+    assert!(metrics.contains("salus_exchange_backlog{gateway=\"hospital\"} 0"), "{metrics}");
+    serving.stop();
 }

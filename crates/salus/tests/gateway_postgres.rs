@@ -13,31 +13,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use sqlx::Connection as _;
-use support::{Serving, configure, fhir, gateway, get, good, text};
-
-/// The cluster for tests, when there is one.
-fn cluster() -> Option<String> {
-    let url = std::env::var("SALUS_TEST_POSTGRES").ok();
-    if url.is_none() {
-        eprintln!("SKIPPED: no PostgreSQL; set SALUS_TEST_POSTGRES to the URL of a cluster");
-    }
-    url
-}
-
-/// A new database in the cluster.
-fn make_database(cluster: &str, name: &str) -> String {
-    let name = format!("salus_gateway_{}_{name}", std::process::id());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        sqlx::any::install_default_drivers();
-        let mut connection = sqlx::AnyConnection::connect(cluster).await.unwrap();
-        let statement = sqlx::AssertSqlSafe(format!("create database {name}"));
-        sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
-    });
-    let (base, _) = cluster.rsplit_once('/').unwrap();
-    format!("{base}/{name}")
-}
+use support::{Serving, cluster, configure, fhir, gateway, get, good, make_database, text};
 
 /// A program of PostgreSQL, of the newest version that is here.
 fn program(name: &str) -> Command {

@@ -158,6 +158,21 @@ impl Index {
         resource_type: &str,
         resource: &Value,
     ) -> Result<(), StoreError> {
+        let prepared = self.prepare(resource_type, resource);
+        self.widen_prepared(connection, number, prepared).await
+    }
+
+    /// [`Index::widen`] with what was prepared.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the database fails.
+    pub async fn widen_prepared(
+        &self,
+        connection: &mut AnyConnection,
+        number: i64,
+        Prepared(mut rows): Prepared,
+    ) -> Result<(), StoreError> {
         let text = "select parameter, low, high from fhir_index where resource = $1";
         let kept = sqlx::query(text).bind(number).fetch_all(&mut *connection).await?;
         let kept: Result<HashSet<Row>, sqlx::Error> = kept
@@ -165,8 +180,7 @@ impl Index {
             .map(|row| Ok([number, row.try_get(0)?, row.try_get(1)?, row.try_get(2)?]))
             .collect();
         let kept = kept?;
-        let mut rows = Vec::new();
-        self.rows(&Entry { number, resource_type, resource }, &mut rows);
+        rows.iter_mut().for_each(|row| row[0] = number);
         rows.retain(|row| !kept.contains(row));
         insert_rows(connection, &rows).await
     }

@@ -35,7 +35,7 @@ mod values;
 
 pub use error::{ParameterName, SearchError};
 pub use index::{COMPONENT, Entry, Index, MIGRATIONS, Prepared};
-pub use matching::{compare, matches};
+pub use matching::{Ranks, compare, compare_ranks, matches, ranks};
 pub use output::{Include, Output, SortKey, Summary, Total};
 pub use parameters::{
     Parameter, ParameterKind, parameter, parameters, patient_parameter, resource_types,

@@ -51,19 +51,43 @@ fn meets(parameter: &Parameter, terms: &[Term], resource: &Value) -> bool {
     is_met
 }
 
+/// How much of a text counts in an order, in characters. Nobody reads a list in the order of what comes
+/// after, and whoever sorts keeps this of each resource.
+const RANK_CHARS_MAX: usize = 256;
+
+/// What a resource is sorted by: all that has to be kept of it until the others are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ranks(Vec<Option<Rank>>);
+
+/// What a resource, last changed at `last_updated_ms` since 1970, is sorted by in the order that the query
+/// asks for.
+#[must_use]
+pub fn ranks(query: &Query, resource: &Value, last_updated_ms: i64) -> Ranks {
+    let keys = query.output().sort.iter();
+    Ranks(keys.map(|key| key.rank((resource, last_updated_ms))).collect())
+}
+
+/// Which of two resources comes first in the order that the query asks for, by what this very query
+/// [ranks](ranks()) them by. What has no value to sort by comes last in either direction.
+#[must_use]
+pub fn compare_ranks(query: &Query, one: &Ranks, other: &Ranks) -> Ordering {
+    let keys = query.output().sort.iter().zip(&one.0).zip(&other.0);
+    let mut orders = keys.map(|((key, one), other)| key.compare(one.as_ref(), other.as_ref()));
+    orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+}
+
 /// Which of two resources, each with the time of its last change, comes first in the order that the
 /// query asks for. What has no value to sort by comes last in either direction.
 #[must_use]
 pub fn compare(query: &Query, one: (&Value, i64), other: (&Value, i64)) -> Ordering {
-    let keys = query.output().sort.iter();
-    keys.map(|key| key.compare(one, other)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+    compare_ranks(query, &ranks(query, one.0, one.1), &ranks(query, other.0, other.1))
 }
 
 impl SortKey {
-    fn compare(&self, one: (&Value, i64), other: (&Value, i64)) -> Ordering {
-        match (self.rank(one), self.rank(other)) {
-            (Some(one), Some(other)) if self.is_descending => other.cmp(&one),
-            (Some(one), Some(other)) => one.cmp(&other),
+    fn compare(&self, one: Option<&Rank>, other: Option<&Rank>) -> Ordering {
+        match (one, other) {
+            (Some(one), Some(other)) if self.is_descending => other.cmp(one),
+            (Some(one), Some(other)) => one.cmp(other),
             (one, other) => one.is_none().cmp(&other.is_none()),
         }
     }
@@ -79,7 +103,7 @@ impl SortKey {
     }
 }
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Number(i64),
     Text(String),
@@ -87,13 +111,14 @@ enum Rank {
 
 impl Rank {
     fn of(value: &IndexValue<'_>) -> Option<Self> {
+        let begin = |text: &str| Self::Text(text.chars().take(RANK_CHARS_MAX).collect());
         Some(match *value {
-            IndexValue::Token { code, text, .. } => Self::Text(code.or(text)?.to_owned()),
-            IndexValue::Reference { address, .. } => Self::Text(address?.to_owned()),
-            IndexValue::String { text, .. } => Self::Text(normalised(text)),
+            IndexValue::Token { code, text, .. } => begin(code.or(text)?),
+            IndexValue::Reference { address, .. } => begin(address?),
+            IndexValue::String { text, .. } => begin(&normalised(text)),
             IndexValue::Date { first_ms, .. } => Self::Number(first_ms),
             IndexValue::Number { low, .. } => Self::Number(ordered(low)),
-            IndexValue::Uri(uri) => Self::Text(uri.to_owned()),
+            IndexValue::Uri(uri) => begin(uri),
             IndexValue::Present => return None,
         })
     }

@@ -192,6 +192,49 @@ impl Query {
         !self.criteria.is_empty() || !self.links.is_empty()
     }
 
+    /// The same search in no particular order, so that its candidates come in pages.
+    #[must_use]
+    pub fn unsorted(&self) -> Self {
+        let mut query = self.clone();
+        query.output.sort.clear();
+        query
+    }
+
+    /// The resources of this server that it names, each by type and id: those that it wants by `_id`, and
+    /// those that what it wants has to refer to. An id alone may be that of a resource of several types.
+    /// What links found is named by nobody.
+    #[must_use]
+    pub fn named(&self) -> BTreeSet<(&str, &str)> {
+        let mut named = BTreeSet::new();
+        for criterion in &self.criteria {
+            match criterion {
+                Criterion::Id { ids, is_denied: false } => {
+                    named.extend(ids.iter().map(|id| (self.resource_type, id.as_str())));
+                }
+                Criterion::AnyOf { parameter, terms } => {
+                    for term in terms {
+                        match term {
+                            Term::Reference(ReferenceTerm::Id(id)) => {
+                                let types = match parameter.targets() {
+                                    [] => &["Patient"][..],
+                                    types => types,
+                                };
+                                named.extend(types.iter().map(|of| (*of, id.as_str())));
+                            }
+                            Term::Reference(ReferenceTerm::Address(address)) => {
+                                let name = crate::path::without_version(address).split_once('/');
+                                named.extend(name.filter(|(_, id)| !id.contains('/')));
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        named
+    }
+
     pub(crate) fn criteria(&self) -> &[Criterion] {
         &self.criteria
     }

@@ -154,7 +154,9 @@ impl Index {
                 sql.push(")");
             }
             Criterion::LastUpdated(ranges) => {
-                sql.push(" and (");
+                // Some read a version before the newest, which can only be older than that.
+                let is_of_newest = ranges.iter().all(|range| range.goes_up());
+                sql.push(if is_of_newest { " and (" } else { " and (r.version > 1 or " });
                 sql.any_of(ranges, |sql, range| range.push(sql, "r.updated", "r.updated"))?;
                 sql.push(")");
             }

@@ -138,6 +138,11 @@ impl RangeTerm {
         Some(Self { prefix, low: span.first, high: span.last })
     }
 
+    /// Whether whatever is later than what is looked for is looked for, too.
+    pub(crate) const fn goes_up(self) -> bool {
+        matches!(self.prefix, Prefix::Greater | Prefix::GreaterOrEqual | Prefix::StartsAfter)
+    }
+
     fn parse_number(text: &str) -> Option<Self> {
         let (prefix, number) = Prefix::split(text);
         let number = Decimal::parse(number)?;

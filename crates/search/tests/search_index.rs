@@ -16,6 +16,7 @@ const NONE: [i64; 0] = [];
 
 on_both! {
     every_kind_of_search_finds_its_own,
+    earlier_versions_are_found_by_when_they_were_made,
     results_come_in_order_and_in_pages,
     what_is_replaced_or_removed_is_not_found,
     patients_are_kept_apart,
@@ -63,6 +64,25 @@ fn observations() -> Vec<Value> {
         "generalPractitioner": [{"identifier": {"system": "urn:oid:1", "value": "GP-1"}}],
     }));
     all
+}
+
+/// Somebody may read a version before the newest, which is older than that.
+async fn earlier_versions_are_found_by_when_they_were_made(place: Place) {
+    let mut transaction = filled(&place, &observations()).await;
+    sqlx::query("update fhir_resources set version = 2 where number = 4")
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    for (query, expected) in [
+        ("_lastUpdated=lt1970-01-01T00:00:02Z", vec![1, 4]),
+        ("_lastUpdated=1970-01-01T00:00:02Z", vec![2, 4]),
+        ("_lastUpdated=ge1970-01-01T00:00:04Z", vec![4]),
+        ("_lastUpdated=gt1970-01-01T00:00:04Z", vec![]),
+    ] {
+        let query = parse("Observation", query);
+        let found = index().candidates(&mut transaction, &query, Scope::ALL).await.unwrap();
+        assert_eq!(found, expected);
+    }
 }
 
 async fn every_kind_of_search_finds_its_own(place: Place) {

@@ -25,6 +25,32 @@ fn check(resource: &Value, query: &str, expected: bool) {
     assert_eq!(matches(&query, resource_type, resource, UPDATED_MS), expected);
 }
 
+#[test]
+fn queries_say_whom_they_name() {
+    #[track_caller]
+    fn check(resource_type: &str, query: &str, expected: &[(&str, &str)]) {
+        let query = parse(resource_type, query).unwrap();
+        // What a subject may be else.
+        let other = |of: &str| matches!(of, "Device" | "Group" | "Location");
+        let named: Vec<_> = query.named().into_iter().filter(|(of, _)| !other(of)).collect();
+        assert_eq!(named, expected);
+    }
+    check("Patient", "_id=1,2", &[("Patient", "1"), ("Patient", "2")]);
+    check("Patient", "_id:not=1", &[]);
+    check("Observation", "patient=1", &[("Patient", "1")]);
+    check("Observation", "subject=Patient/1", &[("Patient", "1")]);
+    check("Observation", "subject:Patient=1,2", &[("Patient", "1"), ("Patient", "2")]);
+    check("Observation", "subject=Patient/1/_history/2", &[("Patient", "1")]);
+    check("Observation", "subject=1", &[("Patient", "1")]);
+    check(
+        "Observation",
+        "_id=o1&encounter=Encounter/e1",
+        &[("Encounter", "e1"), ("Observation", "o1")],
+    );
+    check("Observation", "subject=https://other.example/fhir/Patient/1", &[]);
+    check("Observation", "code=2345-7", &[]);
+}
+
 fn patient() -> Value {
     json!({
         "resourceType": "Patient",

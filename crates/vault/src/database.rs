@@ -11,7 +11,6 @@
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
@@ -19,27 +18,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions as _, Connection as _};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _};
 use tokio::sync::Mutex;
 
 use crate::store_error::StoreError;
+use crate::transaction::{WriteTransaction, Writer};
 
 /// How many connections read at a time, beside the one that writes.
 const READERS_MAX: u32 = 4;
 
 /// How long a write waits for its turn. A bulk import may hold it for a while.
-const WRITE_TURN_MAX: Duration = Duration::from_secs(600);
+pub(crate) const WRITE_TURN_MAX: Duration = Duration::from_secs(600);
 
 /// How often a lock file is tried, 2 ms apart.
 const LOCK_ATTEMPTS: u32 = 50;
 
 /// The PostgreSQL advisory lock that a running gateway holds: "salus" in ASCII.
-const ADVISORY_LOCK: i64 = 0x73_616c_7573;
-
-/// A server goes on with a commit whose client was killed or gave up. Who writes next waits for it, so
-/// that nobody takes its files for leftovers. The number is [`ADVISORY_LOCK`] and one.
-const POSTGRES_BEGIN: &str = "begin; select 1 from pg_advisory_xact_lock(495555736948)";
+pub(crate) const ADVISORY_LOCK: i64 = 0x73_616c_7573;
 
 /// What every SQLite connection is told. The log is folded into the file every 32 MiB: bulk imports
 /// take a sixth less time than with the usual 4 MiB.
@@ -80,7 +75,7 @@ pub enum Backend {
 pub struct Database {
     backend: Backend,
     readers: AnyPool,
-    writer: AnyPool,
+    writer: Writer,
     /// Held until it is closed, or as long as any clone lives.
     lock: Arc<Lock>,
 }
@@ -201,6 +196,7 @@ impl Database {
                 .connect_lazy_with(options.clone())
         };
         let (writer, readers) = (pool(1, WRITER_CACHE), pool(READERS_MAX, READER_CACHE));
+        let writer = Writer::new(backend, writer);
         Ok(Self { backend, readers, writer, lock: Arc::new(lock) })
     }
 
@@ -222,23 +218,24 @@ impl Database {
     ///
     /// [`StoreError`] when the database does not answer.
     pub async fn begin(&self) -> Result<WriteTransaction, StoreError> {
-        let statement = match self.backend {
-            // A deferred transaction could fail at its first write, when a reader began in between.
-            Backend::Sqlite => "begin immediate",
-            Backend::Postgres => POSTGRES_BEGIN,
-        };
-        let connection = self.writer.acquire().await?;
-        let backend = self.backend;
-        let mut transaction = WriteTransaction { connection, backend, is_over: false };
-        sqlx::raw_sql(statement).execute(&mut *transaction).await?;
-        Ok(transaction)
+        self.writer.begin().await
+    }
+
+    /// As [`Database::begin`], for a short write that shares its commit with others that write at the same
+    /// time: a disk takes as long for many as for one. Each is all or nothing by itself, unless the disk or
+    /// the server fails; then all that share the commit fail.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the database does not answer.
+    pub async fn share(&self) -> Result<WriteTransaction, StoreError> {
+        self.writer.share().await
     }
 
     /// Folds SQLite's write-ahead log into the file, so that it holds nothing of what was deleted. A
     /// reader that is still at work may keep a part of it until later.
     pub(crate) async fn fold_log(&self) -> Result<(), StoreError> {
-        sqlx::query("pragma wal_checkpoint(truncate)").fetch_all(&self.writer).await?;
-        Ok(())
+        self.writer.run("pragma wal_checkpoint(truncate)").await
     }
 
     /// Closes every connection, after what runs on them is done, and gives the database free. Clones are
@@ -256,62 +253,6 @@ impl Database {
                 drop(unlock.execute(&mut *connection).await);
             }
         }
-    }
-}
-
-/// The transaction that writes. It does nothing unless it is committed.
-///
-/// Statements run on the connection it dereferences to: `.execute(&mut *transaction)`.
-///
-/// One that is dropped, or whose commit failed, takes its connection with it. On a full disk SQLite
-/// rolls back by itself, and sqlx's own transactions lose count of that: the next one to use the
-/// connection could not begin.
-#[derive(Debug)]
-#[must_use = "a transaction that is dropped is rolled back"]
-pub struct WriteTransaction {
-    connection: PoolConnection<Any>,
-    backend: Backend,
-    is_over: bool,
-}
-
-impl WriteTransaction {
-    /// Makes what was written durable: it is on disk when this returns.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError`] when it could not be; then nothing was written, unless the connection to a
-    /// server was lost while it answered.
-    pub async fn commit(mut self) -> Result<(), StoreError> {
-        if self.backend == Backend::Postgres {
-            // After a failed statement PostgreSQL answers "commit" with a rollback, and no error. Any
-            // other statement does fail then, should somebody have passed over the first error.
-            sqlx::raw_sql("select 1").execute(&mut *self.connection).await?;
-        }
-        sqlx::raw_sql("commit").execute(&mut *self.connection).await?;
-        self.is_over = true;
-        Ok(())
-    }
-}
-
-impl Drop for WriteTransaction {
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.connection.close_on_drop();
-        }
-    }
-}
-
-impl Deref for WriteTransaction {
-    type Target = AnyConnection;
-
-    fn deref(&self) -> &AnyConnection {
-        &self.connection
-    }
-}
-
-impl DerefMut for WriteTransaction {
-    fn deref_mut(&mut self) -> &mut AnyConnection {
-        &mut self.connection
     }
 }
 

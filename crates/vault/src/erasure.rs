@@ -27,6 +27,7 @@ use crate::database::Backend;
 use crate::entries::{CORRUPT, Entry, entry_columns, entry_of, fixed, version_of};
 use crate::recipients::Subject;
 use crate::store_error::StoreError;
+use crate::transaction::WriteTransaction;
 use crate::vault::Vault;
 use crate::wraps;
 
@@ -289,6 +290,33 @@ impl Vault {
         .await?;
         let is_gone = left.is_none() && !self.inner().bodies.is_there(digest)?;
         Ok(if is_gone { ErasureCheck::Erased } else { ErasureCheck::NotGone })
+    }
+
+    /// Takes an erased version out altogether, its tombstone included, so that its number can be used again;
+    /// returns whether there was one. Only for what never reached the chain: of anything else the tombstone
+    /// is the proof.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the store cannot be written.
+    pub async fn forget_erased(
+        transaction: &mut WriteTransaction,
+        record: RecordId,
+        version: RecordVersion,
+    ) -> Result<bool, StoreError> {
+        let mut rows = Vec::with_capacity(2);
+        for statement in [
+            "delete from erasures where record = $1 and version = $2",
+            "delete from records where record = $1 and version = $2 and place = 2",
+        ] {
+            let done = sqlx::query(statement)
+                .bind(record.0.to_vec())
+                .bind(i64::from(version.get()))
+                .execute(&mut **transaction)
+                .await?;
+            rows.push(done.rows_affected());
+        }
+        Ok(rows == [1, 1])
     }
 
     /// Removes the files of erased versions, and what the log of the database still holds of them.

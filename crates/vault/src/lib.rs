@@ -99,6 +99,7 @@ mod database;
 mod migrations;
 mod schema;
 mod store_error;
+mod transaction;
 
 mod entries;
 mod open;
@@ -124,7 +125,7 @@ pub mod keystore;
 mod testing;
 
 pub use copies::{Identity, ImportError, OnConflict, SealedBytes, SealedCopy};
-pub use database::{Backend, Database, OpenDatabaseError, WriteTransaction};
+pub use database::{Backend, Database, OpenDatabaseError};
 pub use entries::{Entry, Listing, PAGE_LEN_MAX};
 pub use erasure::{EraseError, ErasureCheck, ErasureOrder, ErasureReason, ErasureReceipt};
 pub use header::{Content, Header};
@@ -141,5 +142,6 @@ pub use root_file::{RootKeyCost, RootKeyError};
 pub use scan::{Scan, ScanState, Scanned};
 pub use sealed::{MAX_BODY_LEN, SealError, UnsealError};
 pub use store_error::StoreError;
+pub use transaction::WriteTransaction;
 pub use vault::{UnlockError, Vault, VaultSettings};
 pub use wraps::Wrap;

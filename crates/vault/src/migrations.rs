@@ -6,8 +6,9 @@
 use sha2::{Digest as _, Sha256};
 use sqlx::Row as _;
 
-use crate::database::{Database, WriteTransaction};
+use crate::database::Database;
 use crate::store_error::StoreError;
+use crate::transaction::WriteTransaction;
 
 const TABLE: &str = "create table if not exists migrations (
     component text not null,

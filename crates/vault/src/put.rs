@@ -15,7 +15,6 @@ use tokio::sync::{OwnedRwLockReadGuard, mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use crate::bodies::{Bodies, Incoming, ROW_BODY_MAX, Unclaimed};
-use crate::database::WriteTransaction;
 use crate::entries::Entry;
 use crate::header::{Content, Header};
 use crate::keys::ContentKey;
@@ -24,6 +23,7 @@ use crate::patient_keys::CurrentKeys;
 use crate::rows::{self, ROWS_PER_INSERT, Row, RowGroup};
 use crate::sealed::{self, SealError, SealingKey};
 use crate::store_error::StoreError;
+use crate::transaction::WriteTransaction;
 use crate::vault::{Inner, Vault};
 
 /// How many records are sealed in one go while those before them are being inserted.
@@ -127,14 +127,7 @@ impl Vault {
         record: NewRecord,
         rng: &mut (impl CryptoRng + Send),
     ) -> Result<Entry, PutError> {
-        let with = SealingKey::make(rng);
-        let sealed = if record.body.len() <= INLINE_BODY_MAX {
-            self.inner().seal(&record, with)?
-        } else {
-            let inner = Arc::clone(self.inner());
-            let sealing = move || inner.seal(&record, with);
-            tokio::task::spawn_blocking(sealing).await.expect("sealing does not panic")?
-        };
+        let sealed = self.seal(record, rng).await?;
         self.keep(sealed, rng).await
     }
 
@@ -187,9 +180,51 @@ impl Vault {
     pub async fn begin_batch(&self) -> Result<Batch, StoreError> {
         let sealing = Arc::clone(&self.inner().key_change).read_owned().await;
         let transaction = self.database().begin().await?;
+        Ok(self.batch(transaction, sealing))
+    }
+
+    /// Seals one record and begins to keep it together with rows of other tables, all or none; says as what
+    /// it is kept. Unlike [`Vault::begin_batch`], it shares its commit with others that write at the same
+    /// time.
+    ///
+    /// # Errors
+    ///
+    /// See [`PutError`].
+    pub async fn begin_put(
+        &self,
+        record: NewRecord,
+        rng: &mut (impl CryptoRng + Send),
+    ) -> Result<(Batch, Entry), PutError> {
+        let sealed = self.seal(record, rng).await?;
+        let sealing = Arc::clone(&self.inner().key_change).read_owned().await;
+        let transaction = self.database().share().await?;
+        let mut batch = self.batch(transaction, sealing);
+        let keys = batch.find_keys(&BTreeSet::from([sealed.name()]), rng).await?;
+        rows::insert(&mut batch.transaction, vec![sealed.row(&keys)]).await?;
+        let entry = sealed.entry;
+        batch.files.extend(sealed.into_file());
+        Ok((batch, entry))
+    }
+
+    fn batch(&self, transaction: WriteTransaction, sealing: OwnedRwLockReadGuard<()>) -> Batch {
         let inner = Arc::clone(self.inner());
         let (keys, files) = (CurrentKeys::new(), Vec::new());
-        Ok(Batch { inner, transaction, keys, files, is_broken: false, _sealing: sealing })
+        Batch { inner, transaction, keys, files, is_broken: false, _sealing: sealing }
+    }
+
+    /// Seals one record, on another thread when it is long.
+    async fn seal(
+        &self,
+        record: NewRecord,
+        rng: &mut (impl CryptoRng + Send),
+    ) -> Result<Sealed, PutError> {
+        let with = SealingKey::make(rng);
+        if record.body.len() <= INLINE_BODY_MAX {
+            return self.inner().seal(&record, with);
+        }
+        let inner = Arc::clone(self.inner());
+        let sealing = move || inner.seal(&record, with);
+        tokio::task::spawn_blocking(sealing).await.expect("sealing does not panic")
     }
 
     /// Keeps one sealed record, together with those that wait at the same time.

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 
 use sqlx::sqlite::SqliteError;
 
@@ -42,6 +43,18 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The error that several got, for one of them.
+    pub(crate) fn of_all(error: &Arc<Self>) -> Self {
+        let source = Box::new(Arc::clone(error));
+        match **error {
+            Self::DiskFull(_) => Self::DiskFull(source),
+            Self::ReadOnly(_) => Self::ReadOnly(source),
+            Self::Failed(_) => Self::Failed(source),
+            Self::Overtaken => Self::Overtaken,
+            Self::Corrupt { what } => Self::Corrupt { what },
+        }
+    }
+
     /// Whether the same request may succeed later with nothing else changed.
     #[must_use]
     pub const fn is_transient(&self) -> bool {

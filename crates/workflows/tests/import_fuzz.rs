@@ -63,7 +63,10 @@ fn valid_samples_are_taken() {
     let (bundle, lines) = samples();
     for (name, bytes) in [("a.json", bundle), ("a.ndjson", lines)] {
         let parsed = parse(&SourceFile { name: name.into(), bytes }).unwrap();
-        assert_eq!((parsed.patients.len(), parsed.resources.len(), parsed.not_records), (1, 3, 1));
+        assert_eq!(
+            (parsed.patients.len(), parsed.resources.len(), parsed.directory.len()),
+            (1, 3, 1)
+        );
     }
 }
 

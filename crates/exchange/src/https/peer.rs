@@ -75,10 +75,23 @@ impl HttpsPeer {
         holds: bool,
         key: Option<&[u8]>,
     ) -> Result<(), TransferError> {
-        let method = if holds { Method::PUT } else { Method::DELETE };
-        let key = key.map(|key| format!("?key={}", hex::encode(key))).unwrap_or_default();
-        let target = format!("/exchange/v1/peers/{peer}{key}");
-        self.request(method, target, String::new()).await.map(drop)
+        let Requester { member, make_nonce, clock, .. } = &self.requester;
+        let once = (make_nonce(), clock().after(DEADLINE));
+        let statement = Statement::of_peer((*member, self.responder), peer, holds, key, once);
+        self.state(statement).await.map(drop)
+    }
+
+    /// Sends what the requester signed elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// See [`TransferError`].
+    pub async fn send_signed(
+        &self,
+        statement: Statement,
+        signature: Vec<u8>,
+    ) -> Result<(), TransferError> {
+        self.send(statement, signature).await.map(drop)
     }
 
     async fn get(&self, target: String, range: String) -> Result<Response, TransferError> {
@@ -91,8 +104,7 @@ impl HttpsPeer {
         target: String,
         range: String,
     ) -> Result<Response, TransferError> {
-        let Requester { member, network, sign, make_nonce, clock } = &self.requester;
-        let url = format!("{}{target}", self.base);
+        let Requester { member, make_nonce, clock, .. } = &self.requester;
         let statement = Statement {
             requester: *member,
             responder: self.responder,
@@ -102,13 +114,26 @@ impl HttpsPeer {
             nonce: make_nonce(),
             deadline: clock().after(DEADLINE),
         };
+        self.state(statement).await
+    }
+
+    /// Signs and sends a request.
+    async fn state(&self, statement: Statement) -> Result<Response, TransferError> {
+        let Requester { network, sign, .. } = &self.requester;
         let signature = sign(statement.signing_digest(*network)).await;
-        let authorization = Authorization {
-            requester: *member,
-            nonce: statement.nonce,
-            deadline: statement.deadline,
-            signature: signature.map_err(TransferError::Sign)?,
-        };
+        self.send(statement, signature.map_err(TransferError::Sign)?).await
+    }
+
+    async fn send(
+        &self,
+        statement: Statement,
+        signature: Vec<u8>,
+    ) -> Result<Response, TransferError> {
+        let Statement { requester, nonce, deadline, .. } = statement;
+        let authorization = Authorization { requester, nonce, deadline, signature };
+        let method = Method::from_bytes(statement.method.as_bytes());
+        let method = method.map_err(|_| TransferError::Malformed)?;
+        let url = format!("{}{}", self.base, statement.target);
         let mut request =
             self.client.request(method, url).header(AUTHORIZATION, authorization.to_header());
         if !statement.range.is_empty() {

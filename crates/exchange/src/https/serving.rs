@@ -14,7 +14,7 @@ use axum::routing::{get, put};
 use domain::{Address, B256, QueryDomain, RecordDigest, Timestamp};
 use futures_util::stream;
 
-use super::statement::{Authorization, DEADLINE_MAX, Statement};
+use super::statement::{Authorization, Statement};
 use crate::body::Body;
 use crate::gate::{Denied, Gate, Proof};
 use crate::holder::{Cursor, Holder, HolderError};
@@ -225,9 +225,6 @@ impl<H: Holder> Serving<H> {
         let Authorization { requester, nonce, deadline, signature } =
             said.ok_or(Refusal::Unsigned)?;
         let now = (self.settings.clock)();
-        if deadline <= now || deadline > now.after(DEADLINE_MAX) {
-            return Err(Refusal::Unsigned);
-        }
         let range = match text(header::RANGE) {
             None => String::new(),
             Some(range) => range.ok_or(Refusal::BadRequest)?.to_owned(),
@@ -242,6 +239,9 @@ impl<H: Holder> Serving<H> {
             nonce,
             deadline,
         };
+        if deadline <= now || deadline > now.after(statement.deadline_max()) {
+            return Err(Refusal::Unsigned);
+        }
         let digest = statement.signing_digest(self.settings.network);
         let proof = self.proof(requester, digest, &signature).await?.ok_or(Refusal::Unsigned)?;
         // Only now, so that nobody but members can have nonces noted.

@@ -5,8 +5,17 @@ use std::time::Duration;
 use alloy_sol_types::{Eip712Domain, SolStruct, sol};
 use domain::{Address, B256, QueryDomain, Timestamp};
 
+use crate::holder::PeerId;
+
 /// How far ahead a deadline may be.
-pub(super) const DEADLINE_MAX: Duration = Duration::from_secs(120);
+const DEADLINE_MAX: Duration = Duration::from_secs(120);
+
+/// How far ahead it may be where a patient's peer is noted: a person signs that, with a passkey that is
+/// somewhere else.
+const NOTING_DEADLINE_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// What the targets begin with where a patient's peer is noted.
+pub(super) const PEERS: &str = "/exchange/v1/peers/";
 
 /// The scheme in the `authorization` header.
 const SCHEME: &str = "Salus-Exchange ";
@@ -48,6 +57,34 @@ pub struct Statement {
 }
 
 impl Statement {
+    /// What a patient's account states to have it noted at a holder that it has copies at a peer, or no
+    /// longer, and to which key its records are to be sealed where none is known.
+    #[must_use]
+    pub fn of_peer(
+        (account, responder): (Address, Address),
+        peer: PeerId,
+        holds: bool,
+        key: Option<&[u8]>,
+        (nonce, deadline): (B256, Timestamp),
+    ) -> Self {
+        let method = if holds { "PUT" } else { "DELETE" };
+        let key = key.map(|key| format!("?key={}", hex::encode(key))).unwrap_or_default();
+        Self {
+            requester: account,
+            responder,
+            method: method.into(),
+            target: format!("{PEERS}{peer}{key}"),
+            range: String::new(),
+            nonce,
+            deadline,
+        }
+    }
+
+    /// How far ahead of now its deadline may be.
+    pub(super) fn deadline_max(&self) -> Duration {
+        if self.target.starts_with(PEERS) { NOTING_DEADLINE_MAX } else { DEADLINE_MAX }
+    }
+
     /// The digest that the requester signs.
     ///
     /// # Source

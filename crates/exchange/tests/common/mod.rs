@@ -18,8 +18,8 @@ use domain::{
     RecordVersion, Request, Timestamp, decide,
 };
 use exchange::{
-    BodyStream, Cursor, Expected, Holder, HolderError, Incoming, Offers, PeerId, Receiver, Report,
-    Requester, SyncSettings, TransferError, Transport, Wanted,
+    BatchProof, BodyStream, Cursor, Expected, Holder, HolderError, Incoming, Offers, PeerId,
+    Receiver, Report, Requester, SyncSettings, TransferError, Transport, Wanted,
 };
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::StreamExt as _;
@@ -170,7 +170,11 @@ pub async fn wrap(site: &Site, entry: &Entry, reader: &Identity, consent: B256) 
 pub struct Anchored(pub Vec<Entry>);
 
 impl Expected for Anchored {
-    async fn expects(&self, entry: &Entry) -> Result<bool, HolderError> {
+    async fn expects(
+        &self,
+        entry: &Entry,
+        _proof: Option<&BatchProof>,
+    ) -> Result<bool, HolderError> {
         Ok(self.0.contains(entry))
     }
 }

@@ -13,7 +13,7 @@ use axum::{
     body::{Body, Bytes},
     http::StatusCode,
 };
-use domain::{Address, KindSet, Outcome, Reader, RecordId};
+use domain::{Address, KindSet, RecordId};
 use futures_util::stream;
 use gatekeeper::{Found, Versions};
 use serde::{Deserialize, Serialize};
@@ -21,15 +21,16 @@ use sqlx::Row as _;
 
 use super::{
     Ending, Job, Made, NDJSON, State, What, accepted, begin, file, file_place, is_ndjson,
-    is_wanted, own, require_async, seal, update,
+    is_wanted, made, own, require_async, seal, update,
 };
 use crate::{
     caller::{Caller, Interaction},
     dispatch::TYPES,
     group, instant,
     outcome::FhirError,
+    reached::{Reached, kinds_of},
     request::{Reply, Request, Streamed},
-    resources::{Resources, resource_of},
+    resources::{Resources, resource_of, updated},
     tables::Row,
 };
 
@@ -41,6 +42,9 @@ const RESOURCES_MAX: usize = 1_000_000;
 
 /// How many rows are looked at between two looks whether the job is still wanted.
 const LISTED_AT_ONCE: usize = 500;
+
+/// How many downloads somebody may have at a time.
+const DOWNLOADS_OF_ONE_MAX: usize = 4;
 
 /// How many resources are decided on, opened and sent at a time.
 const SENT_AT_ONCE: usize = 100;
@@ -55,10 +59,21 @@ pub(super) struct Wanted {
     patients: Option<Vec<Address>>,
     /// Whether what is about no patient is given too.
     directory: bool,
+    /// What is made when it is asked for, of the types that were named.
+    #[serde(default)]
+    made: Vec<String>,
 }
 
 /// One resource of a file: its number, and the version.
 type Line = (i64, u32);
+
+/// What is in a file.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Kept(Vec<Line>),
+    Made(made::Asked),
+}
 
 /// Starts an export.
 pub(crate) async fn kick_off(
@@ -101,10 +116,11 @@ pub(crate) async fn kick_off(
         }
     }
     let may = |name: &&str| caller.require(name, Interaction::Read).is_ok();
+    let made = made::named(asked.as_deref().unwrap_or_default());
     let types: Vec<&str> = match asked {
         Some(asked) => {
             for name in &asked {
-                if !TYPES.contains(name) || group::is_made(name) {
+                if !TYPES.contains(name) || *name == "Group" {
                     let text = "_type names a type that is not exported; see /metadata";
                     return Err(FhirError::bad_request(text));
                 }
@@ -121,7 +137,7 @@ pub(crate) async fn kick_off(
     let mut types: Vec<String> = types.into_iter().map(str::to_owned).collect();
     types.sort();
     types.dedup();
-    let wanted = Wanted { types, since, patients, directory };
+    let wanted = Wanted { types, since, patients, directory, made };
     let what = What::Export(wanted.clone());
     let (id, job) = begin(resources, caller, request, what).await?;
     run(resources, caller, &id, &job, wanted);
@@ -137,11 +153,18 @@ pub(super) fn run(resources: &Resources, caller: &Caller, id: &str, job: &Job, w
     let (caller, mut job) = (caller.clone(), job.clone());
     tokio::spawn(async move {
         let (resources, id) = (&ending.resources, ending.id.as_str());
-        let listed = list(resources, &caller, id, &wanted).await;
+        // The others wait, so that nobody's jobs keep those of others from being begun.
+        let turn = resources.inner.running.turn().await;
+        let mut reached = Reached::default();
+        let listed = list(resources, &caller, id, &wanted, &mut reached).await;
+        let listed = reached.answer(resources, &caller, listed).await;
+        drop(turn);
         let mut files = Vec::new();
-        match listed {
+        let period = (wanted.since, job.created);
+        let made = made::files(resources, &wanted.made, period, wanted.patients.as_ref()).await;
+        match listed.and_then(|listed| Ok(listed.zip(Some(made?)))) {
             Ok(None) => return,
-            Ok(Some(listed)) => {
+            Ok(Some((listed, made))) => {
                 for (resource_type, lines) in listed {
                     for chunk in lines.chunks(LINES_MAX) {
                         let place = file_place(id, job.files.len());
@@ -150,6 +173,12 @@ pub(super) fn run(resources: &Resources, caller: &Caller, id: &str, job: &Job, w
                         // How many there are is decided anew with each download.
                         job.files.push(Made { resource_type, count: None, is_error: false });
                     }
+                }
+                for asked in made {
+                    let place = file_place(id, job.files.len());
+                    files.push((job.files.len(), seal(resources, &place, &asked)));
+                    let resource_type = asked.made;
+                    job.files.push(Made { resource_type, count: None, is_error: false });
                 }
                 job.state = State::Done;
             }
@@ -170,14 +199,15 @@ async fn list(
     caller: &Caller,
     id: &str,
     wanted: &Wanted,
+    reached: &mut Reached,
 ) -> Result<Option<BTreeMap<String, Vec<Line>>>, FhirError> {
     let mut listed: BTreeMap<String, Vec<Line>> = BTreeMap::new();
-    let mut seen: BTreeMap<Address, KindSet> = BTreeMap::new();
-    let (mut after, mut looked_at, mut count) = (0, 0_usize, 0);
-    let only = match caller.reader {
-        Reader::Patient { account } => Some(account),
-        _ => caller.patient,
-    };
+    let (mut after, mut count) = (0, 0_usize);
+    for patient in wanted.patients.iter().flatten() {
+        let kinds = wanted.types.iter().map(|of| kinds_of(of));
+        reached.name(*patient, kinds.fold(KindSet::EMPTY, KindSet::union));
+    }
+    let only = caller.only_patient();
     loop {
         if !is_wanted(resources, id).await? {
             return Ok(None);
@@ -185,8 +215,6 @@ async fn list(
         let rows = rows_after(resources, only, after).await?;
         let Some(last) = rows.last() else { break };
         after = last.number;
-        looked_at += rows.len();
-        resources.inner.running.progress(id, format!("{looked_at} resources looked at"));
         let is_meant = |row: &Row| {
             let is_of_group = match (&wanted.patients, row.record) {
                 (None, Some(_)) => true,
@@ -197,8 +225,8 @@ async fn list(
             is_of_group && row.updated >= wanted.since && wanted.types.contains(&row.resource_type)
         };
         let rows: Vec<Row> = rows.into_iter().filter(is_meant).collect();
-        let mut found =
-            permitted(resources, caller, &rows, resources.versions_for(&caller.reader)).await?;
+        let versions = resources.versions_for(&caller.reader);
+        let mut found = permitted(resources, caller, &rows, versions, reached).await?;
         for row in rows {
             let version = match row.record {
                 None if resources.require_directory(caller, &row.resource_type).is_ok() => {
@@ -210,9 +238,14 @@ async fn list(
                     else {
                         continue;
                     };
-                    let kinds = seen.entry(filed.patient).or_default();
-                    *kinds = kinds.union(KindSet::of(&[filed.kind]));
-                    found.entry().header.version.get()
+                    let header = &found.entry().header;
+                    // The version that the caller reads may be older than the newest.
+                    if updated(&row, header.version.get(), header.created) < wanted.since {
+                        continue;
+                    }
+                    // That there is something of a type is said by the list of files.
+                    reached.count([filed]);
+                    header.version.get()
                 }
             };
             listed.entry(row.resource_type).or_default().push((row.number, version));
@@ -222,19 +255,15 @@ async fn list(
             let text = format!("more than {RESOURCES_MAX} resources; use _type or _since");
             return Err(FhirError::unprocessable("too-costly", text));
         }
-    }
-    // That there is something of a type is said by the list of files.
-    for (patient, kinds) in seen {
-        let outcome = Outcome::Allowed { records: Vec::new(), basis: None };
-        let (gatekeeper, now) = (resources.gatekeeper(), resources.now());
-        gatekeeper.note(caller.reading(), patient, kinds, outcome, now).await?;
+        // Only what the caller may read: what was looked at would say how much there is.
+        resources.inner.running.progress(id, format!("{count} resources listed"));
     }
     Ok(Some(listed))
 }
 
 /// The next resources that are not deleted, by number: all of them, or what is about one patient and
 /// what is about none.
-async fn rows_after(
+pub(super) async fn rows_after(
     resources: &Resources,
     only: Option<Address>,
     after: i64,
@@ -270,6 +299,7 @@ async fn permitted(
     caller: &Caller,
     rows: &[Row],
     versions: Versions,
+    reached: &mut Reached,
 ) -> Result<HashMap<RecordId, Vec<Found>>, FhirError> {
     let records: Vec<RecordId> = rows
         .iter()
@@ -278,17 +308,8 @@ async fn permitted(
         .map(|filed| filed.record)
         .collect();
     let (gatekeeper, now) = (resources.gatekeeper(), resources.now());
-    let (found, refusal) = gatekeeper.find(caller.reading(), &records, versions, now).await?;
-    if let Some(refusal) = refusal {
-        let mut patients: Vec<_> =
-            rows.iter().filter_map(|row| row.record).map(|filed| filed.patient).collect();
-        patients.dedup();
-        if let [patient] = patients.as_slice() {
-            let kinds: KindSet = rows.iter().filter_map(|row| row.record?.kind.into()).collect();
-            let outcome = Outcome::refused(refusal);
-            gatekeeper.note(caller.reading(), *patient, kinds, outcome, now).await?;
-        }
-    }
+    let (found, refusals) = gatekeeper.find(caller.reading(), &records, versions, now).await?;
+    reached.refuse(refusals);
     let mut by_record: HashMap<RecordId, Vec<Found>> = HashMap::new();
     for found in found {
         by_record.entry(found.entry().header.record).or_default().push(found);
@@ -305,23 +326,21 @@ pub(crate) async fn download(
 ) -> Result<Reply, FhirError> {
     let job = own(resources, caller, id).await?;
     let number: usize = number.parse().map_err(|_| FhirError::not_found())?;
-    let made = job.files.get(number).filter(|_| job.state == State::Done);
-    let made = made.ok_or_else(FhirError::not_found)?;
+    let listed = job.files.get(number).filter(|_| job.state == State::Done);
+    let listed = listed.ok_or_else(FhirError::not_found)?;
     let body = match job.what {
         What::Import => {
             let text: String = file(resources, id, number).await?;
             Body::from(text)
         }
         What::Export(_) => {
-            caller.require(&made.resource_type, Interaction::Read)?;
-            let lines: Vec<Line> = file(resources, id, number).await?;
-            let chunks: Vec<Vec<Line>> = lines.chunks(SENT_AT_ONCE).map(<[Line]>::to_vec).collect();
-            let sending = (resources.clone(), caller.clone(), chunks.into_iter());
-            Body::from_stream(stream::try_unfold(sending, async |(resources, caller, mut rest)| {
-                let Some(chunk) = rest.next() else { return Ok(None) };
-                let lines = send(&resources, &caller, &chunk).await?;
-                Ok::<_, FhirError>(Some((lines, (resources, caller, rest))))
-            }))
+            caller.require(&listed.resource_type, Interaction::Read)?;
+            let content = file(resources, id, number).await?;
+            let place = Downloading::begin(resources, caller)?;
+            match content {
+                Content::Kept(lines) => kept(place, caller, &lines),
+                Content::Made(asked) => made::body(place, caller, asked),
+            }
         }
     };
     Ok(Reply {
@@ -331,8 +350,68 @@ pub(crate) async fn download(
     })
 }
 
+/// The place of a download among those of the same reader, until it is dropped.
+pub(super) struct Downloading {
+    pub(super) resources: Resources,
+    reader: Address,
+}
+
+impl Downloading {
+    fn begin(resources: &Resources, caller: &Caller) -> Result<Self, FhirError> {
+        let reader = caller.reader.address();
+        if resources.inner.running.begin_download(reader, DOWNLOADS_OF_ONE_MAX) {
+            return Ok(Self { resources: resources.clone(), reader });
+        }
+        let text = "there are too many downloads at a time; wait until one is done";
+        Err(FhirError::new(StatusCode::TOO_MANY_REQUESTS, "throttled", text))
+    }
+}
+
+impl Drop for Downloading {
+    fn drop(&mut self) {
+        self.resources.inner.running.end_download(self.reader);
+    }
+}
+
+/// A file while it is sent.
+struct Sending {
+    place: Downloading,
+    caller: Caller,
+    /// Whom this download reached, so that each is told of a refusal once.
+    refused: Reached,
+}
+
+impl Sending {
+    /// The next lines, as far as they may still be read.
+    async fn send(&mut self, chunk: &[Line]) -> Result<Bytes, FhirError> {
+        let resources = &self.place.resources;
+        // Held while there is work, not while the client takes its time.
+        let _turn = resources.inner.running.sending_turn().await;
+        let lines = send(resources, &self.caller, chunk, &mut self.refused).await;
+        self.refused.settle(resources, &self.caller).await?;
+        lines
+    }
+}
+
+/// The lines of a file of what is kept, opened as they are sent.
+fn kept(place: Downloading, caller: &Caller, lines: &[Line]) -> Body {
+    let chunks: Vec<Vec<Line>> = lines.chunks(SENT_AT_ONCE).map(<[Line]>::to_vec).collect();
+    let sending = Sending { place, caller: caller.clone(), refused: Reached::default() };
+    let sending = (sending, chunks.into_iter());
+    Body::from_stream(stream::try_unfold(sending, async |(mut sending, mut rest)| {
+        let Some(chunk) = rest.next() else { return Ok(None) };
+        let lines = sending.send(&chunk).await?;
+        Ok::<_, FhirError>(Some((lines, (sending, rest))))
+    }))
+}
+
 /// The next lines of a file, as far as they may still be read.
-async fn send(resources: &Resources, caller: &Caller, chunk: &[Line]) -> Result<Bytes, FhirError> {
+async fn send(
+    resources: &Resources,
+    caller: &Caller,
+    chunk: &[Line],
+    reached: &mut Reached,
+) -> Result<Bytes, FhirError> {
     resources.require_in_force(caller).await?;
     let numbers: Vec<i64> = chunk.iter().map(|(number, _)| *number).collect();
     let rows = {
@@ -340,7 +419,7 @@ async fn send(resources: &Resources, caller: &Caller, chunk: &[Line]) -> Result<
         Row::all_numbered(&mut connection, &numbers).await?
     };
     let versions: HashMap<i64, u32> = chunk.iter().copied().collect();
-    let mut found = permitted(resources, caller, &rows, Versions::All).await?;
+    let mut found = permitted(resources, caller, &rows, Versions::All, reached).await?;
     let mut founds = Vec::new();
     for row in &rows {
         let version = versions.get(&row.number);

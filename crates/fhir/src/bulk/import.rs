@@ -3,7 +3,7 @@
 //! Only what is uploaded is taken in: this server fetches nothing from an address that somebody names.
 //! Each line is checked and decided on as if it were put by itself, and what is fine is stored in batches,
 //! one Merkle batch on chain each. Patients come first, wherever they are in the upload, because other
-//! lines are about them. A line with an id replaces what is there; a line without one gets one.
+//! lines are about them, and `Provenance` last, because it is about any of these. A line with an id replaces what is there; a line without one gets one.
 //!
 //! What is wrong with a line is a line of the job's error file: an `OperationOutcome` that names the
 //! number of the line, from 1, and nothing of what is in it.
@@ -11,14 +11,14 @@
 use std::collections::{BTreeMap, HashSet};
 
 use axum::http::StatusCode;
-use domain::Address;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Ending, Job, Made, State, What, accepted, begin, file_place, is_ndjson, is_wanted,
     require_async, seal, update,
 };
 use crate::{
-    bundle::Write,
+    bundle::{Write, turn_of},
     caller::{Caller, Interaction},
     consent,
     dispatch::TYPES,
@@ -26,7 +26,7 @@ use crate::{
     json::RawObject,
     outcome::{FhirError, Issue, outcome},
     request::{Reply, Request},
-    resources::Resources,
+    resources::{Known, Resources},
 };
 
 /// How many lines one import has, at most.
@@ -66,8 +66,12 @@ pub(crate) async fn kick_off(
         let text = format!("an import has at most {LINES_MAX} lines; send several");
         return Err(FhirError::new(StatusCode::PAYLOAD_TOO_LARGE, "too-costly", text));
     }
+    let Some(place) = resources.inner.running.import_place() else {
+        let text = "too many imports are going on; send the lines later";
+        return Err(FhirError::new(StatusCode::TOO_MANY_REQUESTS, "throttled", text));
+    };
     let (id, job) = begin(resources, caller, request, What::Import).await?;
-    run(resources, caller, &id, job, request.body.clone());
+    run(resources, caller, &id, job, (request.body.clone(), place));
     Ok(accepted(resources, &id))
 }
 
@@ -75,7 +79,13 @@ fn is_blank(line: &[u8]) -> bool {
     line.iter().all(u8::is_ascii_whitespace)
 }
 
-fn run(resources: &Resources, caller: &Caller, id: &str, mut job: Job, body: axum::body::Bytes) {
+fn run(
+    resources: &Resources,
+    caller: &Caller,
+    id: &str,
+    mut job: Job,
+    (body, place): (axum::body::Bytes, OwnedSemaphorePermit),
+) {
     resources.inner.running.begin(id);
     let ending = Ending { resources: resources.clone(), id: id.to_owned() };
     let caller = caller.clone();
@@ -87,7 +97,7 @@ fn run(resources: &Resources, caller: &Caller, id: &str, mut job: Job, body: axu
             id,
             taken: BTreeMap::new(),
             errors: BTreeMap::new(),
-            accounts: Vec::new(),
+            known: Known::new(),
             waiting: Vec::new(),
             names: HashSet::new(),
         };
@@ -125,6 +135,7 @@ fn run(resources: &Resources, caller: &Caller, id: &str, mut job: Job, body: axu
         if let Err(error) = update(resources, id, &job, files).await {
             tracing::error!(%error, "what came of an import could not be stored");
         }
+        drop(place);
     });
 }
 
@@ -137,8 +148,8 @@ struct Importing<'a> {
     taken: BTreeMap<String, usize>,
     /// What is wrong, by the number of the line.
     errors: BTreeMap<usize, FhirError>,
-    /// The accounts of patients that wait to be stored.
-    accounts: Vec<(String, Address)>,
+    /// What waits to be stored: other lines may be about it.
+    known: Known,
     waiting: Vec<(usize, StatusCode, Write)>,
     /// What waits, by type and id: nothing is written twice in one batch.
     names: HashSet<(String, String)>,
@@ -147,13 +158,13 @@ struct Importing<'a> {
 impl Importing<'_> {
     async fn take_all(&mut self, body: &[u8]) {
         let mut seen = 0;
-        for patients in [true, false] {
+        for turn in 0..=2 {
             for (index, line) in body.split(|byte| *byte == b'\n').enumerate() {
                 if is_blank(line) || self.errors.len() > ERRORS_MAX {
                     continue;
                 }
                 let number = index + 1;
-                match self.check(line, patients).await {
+                match self.check(line, turn).await {
                     Ok(None) => continue,
                     Ok(Some((status, write))) => self.add(number, status, write).await,
                     Err(error) => self.fail(number, error),
@@ -183,14 +194,10 @@ impl Importing<'_> {
         self.errors.entry(number).or_insert(error);
     }
 
-    /// Checks one line; `None` when it is for the other round.
-    async fn check(
-        &self,
-        line: &[u8],
-        patients: bool,
-    ) -> Result<Option<(StatusCode, Write)>, FhirError> {
+    /// Checks one line; `None` when it is for another turn.
+    async fn check(&self, line: &[u8], turn: u8) -> Result<Option<(StatusCode, Write)>, FhirError> {
         // What cannot be read at all is told once.
-        let unreadable = |error: FhirError| if patients { Err(error) } else { Ok(None) };
+        let unreadable = |error: FhirError| if turn == 0 { Err(error) } else { Ok(None) };
         if line.len() > LINE_BYTES_MAX {
             let text = format!("a line has at most {LINE_BYTES_MAX} bytes");
             return unreadable(FhirError::unprocessable("too-long", text));
@@ -200,7 +207,7 @@ impl Importing<'_> {
             return unreadable(FhirError::bad_request(text));
         };
         let resource_type = body.text("resourceType").unwrap_or_default();
-        if (resource_type == "Patient") != patients {
+        if turn_of(&resource_type) != turn {
             return Ok(None);
         }
         if !TYPES.contains(&resource_type.as_str()) || group::is_made(&resource_type) {
@@ -219,7 +226,7 @@ impl Importing<'_> {
         let interaction = if there.is_some() { Interaction::Update } else { Interaction::Create };
         self.caller.require(&resource_type, interaction)?;
         let checking =
-            self.resources.check(self.caller, &resource_type, Some(&id), body, &self.accounts);
+            self.resources.check(self.caller, &resource_type, Some(&id), body, &self.known);
         let checked = checking.await?;
         let status = if checked.row.version == 1 { StatusCode::CREATED } else { StatusCode::OK };
         Ok(Some((status, Write::Put(Box::new(checked)))))
@@ -232,9 +239,7 @@ impl Importing<'_> {
             let text = "an earlier line is the same resource";
             return self.fail(number, FhirError::unprocessable("duplicate", text));
         }
-        if let ("Patient", Some(filed)) = (name.0.as_str(), row.record) {
-            self.accounts.push((name.1.clone(), filed.patient));
-        }
+        self.known.insert(name.clone(), row.record);
         self.names.insert(name);
         self.waiting.push((number, status, write));
         if self.waiting.len() >= STORED_AT_ONCE {
@@ -257,7 +262,7 @@ impl Importing<'_> {
             self.store(vec![one]).await;
         }
         // Those that were stored are found in the database from here on.
-        self.accounts.clear();
+        self.known.clear();
     }
 
     async fn store(&mut self, waiting: Vec<(usize, StatusCode, Write)>) {

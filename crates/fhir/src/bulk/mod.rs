@@ -12,14 +12,18 @@
 //! by chunk; only then it is opened, and that leaves a receipt. So nothing is on disk in the clear, and
 //! nothing comes after the block of a revocation, not even the rest of a download that has begun.
 //!
+//! **Nobody keeps others out.** Each reader has so many jobs and downloads; what there is to do for all
+//! together is done in turns.
+//!
 //! # Source
 //!
 //! HL7 FHIR Bulk Data Access 2.0.0 (STU 2).
 
 mod export;
 mod import;
+mod made;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::http::StatusCode;
 use domain::Address;
@@ -27,6 +31,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use sqlx::Row as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use vault::StoreError;
 
 use crate::{
@@ -61,11 +66,18 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     )",
 ];
 
-/// How many jobs somebody may have at a time.
-const JOBS_OF_ONE_MAX: usize = 5;
+/// How many jobs somebody may have at a time. There is no limit for all together, which a few could exhaust
+/// for the others; work is bounded by turns instead.
+const JOBS_OF_ONE_MAX: u64 = 5;
 
-/// How many jobs there may be at a time.
-const JOBS_MAX: usize = 100;
+/// How many exports are listed at a time. The others wait for their turn.
+const LISTED_AT_ONCE: usize = 4;
+
+/// How many imports there may be at a time: what was uploaded is kept in memory.
+const IMPORTS_AT_ONCE: usize = 8;
+
+/// At how many chunks of downloads is worked at a time.
+const SENT_AT_ONCE: usize = 4;
 
 /// How long a job and what it made is kept, in milliseconds.
 const KEPT_MS: i64 = 24 * 3_600 * 1_000;
@@ -118,28 +130,80 @@ struct Made {
     is_error: bool,
 }
 
-/// The jobs that run in this process, with how far each is.
-#[derive(Default)]
-pub(crate) struct Running(Mutex<HashMap<String, String>>);
+/// The jobs that run in this process, with how far each is, and the turns of those that wait.
+pub(crate) struct Running {
+    jobs: Mutex<HashMap<String, String>>,
+    listing: Semaphore,
+    importing: Arc<Semaphore>,
+    sending: Semaphore,
+    /// How many downloads each reader has.
+    downloads: Mutex<HashMap<Address, usize>>,
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Self {
+            jobs: Mutex::default(),
+            listing: Semaphore::new(LISTED_AT_ONCE),
+            importing: Arc::new(Semaphore::new(IMPORTS_AT_ONCE)),
+            sending: Semaphore::new(SENT_AT_ONCE),
+            downloads: Mutex::default(),
+        }
+    }
+}
 
 impl Running {
+    /// The turn to list an export, until it is dropped.
+    async fn turn(&self) -> SemaphorePermit<'_> {
+        self.listing.acquire().await.expect("nobody closes the semaphore")
+    }
+
+    /// The turn to work at a chunk of a download, until it is dropped.
+    async fn sending_turn(&self) -> SemaphorePermit<'_> {
+        self.sending.acquire().await.expect("nobody closes the semaphore")
+    }
+
+    /// A place for an import, unless there is none.
+    fn import_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.importing).try_acquire_owned().ok()
+    }
+
+    /// Takes a place for a reader's download, of so many at most.
+    fn begin_download(&self, reader: Address, most: usize) -> bool {
+        let mut downloads = self.downloads.lock();
+        let count = downloads.entry(reader).or_default();
+        let is_free = *count < most;
+        *count += usize::from(is_free);
+        is_free
+    }
+
+    fn end_download(&self, reader: Address) {
+        let mut downloads = self.downloads.lock();
+        if let Some(count) = downloads.get_mut(&reader) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                downloads.remove(&reader);
+            }
+        }
+    }
+
     /// Notes that a job runs; `false` when it does already.
     fn begin(&self, id: &str) -> bool {
-        self.0.lock().insert(id.to_owned(), "begun".into()).is_none()
+        self.jobs.lock().insert(id.to_owned(), "begun".into()).is_none()
     }
 
     fn progress(&self, id: &str, text: String) {
-        if let Some(progress) = self.0.lock().get_mut(id) {
+        if let Some(progress) = self.jobs.lock().get_mut(id) {
             *progress = text;
         }
     }
 
     fn end(&self, id: &str) {
-        self.0.lock().remove(id);
+        self.jobs.lock().remove(id);
     }
 
     fn of(&self, id: &str) -> Option<String> {
-        self.0.lock().get(id).cloned()
+        self.jobs.lock().get(id).cloned()
     }
 }
 
@@ -164,7 +228,7 @@ fn require_async(request: &Request) -> Result<(), FhirError> {
     Err(FhirError::bad_request(text))
 }
 
-/// Starts to keep a job.
+/// Starts to keep a job, unless its owner has too many.
 async fn begin(
     resources: &Resources,
     caller: &Caller,
@@ -173,19 +237,6 @@ async fn begin(
 ) -> Result<(String, Job), FhirError> {
     purge(resources).await?;
     let owner = caller.reader.address();
-    let mut connection = resources.database().readers().acquire().await?;
-    let owners: Vec<Vec<u8>> = sqlx::query("select owner from fhir_bulk_jobs")
-        .fetch_all(&mut *connection)
-        .await?
-        .iter()
-        .map(|row| row.try_get(0))
-        .collect::<Result<_, sqlx::Error>>()?;
-    drop(connection);
-    let own = owners.iter().filter(|found| found.as_slice() == owner.as_slice()).count();
-    if own >= JOBS_OF_ONE_MAX || owners.len() >= JOBS_MAX {
-        let text = "there are too many bulk jobs; delete some that are done";
-        return Err(FhirError::new(StatusCode::TOO_MANY_REQUESTS, "throttled", text));
-    }
     let pairs: Vec<String> = request
         .query
         .iter()
@@ -238,9 +289,18 @@ fn file_place(id: &str, file: usize) -> String {
     format!("bulk/{id}/{file}")
 }
 
+/// Stores a new job. It is counted where it is stored, so that jobs begun at the same time are all counted.
 async fn store(resources: &Resources, id: &str, job: &Job) -> Result<(), FhirError> {
     let sealed = seal(resources, &job_place(id), job);
     let mut transaction = resources.database().begin().await?;
+    let row = sqlx::query("select count(*) from fhir_bulk_jobs where owner = $1")
+        .bind(job.owner.to_vec())
+        .fetch_one(&mut *transaction)
+        .await?;
+    if row.try_get::<i64, _>(0)?.unsigned_abs() >= JOBS_OF_ONE_MAX {
+        let text = "there are too many bulk jobs; delete some that are done";
+        return Err(FhirError::new(StatusCode::TOO_MANY_REQUESTS, "throttled", text));
+    }
     sqlx::query("insert into fhir_bulk_jobs (id, owner, created, sealed) values ($1, $2, $3, $4)")
         .bind(id.to_owned())
         .bind(job.owner.to_vec())

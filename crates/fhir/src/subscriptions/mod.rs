@@ -5,8 +5,15 @@
 //! signed, repeats marked. Whether something is told is decided when it is sent, by what its owner may
 //! read then (S3): a subscription opens no way to anything that a read at that moment would refuse.
 //!
-//! What it does not do: notify of records that were anchored in a batch, for the chain does not say whose
-//! they are; take FHIR topics of others; send by anything but `rest-hook`.
+//! A token is short-lived, and what it let its holder read is agreed with the subscription. So no subscription
+//! goes on for more than a week: it ends by itself, unless its owner puts it again with a token that is in
+//! force then, and that token's scopes count from there on.
+//!
+//! Of records that were anchored in a batch the chain does not say whose they are. This steward knows its
+//! own batches, and tells of them a page at a time, beside the order of the webhooks.
+//!
+//! What it does not do: tell of other stewards' batches; take FHIR topics of others; send by anything but
+//! `rest-hook`.
 //!
 //! # Source
 //!
@@ -17,7 +24,7 @@ mod resource;
 mod table;
 
 use axum::http::{Method, StatusCode};
-use domain::{Address, Purpose, Reader};
+use domain::{Address, Purpose, Reader, Timestamp};
 use notify::{
     Webhooks,
     webhook::{NewSubscription, SubscribeError, SubscriptionState, WebhookSecret},
@@ -159,6 +166,7 @@ fn terms_of(
     caller: &Caller,
     request: &Request,
     before: Option<&Terms>,
+    now: Timestamp,
 ) -> Result<(Terms, Wanted), FhirError> {
     let body = crate::dispatch::body_of(request)?;
     if body.text("resourceType").as_deref() != Some("Subscription") {
@@ -171,7 +179,7 @@ fn terms_of(
         return Err(FhirError { status: StatusCode::UNPROCESSABLE_ENTITY, issues });
     }
     resource::keep_headers(&mut resource, before.map(|before| &before.resource));
-    let wanted = Wanted::parse(&resource)?;
+    let wanted = Wanted::parse(&resource, now)?;
     let types = TYPES.iter().filter(|name| caller.allowed.allows(name, Interaction::Read));
     let terms = Terms {
         resource,
@@ -189,7 +197,7 @@ async fn create(
     request: &Request,
 ) -> Result<Reply, FhirError> {
     caller.require("Subscription", Interaction::Create)?;
-    let (terms, wanted) = terms_of(caller, request, None)?;
+    let (terms, wanted) = terms_of(caller, request, None, resources.now())?;
     let mut rng = resources.gatekeeper().entropy().fork();
     let secret = WebhookSecret::make(&mut rng);
     let text = secret.expose_text();
@@ -218,6 +226,9 @@ async fn create(
         terms,
     };
     held.store(resources).await?;
+    // What was there before is told to nobody.
+    let last_leaf = resources.gatekeeper().last_leaf().await?;
+    table::tell_leaves(resources.database(), &held.id, last_leaf, 0).await?;
     shown(resources, StatusCode::CREATED, &held, Some(&text)).await
 }
 
@@ -233,7 +244,7 @@ async fn update(
     {
         return Err(FhirError::precondition("the resource has another version by now"));
     }
-    let (terms, wanted) = terms_of(caller, request, Some(&before.terms))?;
+    let (terms, wanted) = terms_of(caller, request, Some(&before.terms), resources.now())?;
     if terms.resource["id"].as_str() != Some(id) {
         return Err(FhirError::bad_request("the body's `id` must be the one in the URL"));
     }

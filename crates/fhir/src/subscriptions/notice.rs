@@ -2,12 +2,14 @@
 
 use std::sync::Weak;
 
+use alloy_primitives::keccak256;
+use axum::http::HeaderMap;
 use domain::{KindSet, Outcome, RecordId, Timestamp};
 use futures_util::{StreamExt as _, stream};
-use gatekeeper::Reading;
+use gatekeeper::{Leaf, Reading};
 use notify::{
     Clearance, Notification, Subject,
-    webhook::{Body, Form, Message, Written},
+    webhook::{Body, Form, Message, SubscriptionState, Written},
 };
 use serde_json::{
     Value, json,
@@ -34,6 +36,18 @@ const PROFILE: &str = "http://hl7.org/fhir/uv/subscriptions-backport/StructureDe
 
 /// The most events that one replay gives.
 const REPLAYED_MAX: u32 = 100;
+
+/// How many records of batches one message tells of, at most.
+const LEAVES_PER_PAGE: usize = 100;
+
+/// From how many bytes of full resources on no more are told in one message.
+const LEAF_PAGE_BYTES: usize = 1 << 20;
+
+/// How many such messages one subscription gets before others have their turn.
+const LEAF_PAGES_AT_ONCE: usize = 16;
+
+/// How long it takes until one that did not arrive is sent again, in seconds.
+const LEAVES_AGAIN_S: u64 = 60;
 
 /// How many receivers are tried at a time.
 const TENDED_AT_ONCE: usize = 8;
@@ -173,7 +187,7 @@ pub(super) async fn events(
         Some(text) => text.parse().map_err(|_| FhirError::bad_request("an event's number is one")),
     };
     let range = (number("eventsSinceNumber", 1)?, number("eventsUntilNumber", u64::MAX)?);
-    let mut wanted = Wanted::parse(&held.terms.resource)?;
+    let mut wanted = Wanted::parse(&held.terms.resource, resources.now())?;
     if let Some(content) = request.parameter("content") {
         wanted.content = Content::parse(content).ok_or_else(|| {
             FhirError::bad_request("the content is `empty`, `id-only` or `full-resource`")
@@ -185,11 +199,20 @@ pub(super) async fn events(
     for (number, sequence) in
         table::events(resources.database(), &held.id, range, REPLAYED_MAX).await?
     {
-        let found = outbox.all(sequence.saturating_sub(1), 1).await?;
-        let Some(notification) = found.first().map(|entry| entry.notification) else { continue };
-        if notification.sequence != sequence
-            || caller.patient.is_some_and(|only| only != notification.patient)
-        {
+        let notification = match u64::try_from(sequence) {
+            Ok(sequence) => {
+                let found = outbox.all(sequence.saturating_sub(1), 1).await?;
+                let found = found.first().map(|entry| entry.notification);
+                found.filter(|found| found.sequence == sequence)
+            }
+            Err(_) => {
+                let place = sequence.saturating_neg();
+                let leaves = resources.gatekeeper().leaves_after(place - 1, 1).await?;
+                leaves.first().filter(|leaf| leaf.place == place).map(notification_of)
+            }
+        };
+        let Some(notification) = notification else { continue };
+        if caller.patient.is_some_and(|only| only != notification.patient) {
             continue;
         }
         let decided = resources.decide(held, &wanted, reading, &notification, true).await?;
@@ -233,12 +256,13 @@ impl Resources {
                 return Ok(Written::Ended);
             }
         }
-        let wanted = Wanted::parse(&held.terms.resource)?;
+        let wanted = Wanted::parse(&held.terms.resource, self.now())?;
         let reading = Reading { reader: held.terms.reader, purpose: held.terms.purpose };
         let (notification, is_first) = (message.notification, message.attempt == 1);
         let decided = self.decide(&held, &wanted, reading, notification, is_first).await?;
         let Decided::Told { focus, body } = decided else { return Ok(Written::Nothing) };
-        let number = table::number(self.database(), &held.id, notification.sequence).await?;
+        let sequence = i64::try_from(notification.sequence).unwrap_or(i64::MAX);
+        let number = table::number(self.database(), &held.id, sequence).await?;
         let told = Told { number, time: notification.time, focus, body };
         let status = Status {
             held: &held,
@@ -253,7 +277,7 @@ impl Resources {
     /// not over.
     async fn clearance(&self, held: &Held) -> Clearance {
         let now = self.now();
-        if held.ends_at > 0 && held.ends_at <= now.0 {
+        if held.ends_at <= now.0 {
             return Clearance::Refused;
         }
         let gatekeeper = self.gatekeeper();
@@ -297,13 +321,14 @@ impl Resources {
         };
         let gatekeeper = self.gatekeeper();
         let versions = self.versions_for(&reading.reader);
-        let (found, refusal) = gatekeeper.find(reading, &[record], versions, self.now()).await?;
+        let (found, mut refusals) =
+            gatekeeper.find(reading, &[record], versions, self.now()).await?;
         let kinds = KindSet::of(&[kind]);
         if found.is_empty() {
             // Whoever asks for a patient in particular is refused for them to see; whoever asks for
             // everybody's records at once is not told, and asked for nobody.
             let in_particular = wanted.filters.iter().any(|filter| filter.patient.is_some());
-            if let Some(refusal) = refusal
+            if let Some((_, refusal)) = refusals.remove(&patient)
                 && in_particular
                 && is_first
             {
@@ -372,7 +397,100 @@ impl Resources {
             // The others have their turn all the same.
             failed = failed.and(done);
         }
+        drop(tended);
+        failed.and(self.tell_batches().await)
+    }
+
+    /// Tells the institution's own subscribers of records in its batches that are on chain.
+    async fn tell_batches(&self) -> Result<(), FhirError> {
+        let (last_leaf, now) = (self.gatekeeper().last_leaf().await?, self.now().0);
+        let behind = Held::behind(self, last_leaf, now).await?;
+        let mut telling = stream::iter(behind)
+            .map(|held| self.tell_leaves(held, last_leaf))
+            .buffer_unordered(TENDED_AT_ONCE);
+        let mut failed = Ok(());
+        while let Some(done) = telling.next().await {
+            failed = failed.and(done);
+        }
         failed
+    }
+
+    /// Tells one subscriber of what is in batches, as far as they may be told now. A page that does not
+    /// arrive is sent again, under the same name.
+    async fn tell_leaves(&self, held: Held, last_leaf: i64) -> Result<(), FhirError> {
+        let (webhooks, database) = (self.webhooks()?, self.database());
+        let mut told = table::leaves_told(database, &held.id).await?;
+        let wanted = Wanted::parse(&held.terms.resource, self.now())?;
+        if told < 0 || wanted.topic != Topic::Records {
+            return Ok(table::tell_leaves(database, &held.id, last_leaf, 0).await?);
+        }
+        let Some(sent) = webhooks.subscription(&held.id).await? else { return Ok(()) };
+        if sent.state != SubscriptionState::Active {
+            return Ok(());
+        }
+        match self.clearance(&held).await {
+            Clearance::Granted => {}
+            Clearance::Unknown => return Ok(()),
+            Clearance::Refused => {
+                if held.stand(database, State::Off, "", 0).await? {
+                    webhooks.pause(&held.id).await?;
+                }
+                return Ok(());
+            }
+        }
+        for _ in 0..LEAF_PAGES_AT_ONCE {
+            let leaves = self.gatekeeper().leaves_after(told, LEAVES_PER_PAGE).await?;
+            let Some(first) = leaves.first() else { break };
+            let parts = [
+                b"salus/batch-notice/v1".as_slice(),
+                held.id.as_bytes(),
+                &first.place.to_be_bytes(),
+            ];
+            let name = keccak256(parts.concat());
+            let (events, up_to) = self.page_of_leaves(&held, &wanted, &leaves).await?;
+            if !events.is_empty() {
+                let total = table::last_number(database, &held.id).await?;
+                let kind = "event-notification";
+                let status = Status { held: &held, status: State::Active, kind, total };
+                let headers = wanted.headers.clone();
+                let body = body_with(&status.bundle(self, events), headers);
+                let now = self.now();
+                if let Err(error) = webhooks.knock(&sent, name, body, now).await {
+                    let subscription = &held.id;
+                    tracing::warn!(%subscription, %error, "a notification of a batch waits");
+                    let due = now.0.saturating_add(LEAVES_AGAIN_S);
+                    return Ok(table::tell_leaves(database, &held.id, told, due).await?);
+                }
+            }
+            told = up_to;
+            table::tell_leaves(database, &held.id, told, 0).await?;
+        }
+        Ok(())
+    }
+
+    /// What one message tells of these records, and up to which place: as much as fits.
+    async fn page_of_leaves(
+        &self,
+        held: &Held,
+        wanted: &Wanted,
+        leaves: &[Leaf],
+    ) -> Result<(Vec<Told>, i64), FhirError> {
+        let reading = Reading { reader: held.terms.reader, purpose: held.terms.purpose };
+        let (mut events, mut bytes, mut up_to) = (Vec::new(), 0, 0);
+        for leaf in leaves {
+            up_to = leaf.place;
+            let notification = notification_of(leaf);
+            let decided = self.decide(held, wanted, reading, &notification, true).await?;
+            let Decided::Told { focus, body } = decided else { continue };
+            bytes += body.as_ref().map_or(0, |body| body.to_string().len());
+            let sequence = leaf.place.saturating_neg();
+            let number = table::number(self.database(), &held.id, sequence).await?;
+            events.push(Told { number, time: notification.time, focus, body });
+            if bytes >= LEAF_PAGE_BYTES {
+                break;
+            }
+        }
+        Ok((events, up_to))
     }
 
     async fn tend(&self, held: Held) -> Result<(), FhirError> {
@@ -394,7 +512,7 @@ impl Resources {
         };
         let total = table::last_number(database, &held.id).await?;
         let status = Status { held: &held, status: held.status, kind, total };
-        let wanted = Wanted::parse(&held.terms.resource)?;
+        let wanted = Wanted::parse(&held.terms.resource, self.now())?;
         let body = body_of(&status.bundle(self, Vec::new()), wanted);
         let name = self.gatekeeper().entropy().bytes::<32>().into();
         let knocked = webhooks.knock(&sent, name, body, now).await;
@@ -417,7 +535,28 @@ impl Resources {
     }
 }
 
+/// A record of a batch as what is told of one that was proposed by itself.
+fn notification_of(leaf: &Leaf) -> Notification {
+    let Leaf { anchor, moment, .. } = leaf;
+    Notification {
+        sequence: 0,
+        id: anchor.leaf(),
+        topic: notify::Topic::RecordProposed,
+        recipient: anchor.patient,
+        patient: anchor.patient,
+        subject: anchor.record.0.into(),
+        block: moment.block,
+        transaction: moment.transaction,
+        log_index: 0,
+        time: moment.time,
+    }
+}
+
 fn body_of(bundle: &Bundle, wanted: Wanted) -> Body {
+    body_with(bundle, wanted.headers)
+}
+
+fn body_with(bundle: &Bundle, headers: HeaderMap) -> Body {
     let bytes = serde_json::to_vec(bundle).expect("a bundle has a JSON form");
-    Body { content_type: "application/fhir+json", bytes, headers: wanted.headers }
+    Body { content_type: "application/fhir+json", bytes, headers }
 }

@@ -1,6 +1,7 @@
 //! What a `Subscription` asks for, and how it is shown.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use domain::Timestamp;
 use notify::Topic as Event;
 use serde_json::{Value, json};
 
@@ -24,6 +25,10 @@ const TEXT_LEN_MAX: usize = 1_024;
 
 /// The shortest time between two heartbeats, in seconds.
 const HEARTBEAT_MIN_S: u64 = 10;
+
+/// The longest time that a subscription goes on before its owner says again that they want it, in seconds:
+/// a week.
+pub(crate) const PERIOD_MAX_S: u64 = 7 * 86_400;
 
 /// What can be subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +163,7 @@ pub(crate) struct Wanted {
     pub(crate) headers: HeaderMap,
     /// Every how many seconds there is a heartbeat; 0 for never.
     pub(crate) heartbeat_s: u64,
-    /// When it ends, in seconds since 1970; 0 for never.
+    /// When it ends, in seconds since 1970.
     pub(crate) ends_at: u64,
     is_off: bool,
 }
@@ -177,8 +182,13 @@ fn extensions<'a>(element: &'a Value, name: &'static str) -> impl Iterator<Item 
 }
 
 impl Wanted {
-    /// What a valid `Subscription` asks for.
-    pub(crate) fn parse(resource: &Value) -> Result<Self, FhirError> {
+    /// What a valid `Subscription` asks for, `now`. It ends when it says, and after [`PERIOD_MAX_S`] at the
+    /// latest.
+    ///
+    /// # Source
+    ///
+    /// FHIR R4, `Subscription.end`: the server may deviate from it.
+    pub(crate) fn parse(resource: &Value, now: Timestamp) -> Result<Self, FhirError> {
         let criteria = resource["criteria"].as_str().unwrap_or_default();
         let topic = Topic::ALL.into_iter().find(|topic| topic.canonical() == criteria);
         let topic = topic.ok_or_else(|| {
@@ -214,12 +224,13 @@ impl Wanted {
             },
         };
         let ends_at = match resource["end"].as_str() {
-            None => 0,
+            None => u64::MAX,
             Some(end) => {
                 let end = instant::parse(end).ok_or_else(|| wrong("`end` is an instant"))?;
-                u64::try_from(end / 1_000).unwrap_or_default().max(1)
+                u64::try_from(end / 1_000).unwrap_or_default()
             }
         };
+        let ends_at = ends_at.min(now.0.saturating_add(PERIOD_MAX_S));
         let filters: Vec<Filter> = extensions(&resource["_criteria"], "backport-filter-criteria")
             .map(|filter| Filter::parse(filter["valueString"].as_str().unwrap_or_default()))
             .collect::<Result<_, _>>()?;
@@ -318,6 +329,7 @@ pub(crate) fn shape(held: &Held, status: Status, error: &str) -> Value {
     resource["meta"]["versionId"] = held.version.to_string().into();
     resource["meta"]["lastUpdated"] = instant::text(held.updated).into();
     resource["status"] = status.name().into();
+    resource["end"] = Timestamp(held.ends_at).to_string().into();
     if let Some(members) = resource.as_object_mut() {
         members.remove("error");
     }
@@ -346,6 +358,8 @@ pub(crate) fn show_secret(resource: &mut Value, secret: &str) {
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp(1_000);
+
     fn subscription() -> Value {
         json!({
             "resourceType": "Subscription",
@@ -358,9 +372,25 @@ mod tests {
 
     #[test]
     fn what_is_left_out_has_the_narrowest_meaning_that_is_of_use() {
-        let wanted = Wanted::parse(&subscription()).unwrap();
+        let wanted = Wanted::parse(&subscription(), NOW).unwrap();
         assert_eq!((wanted.topic, wanted.content), (Topic::Records, Content::IdOnly));
-        assert_eq!((wanted.heartbeat_s, wanted.ends_at, wanted.filters.len()), (0, 0, 0));
+        assert_eq!((wanted.heartbeat_s, wanted.filters.len()), (0, 0));
+    }
+
+    #[test]
+    fn every_subscription_ends() {
+        let ends_at = |end: Option<&str>| {
+            let mut resource = subscription();
+            if let Some(end) = end {
+                resource["end"] = end.into();
+            }
+            Wanted::parse(&resource, NOW).unwrap().ends_at
+        };
+        let latest = NOW.0 + PERIOD_MAX_S;
+        assert_eq!(ends_at(None), latest);
+        assert_eq!(ends_at(Some("9999-12-31T23:59:59Z")), latest);
+        assert_eq!(ends_at(Some("1970-01-01T01:00:00Z")), 3_600);
+        assert_eq!(ends_at(Some("1960-01-01T00:00:00Z")), 0);
     }
 
     #[test]
@@ -380,14 +410,14 @@ mod tests {
     fn headers_are_few_and_not_shown() {
         let mut resource = subscription();
         resource["channel"]["header"] = json!(["Authorization: Bearer planted", "X-Mine: planted"]);
-        let wanted = Wanted::parse(&resource).unwrap();
+        let wanted = Wanted::parse(&resource, NOW).unwrap();
         assert_eq!(wanted.headers["x-mine"], "planted");
         assert!(!format!("{wanted:?}").contains("planted"), "{wanted:?}");
         for header in
             ["Host: x", "Content-Length: 1", "Webhook-Signature: v1,x", "X-A: b\r\nc: d", "none"]
         {
             resource["channel"]["header"] = json!([header]);
-            assert!(Wanted::parse(&resource).is_err(), "{header}");
+            assert!(Wanted::parse(&resource, NOW).is_err(), "{header}");
         }
     }
 

@@ -17,7 +17,7 @@ pub(crate) const COMPONENT: &str = "fhir-subscriptions";
 
 /// One statement per step; a released step never changes.
 pub(crate) const MIGRATIONS: &[&str] = &[
-    // Times are in seconds since 1970, `updated` in milliseconds; 0 is never.
+    // Times are in seconds since 1970, `updated` in milliseconds.
     "create table fhir_subscriptions (
         id text not null primary key,
         owner bytea not null,
@@ -41,6 +41,14 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     )",
     "create unique index fhir_subscription_events_by_sequence
         on fhir_subscription_events (subscription, sequence)",
+    // Up to which record of this steward's batches it was told, and when to try again; below 0 before
+    // that is known. The event of such a record has its place, below 0, as sequence.
+    "alter table fhir_subscriptions add column leaves_told bigint not null default -1",
+    "alter table fhir_subscriptions add column leaves_due bigint not null default 0",
+    // Those that were made before every subscription had an end get one: a week, in seconds, after they
+    // were last put.
+    "update fhir_subscriptions set ends_at = updated / 1000 + 604800
+        where ends_at = 0 or ends_at > updated / 1000 + 604800",
 ];
 
 const CORRUPT: StoreError = StoreError::Corrupt { what: "subscription" };
@@ -152,9 +160,28 @@ impl Held {
             "select ",
             columns!(),
             " from fhir_subscriptions where status = 'requested' or status = 'active'
-            and (heartbeat_s > 0 and heartbeat_at <= $1 or ends_at > 0 and ends_at <= $1)
+            and (heartbeat_s > 0 and heartbeat_at <= $1 or ends_at <= $1)
             order by id"
         ))
+        .bind(bound(now))
+        .fetch_all(resources.database().readers())
+        .await?;
+        rows.iter().map(|row| Self::of(resources, row)).collect()
+    }
+
+    /// Those that may have to be told of records in batches, up to the last one.
+    pub(crate) async fn behind(
+        resources: &Resources,
+        last_leaf: i64,
+        now: u64,
+    ) -> Result<Vec<Self>, StoreError> {
+        let rows = sqlx::query(concat!(
+            "select ",
+            columns!(),
+            " from fhir_subscriptions where status = 'active' and leaves_told < $1
+            and leaves_due <= $2 order by id"
+        ))
+        .bind(last_leaf)
         .bind(bound(now))
         .fetch_all(resources.database().readers())
         .await?;
@@ -228,11 +255,41 @@ pub(crate) async fn remove(database: &Database, id: &str) -> Result<(), StoreErr
     transaction.commit().await
 }
 
-/// The number of an event for a subscription: the one that it has, or the next.
+/// Up to which record of batches a subscription was told; below 0 when that is not known yet.
+pub(crate) async fn leaves_told(database: &Database, id: &str) -> Result<i64, StoreError> {
+    let row = sqlx::query("select leaves_told from fhir_subscriptions where id = $1")
+        .bind(id.to_owned())
+        .fetch_optional(database.readers())
+        .await?;
+    row.map_or(Ok(-1), |row| Ok(row.try_get(0)?))
+}
+
+/// Notes up to which record of batches a subscription was told, and when to go on.
+pub(crate) async fn tell_leaves(
+    database: &Database,
+    id: &str,
+    told: i64,
+    due: u64,
+) -> Result<(), StoreError> {
+    let mut transaction = database.begin().await?;
+    sqlx::query(
+        "update fhir_subscriptions set leaves_told = $2, leaves_due = $3
+        where id = $1 and leaves_told <= $2",
+    )
+    .bind(id.to_owned())
+    .bind(told)
+    .bind(bound(due))
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await
+}
+
+/// The number of an event for a subscription: the one that it has, or the next. The sequence is that of
+/// its notification, or below 0 the place of a record in this steward's batches.
 pub(crate) async fn number(
     database: &Database,
     id: &str,
-    sequence: u64,
+    sequence: i64,
 ) -> Result<u64, StoreError> {
     let mut transaction = database.begin().await?;
     sqlx::query(
@@ -242,14 +299,14 @@ pub(crate) async fn number(
         on conflict (subscription, sequence) do nothing",
     )
     .bind(id.to_owned())
-    .bind(bound(sequence))
+    .bind(sequence)
     .execute(&mut *transaction)
     .await?;
     let row = sqlx::query(
         "select number from fhir_subscription_events where subscription = $1 and sequence = $2",
     )
     .bind(id.to_owned())
-    .bind(bound(sequence))
+    .bind(sequence)
     .fetch_one(&mut *transaction)
     .await?;
     transaction.commit().await?;
@@ -267,13 +324,13 @@ pub(crate) async fn last_number(database: &Database, id: &str) -> Result<u64, St
     Ok(row.try_get::<i64, _>(0)?.unsigned_abs())
 }
 
-/// The events of a subscription with these numbers, each with the notification's sequence number.
+/// The events of a subscription with these numbers, each with its sequence, see [`number`].
 pub(crate) async fn events(
     database: &Database,
     id: &str,
     (first, last): (u64, u64),
     limit: u32,
-) -> Result<Vec<(u64, u64)>, StoreError> {
+) -> Result<Vec<(u64, i64)>, StoreError> {
     let rows = sqlx::query(
         "select number, sequence from fhir_subscription_events
         where subscription = $1 and number >= $2 and number <= $3 order by number limit $4",
@@ -286,7 +343,7 @@ pub(crate) async fn events(
     .await?;
     let pair = |row: &AnyRow| {
         let (number, sequence): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-        Ok((number.unsigned_abs(), sequence.unsigned_abs()))
+        Ok((number.unsigned_abs(), sequence))
     };
     rows.iter().map(pair).collect()
 }

@@ -1,8 +1,9 @@
-//! Where webhooks may go.
+//! Where webhooks may go, and requests to other holders of copies.
 //!
-//! A URL comes from whoever subscribes, and the gateway stands inside an institution's network: without
-//! limits it would knock at that network's doors for strangers. So addresses are checked after the name
-//! was resolved, right when the connection is made, and redirects are not followed.
+//! A URL comes from whoever subscribes or from a member's profile, and the gateway stands inside an
+//! institution's network: without limits it would knock at that network's doors for strangers. So
+//! addresses are checked after the name was resolved, right when the connection is made, and redirects
+//! are not followed.
 
 use std::{
     error::Error,
@@ -69,6 +70,45 @@ impl FromStr for LocalTargets {
     }
 }
 
+impl LocalTargets {
+    /// Checks a URL as far as that is possible without resolving its name. A client for it resolves names
+    /// by [`LocalTargets::resolver`].
+    ///
+    /// # Errors
+    ///
+    /// [`TargetError`] when nothing is sent there.
+    pub fn check(self, url: &Url) -> Result<(), TargetError> {
+        let over_tls = match url.scheme() {
+            "https" => true,
+            "http" if self != Self::Refused => false,
+            _ => return Err(TargetError::NotHttps),
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(TargetError::HasCredentials);
+        }
+        // Names are resolved by the client; addresses are not, so they are checked here.
+        let guard = Guard { public: over_tls, local: self };
+        match url.host().ok_or(TargetError::Malformed)? {
+            Host::Domain(_) => Ok(()),
+            Host::Ipv4(address) => guard.check(address.into()),
+            Host::Ipv6(address) => guard.check(address.into()),
+        }
+    }
+
+    /// Whether something may be sent to an address over a protocol that is as good as TLS.
+    #[must_use]
+    pub fn permits(self, address: IpAddr) -> bool {
+        Guard { public: true, local: self }.check(address).is_ok()
+    }
+
+    /// Resolves names for a client, and only to where it may connect: without TLS, to nothing but what is
+    /// near by.
+    #[must_use]
+    pub fn resolver(self, over_tls: bool) -> Arc<dyn Resolve> {
+        Arc::new(Guard { public: over_tls, local: self })
+    }
+}
+
 /// How far away an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reach {
@@ -99,7 +139,7 @@ impl Targets {
     ) -> Result<Self, reqwest::Error> {
         // Whoever set a provider for TLS before keeps it.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = |guard| {
+        let client = |over_tls| {
             ClientBuilder::new()
                 .user_agent("salus-notify")
                 .no_proxy()
@@ -110,12 +150,12 @@ impl Targets {
                 .connect_timeout(connect_timeout)
                 .timeout(timeout)
                 .pool_max_idle_per_host(1)
-                .dns_resolver(Arc::new(guard))
+                .dns_resolver(local.resolver(over_tls))
         };
         Ok(Self {
             local,
-            https: client(Guard { public: true, local }).https_only(true).build()?,
-            http: client(Guard { public: false, local }).build()?,
+            https: client(true).https_only(true).build()?,
+            http: client(false).build()?,
         })
     }
 
@@ -125,21 +165,7 @@ impl Targets {
             return Err(TargetError::Malformed);
         }
         let url: Url = text.parse().map_err(|_| TargetError::Malformed)?;
-        let is_secure = match url.scheme() {
-            "https" => true,
-            "http" if self.local != LocalTargets::Refused => false,
-            _ => return Err(TargetError::NotHttps),
-        };
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(TargetError::HasCredentials);
-        }
-        // Names are resolved by the client; addresses are not, so they are checked here.
-        let guard = Guard { public: is_secure, local: self.local };
-        match url.host().ok_or(TargetError::Malformed)? {
-            Host::Domain(_) => {}
-            Host::Ipv4(address) => guard.check(address.into())?,
-            Host::Ipv6(address) => guard.check(address.into())?,
-        }
+        self.local.check(&url)?;
         Ok(url)
     }
 
@@ -283,6 +309,15 @@ mod tests {
             Targets::new(local, seconds, seconds).unwrap().parse(url).is_ok()
         };
         use LocalTargets::{Loopback, Private, Refused};
+        let permits = |local: LocalTargets, address: &str| local.permits(address.parse().unwrap());
+        for (address, expected) in [
+            ("8.8.8.8", [true, true, true]),
+            ("::1", [false, true, true]),
+            ("192.168.0.1", [false, false, true]),
+            ("169.254.169.254", [false, false, false]),
+        ] {
+            assert_eq!([Refused, Loopback, Private].map(|local| permits(local, address)), expected);
+        }
         for (url, expected) in [
             ("https://8.8.8.8/", [true, true, true]),
             ("http://8.8.8.8/", [false, false, false]),

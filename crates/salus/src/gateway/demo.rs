@@ -4,23 +4,31 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use futures_util::future::join_all;
 use notify::webhook::LocalTargets;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use super::{
     issuing::{Somebody, Tokens},
-    settings::{ApiSettings, Limits, SmartSettings},
-    site::{Site, SiteSettings},
+    running::open_exchange,
+    settings::{ApiSettings, ExchangeSettings, Limits, SmartSettings},
+    site::{Site, SiteSettings, origin},
 };
 use crate::{Error, consortium::Consortium};
 
 /// The gateways of the demonstration.
-pub(crate) struct DemoSites(Vec<(String, Site)>);
+pub(crate) struct DemoSites {
+    sites: Vec<(String, Site)>,
+    /// Tells their exchange to stop, which runs in these tasks.
+    stopping: watch::Sender<bool>,
+    exchanging: JoinSet<()>,
+}
 
 impl DemoSites {
     /// Serves every institution on the ports after `port_base`, or on any free ones when that is 0.
     pub(crate) async fn start(consortium: &Consortium, port_base: u16) -> Result<Self, Error> {
         let mut sites = Vec::new();
         let mut tokens = BTreeMap::new();
+        let (stopping, stop) = watch::channel(false);
+        let mut exchanging = JoinSet::new();
         for (gateway, number) in consortium.institutions().zip(1..) {
             let port = match port_base {
                 0 => 0,
@@ -33,6 +41,18 @@ impl DemoSites {
                      --fhir-port-base, or any with 0"
                 )
             })?;
+            let secrets = consortium.secrets(&gateway.name);
+            let settings = ExchangeSettings {
+                // Over HTTP alone, whose ports stay, so that profiles are not entered anew at each start.
+                listen: None,
+                local_targets: LocalTargets::Loopback,
+                // What was imported was held against the chain just now.
+                scans_first: false,
+                ..ExchangeSettings::default()
+            };
+            let origin = origin(None, listener.local_addr()?);
+            let dir = consortium.keys.dir_of(&gateway.name)?;
+            let exchange = open_exchange(gateway, secrets, settings, origin, &dir).await?;
             let settings = SiteSettings {
                 base_url: None,
                 limits: Limits::default(),
@@ -43,10 +63,10 @@ impl DemoSites {
                     ..ApiSettings::default()
                 },
                 people: people(consortium),
-                exchange: None,
+                exchange: Some((exchange.router(), exchange.others())),
             };
-            let secrets = consortium.secrets(&gateway.name);
             let site = Site::start(gateway, secrets, settings, listener).await?;
+            exchanging.spawn(exchange.finding(site.resources.clone()).run(stop.clone()));
             if let Some(issuer) = site.issuer.clone() {
                 let audience = site.base_url.clone();
                 tokens.insert(gateway.name.clone(), Tokens { issuer, audience });
@@ -55,21 +75,24 @@ impl DemoSites {
         }
         // Sites are started once in a process, so nothing is there yet.
         drop(consortium.tokens.set(tokens));
-        Ok(Self(sites))
+        Ok(Self { sites, stopping, exchanging })
     }
 
     /// Says where each is.
     pub(crate) fn print(&self) {
-        for (name, site) in &self.0 {
+        for (name, site) in &self.sites {
             println!("  FHIR R4 of the {name} on {}", site.base_url);
         }
+        println!("  copies move between them, to whoever the patient permits");
         println!("  a token for it: salus token physician, salus token P001, salus token --help;");
         println!("  anybody gets one as anybody, so this is for demonstrations only");
     }
 
     /// Finishes the requests in work.
-    pub(crate) async fn stop(self) {
-        join_all(self.0.into_iter().map(|(_, site)| site.stop())).await;
+    pub(crate) async fn stop(mut self) {
+        self.stopping.send_replace(true);
+        join_all(self.sites.into_iter().map(|(_, site)| site.stop())).await;
+        while self.exchanging.join_next().await.is_some() {}
     }
 }
 

@@ -16,7 +16,7 @@ use sqlx::Row as _;
 use tokio::{sync::Mutex, time::Instant};
 use workflows::Gateway;
 
-use super::{notifying::Notifying, opening::now};
+use super::{exchanging::Others, notifying::Notifying, opening::now};
 use crate::Error;
 
 const REQUESTS: &str = "salus_http_requests_total";
@@ -33,6 +33,13 @@ const DELIVERED: &str = "salus_webhook_deliveries_total";
 const DELIVERY_FAILURES: &str = "salus_webhook_failures_total";
 const WEBHOOKS_ENDED: &str = "salus_webhooks_given_up_total";
 const STREAMS: &str = "salus_event_streams";
+const PEERS: &str = "salus_exchange_peers";
+const PEERS_REACHED: &str = "salus_exchange_peers_reached";
+const FETCHED: &str = "salus_exchange_fetched_total";
+const FETCHED_BYTES: &str = "salus_exchange_fetched_bytes_total";
+const NOT_GIVEN: &str = "salus_exchange_refused_total";
+const NOT_FETCHED: &str = "salus_exchange_failures_total";
+const BACKLOG: &str = "salus_exchange_backlog";
 
 /// Upper bounds of the histogram, in seconds: from a read in memory to what is given up.
 const BUCKETS: [f64; 13] =
@@ -70,6 +77,13 @@ fn recorder() -> Result<PrometheusHandle, Error> {
     );
     describe_counter!(WEBHOOKS_ENDED, "Webhooks that were given up since the start");
     describe_gauge!(STREAMS, "Streams of events that are open");
+    describe_gauge!(PEERS, "Other holders that the registry names");
+    describe_gauge!(PEERS_REACHED, "Other holders that answered when they were last asked");
+    describe_counter!(FETCHED, "Versions of records taken over from other holders since the start");
+    describe_counter!(FETCHED_BYTES, "Sealed bytes transferred from other holders since the start");
+    describe_counter!(NOT_GIVEN, "Versions that other holders offered and did not give");
+    describe_counter!(NOT_FETCHED, "Attempts to take over a version that failed since the start");
+    describe_gauge!(BACKLOG, "Versions that should be here and are not, or are damaged");
     describe_gauge!(RECORDS, "Versions of records in the vault");
     Ok(RECORDER.get_or_init(|| handle).clone())
 }
@@ -79,6 +93,7 @@ pub(crate) struct Figures {
     handle: PrometheusHandle,
     gateway: Gateway,
     notifying: Arc<Notifying>,
+    others: Option<Arc<Others>>,
     name: Arc<str>,
     seen: Mutex<Seen>,
 }
@@ -91,9 +106,14 @@ struct Seen {
 }
 
 impl Figures {
-    pub(crate) fn new(gateway: Gateway, notifying: Arc<Notifying>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        gateway: Gateway,
+        notifying: Arc<Notifying>,
+        others: Option<Arc<Others>>,
+    ) -> Result<Self, Error> {
+        let (handle, seen) = (recorder()?, Mutex::default());
         let name = gateway.name.as_str().into();
-        Ok(Self { handle: recorder()?, gateway, notifying, name, seen: Mutex::default() })
+        Ok(Self { handle, gateway, notifying, others, name, seen })
     }
 
     /// Counts a request that was answered.
@@ -116,6 +136,7 @@ impl Figures {
         }
         self.look_at_chain().await;
         self.look_at_notifications().await;
+        self.look_at_exchange();
         self.handle.run_upkeep();
         self.handle.render()
     }
@@ -159,6 +180,24 @@ impl Figures {
         counter!(DELIVERY_FAILURES, "gateway" => label()).absolute(totals.failed);
         counter!(WEBHOOKS_ENDED, "gateway" => label()).absolute(totals.given_up);
         gauge!(STREAMS, "gateway" => label()).set(self.notifying.streams() as f64);
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "numbers of holders and records are far below 2^52"
+    )]
+    fn look_at_exchange(&self) {
+        let Some(others) = &self.others else { return };
+        let (known, reached) = others.counts();
+        let label = || self.name.clone();
+        gauge!(PEERS, "gateway" => label()).set(known as f64);
+        gauge!(PEERS_REACHED, "gateway" => label()).set(reached as f64);
+        let totals = others.totals();
+        counter!(FETCHED, "gateway" => label()).absolute(totals.fetched);
+        counter!(FETCHED_BYTES, "gateway" => label()).absolute(totals.bytes);
+        counter!(NOT_GIVEN, "gateway" => label()).absolute(totals.refused);
+        counter!(NOT_FETCHED, "gateway" => label()).absolute(totals.failed);
+        gauge!(BACKLOG, "gateway" => label()).set(totals.waiting as f64);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "numbers of records are far below 2^52")]

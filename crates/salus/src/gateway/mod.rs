@@ -74,6 +74,12 @@ pub(crate) async fn run_node(
     match options.command {
         None => patient_node::run(&settings).await,
         Some(PatientNodeCommand::Init { json }) => patient_node::init(&settings, json).await,
+        Some(PatientNodeCommand::Register { signed: None }) => {
+            patient_node::print_statements(&settings).await
+        }
+        Some(PatientNodeCommand::Register { signed: Some(file) }) => {
+            patient_node::send_statements(&settings, &file).await
+        }
         Some(PatientNodeCommand::List { json }) => patient_node::list(&settings, json).await,
     }
 }

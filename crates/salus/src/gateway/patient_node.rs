@@ -1,18 +1,20 @@
 //! `salus patient-node`: a patient's own copies of their records, on a machine of theirs.
 //!
-//! The node holds the patient's key. It has itself noted at the patient's stewards, by requests for which
-//! the account vouches, takes over every version that stands on chain, checks its digest, and gives
-//! nothing to anybody but to stewards what these sealed themselves.
+//! The node holds the patient's key, or, of an account with a passkey, none that acts for the account. It
+//! is noted at the patient's stewards by requests for which the account vouches (ERC-1271): it signs them
+//! itself, or has them signed where the passkey is. It takes over every version that stands on chain,
+//! checks its digest, and gives nothing to anybody but to stewards what these sealed themselves.
 
-use std::{io::Read, process::ExitCode, sync::Arc};
+use std::{io::Read, path::Path, process::ExitCode, sync::Arc};
 
-use alloy_primitives::Address;
-use bindings::{Contract, Deployment};
-use domain::{KindSet, QueryDomain, RecordDigest};
-use exchange::SignRequest;
+use alloy_primitives::{Address, B256, Bytes};
+use bindings::{Contract, Deployment, patient_account::message_digest};
+use domain::{KindSet, QueryDomain, RecordDigest, Timestamp};
+use exchange::{SignRequest, Statement};
 use futures_util::FutureExt as _;
 use gatekeeper::{Entropy, Gatekeeper};
 use ledger::{Ledger, Patient, PatientKey, PrivateKeySigner, Projection, Sender};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::watch, task::JoinHandle};
@@ -97,8 +99,13 @@ pub(super) async fn init(settings: &NodeSettings, as_json: bool) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-/// Takes part in the exchange until interrupted.
-pub(super) async fn run(settings: &NodeSettings) -> Result<ExitCode, Error> {
+/// A node that is open, and takes no part yet.
+struct OpenNode {
+    gatekeeper: Gatekeeper,
+    exchange: Exchange,
+}
+
+async fn open_node(settings: &NodeSettings) -> Result<OpenNode, Error> {
     let entropy = Entropy::from_seed(random_seed()?);
     let (ledger, deployment) = chain_of(settings).await?;
     let keys = open_keys(settings, &entropy)?;
@@ -126,12 +133,18 @@ pub(super) async fn run(settings: &NodeSettings) -> Result<ExitCode, Error> {
         gatekeeper: gatekeeper.clone(),
         secret: store.secret,
         peer_secret: store.peer,
-        party: Party::Patient,
+        party: Party::Patient { has_passkey: settings.passkey },
         sign: vouch_with(Arc::new(patient), ledger.chain_id()),
         settings: settings.exchange.clone(),
         origin: None,
     };
     let exchange = Exchange::open(parts, &settings.dir()).await?;
+    Ok(OpenNode { gatekeeper, exchange })
+}
+
+/// Takes part in the exchange until interrupted.
+pub(super) async fn run(settings: &NodeSettings) -> Result<ExitCode, Error> {
+    let OpenNode { gatekeeper, exchange } = open_node(settings).await?;
     let interrupted = interruption()?;
     println!("{}, account {}", settings.name, account_of(settings)?);
     for address in exchange.addresses() {
@@ -149,6 +162,91 @@ pub(super) async fn run(settings: &NodeSettings) -> Result<ExitCode, Error> {
     }
     gatekeeper.vault().database().close().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What an account signs elsewhere, as it is printed and read again.
+#[derive(Serialize, Deserialize)]
+struct Signable {
+    /// The steward whom it is for.
+    steward: Address,
+    method: String,
+    target: String,
+    nonce: B256,
+    /// In seconds since 1970.
+    deadline: u64,
+    /// What the account vouches for (ERC-1271).
+    digest: B256,
+    /// What the account's key signs for that: a passkey's challenge.
+    challenge: B256,
+    /// The signature as the account takes it, once there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signature: Option<Bytes>,
+}
+
+/// Prints what the account is to sign, so that its stewards note this node.
+pub(super) async fn print_statements(settings: &NodeSettings) -> Result<ExitCode, Error> {
+    let account = account_of(settings)?;
+    let OpenNode { gatekeeper, exchange } = open_node(settings).await?;
+    let network = gatekeeper.domain();
+    let signable = |statement: Statement| {
+        let digest = statement.signing_digest(network);
+        Signable {
+            steward: statement.responder,
+            method: statement.method,
+            target: statement.target,
+            nonce: statement.nonce,
+            deadline: statement.deadline.0,
+            digest,
+            challenge: message_digest(network.chain_id, account, digest),
+            signature: None,
+        }
+    };
+    let statements: Vec<_> = exchange.statements().await.into_iter().map(signable).collect();
+    exchange.close().await;
+    gatekeeper.vault().database().close().await;
+    println!("{}", serde_json::to_string_pretty(&statements)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Sends what the account signed to its stewards. The exit code is 1 when one of them did not note it.
+pub(super) async fn send_statements(
+    settings: &NodeSettings,
+    file: &Path,
+) -> Result<ExitCode, Error> {
+    let text = std::fs::read(file)
+        .map_err(|error| format!("could not read {}: {error}", file.display()))?;
+    let statements: Vec<Signable> = serde_json::from_slice(&text)
+        .map_err(|error| format!("{} is not what was printed: {error}", file.display()))?;
+    let account = account_of(settings)?;
+    let OpenNode { gatekeeper, exchange } = open_node(settings).await?;
+    let mut are_all_noted = true;
+    for signed in statements {
+        let steward = signed.steward;
+        let Some(signature) = signed.signature else {
+            println!("{steward}: not signed");
+            are_all_noted = false;
+            continue;
+        };
+        let statement = Statement {
+            requester: account,
+            responder: steward,
+            method: signed.method,
+            target: signed.target,
+            range: String::new(),
+            nonce: signed.nonce,
+            deadline: Timestamp(signed.deadline),
+        };
+        match exchange.send_signed(statement, signature.to_vec()).await {
+            Ok(()) => println!("{steward}: noted"),
+            Err(error) => {
+                println!("{steward}: not noted: {error}");
+                are_all_noted = false;
+            }
+        }
+    }
+    exchange.close().await;
+    gatekeeper.vault().database().close().await;
+    Ok(ExitCode::from(u8::from(!are_all_noted)))
 }
 
 /// Signs requests so that the account vouches for them (ERC-1271).

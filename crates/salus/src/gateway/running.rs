@@ -1,6 +1,6 @@
 //! `salus gateway`: opens one institution, serves it, and lets go when told to.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use alloy_primitives::B256;
 use bindings::{Contract, Registry};
@@ -19,10 +19,10 @@ use super::{
     exchanging::{Exchange, Parts, Party},
     issuing::Somebody,
     opening::{Opened, now, open},
-    settings::Settings,
+    settings::{ExchangeSettings, Settings},
     site::{Site, SiteSettings, origin},
 };
-use crate::Error;
+use crate::{Error, institution::Secrets};
 
 /// Serves until interrupted.
 pub(super) async fn run(settings: &Settings) -> Result<ExitCode, Error> {
@@ -64,7 +64,7 @@ async fn serve(settings: &Settings, opened: &Opened, listener: TcpListener) -> R
     let interrupted = interruption()?;
     let peers = exchange.as_ref().map(Exchange::addresses).unwrap_or_default();
     if let Some(exchange) = exchange {
-        beside.spawn(exchange.run(stop));
+        beside.spawn(exchange.finding(site.resources.clone()).run(stop));
     }
     println!("{}, member {}", settings.name, gateway.member());
     println!("  FHIR R4 on {}, listening on {}", site.base_url, site.address());
@@ -106,17 +106,29 @@ async fn start_exchange(
     address: SocketAddr,
 ) -> Result<Option<Exchange>, Error> {
     let Some(exchange) = &settings.exchange else { return Ok(None) };
-    let gateway = &opened.gateway;
+    let origin = origin(settings.base_url.as_ref(), address);
+    let (gateway, secrets, dir) = (&opened.gateway, &opened.secrets, settings.dir());
+    open_exchange(gateway, secrets, exchange.clone(), origin, &dir).await.map(Some)
+}
+
+/// Opens an institution's part in the exchange. `origin` is where its own server is reached.
+pub(super) async fn open_exchange(
+    gateway: &Gateway,
+    secrets: &Secrets,
+    settings: ExchangeSettings,
+    origin: String,
+    dir: &Path,
+) -> Result<Exchange, Error> {
     let parts = Parts {
         gatekeeper: gateway.gatekeeper.clone(),
         secret: gateway.secret.clone(),
-        peer_secret: opened.secrets.peer.clone(),
+        peer_secret: secrets.peer.clone(),
         party: Party::Institution { hpke_key: gateway.secret.public_key().to_bytes().into() },
         sign: sign_with(gateway.sender().clone()),
-        settings: exchange.clone(),
-        origin: Some(origin(settings.base_url.as_ref(), address)),
+        settings,
+        origin: Some(origin),
     };
-    Exchange::open(parts, &settings.dir()).await.map(Some)
+    Exchange::open(parts, dir).await
 }
 
 /// Signs requests to other holders with the institution's own key.

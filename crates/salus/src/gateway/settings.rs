@@ -110,6 +110,10 @@ pub(crate) struct NodeSettings {
     /// The patient's account, once there is one.
     #[serde(default, deserialize_with = "address")]
     pub(crate) account: Option<Address>,
+    /// Whether the account is acted for with a passkey that is somewhere else. The node signs nothing
+    /// then; `salus patient-node register` has it noted.
+    #[serde(default)]
+    pub(crate) passkey: bool,
     /// The file that holds the passphrase, unless SALUS_PASSPHRASE is set.
     passphrase_file: Option<RelativePathBuf>,
     /// From which level on is logged, as `tracing` filters are written.
@@ -373,6 +377,12 @@ pub(crate) struct ExchangeSettings {
     /// How often every body that is kept is read, to heal what is damaged.
     #[serde(rename = "scan_every_s", deserialize_with = "seconds")]
     pub(crate) scan_every: Duration,
+    /// Whether that is done at the start as well.
+    #[serde(skip)]
+    pub(crate) scans_first: bool,
+    /// Which holders near by are asked, should the registry name such.
+    #[serde(deserialize_with = "local_targets")]
+    pub(crate) local_targets: LocalTargets,
 }
 
 impl Default for ExchangeSettings {
@@ -385,6 +395,8 @@ impl Default for ExchangeSettings {
             every: Duration::from_secs(300),
             soon: Duration::from_secs(2),
             scan_every: Duration::from_secs(24 * 60 * 60),
+            scans_first: true,
+            local_targets: LocalTargets::Refused,
         }
     }
 }

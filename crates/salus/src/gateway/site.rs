@@ -68,6 +68,8 @@ pub(crate) struct Site {
     guard: Guard,
     limits: Limits,
     notifying: Arc<Notifying>,
+    /// What is served over FHIR.
+    pub(crate) resources: fhir::Resources,
     /// The FHIR interface's address, as clients know it.
     pub(crate) base_url: String,
     /// Who lets anybody sign in as anybody, when that is on.
@@ -113,13 +115,17 @@ impl Site {
             Arc::new(Notifying::start(gateway, keyring, settings.api, &resources).await?);
         let authenticator = Arc::new(authenticator);
         let api = Api::open(gateway, &authenticator, &notifying, settings.api).await?;
-        let figures = Arc::new(Figures::new(gateway.clone(), Arc::clone(&notifying))?);
+        let figures = Arc::new(Figures::new(
+            gateway.clone(),
+            Arc::clone(&notifying),
+            settings.exchange.as_ref().map(|(_, others)| Arc::clone(others)),
+        )?);
         figures.begin().await;
         let guard = Guard::new(Arc::clone(&figures), settings.limits);
         let (exchange, others) = settings.exchange.unzip();
         let parts = Parts {
             exchange,
-            fhir: fhir::router(resources, authenticator),
+            fhir: fhir::router(resources.clone(), authenticator),
             api: api.router(),
             issuer: issuer.as_ref().map(DevelopmentIssuer::router),
             document,
@@ -133,7 +139,8 @@ impl Site {
         };
         let server =
             Server::start(listener, router(parts, &guard, settings.limits), settings.limits)?;
-        Ok(Self { server, guard, limits: settings.limits, notifying, base_url, issuer })
+        let limits = settings.limits;
+        Ok(Self { server, guard, limits, notifying, resources, base_url, issuer })
     }
 
     /// Where it listens.

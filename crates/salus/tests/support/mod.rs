@@ -8,12 +8,16 @@ use std::{
     net::TcpStream,
     path::Path,
     process::{Child, Command, Output, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
     time::Duration,
 };
 
 use serde_json::Value;
+use sqlx::Connection as _;
 
 /// How long an answer may take on a busy machine before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -231,4 +235,30 @@ pub(crate) fn gateway(home: &Path) -> Command {
     let mut command = salus(&home.join("data"));
     command.arg("gateway").arg("--config").arg(home.join("salus.toml"));
     command
+}
+
+/// The cluster for tests, when there is one.
+pub(crate) fn cluster() -> Option<String> {
+    let url = std::env::var("SALUS_TEST_POSTGRES").ok();
+    if url.is_none() {
+        eprintln!("SKIPPED: no PostgreSQL; set SALUS_TEST_POSTGRES to the URL of a cluster");
+    }
+    url
+}
+
+/// A new database in the cluster.
+pub(crate) fn make_database(cluster: &str, name: &str) -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("salus_gateway_{}_{number}_{name}", std::process::id());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        sqlx::any::install_default_drivers();
+        let mut connection = sqlx::AnyConnection::connect(cluster).await.unwrap();
+        let statement = sqlx::AssertSqlSafe(format!("create database {name}"));
+        sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+    });
+    let (base, query) = cluster.split_once('?').unwrap_or((cluster, ""));
+    let (base, _) = base.rsplit_once('/').unwrap();
+    if query.is_empty() { format!("{base}/{name}") } else { format!("{base}/{name}?{query}") }
 }

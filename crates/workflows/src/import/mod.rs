@@ -4,6 +4,9 @@
 //! NDJSON. A file is checked as a whole before anything of it is kept: whatever is wrong with one place
 //! refuses that file, says where and why, and the others go on.
 //!
+//! What is about no patient, such as the organisations and people that records refer to, goes into the
+//! institution's directory, where whoever takes in the records keeps one ([`Beside`]).
+//!
 //! Importing again is harmless. A record's id follows from a key of the institution, the patient and
 //! the resource's own id, so that what is here already is recognised and left alone.
 
@@ -12,6 +15,7 @@ mod resources;
 
 use std::{
     collections::{HashMap, HashSet},
+    pin::Pin,
     sync::Arc,
 };
 
@@ -21,12 +25,12 @@ use gatekeeper::{Along, AnchorError};
 use rayon::prelude::*;
 use serde::Serialize;
 use tokio::{sync::mpsc, task::JoinHandle};
-use vault::{Content, NewRecord};
+use vault::{Content, NewRecord, StoreError};
 
 use crate::{Gateway, WorkflowError};
 
 pub use files::{FILE_BYTES_MAX, SourceFile, Sources, SourcesError};
-pub use resources::{Identifier, ParsedFile, ParsedPatient, ParsedResource, parse};
+pub use resources::{Identifier, ParsedEntry, ParsedFile, ParsedPatient, ParsedResource, parse};
 
 /// Why a file was refused. Nothing of it was kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -55,11 +59,16 @@ pub struct ImportReport {
     pub bytes: u64,
     /// Records that were here already.
     pub already_here: u64,
-    /// Resources that are not about a patient, such as organisations: not records, and not kept.
+    /// Resources that are about no patient, such as organisations, and were kept in the directory.
+    pub directory: u64,
+    /// Those that are not kept: of a type that the directory does not have, or there is no directory.
     pub not_records: u64,
     /// Batches that were anchored, with what each used, in gas.
     pub batches: Vec<(B256, u64)>,
 }
+
+/// Why a file is refused that brings records of somebody whom nobody brought.
+const NO_PATIENT: &str = "its patient is in no file so far";
 
 /// How many records are sealed and anchored together.
 const BATCH_RECORDS: usize = 5_000;
@@ -82,10 +91,38 @@ pub struct Imported<'a> {
     pub record: &'a NewRecord,
 }
 
+/// An answer that takes a while.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// How a resource that is about no patient stands to what is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is not here and can be kept.
+    New,
+    /// It is here already, and stays as it is.
+    Here,
+    /// The directory has no such resources.
+    NotServed,
+    /// It cannot be kept under its type and id, and this is why.
+    Refused(&'static str),
+}
+
 /// What is kept beside imported records, such as an index of them.
 pub trait Beside: Send + Sync {
     /// Looks at a batch and says what to store in its transaction.
     fn along(&self, records: &[Imported<'_>]) -> Along<'static>;
+
+    /// Why records that are not here cannot be kept under type and id; `None` for those that can.
+    fn refusals<'a>(
+        &'a self,
+        names: &'a [(String, String)],
+    ) -> Later<'a, Vec<Option<&'static str>>>;
+
+    /// How resources that are about no patient stand to what is here.
+    fn standings<'a>(&'a self, entries: &'a [ParsedEntry]) -> Later<'a, Vec<Standing>>;
+
+    /// Keeps resources that are about no patient, each of which is new here.
+    fn keep<'a>(&'a self, entries: Vec<ParsedEntry>, now: Timestamp) -> Later<'a, ()>;
 }
 
 /// A record that waits to be sealed, with the type and id of its resource.
@@ -190,7 +227,7 @@ impl<'a> Importer<'a> {
         accounts_of: &mut impl AsyncFnMut(&[ParsedPatient]) -> Result<Vec<Address>, WorkflowError>,
     ) -> Result<(), WorkflowError> {
         let mut patients: Vec<ParsedPatient> = Vec::new();
-        let mut resources = Vec::new();
+        let mut files = Vec::new();
         for parsed in parsed {
             let checked = parsed.and_then(|(name, parsed)| {
                 self.check_against_others(&name, &parsed, &patients)?;
@@ -199,17 +236,16 @@ impl<'a> Importer<'a> {
             match checked {
                 Ok((name, parsed)) => {
                     self.file_names.push(name);
-                    self.report.files += 1;
-                    self.report.not_records += parsed.not_records;
                     let names = parsed.resources.iter().map(ParsedResource::name);
                     self.taken.extend(names.map(|name| (name, self.file_names.len() - 1)));
-                    let is_new = |patient: &ParsedPatient| {
+                    let is_new = |patient: &&ParsedPatient| {
                         !self.accounts.contains_key(&patient.id)
                             && !patients.iter().any(|other| other.id == patient.id)
                     };
-                    let new: Vec<_> = parsed.patients.into_iter().filter(is_new).collect();
+                    let new: Vec<_> = parsed.patients.iter().filter(is_new).cloned().collect();
+                    let brings = new.iter().map(|patient| patient.id.clone()).collect();
                     patients.extend(new);
-                    resources.extend(parsed.resources);
+                    files.push((self.file_names.len() - 1, parsed, brings));
                 }
                 Err(problem) => self.report.problems.push(problem),
             }
@@ -220,8 +256,8 @@ impl<'a> Importer<'a> {
             self.accounts.insert(patient.id, account);
             self.report.patients += 1;
         }
-        for resource in resources {
-            self.queue(resource, now);
+        for (number, parsed, brings) in files {
+            self.keep_file(number, parsed, brings, now).await?;
         }
         while self.waiting.len() >= BATCH_RECORDS || self.waiting_bytes >= BATCH_BYTES {
             let rest = self.waiting.split_off(BATCH_RECORDS.min(self.waiting.len()));
@@ -230,6 +266,79 @@ impl<'a> Importer<'a> {
             self.start_anchoring(batch).await?;
         }
         Ok(())
+    }
+
+    /// Keeps what is in a file that is right by itself, unless something else is here in its place.
+    async fn keep_file(
+        &mut self,
+        number: usize,
+        parsed: ParsedFile,
+        brings: Vec<String>,
+        now: Timestamp,
+    ) -> Result<(), WorkflowError> {
+        let standings = match &self.beside {
+            Some(beside) => beside.standings(&parsed.directory).await?,
+            None => vec![Standing::NotServed; parsed.directory.len()],
+        };
+        if let Some((place, reason)) = self.in_place_of(&parsed, &standings).await? {
+            // Nothing of it counts, and nobody relies on it.
+            for name in parsed.resources.iter().map(ParsedResource::name) {
+                self.taken.remove(&name);
+            }
+            for patient in &brings {
+                self.accounts.remove(patient);
+            }
+            let (file, reason) = (self.file_names[number].clone(), reason.into());
+            self.report.problems.push(FileProblem { file, place, reason });
+            return Ok(());
+        }
+        self.report.files += 1;
+        let entries = parsed.directory.into_iter().zip(&standings);
+        let new: Vec<ParsedEntry> = entries
+            .filter_map(|(entry, standing)| (*standing == Standing::New).then_some(entry))
+            .collect();
+        let count =
+            |wanted: Standing| standings.iter().filter(|standing| **standing == wanted).count();
+        self.report.not_records += count(Standing::NotServed) as u64;
+        self.report.already_here += count(Standing::Here) as u64;
+        self.report.directory += new.len() as u64;
+        if let Some(beside) = self.beside.as_ref().filter(|_| !new.is_empty()) {
+            beside.keep(new, now).await?;
+        }
+        for resource in parsed.resources {
+            self.queue(resource, now);
+        }
+        Ok(())
+    }
+
+    /// The first place of a file that something else is in the way of, and what that is.
+    async fn in_place_of(
+        &self,
+        parsed: &ParsedFile,
+        standings: &[Standing],
+    ) -> Result<Option<(String, &'static str)>, WorkflowError> {
+        for (entry, standing) in parsed.directory.iter().zip(standings) {
+            if let Standing::Refused(reason) = standing {
+                return Ok(Some((entry.place.clone(), reason)));
+            }
+        }
+        let mut new = Vec::new();
+        for resource in &parsed.resources {
+            let Some(patient) = self.accounts.get(&resource.subject) else {
+                // It was in a file that was refused meanwhile.
+                return Ok(Some((resource.place.clone(), NO_PATIENT)));
+            };
+            if !self.present.contains(&self.record_id(*patient, resource)) {
+                new.push(resource);
+            }
+        }
+        let Some(beside) = &self.beside else { return Ok(None) };
+        let names: Vec<(String, String)> = new.iter().map(|resource| resource.name()).collect();
+        let refusals = beside.refusals(&names).await?;
+        let refused = new.iter().zip(refusals).find_map(|(resource, refusal)| {
+            refusal.map(|refusal| (resource.place.clone(), refusal))
+        });
+        Ok(refused)
     }
 
     /// Refuses resources that another file brought, and subjects that nobody brought.
@@ -253,7 +362,7 @@ impl<'a> Importer<'a> {
             let known = brought.any(|patient| patient.id == resource.subject)
                 || self.accounts.contains_key(&resource.subject);
             if !known {
-                return Err(problem(&resource.place, "its patient is in no file so far".into()));
+                return Err(problem(&resource.place, NO_PATIENT.into()));
             }
         }
         Ok(())

@@ -22,8 +22,27 @@ pub struct ParsedFile {
     pub patients: Vec<ParsedPatient>,
     /// The records it brings, those of the patients themselves included.
     pub resources: Vec<ParsedResource>,
-    /// Resources that are not about a patient.
-    pub not_records: u64,
+    /// Resources that are about no patient.
+    pub directory: Vec<ParsedEntry>,
+}
+
+/// A resource that is about no patient, such as an organisation.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ParsedEntry {
+    /// Where in the file it is.
+    pub place: String,
+    /// Its type.
+    pub resource_type: String,
+    /// Its id.
+    pub id: String,
+    /// The resource, with its references to entries of its bundle by type and id.
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for ParsedEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ParsedEntry").field("place", &self.place).finish_non_exhaustive()
+    }
 }
 
 /// A patient as the source knows them.
@@ -104,6 +123,15 @@ struct Head<'a> {
     entry: Option<&'a RawValue>,
     #[serde(default, rename = "type", borrow)]
     kind: Option<&'a RawValue>,
+}
+
+impl Head<'_> {
+    /// Whether it is a device that nobody has.
+    fn is_shelved(&self, resource_type: &str) -> bool {
+        let subjects = [&self.subject, &self.patient, &self.beneficiary, &self.individual];
+        matches!(resource_type, "Device" | "DeviceMetric")
+            && subjects.iter().all(|subject| subject.is_none())
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -306,6 +334,11 @@ impl<'a> Parser<'a> {
     /// What is parsed, with each subject by the patient's id.
     fn finish(self) -> ParsedFile {
         let mut parsed = self.parsed;
+        for entry in &mut parsed.directory {
+            if let Some(body) = renamed(&entry.body, |address| self.names.get(address).cloned()) {
+                entry.body = body;
+            }
+        }
         for resource in &mut parsed.resources {
             if let Some(id) = self.patient_urls.get(&resource.subject) {
                 resource.subject.clone_from(id);
@@ -410,8 +443,14 @@ impl<'a> Parser<'a> {
         let categories = self.categories(place, head)?;
         let categories: Vec<&str> = categories.iter().map(String::as_str).collect();
         let labels: Vec<&str> = head.meta.security.iter().map(|label| &*label.code).collect();
-        let Some(kind) = Kind::of_resource(resource_type, &categories, &labels) else {
-            self.parsed.not_records += 1;
+        let kind = Kind::of_resource(resource_type, &categories, &labels);
+        let Some(kind) = kind.filter(|_| !head.is_shelved(resource_type)) else {
+            self.parsed.directory.push(ParsedEntry {
+                place: place.to_string(),
+                resource_type: resource_type.into(),
+                id,
+                body: text.trim().as_bytes().to_vec(),
+            });
             return Ok(());
         };
         let subject = if resource_type == "Patient" {
@@ -665,10 +704,16 @@ mod tests {
     }
 
     #[test]
-    fn organisations_are_counted_and_not_kept() {
-        let entry = r#"{"resource":{"resourceType":"Organization","id":"h"}}"#;
-        let parsed = parse(&bundle(entry)).unwrap();
-        assert_eq!((parsed.resources.len(), parsed.not_records), (0, 1));
+    fn organisations_are_no_records() {
+        let entries = r#"
+            {"fullUrl":"urn:uuid:h","resource":{"resourceType":"Organization","id":"h"}},
+            {"resource":{"resourceType":"PractitionerRole","id":"r",
+                "organization":{"reference":"urn:uuid:h"}}},
+            {"resource":{"resourceType":"Device","id":"d"}}"#;
+        let parsed = parse(&bundle(entries)).unwrap();
+        assert_eq!((parsed.resources.len(), parsed.directory.len()), (0, 3));
+        let role = std::str::from_utf8(&parsed.directory[1].body).unwrap();
+        assert!(role.contains("Organization/h"), "{role}");
     }
 
     #[test]

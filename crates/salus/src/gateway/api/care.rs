@@ -1,7 +1,8 @@
 //! Care teams: who cares for a patient at this institution, and so reads and writes here without asking.
 //!
 //! The institution's own systems and its privacy officers appoint and remove; those who care, and the
-//! patient, see the team.
+//! patient, see the team. It counts while the patient's relationship with the institution is active, which is
+//! what `in_force` says: afterwards nobody of it is let in any more, not even to this list.
 
 use alloy_primitives::Address;
 use axum::{
@@ -43,7 +44,7 @@ pub(super) async fn list(State(api): State<Api>, headers: HeaderMap, uri: Uri) -
     let may = match caller.reader {
         Reader::Patient { account } => account == patient,
         Reader::Professional { member, .. } if !api.is_officer(&caller.reader) => {
-            api.is_own(&caller.reader) && gatekeeper.cares_for(patient, member)
+            api.is_own(&caller.reader) && gatekeeper.cares_for(patient, member).await
         }
         _ => api.is_institution(&caller.reader) || api.is_officer(&caller.reader),
     };
@@ -55,6 +56,8 @@ pub(super) async fn list(State(api): State<Api>, headers: HeaderMap, uri: Uri) -
     }
     let members = gatekeeper.care_team(patient).await?;
     let projection = gatekeeper.projection().await;
+    let held = projection.consents.relationship(patient, api.member());
+    let in_force = held.and_then(|held| held.state) == Some(RelationshipState::Active);
     let members: Vec<Value> = members
         .into_iter()
         .map(|(member, since)| {
@@ -66,7 +69,8 @@ pub(super) async fn list(State(api): State<Api>, headers: HeaderMap, uri: Uri) -
             })
         })
         .collect();
-    let body = json!({ "patient": patient.to_string(), "members": members });
+    let patient = patient.to_string();
+    let body = json!({ "patient": patient, "in_force": in_force, "members": members });
     Ok(answer(StatusCode::OK, &body))
 }
 

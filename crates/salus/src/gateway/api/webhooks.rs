@@ -42,6 +42,8 @@ impl Api {
         held.recipient == self.member() && held.form.is_empty()
     }
 
+    /// Written down before it is done: a change that nobody can be asked about must not be. What was then
+    /// refused, or failed, was asked for all the same.
     async fn note_webhook(&self, caller: &Caller, name: &'static str) -> Result<(), Problem> {
         let act = Act {
             name,
@@ -49,7 +51,7 @@ impl Api {
             purpose: caller.purpose,
             patient: None,
             subject: Subject::None,
-            outcome: "done",
+            outcome: "asked",
         };
         Ok(self.0.acts.note(act, self.now()).await?)
     }
@@ -95,9 +97,9 @@ pub(super) async fn add(State(api): State<Api>, headers: HeaderMap, body: Body) 
         everybodys: false,
         paused: false,
     };
+    api.note_webhook(&caller, "webhook-add").await?;
     let made = api.0.notifying.webhooks().subscribe(new, api.now(), &mut rng).await;
     let made = made.map_err(not_made)?;
-    api.note_webhook(&caller, "webhook-add").await?;
     let mut body = json!(made);
     body["secret"] = Value::from(&**shown);
     Ok(answer(StatusCode::CREATED, &body))
@@ -147,14 +149,16 @@ pub(super) async fn change(
     let caller = api.system(&headers, Interaction::Update).await?;
     let change: Change = json(&headers, body).await?;
     api.webhook(&id).await?;
+    if matches!((change.state, change.after), (None, None) | (Some(Wanted::Paused), Some(_))) {
+        return Err(Problem::bad("say `state`, or `after` to begin again behind a number"));
+    }
+    api.note_webhook(&caller, "webhook-change").await?;
     let webhooks = api.0.notifying.webhooks();
     let held = match (change.state, change.after) {
+        (_, Some(after)) => webhooks.replay(&id, after).await?,
         (Some(Wanted::Paused), None) => webhooks.pause(&id).await?,
-        (Some(Wanted::Active), None) => webhooks.resume(&id).await?,
-        (None | Some(Wanted::Active), Some(after)) => webhooks.replay(&id, after).await?,
-        _ => return Err(Problem::bad("say `state`, or `after` to begin again behind a number")),
+        (_, None) => webhooks.resume(&id).await?,
     };
-    api.note_webhook(&caller, "webhook-change").await?;
     Ok(answer(StatusCode::OK, &held.ok_or_else(no_such)?))
 }
 
@@ -166,8 +170,8 @@ pub(super) async fn remove(
 ) -> Answer {
     let caller = api.system(&headers, Interaction::Delete).await?;
     api.webhook(&id).await?;
+    api.note_webhook(&caller, "webhook-remove").await?;
     let removed = api.0.notifying.webhooks().unsubscribe(&id).await;
     removed.map_err(|error: KeyringError| Problem::internal(&error))?;
-    api.note_webhook(&caller, "webhook-remove").await?;
     Ok(done())
 }
