@@ -69,7 +69,7 @@ contract Claims is Purse {
     }
 
     /// @notice What an insurer offers.
-    /// @param from Unix time, in seconds.
+    /// @param from Unix time, in seconds. Not before the patient accepted.
     /// @param until Unix time, in seconds; the first second without coverage.
     /// @param copayment The patient's part, in hundredths of a percent.
     /// @param limit The most that the insurer pays in all.
@@ -213,8 +213,8 @@ contract Claims is Purse {
     /// @notice An insurer offers a coverage.
     event CoverageOffered(bytes32 indexed id, address indexed patient, address indexed insurer, Terms terms);
 
-    /// @notice The patient accepted it.
-    event CoverageAccepted(bytes32 indexed id, address indexed patient, address indexed insurer);
+    /// @notice The patient accepted it. It runs from that time on.
+    event CoverageAccepted(bytes32 indexed id, address indexed patient, address indexed insurer, uint40 from);
 
     /// @notice It runs no longer than that. What was done before stays covered.
     event CoverageEnded(bytes32 indexed id, address indexed patient, address indexed by, uint40 until);
@@ -344,7 +344,8 @@ contract Claims is Purse {
         emit CoverageOffered(id, terms.patient, insurer, terms);
     }
 
-    /// @notice Accepts a coverage, as the patient.
+    /// @notice Accepts a coverage, as the patient. It runs from now on at the earliest, so that nobody waits for
+    /// a service before accepting.
     /// @param policy As the patient saw it.
     function acceptCoverage(bytes32 id, bytes32 policy) external {
         Coverage storage coverage = _coverages[id];
@@ -352,9 +353,10 @@ contract Claims is Purse {
         if (msg.sender != coverage.terms.patient) revert NotParty(msg.sender);
         if (policy != coverage.terms.policy) revert PolicyDiffers(coverage.terms.policy, policy);
 
+        if (coverage.terms.from < block.timestamp) coverage.terms.from = uint40(block.timestamp);
         coverage.standing = Standing.Active;
 
-        emit CoverageAccepted(id, msg.sender, coverage.insurer);
+        emit CoverageAccepted(id, msg.sender, coverage.insurer, coverage.terms.from);
     }
 
     /// @notice Ends a coverage from this block on, as the patient or the insurer.

@@ -35,13 +35,15 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - X4: an extract is of at least `CELL` patients.
 /// - X5: money is conserved: the price of an order goes back to the buyer, or whole to source and patients; a patient
 ///   is paid once per order.
-/// - X6: uses are recorded only by who knows of every withdrawal so far, and never after a refund.
+/// - X6: extracts are delivered and uses recorded only by who knows of every withdrawal so far, and uses never after
+///   a refund.
+/// - X7: a source delivers an extract to one order only.
 ///
 /// ASSUMPTIONS
 /// - Safety: a source counts rightly and compares each cohort with all that it answered before. The contract refuses
 ///   what it says is too close, and keeps who said so.
 /// - Safety: who has read an extract has read it. Withdrawing binds what comes after.
-/// - Safety: anybody can consent and withdraw, and make researchers look again. It costs them a call each.
+/// - Safety: anybody can consent and withdraw, and make sources and researchers look again. It costs them a call each.
 /// - Liveness: a dispute waits for a regulator's auditor.
 contract DataExchange is Purse {
     /* TYPES */
@@ -79,11 +81,12 @@ contract DataExchange is Purse {
         bytes32 terms;
     }
 
-    /// @dev Two slots: 160 + 8 + 8 + 40 + 32 = 248 bits; 256 bits.
+    /// @dev Three slots: 160 + 8 + 8 + 40 + 32 = 248 bits; 256 bits; 48 bits.
     /// @param approvals Institutions that approved.
     /// @param until Unix time, in seconds; the first second without use.
     /// @param withdrawals How often a consent to it was withdrawn.
     /// @param protocol Digest of purpose and protocol.
+    /// @param changes How often a consent to it was given or withdrawn.
     struct Study {
         address institution;
         Standing standing;
@@ -91,16 +94,19 @@ contract DataExchange is Purse {
         uint40 until;
         uint32 withdrawals;
         bytes32 protocol;
+        uint48 changes;
     }
 
-    /// @dev Seven slots: 256 bits; 256 bits; 160 + 8 + 40 + 8 = 216 bits; 128 + 128 bits; 256 bits; 256 bits;
-    /// 32 + 32 + 32 = 96 bits and the head of the uses.
+    /// @dev Eight slots: 256 bits; 256 bits; 160 + 8 + 40 + 8 = 216 bits; 128 + 128 bits; 256 bits; 256 bits;
+    /// 32 + 32 + 32 + 48 = 144 bits; 256 bits.
     /// @param breached Whether somebody showed a patient without consent.
     /// @param since When it came to its state, Unix time in seconds.
     /// @param forEach What each patient is paid; zero before it is settled.
     /// @param extract Digest of the extract, as sealed to the buyer.
     /// @param patients Root of the tree of patients.
     /// @param uses Recorded uses.
+    /// @param change The study's last change of a consent before it was delivered: it counts what stood then. Times
+    /// would not tell what came first within a block.
     /// @param useHead Zero, then `keccak256(abi.encode(previous, number, receipt))`.
     struct Order {
         bytes32 study;
@@ -116,7 +122,7 @@ contract DataExchange is Purse {
         uint32 count;
         uint32 paid;
         uint32 uses;
-        uint40 deliveredAt;
+        uint48 change;
         bytes32 useHead;
     }
 
@@ -150,12 +156,13 @@ contract DataExchange is Purse {
     mapping(bytes32 id => Order) private _orders;
     mapping(bytes32 study => mapping(address institution => bool)) private _approved;
 
-    // When each consent was given, withdrawn, given again and so on.
-    mapping(bytes32 study => mapping(address patient => uint40[])) private _consents;
+    // At which change of the study each consent was given, withdrawn, given again and so on.
+    mapping(bytes32 study => mapping(address patient => uint48[])) private _consents;
 
     mapping(bytes32 study => mapping(address source => uint256)) private _queries;
     mapping(bytes32 study => mapping(address source => mapping(bytes32 query => bool))) private _answered;
     mapping(bytes32 order => mapping(address patient => bool)) private _paid;
+    mapping(address source => mapping(bytes32 extract => bool)) private _delivered;
 
     /* EVENTS */
 
@@ -282,6 +289,9 @@ contract DataExchange is Purse {
     /// @notice The patient was paid, or all were.
     error AlreadyPaid(bytes32 id, address patient);
 
+    /// @notice The source delivered this extract to another order.
+    error ExtractReused(bytes32 extract);
+
     /// @notice Consents were withdrawn that the caller does not know of.
     error WithdrawalsUnseen(uint32 expected, uint32 given);
 
@@ -332,7 +342,7 @@ contract DataExchange is Purse {
         id = makeId(by, salt);
         if (_studies[id].standing != Standing.None) revert AlreadyUsed(id);
 
-        _studies[id] = Study(institution, Standing.Proposed, 0, until, 0, protocol);
+        _studies[id] = Study(institution, Standing.Proposed, 0, until, 0, protocol, 0);
 
         emit StudyProposed(id, institution, by, until, protocol);
     }
@@ -381,8 +391,8 @@ contract DataExchange is Purse {
         Study storage stored = _requireStudy(study);
         if (protocol != stored.protocol) revert ProtocolDiffers(stored.protocol, protocol);
 
-        uint40[] storage changes = _consents[study][msg.sender];
-        if (changes.length % 2 == 0) changes.push(uint40(block.timestamp));
+        uint48[] storage changes = _consents[study][msg.sender];
+        if (changes.length % 2 == 0) changes.push(++stored.changes);
 
         emit StudyConsented(study, msg.sender);
     }
@@ -390,10 +400,10 @@ contract DataExchange is Purse {
     /// @notice Takes the caller's consent back, from this block on.
     /// @dev Does not revert when there was none: withdrawing must always work.
     function withdrawConsent(bytes32 study) external {
-        uint40[] storage changes = _consents[study][msg.sender];
+        uint48[] storage changes = _consents[study][msg.sender];
         Study storage stored = _studies[study];
         if (changes.length % 2 == 1) {
-            changes.push(uint40(block.timestamp));
+            changes.push(++stored.changes);
             ++stored.withdrawals;
         }
 
@@ -449,17 +459,22 @@ contract DataExchange is Purse {
     /// @param extract Digest of the extract, as sealed to the buyer.
     /// @param patients Root of the tree of patients.
     /// @param count How many they are.
-    function deliver(bytes32 id, bytes32 extract, bytes32 patients, uint32 count) external {
+    /// @param withdrawals The study's number of withdrawals, as the source saw it and heeded: so nobody makes a
+    /// breach of a delivery by withdrawing just before it.
+    function deliver(bytes32 id, bytes32 extract, bytes32 patients, uint32 count, uint32 withdrawals) external {
         Order storage stored = _requireOrder(id, State.Placed);
         address source = REGISTRY.institution(msg.sender);
         if (_offers[stored.offer].source != source) revert NotParty(msg.sender);
-        _requireStudy(stored.study);
+        Study storage study = _requireStudy(stored.study);
         if (extract == 0 || patients == 0) revert Zero();
         if (count < CELL) revert CellTooSmall(count, CELL);
         _requireWithin(block.timestamp, 0, stored.since + DELIVERY_PERIOD - 1);
+        if (withdrawals != study.withdrawals) revert WithdrawalsUnseen(study.withdrawals, withdrawals);
+        if (_delivered[source][extract]) revert ExtractReused(extract);
 
+        _delivered[source][extract] = true;
         (stored.extract, stored.patients, stored.count) = (extract, patients, count);
-        stored.deliveredAt = uint40(block.timestamp);
+        stored.change = study.changes;
         _move(stored, State.Delivered);
 
         emit ExtractDelivered(id, source, extract, patients, count);
@@ -572,12 +587,14 @@ contract DataExchange is Purse {
         return _orders[id];
     }
 
-    /// @notice Whether a patient's consent to a study stood at a time.
-    function consentedAt(bytes32 study, address patient, uint40 time) public view returns (bool) {
-        uint40[] storage changes = _consents[study][patient];
-        uint256 count = changes.length;
-        while (count != 0 && changes[count - 1] > time) --count;
-        return count % 2 == 1;
+    /// @notice Whether a patient's consent to a study stands now.
+    function consents(bytes32 study, address patient) external view returns (bool) {
+        return _consents[study][patient].length % 2 == 1;
+    }
+
+    /// @notice Whether a patient's consent stood when an order was delivered. False before.
+    function consentStood(bytes32 id, address patient) external view returns (bool) {
+        return _consented(_orders[id], patient);
     }
 
     /// @notice Whether an extract is the one that was anchored.
@@ -616,8 +633,16 @@ contract DataExchange is Purse {
         (stored.state, stored.since) = (state, uint40(block.timestamp));
     }
 
+    /// @dev Halves the rest at each step, so that nobody puts it out of reach by changing their mind often.
     function _consented(Order storage stored, address patient) private view returns (bool) {
-        return consentedAt(stored.study, patient, stored.deliveredAt);
+        uint48[] storage changes = _consents[stored.study][patient];
+        (uint256 least, uint256 most) = (0, changes.length);
+        while (least < most) {
+            uint256 middle = (least + most) / 2;
+            if (changes[middle] <= stored.change) least = middle + 1;
+            else most = middle;
+        }
+        return least % 2 == 1;
     }
 
     function _isRegulator(ProfessionalRole role, address institution) private view returns (bool) {

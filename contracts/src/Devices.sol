@@ -57,10 +57,11 @@ contract Devices is EIP712 {
         bytes deviceSignature;
     }
 
-    /// @dev Five slots: 160 + 40 + 8 = 208 bits; 256 bits; 160 + 32 + 40 = 232 bits with 24 free;
+    /// @dev Five slots: 160 + 40 + 8 + 32 = 240 bits; 256 bits; 160 + 32 + 40 = 232 bits with 24 free;
     /// 40 + 32 + 64 + 40 + 40 + 16 = 232 bits; 256 bits.
     /// @param enrolledAt Zero before.
     /// @param quarantine Bit set of who imposed it.
+    /// @param updates How often the device said what it runs, so that what it said once is not said again.
     /// @param patient Whose readings it takes; zero when it is not bound.
     /// @param binding Number of the latest binding or offer of one.
     /// @param boundUntil Unix time, in seconds; the first second without binding.
@@ -74,6 +75,7 @@ contract Devices is EIP712 {
         address maker;
         uint40 enrolledAt;
         uint8 quarantine;
+        uint32 updates;
         bytes32 firmware;
         address patient;
         uint32 binding;
@@ -147,7 +149,7 @@ contract Devices is EIP712 {
 
     /// @notice EIP-712 type by which a device says which firmware it runs.
     bytes32 internal constant FIRMWARE_TYPEHASH =
-        keccak256("Firmware(address device,address operator,bytes32 firmware,bytes32 previous,uint40 deadline)");
+        keccak256("Firmware(address device,address operator,bytes32 firmware,uint32 number,uint40 deadline)");
 
     /// @notice EIP-712 type by which a device signs a batch.
     bytes32 internal constant BATCH_TYPEHASH = keccak256(
@@ -334,9 +336,10 @@ contract Devices is EIP712 {
         Device storage stored = _requireEnrolled(device);
         (address operator, bytes32 model) = _requireInForce(device);
         if (!_accepted[model][firmware]) revert FirmwareRefused(model, firmware);
-        _requireFirmwareSigned(device, operator, firmware, stored.firmware, deadline, signature);
+        _requireFirmwareSigned(device, operator, firmware, stored.updates, deadline, signature);
 
         stored.firmware = firmware;
+        ++stored.updates;
 
         emit FirmwareUpdated(device, firmware);
     }
@@ -365,6 +368,7 @@ contract Devices is EIP712 {
         _requireSigned(REGISTRY.signerOf(maker), attest, attestation.makerSignature);
 
         (stored.maker, stored.enrolledAt, stored.firmware) = (maker, uint40(block.timestamp), attestation.firmware);
+        stored.updates = 1;
         _serials[maker][attestation.serial] = device;
 
         emit DeviceEnrolled(device, operator, maker, attestation.serial, attestation.firmware);
@@ -608,12 +612,12 @@ contract Devices is EIP712 {
         address device,
         address operator,
         bytes32 firmware,
-        bytes32 previous,
+        uint32 number,
         uint40 deadline,
         bytes calldata signature
     ) private view {
         if (block.timestamp > deadline) revert Expired(deadline);
-        bytes32 hash = keccak256(abi.encode(FIRMWARE_TYPEHASH, device, operator, firmware, previous, deadline));
+        bytes32 hash = keccak256(abi.encode(FIRMWARE_TYPEHASH, device, operator, firmware, number, deadline));
         _requireSigned(REGISTRY.signerOf(device), hash, signature);
     }
 

@@ -51,13 +51,14 @@ contract LabOrders is IServices {
         Cancelled
     }
 
-    /// @dev Four slots: 160 + 8 + 8 + 8 + 40 + 8 + 8 = 240 bits; 160 bits; 160 bits; 160 + 40 = 200 bits.
+    /// @dev Four slots: 160 + 8 + 8 + 8 + 40 + 8 + 8 = 240 bits; 160 bits; 160 bits; 160 + 40 + 40 = 240 bits.
     /// @param stored Any state but `Acknowledged`.
     /// @param acknowledgeBy Unix time in seconds, from which a critical result is overdue; zero otherwise.
     /// @param version Of the result, from 1; zero before there is a final one.
     /// @param escalations How often a critical result was escalated.
     /// @param institution The institution of who ordered.
     /// @param resultedAt Unix time in seconds, when the latest version came in.
+    /// @param completedAt Unix time in seconds, when the first final version came in. A correction does not move it.
     struct Order {
         address patient;
         State stored;
@@ -70,6 +71,7 @@ contract LabOrders is IServices {
         address institution;
         address laboratory;
         uint40 resultedAt;
+        uint40 completedAt;
     }
 
     /* CONSTANTS */
@@ -205,7 +207,7 @@ contract LabOrders is IServices {
         if (place != InstitutionRole.Laboratory) revert NotLaboratory(laboratory, place);
         if (_orders[id].stored != State.None) revert AlreadyOrdered(id);
 
-        _orders[id] = Order(patient, State.Ordered, false, false, 0, 0, 0, orderer, institution, laboratory, 0);
+        _orders[id] = Order(patient, State.Ordered, false, false, 0, 0, 0, orderer, institution, laboratory, 0, 0);
 
         emit LabOrdered(id, patient, laboratory, orderer, institution, digest);
     }
@@ -233,7 +235,7 @@ contract LabOrders is IServices {
         if (!_isScientist(stored, role, institution)) revert NotAllowed(member, role, institution);
 
         uint40 acknowledgeBy = _setResult(id, stored, digest, critical);
-        (stored.stored, stored.version) = (State.Resulted, 1);
+        (stored.stored, stored.version, stored.completedAt) = (State.Resulted, 1, uint40(block.timestamp));
 
         emit ResultReported(id, stored.patient, member, digest, critical, acknowledgeBy);
     }
@@ -367,7 +369,8 @@ contract LabOrders is IServices {
     }
 
     /// @inheritdoc IServices
-    /// @dev The one part is 1: the latest version of the final result.
+    /// @dev The one part is 1: the latest version of the final result, since the first came in. A correction
+    /// so never moves a service into a coverage.
     function serviceOf(bytes32 id, uint256 part)
         external
         view
@@ -375,7 +378,7 @@ contract LabOrders is IServices {
     {
         Order storage stored = _orders[id];
         if (part != 1 || stored.version == 0) return (address(0), address(0), 0, 0);
-        return (stored.patient, stored.laboratory, stored.resultedAt, _results[id]);
+        return (stored.patient, stored.laboratory, stored.completedAt, _results[id]);
     }
 
     /* Internal */

@@ -37,6 +37,8 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 ///   see the counter.
 /// - Safety: a prescription stays valid when its prescriber or their institution goes out of force;
 ///   the patient can cancel it.
+/// - Safety: the pharmacy that hands out the last unit of a fill has its receipt, also for the parts that another
+///   one handed out before; the events tell who did. What stays incomplete has no receipt.
 /// - Liveness: a pharmacy that claims and goes silent blocks the others for `CLAIM_PERIOD` at a time;
 ///   the patient or the prescriber withdraws its permit.
 contract Prescriptions is IServices {
@@ -302,6 +304,8 @@ contract Prescriptions is IServices {
     /// @notice Forbids the pharmacist to hand out another product, as the prescriber.
     function forbidSubstitution(bytes32 id) external {
         if (_requireParty(id) != _BY_PRESCRIBER) revert NotParty(msg.sender);
+        State stored = _prescriptions[id].stored;
+        if (stored != State.Issued) revert WrongState(id, stored);
 
         _prescriptions[id].asWritten = true;
 
@@ -414,6 +418,7 @@ contract Prescriptions is IServices {
         State state = stateOf(id);
         if (state != State.Claimed) revert WrongState(id, state);
         _requireClaimant(id, _prescriptions[id], pharmacy);
+        if (_permits[id][pharmacy] != _BY_BOTH) revert NotPermitted(id, pharmacy);
         if (_prescriptions[id].asWritten) revert SubstitutionRefused(id);
 
         emit ProductSubstituted(id, pharmacy, pharmacist, product, reason);

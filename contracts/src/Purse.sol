@@ -11,13 +11,16 @@ import {Registry} from "./Registry.sol";
 /// @dev A base of the contracts that pay. They pay from balance to balance, and no token is called in
 /// doing so: a token that calls back, or refuses a receiver, can stop deposits and withdrawals and nothing else.
 ///
-/// A **holder** is a member, whatever key it signs with, or any other address, such as a patient's account.
+/// A **holder** is an institution, whatever key it signs with, or any other address, such as a patient's account.
+/// A professional or a device is an address like any other: an institution accredits whom it likes and may
+/// replace that key, and gets at nobody's money by it.
 ///
 /// INVARIANTS
 /// - M1: `held` is the sum of all balances and of what the contract has set aside, and the contract has at
 ///   least as many tokens.
 /// - M2: a balance grows by deposits and payments, and shrinks only by its holder's withdrawal or by a payment
 ///   that the contract's rules make.
+/// - M3: what is paid in for any key of an institution, old or new, is the institution's.
 ///
 /// ASSUMPTIONS
 /// - Safety: the token is an ERC-20 that does not change balances by itself. A token that takes a fee or
@@ -57,6 +60,9 @@ abstract contract Purse {
     /// @notice A key that was replaced holds nothing.
     error NotHolder(address signer);
 
+    /// @notice Nobody holds money at the address zero.
+    error NoHolder();
+
     /// @notice Nothing cannot be moved.
     error NoAmount();
 
@@ -66,23 +72,27 @@ abstract contract Purse {
         (REGISTRY, TOKEN) = (registry, token);
     }
 
-    /// @notice Pays the caller's tokens in, for any holder.
+    /// @notice Pays the caller's tokens in, for any holder; an institution by any of its keys.
     /// @dev The balance is counted after the tokens have moved. A token that calls back meanwhile and pays
     /// more in makes the difference wrong, and all of it is undone.
     function deposit(address holder, uint256 amount) external {
         if (amount == 0) revert NoAmount();
+        if (holder == address(0)) revert NoHolder();
+        address institution = _institutionOf(holder);
+        address whose = institution == address(0) ? holder : institution;
         uint256 before = TOKEN.balanceOf(address(this));
 
         held += amount;
-        _balances[holder] += amount;
-        emit Deposited(holder, msg.sender, amount);
+        _balances[whose] += amount;
+        emit Deposited(whose, msg.sender, amount);
 
         TOKEN.safeTransferFrom(msg.sender, address(this), amount);
         uint256 moved = TOKEN.balanceOf(address(this)) - before;
         if (moved != amount) revert WrongTransfer(amount, moved);
     }
 
-    /// @notice Pays from the caller's balance to any address. A member in or out of force can, with its latest key.
+    /// @notice Pays from the caller's balance to any address. An institution in or out of force can, with its
+    /// latest key.
     function withdraw(address to, uint256 amount) external {
         address holder = holderOf(msg.sender);
         _take(holder, amount);
@@ -97,15 +107,21 @@ abstract contract Purse {
         return _balances[holder];
     }
 
-    /// @notice Whose money a signer moves: its member's, or its own when it is the key of none.
+    /// @notice Whose money a signer moves: its institution's, or its own when it is the key of none.
     function holderOf(address signer) public view returns (address) {
-        (address member,,) = REGISTRY.keyOf(signer);
-        if (member == address(0)) return signer;
-        if (REGISTRY.signerOf(member) != signer) revert NotHolder(signer);
-        return member;
+        address institution = _institutionOf(signer);
+        if (institution == address(0)) return signer;
+        if (REGISTRY.signerOf(institution) != signer) revert NotHolder(signer);
+        return institution;
     }
 
     /* Internal */
+
+    /// @dev Zero when it is the key of none. Who was never admitted is no institution.
+    function _institutionOf(address signer) private view returns (address) {
+        (address member,,) = REGISTRY.keyOf(signer);
+        return REGISTRY.termOf(member) == 0 ? address(0) : member;
+    }
 
     /// @dev Sets money of a holder aside. The caller accounts for it.
     function _take(address holder, uint256 amount) internal {

@@ -369,7 +369,8 @@ contract Surgeries is IServices {
     }
 
     /// @notice Puts somebody else into a seat, as a physician, surgeon or nurse of the hospital. What the
-    /// predecessor signed of the running step is signed again.
+    /// predecessor signed of the running step is signed again. After the time-out there is another one: nobody
+    /// begins who was not there.
     function relieve(bytes32 id, Seat seat, address member) external {
         Surgery storage surgery = _surgeries[id];
         State state = surgery.state;
@@ -380,6 +381,7 @@ contract Surgeries is IServices {
 
         surgery.team[uint256(seat)] = member;
         surgery.signatures &= ~uint8(1 << uint8(seat));
+        if (state == State.TimedOut) surgery.state = State.SignedIn;
 
         emit TeamChanged(id, surgery.patient, by, seat, member);
     }

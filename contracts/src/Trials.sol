@@ -47,6 +47,7 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - Safety: a site says rightly when it became aware, and whether an event is serious.
 /// - Safety: that an account takes part in a trial is public among members; which trial it is, only to who
 ///   holds the protocol.
+/// - Liveness: a site that goes on entering data or reporting events delays the lock; everybody sees which one.
 /// - Liveness: a party that never reveals its seed keeps the results from being published. It cannot choose
 ///   among outcomes by it: revealing is for all subjects or for none.
 contract Trials {
@@ -390,12 +391,14 @@ contract Trials {
 
     /// @notice Puts the amendment in force, as an auditor of the custodian.
     /// @param protocol As the auditor saw it.
-    function approveAmendment(bytes32 id, bytes32 protocol) external {
+    /// @param criteria As the auditor saw them: softer ones are not approved unseen.
+    function approveAmendment(bytes32 id, bytes32 protocol, bytes32 criteria) external {
         Trial storage trial = _requireState(id, State.Recruiting);
         address by = _requireCustodian(trial);
         Amendment memory amendment = _amendments[id];
         if (trial.pendingVersion == 0) revert VersionDiffers(0, trial.version);
         if (protocol != amendment.protocol) revert DataDiffers(amendment.protocol, protocol);
+        if (criteria != amendment.criteria) revert CriteriaDiffer(amendment.criteria, criteria);
 
         (trial.version, trial.pendingVersion) = (trial.pendingVersion, 0);
         (trial.protocol, trial.criteria) = (amendment.protocol, amendment.criteria);

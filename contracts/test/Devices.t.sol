@@ -49,7 +49,7 @@ contract DevicesTest is Steps {
         list[10] = Step(
             "update firmware",
             abi.encodeCall(
-                Devices.updateFirmware, (device, FIRMWARE, time() + 1, firmwareSigned(FIRMWARE, FIRMWARE, DEVICE_KEY))
+                Devices.updateFirmware, (device, FIRMWARE, time() + 1, firmwareSigned(FIRMWARE, 1, DEVICE_KEY))
             )
         );
     }
@@ -99,11 +99,11 @@ contract DevicesTest is Steps {
     }
 
     /// @dev With a deadline a second ahead.
-    function firmwareSigned(bytes32 firmware, bytes32 previous, uint256 key) internal view returns (bytes memory) {
+    function firmwareSigned(bytes32 firmware, uint32 number, uint256 key) internal view returns (bytes memory) {
         bytes32 typeHash = keccak256(
-            "Firmware(address device,address operator,bytes32 firmware,bytes32 previous,uint40 deadline)"
+            "Firmware(address device,address operator,bytes32 firmware,uint32 number,uint40 deadline)"
         );
-        bytes32 hash = keccak256(abi.encode(typeHash, device, hospital, firmware, previous, time() + 1));
+        bytes32 hash = keccak256(abi.encode(typeHash, device, hospital, firmware, number, time() + 1));
         return signature(key, typedDigest("Salus Devices", address(devices), hash));
     }
 
@@ -360,7 +360,7 @@ contract DevicesTest is Steps {
         devices.withdrawFirmware(maker, NAME, FIRMWARE);
         refuseAnchor(batch(), abi.encodeWithSelector(Devices.FirmwareRefused.selector, model, FIRMWARE));
         bytes32 next = "firmware 2";
-        bytes memory by = firmwareSigned(next, FIRMWARE, DEVICE_KEY);
+        bytes memory by = firmwareSigned(next, 1, DEVICE_KEY);
         vm.expectRevert(abi.encodeWithSelector(Devices.FirmwareRefused.selector, model, next));
         devices.updateFirmware(device, next, time() + 1, by);
         vm.prank(maker);
@@ -369,6 +369,19 @@ contract DevicesTest is Steps {
         vm.expectRevert(abi.encodeWithSelector(Devices.InvalidSignature.selector, device));
         devices.updateFirmware(device, next, time() + 1, by);
         anchor(batch());
+    }
+
+    /// @dev What a device said once is not said again, even when it went back to what it ran then.
+    function test_a_statement_of_firmware_is_not_replayed() public {
+        reach(4);
+        vm.prank(maker);
+        devices.acceptFirmware(NAME, "firmware 2");
+        bytes memory first = firmwareSigned("firmware 2", 1, DEVICE_KEY);
+        devices.updateFirmware(device, "firmware 2", time() + 1, first);
+        devices.updateFirmware(device, FIRMWARE, time() + 1, firmwareSigned(FIRMWARE, 2, DEVICE_KEY));
+        vm.expectRevert(abi.encodeWithSelector(Devices.InvalidSignature.selector, device));
+        devices.updateFirmware(device, "firmware 2", time() + 1, first);
+        assertEq(devices.deviceOf(device).firmware, FIRMWARE, "what it runs");
     }
 
     /// @dev V4: each lifts its own only.

@@ -301,6 +301,7 @@ contract SurgeriesTest is Steps {
      * ├── by somebody whose accreditation ended → NotProfessional
      * ├── by somebody in another role since → NotAllowed
      * ├── somebody relieved: what the predecessor signed is signed again
+     * ├── somebody relieved after the time-out: another time-out, of all
      * └── signed by all over the same digest: the next state
      */
 
@@ -377,6 +378,28 @@ contract SurgeriesTest is Steps {
         vm.prank(second);
         surgeries.timeOut(id, "time-out");
         check(Surgeries.State.TimedOut);
+    }
+
+    /// @dev U1: who takes the knife took part in a time-out.
+    function test_U1_nobody_begins_who_was_not_at_the_time_out() public {
+        reach(6);
+        address second = vm.addr(0xE01);
+        accredit(hospital, second, ProfessionalRole.Surgeon);
+        vm.prank(physician);
+        surgeries.relieve(id, Surgeries.Seat.Surgeon, second);
+        check(Surgeries.State.SignedIn);
+        refuseState(Surgeries.State.SignedIn);
+        vm.prank(second);
+        surgeries.incise(id);
+        address[3] memory now_ = [second, physician, nurse];
+        for (uint256 i; i < 3; ++i) {
+            check(Surgeries.State.SignedIn);
+            vm.prank(now_[i]);
+            surgeries.timeOut(id, "time-out");
+        }
+        vm.prank(second);
+        surgeries.incise(id);
+        check(Surgeries.State.Incised);
     }
 
     /* implants

@@ -28,7 +28,8 @@ contract TrialsTest is Steps {
         (names[0], names[1], names[2], names[3]) = ("None", "Registered", "Approved", "Consented");
         (names[4], names[5], names[6], names[7]) = ("Enrolled", "Entered", "Amended", "Locked");
         (names[8], names[9], names[10], names[11]) = ("Unblinded", "Published", "Stopped", "Withdrawn");
-        return asList(names, 12);
+        names[12] = "Proposed";
+        return asList(names, 13);
     }
 
     function steps() internal view override returns (Step[] memory list) {
@@ -38,7 +39,7 @@ contract TrialsTest is Steps {
         list[2] = Step("invite site", abi.encodeCall(Trials.inviteSite, (id, clinic)));
         list[3] = Step("join", abi.encodeCall(Trials.joinTrial, (id)));
         list[4] = Step("propose amendment", abi.encodeCall(Trials.proposeAmendment, (id, "third", "criteria")));
-        list[5] = Step("approve amendment", abi.encodeCall(Trials.approveAmendment, (id, "second")));
+        list[5] = Step("approve amendment", abi.encodeCall(Trials.approveAmendment, (id, "second", "softer")));
         list[6] = Step("consent", abi.encodeCall(Trials.consent, (id, hospital, 1, "nonce")));
         list[7] = Step("withdraw", abi.encodeCall(Trials.withdraw, (id, true)));
         list[8] = Step("screen", abi.encodeCall(Trials.screen, (id, patient, true, "criteria", "screening")));
@@ -57,9 +58,17 @@ contract TrialsTest is Steps {
         list[19] = Step("re-consent", abi.encodeCall(Trials.consent, (id, hospital, 2, "nonce")));
     }
 
+    /// @dev 12 is Recruiting, with an amendment that awaits approval and a site that may join.
     function reach(uint256 state) internal override {
         if (state >= 1) register();
         if (state >= 2) approve();
+        if (state == 12) {
+            vm.prank(researcher);
+            trials.proposeAmendment(id, "second", "softer");
+            vm.prank(researcher);
+            trials.inviteSite(id, clinic);
+            return;
+        }
         if (state >= 3) consentAs(patient, 1, "nonce");
         if (state >= 4) enrol(patient);
         if (state >= 5) {
@@ -129,7 +138,7 @@ contract TrialsTest is Steps {
         vm.prank(researcher);
         trials.proposeAmendment(id, "second", "criteria");
         vm.prank(auditor);
-        trials.approveAmendment(id, "second");
+        trials.approveAmendment(id, "second", "criteria");
     }
 
     function withdraw() internal {
@@ -247,6 +256,28 @@ contract TrialsTest is Steps {
         consentAs(patient, 2, "nonce");
         enter(patient, "data");
         assertEq(trials.subjectOf(id, patient).visits, 2, "visits");
+    }
+
+    /// @dev R1: what the auditor did not see is not approved, brought at the last moment or not.
+    function test_R1_an_amendment_is_approved_as_it_was_seen() public {
+        reach(12);
+        vm.prank(researcher);
+        trials.proposeAmendment(id, "second", "softer still");
+        vm.expectRevert(
+            abi.encodeWithSelector(Trials.CriteriaDiffer.selector, bytes32("softer still"), bytes32("softer"))
+        );
+        vm.prank(auditor);
+        trials.approveAmendment(id, "second", "softer");
+        vm.expectRevert(abi.encodeWithSelector(Trials.DataDiffers.selector, bytes32("second"), bytes32("third")));
+        vm.prank(auditor);
+        trials.approveAmendment(id, "third", "softer still");
+        vm.prank(auditor);
+        trials.approveAmendment(id, "second", "softer still");
+        vm.expectRevert(abi.encodeWithSelector(Trials.VersionDiffers.selector, 0, 2));
+        vm.prank(auditor);
+        trials.approveAmendment(id, "second", "softer still");
+        assertEq(trials.trialOf(id).criteria, bytes32("softer still"), "criteria");
+        assertEq(trials.trialOf(id).endpoints, bytes32("endpoints"), "R1: the endpoints stay");
     }
 
     function test_R4_the_head_holds_every_entry() public {
@@ -409,8 +440,11 @@ contract TrialsTest is Steps {
         returns (uint256)
     {
         bytes32 seed = keccak256(abi.encode(sponsorSeed, custodianSeed));
-        address who = address(uint160(uint256(keccak256(abi.encode("subject", subject)))));
-        return uint256(keccak256(abi.encode(seed, id, who, nonce))) % arms;
+        return uint256(keccak256(abi.encode(seed, id, subjectAt(subject), nonce))) % arms;
+    }
+
+    function subjectAt(uint256 number) internal pure returns (address) {
+        return address(uint160(uint256(keccak256(abi.encode("subject", number)))));
     }
 
     function checkEven(uint256[16] memory counts, uint256 arms) internal pure {
@@ -421,6 +455,38 @@ contract TrialsTest is Steps {
             uint256 variance = DRAWS * (arms - 1) / (arms * arms);
             assertTrue(distance * distance <= 25 * (variance + 1), "R2: even arms");
         }
+    }
+
+    /// @dev What is drawn below is what the contract says, whatever the seeds, and it is even there as well.
+    /// forge-config: default.fuzz.runs = 8
+    function testFuzz_R2_the_arms_are_the_contract_s(bytes32 one, bytes32 other, bytes32 nonce) public {
+        uint256 subjects = 128;
+        bytes32[2] memory by = [commitment(research, one), commitment(regulator, other)];
+        vm.prank(researcher);
+        trials.register(SALT, design(), by[0]);
+        vm.prank(auditor);
+        trials.approve(id, "protocol", by[1]);
+        vm.prank(researcher);
+        trials.inviteSite(id, hospital);
+        vm.prank(hospital);
+        trials.joinTrial(id);
+        for (uint256 i; i < subjects; ++i) {
+            consentAs(subjectAt(i), 1, nonce);
+        }
+        lock();
+        // A party may wait to see the other's seed: what it can still do is reveal its own or nothing.
+        trials.reveal(id, regulator, other);
+        vm.expectRevert(abi.encodeWithSelector(Trials.SeedRefused.selector, id, research));
+        trials.reveal(id, research, ~one);
+        trials.reveal(id, research, one);
+        uint256 count;
+        for (uint256 i; i < subjects; ++i) {
+            uint256 arm = trials.armOf(id, subjectAt(i));
+            assertEq(arm, draw(one, other, i, nonce, 2), "R2: as drawn");
+            count += arm;
+        }
+        // Five standard deviations: 5 * sqrt(128 / 4) is 28.3.
+        assertTrue(count >= 64 - 29 && count <= 64 + 29, "R2: even arms");
     }
 
     /// forge-config: default.fuzz.runs = 16

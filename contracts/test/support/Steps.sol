@@ -52,16 +52,18 @@ abstract contract Steps is WideNetwork {
         Step[] memory all = steps();
         uint256 here = vm.snapshotState();
         for (uint256 i; i < all.length; ++i) {
-            string memory who;
+            (string memory who, uint256 allowed) = ("", 0);
             for (uint256 j; j < everybody.length; ++j) {
                 vm.prank(everybody[j].who);
                 (bool success,) = where.call(all[i].data);
                 if (!success) continue;
+                ++allowed;
                 who = string.concat(who, bytes(who).length == 0 ? "" : ", ", everybody[j].name);
                 vm.revertToState(here);
                 here = vm.snapshotState();
             }
             if (bytes(who).length == 0) continue;
+            if (allowed == everybody.length) who = "everybody";
             rows = string.concat(rows, _padded(state, 14), _padded(all[i].name, 22), who, "\n");
         }
     }
