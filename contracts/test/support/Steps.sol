@@ -64,7 +64,7 @@ abstract contract Steps is WideNetwork {
             }
             if (bytes(who).length == 0) continue;
             if (allowed == everybody.length) who = "everybody";
-            rows = string.concat(rows, _padded(state, 14), _padded(all[i].name, 22), who, "\n");
+            rows = string.concat(rows, _padded(state, 16), _padded(all[i].name, 24), who, "\n");
         }
     }
 
