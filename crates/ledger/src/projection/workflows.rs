@@ -45,6 +45,8 @@ pub struct Prescription {
     pub completed: bool,
     /// Whether it was cancelled.
     pub cancelled: bool,
+    /// Whether it is controlled and awaits the signature of a second doctor.
+    pub unsigned: bool,
     /// When it was issued.
     pub moment: Moment,
 }
@@ -79,7 +81,7 @@ pub struct LabOrder {
     pub digest: RecordDigest,
     /// Where it stands.
     pub state: LabOrderState,
-    /// The sealed result, once it is there.
+    /// The latest sealed result, preliminary or not, once there is one.
     pub result: Option<RecordDigest>,
     /// Whether the result needs attention at once.
     pub critical: bool,
@@ -106,6 +108,7 @@ impl Workflows {
                     claimed_by: None,
                     completed: false,
                     cancelled: false,
+                    unsigned: false,
                     moment,
                 };
                 self.prescriptions.insert(issued.id, prescription);
@@ -134,6 +137,16 @@ impl Workflows {
             Event::PrescriptionCancelled(cancelled) => {
                 self.with_prescription(cancelled.id, |held| held.cancelled = true);
             }
+            Event::SignatureAwaited(awaited) => {
+                self.with_prescription(awaited.id, |held| held.unsigned = true);
+            }
+            Event::PrescriptionCountersigned(signed) => {
+                self.with_prescription(signed.id, |held| held.unsigned = false);
+            }
+            // What is handed out, and whether it arrived, changes nothing about who may read.
+            Event::SubstitutionForbidden(_)
+            | Event::ProductSubstituted(_)
+            | Event::CollectionConfirmed(_) => {}
         }
     }
 
@@ -176,11 +189,17 @@ impl Workflows {
             Event::SpecimenCollected(collected) => {
                 self.with_order(collected.id, |held| held.state = LabOrderState::Collected);
             }
-            Event::ResultReported(reported) => self.with_order(reported.id, |held| {
-                held.state = LabOrderState::Resulted;
-                held.result = Some(RecordDigest(reported.digest));
-                held.critical = reported.critical;
-            }),
+            Event::ResultReported(reported) => {
+                self.set_result(reported.id, reported.digest, reported.critical);
+                self.with_order(reported.id, |held| held.state = LabOrderState::Resulted);
+            }
+            Event::PreliminaryReported(reported) => {
+                self.set_result(reported.id, reported.digest, reported.critical);
+            }
+            Event::ResultCorrected(corrected) => {
+                self.set_result(corrected.id, corrected.digest, corrected.critical);
+                self.with_order(corrected.id, |held| held.state = LabOrderState::Resulted);
+            }
             Event::ResultReleased(released) => {
                 self.with_order(released.id, |held| held.state = LabOrderState::Released);
             }
@@ -190,7 +209,17 @@ impl Workflows {
             Event::LabOrderCancelled(cancelled) => {
                 self.with_order(cancelled.id, |held| held.state = LabOrderState::Cancelled);
             }
+            // Whose hands the specimen is in, and who was told again, changes nothing about who may read.
+            Event::SpecimenHandedOver(_) | Event::CriticalEscalated(_) => {}
         }
+    }
+
+    /// Each version of a result is acknowledged by itself.
+    fn set_result(&mut self, id: B256, digest: B256, critical: bool) {
+        self.with_order(id, |held| {
+            held.result = Some(RecordDigest(digest));
+            (held.critical, held.acknowledged) = (critical, false);
+        });
     }
 
     fn with_order(&mut self, id: B256, change: impl FnOnce(&mut LabOrder)) {
@@ -221,6 +250,7 @@ impl Workflows {
                 && kind == Kind::Medication
                 && !held.cancelled
                 && !held.completed
+                && !held.unsigned
                 && time < held.valid_until
                 && held.permits.get(&institution) == Some(&(true, true))
         });
