@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {makeId} from "./Ids.sol";
 import {IServices} from "./IServices.sol";
 import {Registry} from "./Registry.sol";
 import {Relationships} from "./Relationships.sol";
@@ -32,6 +33,7 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - O3: a critical result is overdue exactly from `ACKNOWLEDGE_PERIOD` after it came in until it is acknowledged.
 /// - O4: a cancelled order never gets a result, and an order with a result is never cancelled.
 /// - O5: each hand-over of the specimen continues the chain of custody from its present head.
+/// - O6: an identifier belongs to who ordered, so nobody can take it first.
 ///
 /// ASSUMPTIONS
 /// - Safety: the laboratory says rightly whether a result is critical.
@@ -197,14 +199,16 @@ contract LabOrders is IServices {
     }
 
     /// @notice Orders from a laboratory, as a physician or surgeon of an institution that keeps the patient's records.
-    /// @param id Random, never used before.
+    /// @param salt Random, never used before by the caller.
     /// @param digest Digest of the sealed order.
-    function order(bytes32 id, address patient, address laboratory, bytes32 digest) external {
+    /// @return id `makeId(orderer, salt)`, which is also the name of the sealed record.
+    function order(bytes32 salt, address patient, address laboratory, bytes32 digest) external returns (bytes32 id) {
         (address orderer, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
         if (!_isDoctor(role)) revert NotAllowed(orderer, role, institution);
         if (!RELATIONSHIPS.isActive(patient, institution)) revert NotActive(patient, institution);
         InstitutionRole place = REGISTRY.roleOf(laboratory);
         if (place != InstitutionRole.Laboratory) revert NotLaboratory(laboratory, place);
+        id = makeId(orderer, salt);
         if (_orders[id].stored != State.None) revert AlreadyOrdered(id);
 
         _orders[id] = Order(patient, State.Ordered, false, false, 0, 0, 0, orderer, institution, laboratory, 0, 0);

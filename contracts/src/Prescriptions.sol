@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {makeId} from "./Ids.sol";
 import {IServices} from "./IServices.sol";
 import {Registry} from "./Registry.sol";
 import {Relationships} from "./Relationships.sol";
@@ -31,6 +32,7 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - P6: a controlled prescription is dispensed only after a second doctor of the prescriber's institution
 ///   signed it.
 /// - P7: each fill has one receipt, from its last unit on, which never changes but for the patient's confirmation.
+/// - P8: an identifier belongs to who prescribed, so nobody can take it first.
 ///
 /// ASSUMPTIONS
 /// - Safety: a pharmacist records what was handed out. The contract refuses a wrong record, it cannot
@@ -268,15 +270,18 @@ contract Prescriptions is IServices {
     /* Prescriber and patient */
 
     /// @notice Prescribes, as a physician or surgeon of an institution that keeps the patient's records.
-    /// @param id Random, never used before.
-    function issue(bytes32 id, Terms calldata terms) external {
-        _issue(id, terms);
+    /// @param salt Random, never used before by the caller.
+    /// @return id `makeId(prescriber, salt)`, which is also the name of the sealed record.
+    function issue(bytes32 salt, Terms calldata terms) external returns (bytes32 id) {
+        (id,) = _issue(salt, terms);
     }
 
     /// @notice Prescribes a controlled medicine. It counts when another doctor of the institution signed it, too.
-    /// @param id Random, never used before.
-    function issueControlled(bytes32 id, Terms calldata terms) external {
-        address institution = _issue(id, terms);
+    /// @param salt Random, never used before by the caller.
+    /// @return id `makeId(prescriber, salt)`, which is also the name of the sealed record.
+    function issueControlled(bytes32 salt, Terms calldata terms) external returns (bytes32 id) {
+        address institution;
+        (id, institution) = _issue(salt, terms);
 
         _prescriptions[id].unsigned = true;
         _countersigning[id] = institution;
@@ -325,8 +330,10 @@ contract Prescriptions is IServices {
         emit CollectionConfirmed(id, patient, receipt.pharmacy, fill);
     }
 
-    function _issue(bytes32 id, Terms calldata terms) private returns (address) {
-        (address prescriber, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
+    function _issue(bytes32 salt, Terms calldata terms) private returns (bytes32 id, address institution) {
+        address prescriber;
+        ProfessionalRole role;
+        (prescriber, role, institution) = REGISTRY.professional(msg.sender);
         if (role != ProfessionalRole.Physician && role != ProfessionalRole.Surgeon) revert WrongRole(prescriber, role);
         if (terms.patient == prescriber || terms.patient == msg.sender) revert OwnPrescription(prescriber);
         if (!RELATIONSHIPS.isActive(terms.patient, institution)) revert NotActive(terms.patient, institution);
@@ -335,6 +342,7 @@ contract Prescriptions is IServices {
         }
         _requireWithin(terms.validUntil, block.timestamp + 1, block.timestamp + MAX_VALIDITY);
         _requireWithin(terms.fillInterval, 0, MAX_VALIDITY);
+        id = makeId(prescriber, salt);
         Prescription storage prescription = _prescriptions[id];
         if (prescription.stored != State.None) revert AlreadyIssued(id);
 
@@ -347,7 +355,6 @@ contract Prescriptions is IServices {
         prescription.fillInterval = terms.fillInterval;
 
         emit PrescriptionIssued(id, terms.patient, prescriber, institution, terms);
-        return institution;
     }
 
     /// @notice Permits a pharmacy to read and fill. It takes the prescriber's and the patient's permit.

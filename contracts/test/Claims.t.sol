@@ -11,7 +11,9 @@ import {InstitutionRole, ProfessionalRole} from "../src/Types.sol";
 import {Steps} from "./support/Steps.sol";
 
 contract ClaimsTest is Steps {
-    bytes32 internal constant RX = "prescription";
+    bytes32 internal constant SALT = "prescription";
+    bytes32 internal RX = makeId(physician, SALT);
+    bytes32 internal labOrder = makeId(physician, "order");
     bytes32 internal constant RECORD = "dispensing record";
     uint128 internal constant AMOUNT = 10_000;
 
@@ -75,7 +77,7 @@ contract ClaimsTest is Steps {
         if (state >= 1) offer(terms());
         if (state >= 2) {
             accept();
-            fill(RX, RECORD);
+            fill(SALT, RECORD);
         }
         if (state >= 3) ask();
         if (state >= 4) answer(AMOUNT);
@@ -123,10 +125,11 @@ contract ClaimsTest is Steps {
     }
 
     /// @notice One fill of a prescription of the patient's, dispensed by the network's pharmacy.
-    function fill(bytes32 prescription, bytes32 record) internal {
+    function fill(bytes32 salt, bytes32 record) internal {
+        bytes32 prescription = makeId(physician, salt);
         Prescriptions.Terms memory given = Prescriptions.Terms(patient, "digest", 10, 2, time() + 90 days, 0);
         vm.prank(physician);
-        prescriptions.issue(prescription, given);
+        prescriptions.issue(salt, given);
         vm.prank(physician);
         prescriptions.permit(prescription, pharmacy);
         vm.prank(patient);
@@ -263,7 +266,7 @@ contract ClaimsTest is Steps {
         Claims.Terms memory given = terms();
         given.from = time() - 30 days;
         offer(given);
-        fill(RX, RECORD);
+        fill(SALT, RECORD);
         uint40 filledAt = time();
         skip(1);
         accept();
@@ -275,7 +278,7 @@ contract ClaimsTest is Steps {
 
     function test_K1_an_ended_coverage_covers_what_was_before() public {
         cover();
-        fill(RX, RECORD);
+        fill(SALT, RECORD);
         skip(1);
         refuseParty(clinic);
         vm.prank(clinic);
@@ -305,7 +308,7 @@ contract ClaimsTest is Steps {
         cover();
         refuse(abi.encodeWithSelector(Claims.NoService.selector, RX, 1));
         submit(submission());
-        fill(RX, RECORD);
+        fill(SALT, RECORD);
         refuse(abi.encodeWithSelector(Registry.NotInstitution.selector, pharmacist));
         vm.prank(pharmacist);
         claims.submit("claim", submission());
@@ -334,7 +337,7 @@ contract ClaimsTest is Steps {
         cover();
         Prescriptions.Terms memory given = Prescriptions.Terms(patient, "digest", 10, 2, time() + 90 days, 0);
         vm.prank(physician);
-        prescriptions.issue(RX, given);
+        prescriptions.issue(SALT, given);
         vm.prank(physician);
         prescriptions.permit(RX, pharmacy);
         vm.prank(patient);
@@ -354,7 +357,7 @@ contract ClaimsTest is Steps {
         offer(given);
         vm.prank(otherPatient);
         claims.acceptCoverage(coverage, "policy");
-        fill(RX, RECORD);
+        fill(SALT, RECORD);
         refuse(abi.encodeWithSelector(Claims.ServiceDiffers.selector, patient, pharmacy));
         submit(submission());
     }
@@ -415,7 +418,7 @@ contract ClaimsTest is Steps {
 
     function test_a_claim_is_filed_within_a_year() public {
         cover();
-        fill(RX, RECORD);
+        fill(SALT, RECORD);
         uint256 last = uint256(time()) + 366 days;
         vm.warp(last + 1);
         refuse(abi.encodeWithSelector(Claims.TooLate.selector, last));
@@ -429,22 +432,22 @@ contract ClaimsTest is Steps {
         vm.prank(physician);
         labOrders.order("order", patient, laboratory, "digest");
         vm.prank(scientist);
-        labOrders.collect("order", "specimen");
+        labOrders.collect(labOrder, "specimen");
         vm.prank(scientist);
-        labOrders.reportPreliminary("order", "preliminary", false);
+        labOrders.reportPreliminary(labOrder, "preliminary", false);
         Claims.Submission memory given = submission();
-        (given.source, given.service, given.evidence) = (Claims.Source.LabOrder, "order", "preliminary");
-        refuse(abi.encodeWithSelector(Claims.NoService.selector, bytes32("order"), 1));
+        (given.source, given.service, given.evidence) = (Claims.Source.LabOrder, labOrder, "preliminary");
+        refuse(abi.encodeWithSelector(Claims.NoService.selector, labOrder, 1));
         vm.prank(laboratory);
         claims.submit("claim", given);
         vm.prank(scientist);
-        labOrders.report("order", "result", false);
+        labOrders.report(labOrder, "result", false);
         given.evidence = "result";
         vm.prank(laboratory);
         claims.submit("claim", given);
         // A correction makes no second service.
         vm.prank(scientist);
-        labOrders.correct("order", "corrected", false);
+        labOrders.correct(labOrder, "corrected", false);
         given.evidence = "corrected";
         refuse(abi.encodeWithSelector(Claims.AlreadyClaimed.selector, makeId(laboratory, "claim")));
         vm.prank(laboratory);
@@ -456,16 +459,16 @@ contract ClaimsTest is Steps {
         vm.prank(physician);
         labOrders.order("order", patient, laboratory, "digest");
         vm.prank(scientist);
-        labOrders.collect("order", "specimen");
+        labOrders.collect(labOrder, "specimen");
         vm.prank(scientist);
-        labOrders.report("order", "result", false);
+        labOrders.report(labOrder, "result", false);
         uint40 reportedAt = time();
         skip(1);
         cover();
         vm.prank(scientist);
-        labOrders.correct("order", "corrected", false);
+        labOrders.correct(labOrder, "corrected", false);
         Claims.Submission memory given = submission();
-        (given.source, given.service, given.evidence) = (Claims.Source.LabOrder, "order", "corrected");
+        (given.source, given.service, given.evidence) = (Claims.Source.LabOrder, labOrder, "corrected");
         refuse(abi.encodeWithSelector(Claims.NotCovered.selector, coverage, reportedAt));
         vm.prank(laboratory);
         claims.submit("claim", given);
@@ -529,7 +532,7 @@ contract ClaimsTest is Steps {
 
     function test_K7_an_authorisation_of_another_provider_or_coverage_does_not_count() public {
         cover();
-        fill(RX, RECORD);
+        fill(SALT, RECORD);
         vm.prank(clinic);
         bytes32 others = claims.requestAuthorisation("authorisation", coverage, AMOUNT, "why");
         vm.prank(adjudicator);
@@ -609,7 +612,7 @@ contract ClaimsTest is Steps {
         given.limit = 8999;
         offer(given);
         accept();
-        fill(RX, RECORD);
+        fill(SALT, RECORD);
         submit(submission());
         refuseAmount(9000, 0, 8999);
         adjudicate(decision(AMOUNT));
@@ -779,7 +782,7 @@ contract ClaimsTest is Steps {
         fund(patient, 900_000);
         offer(given);
         accept();
-        fill(RX, RECORD);
+        fill(SALT, RECORD);
         Claims.Submission memory claimed = submission();
         claimed.amount = amount;
         submit(claimed);
@@ -817,7 +820,7 @@ contract ClaimsTest is Steps {
         given.limit = type(uint128).max;
         offer(given);
         accept();
-        fill(RX, RECORD);
+        fill(SALT, RECORD);
         Claims.Submission memory claimed = submission();
         claimed.amount = type(uint128).max;
         submit(claimed);

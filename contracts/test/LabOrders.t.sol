@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {makeId} from "../src/Ids.sol";
 import {LabOrders} from "../src/LabOrders.sol";
 import {Registry} from "../src/Registry.sol";
 import {InstitutionRole, ProfessionalRole} from "../src/Types.sol";
 import {Network} from "./support/Network.sol";
 
 contract LabOrdersTest is Network {
-    bytes32 internal constant ID = "order";
+    bytes32 internal constant SALT = "order";
+    bytes32 internal ID = makeId(physician, SALT);
     address internal colleague = vm.addr(0xE01);
     address internal outsider = vm.addr(0xE02);
     address internal otherScientist = vm.addr(0xE03);
@@ -22,7 +24,7 @@ contract LabOrdersTest is Network {
 
     function order() internal {
         vm.prank(physician);
-        labOrders.order(ID, patient, laboratory, "digest");
+        labOrders.order(SALT, patient, laboratory, "digest");
     }
 
     function collect(address who) internal {
@@ -71,31 +73,31 @@ contract LabOrdersTest is Network {
      * ├── by another role than physician or surgeon → NotAllowed
      * ├── the institution keeps no records for the patient → NotActive
      * ├── to an institution that is no laboratory → NotLaboratory
-     * ├── with an identifier that was used → AlreadyOrdered
+     * ├── with a salt that the caller used → AlreadyOrdered; somebody else's: another identifier
      * └── otherwise: Ordered
      */
 
     function test_only_doctors_order() public {
         refuseStranger();
         vm.prank(stranger);
-        labOrders.order(ID, patient, laboratory, "digest");
+        labOrders.order(SALT, patient, laboratory, "digest");
         refuseRole(nurse, ProfessionalRole.Nurse, hospital);
         vm.prank(nurse);
-        labOrders.order(ID, patient, laboratory, "digest");
+        labOrders.order(SALT, patient, laboratory, "digest");
         vm.prank(colleague);
-        labOrders.order(ID, patient, laboratory, "digest");
+        labOrders.order(SALT, patient, laboratory, "digest");
     }
 
     function test_only_a_steward_orders() public {
         vm.expectRevert(abi.encodeWithSelector(LabOrders.NotActive.selector, patient, emergency));
         vm.prank(outsider);
-        labOrders.order(ID, patient, laboratory, "digest");
+        labOrders.order(SALT, patient, laboratory, "digest");
     }
 
     function test_only_a_laboratory_is_ordered_from() public {
         vm.expectRevert(abi.encodeWithSelector(LabOrders.NotLaboratory.selector, pharmacy, InstitutionRole.Pharmacy));
         vm.prank(physician);
-        labOrders.order(ID, patient, pharmacy, "digest");
+        labOrders.order(SALT, patient, pharmacy, "digest");
     }
 
     function test_an_identifier_is_used_once() public {
@@ -105,6 +107,16 @@ contract LabOrdersTest is Network {
         cancel(patient);
         vm.expectRevert(abi.encodeWithSelector(LabOrders.AlreadyOrdered.selector, ID));
         order();
+    }
+
+    /// @dev O6: who sees a salt on its way and is faster takes an identifier of their own.
+    function test_O6_an_identifier_belongs_to_who_ordered() public {
+        vm.prank(colleague);
+        bytes32 copied = labOrders.order(SALT, patient, laboratory, "digest");
+        assertEq(copied, makeId(colleague, SALT), "the colleague's");
+        check(LabOrders.State.None);
+        vm.prank(physician);
+        assertEq(labOrders.order(SALT, patient, laboratory, "digest"), ID, "the physician's");
     }
 
     function test_an_order() public {

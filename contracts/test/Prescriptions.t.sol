@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {makeId} from "../src/Ids.sol";
 import {Prescriptions} from "../src/Prescriptions.sol";
 import {Registry} from "../src/Registry.sol";
 import {InstitutionRole, ProfessionalRole} from "../src/Types.sol";
 import {Network} from "./support/Network.sol";
 
 contract PrescriptionsTest is Network {
-    bytes32 internal constant ID = "prescription";
+    bytes32 internal constant SALT = "prescription";
+    bytes32 internal ID = makeId(physician, SALT);
     address internal otherPharmacy = vm.addr(0xE01);
     address internal otherPharmacist = vm.addr(0xE02);
     address internal colleague = vm.addr(0xE03);
@@ -27,7 +29,7 @@ contract PrescriptionsTest is Network {
 
     function issueAs(address who, Prescriptions.Terms memory given) internal {
         vm.prank(who);
-        prescriptions.issue(ID, given);
+        prescriptions.issue(SALT, given);
     }
 
     function permitAs(address who, address pharmacy_) internal {
@@ -95,7 +97,7 @@ contract PrescriptionsTest is Network {
      * ├── no quantity, no fill, more than twelve → InvalidTerms
      * ├── valid until now or before, or for more than a year → InvalidPeriod
      * ├── an interval of more than a year → InvalidPeriod
-     * ├── with an identifier that was used → AlreadyIssued
+     * ├── with a salt that the caller used → AlreadyIssued; somebody else's: another identifier
      * └── otherwise: Issued
      */
 
@@ -176,7 +178,17 @@ contract PrescriptionsTest is Network {
     function test_an_identifier_is_used_once() public {
         issueAs(physician, terms());
         vm.expectRevert(abi.encodeWithSelector(Prescriptions.AlreadyIssued.selector, ID));
-        issueAs(colleague, terms());
+        issueAs(physician, terms());
+    }
+
+    /// @dev P8: who sees a salt on its way and is faster takes an identifier of their own.
+    function test_P8_an_identifier_belongs_to_who_prescribed() public {
+        vm.prank(colleague);
+        bytes32 copied = prescriptions.issue(SALT, terms());
+        assertEq(copied, makeId(colleague, SALT), "the colleague's");
+        check(Prescriptions.State.None);
+        vm.prank(physician);
+        assertEq(prescriptions.issue(SALT, terms()), ID, "the physician's");
     }
 
     function test_a_prescription() public {
@@ -559,7 +571,7 @@ contract PrescriptionsTest is Network {
     function issueControlled() internal {
         Prescriptions.Terms memory given = terms();
         vm.prank(physician);
-        prescriptions.issueControlled(ID, given);
+        prescriptions.issueControlled(SALT, given);
         permitAs(physician, pharmacy);
         permitAs(patient, pharmacy);
     }
@@ -600,7 +612,7 @@ contract PrescriptionsTest is Network {
         Prescriptions.Terms memory given = terms();
         given.patient = colleague;
         vm.prank(physician);
-        prescriptions.issueControlled(ID, given);
+        prescriptions.issueControlled(SALT, given);
         vm.expectRevert(abi.encodeWithSelector(Prescriptions.OwnPrescription.selector, colleague));
         countersignAs(colleague);
     }
@@ -745,8 +757,8 @@ contract PrescriptionsTest is Network {
         vm.expectRevert(abi.encodeWithSelector(Prescriptions.AlreadyIssued.selector, ID));
         issueAs(physician, altered);
         vm.expectRevert(abi.encodeWithSelector(Prescriptions.AlreadyIssued.selector, ID));
-        vm.prank(colleague);
-        prescriptions.issueControlled(ID, altered);
+        vm.prank(physician);
+        prescriptions.issueControlled(SALT, altered);
         claim();
         vm.expectRevert(abi.encodeWithSelector(Prescriptions.WrongQuantity.selector, 31, 30));
         dispense(31);

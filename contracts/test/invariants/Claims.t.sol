@@ -231,21 +231,21 @@ contract ClaimsInvariants is WideNetwork, InvariantTest {
         super.setUp();
         Prescriptions.Terms memory terms = Prescriptions.Terms(patient, "digest", 1, 6, time() + 90 days, 0);
         vm.prank(physician);
-        prescriptions.issue("prescription", terms);
+        bytes32 prescription = prescriptions.issue("prescription", terms);
         vm.prank(physician);
-        prescriptions.permit("prescription", pharmacy);
+        prescriptions.permit(prescription, pharmacy);
         vm.prank(patient);
-        prescriptions.permit("prescription", pharmacy);
+        prescriptions.permit(prescription, pharmacy);
         bytes32[2] memory coverages = [cover("one", 1235, 5000), cover("two", 0, 1_000_000)];
         address[6] memory people = [patient, pharmacy, insurer, adjudicator, secondAdjudicator, stranger];
-        handler = new ClaimsHandler(claims, "prescription", coverages, people);
+        handler = new ClaimsHandler(claims, prescription, coverages, people);
         for (uint256 i; i < 6; ++i) {
             vm.prank(pharmacist);
-            prescriptions.claim("prescription");
+            prescriptions.claim(prescription);
             Prescriptions.Dispensing memory given =
                 Prescriptions.Dispensing(1, time() + 365 days, "batch", handler.recordOf(i));
             vm.prank(pharmacist);
-            prescriptions.dispense("prescription", given);
+            prescriptions.dispense(prescription, given);
         }
         for (uint256 i; i < 3; ++i) {
             vm.prank(people[i]);

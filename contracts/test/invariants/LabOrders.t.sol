@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {makeId} from "../../src/Ids.sol";
 import {LabOrders} from "../../src/LabOrders.sol";
 import {Network} from "../support/Network.sol";
 import {Handler, InvariantTest} from "../support/Test.sol";
@@ -43,9 +44,9 @@ contract LabOrdersHandler is Handler {
     }
 
     function order(uint256 seed) external seeded(seed) {
-        (address caller, bytes32 id) = (mostly(DOCTOR, _everybody), _id());
-        Model storage model = _models[id];
-        bytes memory data = abi.encodeCall(LabOrders.order, (id, PATIENT, LABORATORY, "digest"));
+        (address caller, uint256 number) = (mostly(DOCTOR, _everybody), random(ORDERED));
+        Model storage model = _models[idOf(number)];
+        bytes memory data = abi.encodeCall(LabOrders.order, (bytes32(number), PATIENT, LABORATORY, "digest"));
         if (attempt(caller, address(ORDERS), data, caller == DOCTOR && model.ordered == 0, "O1: order")) {
             ++model.ordered;
         }
@@ -159,7 +160,12 @@ contract LabOrdersHandler is Handler {
     }
 
     function _id() internal returns (bytes32) {
-        return bytes32(random(ORDERED));
+        return idOf(random(ORDERED));
+    }
+
+    /// @dev O6: only the doctor's identifiers are ever taken.
+    function idOf(uint256 number) public view returns (bytes32) {
+        return makeId(DOCTOR, bytes32(number));
     }
 
     function modelOf(bytes32 id) external view returns (Model memory) {
@@ -181,7 +187,8 @@ contract LabOrdersInvariants is Network, InvariantTest {
     /// @dev O1, O2, O4 as states; O3 as the clock; O5 as the head.
     function invariant_O1_O2_O3_O4_O5_an_order_is_where_the_model_is() public view everyFew(handler.calls()) {
         for (uint256 i; i < handler.ORDERED(); ++i) {
-            LabOrdersHandler.Model memory m = handler.modelOf(bytes32(i));
+            bytes32 id = handler.idOf(i);
+            LabOrdersHandler.Model memory m = handler.modelOf(id);
             assertTrue(
                 m.ordered <= 1 && m.collected <= m.ordered && m.reported <= m.collected && m.released <= m.reported,
                 "O1: in order, once each"
@@ -194,11 +201,11 @@ contract LabOrdersInvariants is Network, InvariantTest {
                 : m.released == 1 && m.acknowledged == 1
                     ? LabOrders.State.Acknowledged
                     : LabOrders.State(m.ordered + m.collected + m.reported + m.released);
-            assertEq(uint256(labOrders.stateOf(bytes32(i))), uint256(expected), "state");
-            assertEq(labOrders.isOverdue(bytes32(i)), handler.isOverdue(bytes32(i)), "O3: overdue");
-            assertEq(labOrders.orderOf(bytes32(i)).version, m.versions, "O1: versions");
-            assertEq(labOrders.orderOf(bytes32(i)).escalations, m.escalations, "escalations");
-            assertEq(labOrders.custodyOf(bytes32(i)), m.custody, "O5: custody");
+            assertEq(uint256(labOrders.stateOf(id)), uint256(expected), "state");
+            assertEq(labOrders.isOverdue(id), handler.isOverdue(id), "O3: overdue");
+            assertEq(labOrders.orderOf(id).version, m.versions, "O1: versions");
+            assertEq(labOrders.orderOf(id).escalations, m.escalations, "escalations");
+            assertEq(labOrders.custodyOf(id), m.custody, "O5: custody");
         }
     }
 }

@@ -33,7 +33,7 @@ contract PrescriptionsHandler is Handler {
     }
 
     mapping(bytes32 id => Model) internal _models;
-    bytes32[2] public ids = [bytes32("one"), bytes32("two")];
+    bytes32[2] public ids;
 
     /// @dev A pharmacist stands at the same place in the list as the pharmacy; the last works in no pharmacy.
     constructor(
@@ -56,8 +56,7 @@ contract PrescriptionsHandler is Handler {
             Prescriptions.Terms memory terms =
                 Prescriptions.Terms(patient, "digest", 10, uint8(3 - i), time() + 20 days, uint40(i) * 1 days);
             vm.prank(prescriber);
-            if (i == 0) prescriptions.issue(ids[i], terms);
-            else prescriptions.issueControlled(ids[i], terms);
+            ids[i] = i == 0 ? prescriptions.issue("one", terms) : prescriptions.issueControlled("two", terms);
             _models[ids[i]].terms = terms;
             _models[ids[i]].signed = i == 0;
         }
