@@ -230,8 +230,8 @@ impl Workflows {
 
     /// What workflows let an institution read of the version with `digest`.
     ///
-    /// Ids are chosen by whoever prescribes or orders, and those of records can be read on chain. So a
-    /// workflow counts only when it is about this patient, was begun at the steward of the record, and
+    /// An id on chain is made of who prescribes or orders. A steward may still name a record as somebody
+    /// else would name a workflow, and who prescribes may name any digest. So a workflow counts only when it is about this patient, was begun at the steward of the record, and
     /// names this very version, of the kind that such workflows are about. It counts no longer than the
     /// work goes on.
     #[must_use]
