@@ -180,6 +180,7 @@ fn is_served(resource_type: &str, id: &str) -> bool {
 /// Whether an id is one that this server makes for what nobody wrote.
 fn is_servers_own(resource_type: &str, id: &str) -> bool {
     match resource_type {
+        _ if copies::is_copy(id) => true,
         "Consent" => consent::is_id(id),
         "Provenance" => provenance::is_id(id),
         _ => false,

@@ -902,10 +902,7 @@ pub(crate) fn text_of<'r>(row: &Row, record: &'r OpenedRecord) -> Cow<'r, str> {
 
 /// Says in a resource whose server it came from.
 fn set_source(body: &mut RawObject, source: &str) -> Result<(), FhirError> {
-    let mut meta = match body.get("meta") {
-        Some(meta) => RawObject::parse(meta.get().as_bytes()).map_err(|_| unavailable())?,
-        None => RawObject::default(),
-    };
+    let mut meta = meta_of(body)?;
     meta.set("source", &source, "");
     body.set("meta", &meta, "id");
     Ok(())
@@ -928,14 +925,19 @@ fn complete(
     updated: i64,
 ) -> Result<RawObject, FhirError> {
     body.set("id", &id, "resourceType");
-    let mut meta = match body.get("meta") {
-        Some(meta) => RawObject::parse(meta.get().as_bytes()).map_err(|_| unavailable())?,
-        None => RawObject::default(),
-    };
+    let mut meta = meta_of(&body)?;
     meta.set("lastUpdated", &instant::text(updated), "");
     meta.set("versionId", &version.to_string(), "");
     body.set("meta", &meta, "id");
     Ok(body)
+}
+
+/// The `meta` of a resource, empty when it has none.
+fn meta_of(body: &RawObject) -> Result<RawObject, FhirError> {
+    match body.get("meta") {
+        Some(meta) => RawObject::parse(meta.get().as_bytes()).map_err(|_| unavailable()),
+        None => Ok(RawObject::default()),
+    }
 }
 
 fn unavailable() -> FhirError {

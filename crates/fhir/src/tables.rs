@@ -14,7 +14,7 @@ use sqlx::{
     AnyConnection, Arguments as _, AssertSqlSafe, Row as _,
     any::{AnyArguments, AnyRow},
 };
-use vault::{Content, Entry, StoreError};
+use vault::{Content, Entry, StoreError, group_len, places_of};
 
 /// The name under which the tables are migrated.
 pub(crate) const COMPONENT: &str = "fhir";
@@ -116,17 +116,11 @@ fn lookup_text() -> AssertSqlSafe<Arc<str>> {
 
 /// The statement that inserts so many rows.
 fn insert_text(rows: usize) -> AssertSqlSafe<String> {
-    let row = |row: usize| {
-        let places: Vec<_> =
-            (row * COLUMNS + 1..=(row + 1) * COLUMNS).map(|place| format!("${place}")).collect();
-        format!("({})", places.join(", "))
-    };
-    let values: Vec<_> = (0..rows).map(row).collect();
     AssertSqlSafe(format!(
         "insert into fhir_resources
             (number, type, id, record, patient, kind, version, updated, deleted)
         values {} on conflict (type, id) do nothing",
-        values.join(", ")
+        places_of(rows, COLUMNS)
     ))
 }
 
@@ -325,8 +319,7 @@ impl Row {
         mut rows: &[Self],
     ) -> Result<(), StoreError> {
         while !rows.is_empty() {
-            // Powers of two, so that there are few different texts, which stay prepared.
-            let count = ROWS_PER_INSERT.min(1 << rows.len().ilog2());
+            let count = group_len(rows.len(), ROWS_PER_INSERT);
             let (group, rest) = rows.split_at(count);
             let mut arguments = AnyArguments::default();
             for row in group {

@@ -284,7 +284,6 @@ async fn each_patient_whom_a_question_reaches_is_told_once() {
     let counted = [vec![(false, 0)], vec![(true, 0)]];
     for path in [
         "/Observation?_summary=count".to_owned(),
-        format!("/Provenance?patient={both}"),
         "/Provenance".into(),
         // Named, though nothing was found of either.
         format!("/Observation?patient={both}&code=nothing"),

@@ -471,7 +471,7 @@ impl History {
         panic!("an export does not end");
     }
 
-    /// Begins a download; `None` when the file is not kept any more.
+    /// Begins a download, where that can be done.
     async fn open_download(&self, asker: Asker, path: String) -> Option<Download> {
         let request = Request::get(&path)
             .header(header::AUTHORIZATION, format!("Bearer {}", self.readers[asker.0].0))
@@ -480,7 +480,8 @@ impl History {
         let response = self.fhir.router.clone().oneshot(request).await.unwrap();
         match response.status().as_u16() {
             200 => Some(Download { asker, path, body: response.into_body() }),
-            404 => None,
+            // Not kept any more, or too many at a time.
+            404 | 429 => None,
             other => panic!("{path}: {other}"),
         }
     }

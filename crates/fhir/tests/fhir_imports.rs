@@ -142,6 +142,9 @@ async fn nothing_is_kept_under_anothers_name() {
     consent["id"] = format!("grant-{}", "0a".repeat(20)).into();
     let report = import(&fhir, &[("e.json", &[patient("p2"), consent])]).await;
     refused(&report, "entry 1", "the server's own");
+    let copied = result("copy.0123456789abcdef.r1", "p2");
+    let report = import(&fhir, &[("i.json", &[patient("p2"), copied])]).await;
+    refused(&report, "entry 1", "the server's own");
 
     // A refused file takes nothing with it, and others do not rely on it.
     let files: [(&str, &[Value]); 3] = [

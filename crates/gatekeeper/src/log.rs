@@ -18,7 +18,7 @@ use ledger::{AnchoredLog, SendError};
 use serde::{Deserialize, Serialize};
 use sqlx::{Arguments as _, AssertSqlSafe, Row as _, any::AnyArguments};
 use tokio::sync::{Mutex, oneshot};
-use vault::{Database, StoreError, WriteTransaction};
+use vault::{Database, StoreError, WriteTransaction, group_len, places_of};
 
 use crate::{Gatekeeper, GatekeeperError};
 
@@ -159,8 +159,7 @@ async fn insert_rows(
     mut rows: Vec<NewRow>,
 ) -> Result<(), StoreError> {
     while !rows.is_empty() {
-        // Powers of two, so that there are few different texts, which stay prepared.
-        let left = rows.split_off(ROWS_PER_INSERT.min(1 << rows.len().ilog2()));
+        let left = rows.split_off(group_len(rows.len(), ROWS_PER_INSERT));
         let mut arguments = AnyArguments::default();
         let count = rows.len();
         for row in rows {
@@ -174,15 +173,9 @@ async fn insert_rows(
 
 /// The statement that inserts so many rows.
 fn insert_text(rows: usize) -> AssertSqlSafe<String> {
-    let row = |row: usize| {
-        let places: Vec<_> =
-            (row * COLUMNS + 1..=(row + 1) * COLUMNS).map(|place| format!("${place}")).collect();
-        format!("({})", places.join(", "))
-    };
-    let values: Vec<_> = (0..rows).map(row).collect();
     AssertSqlSafe(format!(
         "insert into receipts (sequence, patient, receipt, digest, head, signature) values {}",
-        values.join(", ")
+        places_of(rows, COLUMNS)
     ))
 }
 

@@ -139,6 +139,7 @@ pub use put::{Batch, NewRecord, PutError};
 pub use recipients::{BadPublicKey, Binding, Kem, PublicKey, SecretKey, Subject};
 pub use recovery::{RecoverError, Recovered};
 pub use root_file::{RootKeyCost, RootKeyError};
+pub use rows::{group_len, places_of};
 pub use scan::{Scan, ScanState, Scanned};
 pub use sealed::{MAX_BODY_LEN, SealError, UnsealError};
 pub use store_error::StoreError;

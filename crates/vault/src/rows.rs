@@ -148,9 +148,22 @@ pub(crate) fn versions_text(backend: Backend, records: usize) -> AssertSqlSafe<A
     Texts::of_backend(backend).versions(records)
 }
 
+/// `($1, $2), ($3, $4)`: the places of so many rows with so many columns.
+#[must_use]
+pub fn places_of(rows: usize, columns: usize) -> String {
+    let row = |row: usize| {
+        let places: Vec<_> =
+            (row * columns + 1..=(row + 1) * columns).map(|place| format!("${place}")).collect();
+        format!("({})", places.join(", "))
+    };
+    let rows: Vec<_> = (0..rows).map(row).collect();
+    rows.join(", ")
+}
+
 /// How many of `left` go into the next statement: a power of two, so that there are few different
 /// texts, and all of them stay prepared.
-pub(crate) fn group_len(left: usize, most: usize) -> usize {
+#[must_use]
+pub fn group_len(left: usize, most: usize) -> usize {
     left.checked_ilog2().map_or(0, |log| most.min(1 << log))
 }
 

@@ -270,3 +270,52 @@ impl DerefMut for WriteTransaction {
         self.open.connection.as_mut().expect("the transaction is open")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::database::Database;
+
+    async fn count(database: &Database) -> i64 {
+        let counted = sqlx::query_as("select count(*) from kept").fetch_one(database.readers());
+        let (count,): (i64,) = counted.await.unwrap();
+        count
+    }
+
+    /// Whoever gives up undoes their own work, and nobody else's.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn members_of_a_commit_are_kept_or_undone_by_themselves() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open_file(&folder.path().join("vault.db")).await.unwrap();
+        let mut alone = database.begin().await.unwrap();
+        sqlx::query("create table kept (number bigint primary key)")
+            .execute(&mut *alone)
+            .await
+            .unwrap();
+        alone.commit().await.unwrap();
+        let writing = (0..40_i64).map(|number| {
+            let database = database.clone();
+            tokio::spawn(async move {
+                let mut transaction = match number % 10 {
+                    0 => database.begin().await.unwrap(),
+                    _ => database.share().await.unwrap(),
+                };
+                let insert = sqlx::query("insert into kept values ($1)").bind(number);
+                insert.execute(&mut *transaction).await.unwrap();
+                match number % 4 {
+                    // It is dropped.
+                    0 => {}
+                    // One that failed is not committed either.
+                    1 => {
+                        let again = sqlx::query("insert into kept values ($1)").bind(number);
+                        again.execute(&mut *transaction).await.unwrap_err();
+                    }
+                    _ => transaction.commit().await.unwrap(),
+                }
+            })
+        });
+        for written in writing.collect::<Vec<_>>() {
+            written.await.unwrap();
+        }
+        assert_eq!(count(&database).await, 20);
+    }
+}

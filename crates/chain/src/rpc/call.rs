@@ -28,13 +28,6 @@ use crate::{
 /// go-ethereum's default `--rpc.gascap`.
 const CALL_GAS_MAX: u64 = 50_000_000;
 
-/// An estimate may be too high by one part in so many: each step nearer runs the call once more.
-///
-/// # Source
-///
-/// go-ethereum's `estimateGasErrorRatio`, 0.015.
-const ESTIMATE_PARTS: u64 = 66;
-
 /// A state that calls may change as they like.
 type Scratch = CacheDB<StateView>;
 
@@ -73,7 +66,7 @@ impl Rpc {
         // all but a 64th. So search between, beginning where it nearly always succeeds.
         let mut too_little = used.saturating_sub(1);
         let mut guess = (used + used / 63 + 2_300).min(enough);
-        while too_little + 1 < enough && (enough - too_little) * ESTIMATE_PARTS > enough {
+        while too_little + 1 < enough {
             let result = self.run(&mut state, &environment, &request, guess)?;
             if result.is_success() {
                 enough = guess;

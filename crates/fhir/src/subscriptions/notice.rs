@@ -428,15 +428,8 @@ impl Resources {
         if sent.state != SubscriptionState::Active {
             return Ok(());
         }
-        match self.clearance(&held).await {
-            Clearance::Granted => {}
-            Clearance::Unknown => return Ok(()),
-            Clearance::Refused => {
-                if held.stand(database, State::Off, "", 0).await? {
-                    webhooks.pause(&held.id).await?;
-                }
-                return Ok(());
-            }
+        if !self.is_cleared(&held).await? {
+            return Ok(());
         }
         for _ in 0..LEAF_PAGES_AT_ONCE {
             let leaves = self.gatekeeper().leaves_after(told, LEAVES_PER_PAGE).await?;
@@ -493,17 +486,21 @@ impl Resources {
         Ok((events, up_to))
     }
 
+    /// Whether a subscriber may be told anything now. One who may not any more is turned off.
+    async fn is_cleared(&self, held: &Held) -> Result<bool, FhirError> {
+        let clearance = self.clearance(held).await;
+        if matches!(clearance, Clearance::Refused)
+            && held.stand(self.database(), State::Off, "", 0).await?
+        {
+            self.webhooks()?.pause(&held.id).await?;
+        }
+        Ok(matches!(clearance, Clearance::Granted))
+    }
+
     async fn tend(&self, held: Held) -> Result<(), FhirError> {
         let (webhooks, database, now) = (self.webhooks()?, self.database(), self.now());
-        match self.clearance(&held).await {
-            Clearance::Granted => {}
-            Clearance::Unknown => return Ok(()),
-            Clearance::Refused => {
-                if held.stand(database, State::Off, "", 0).await? {
-                    webhooks.pause(&held.id).await?;
-                }
-                return Ok(());
-            }
+        if !self.is_cleared(&held).await? {
+            return Ok(());
         }
         let Some(sent) = webhooks.subscription(&held.id).await? else { return Ok(()) };
         let kind = match held.status {
