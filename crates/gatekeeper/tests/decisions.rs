@@ -599,8 +599,17 @@ impl History {
                     validUntil: to_uint40(Timestamp(valid_until)),
                     fillInterval: U40::ZERO,
                 };
-                let call = Prescriptions::issueCall { salt, terms };
-                let sent = self.send(doctor, Contract::Prescriptions, &call).await;
+                // A controlled one is read by nobody before a second doctor signed it.
+                let sent = match self.chance(25) {
+                    true => {
+                        let call = Prescriptions::issueControlledCall { salt, terms };
+                        self.send(doctor, Contract::Prescriptions, &call).await
+                    }
+                    false => {
+                        let call = Prescriptions::issueCall { salt, terms };
+                        self.send(doctor, Contract::Prescriptions, &call).await
+                    }
+                };
                 if let Ok(outcome) = &sent {
                     let issued = &outcome.events::<Prescriptions::PrescriptionIssued>()[0];
                     let made = (issued.institution, issued.patient, digest);

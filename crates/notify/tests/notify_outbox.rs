@@ -147,10 +147,18 @@ async fn tells_those_whom_an_event_concerns(place: Place) {
         "lab-collected laboratory",
         "lab-resulted physician",
         "lab-resulted hospital",
+        "lab-resulted physician",
+        "lab-resulted hospital",
         "lab-critical physician",
         "lab-critical hospital",
         "lab-acknowledged laboratory",
         "lab-released pat",
+        "lab-resulted physician",
+        "lab-resulted hospital",
+        "lab-critical physician",
+        "lab-critical hospital",
+        "lab-critical physician",
+        "lab-critical hospital",
         "lab-ordered pat",
         "lab-ordered laboratory",
         "lab-cancelled physician",
@@ -309,10 +317,20 @@ async fn laboratory(world: &World) {
     world.send("physician", ORDERS, &order(salt)).await;
     let collect = LabOrders::collectCall { id, specimen: keccak256("specimen") };
     world.send("scientist", ORDERS, &collect).await;
+    let (hand_over, digest) = (keccak256("to the bench"), keccak256("preliminary"));
+    let take_over = LabOrders::takeOverCall { id, handOver: hand_over, previousHead: B256::ZERO };
+    world.send("scientist", ORDERS, &take_over).await;
+    let preliminary = LabOrders::reportPreliminaryCall { id, digest, critical: false };
+    world.send("scientist", ORDERS, &preliminary).await;
     let report = LabOrders::reportCall { id, digest: keccak256("result"), critical: true };
     world.send("scientist", ORDERS, &report).await;
     world.send("physician", ORDERS, &LabOrders::acknowledgeCall { id }).await;
     world.send("physician", ORDERS, &LabOrders::releaseCall { id }).await;
+    let digest = keccak256("corrected");
+    let correct = LabOrders::correctCall { id, digest, critical: true };
+    world.send("scientist", ORDERS, &correct).await;
+    world.advance(Duration::from_secs(3_600));
+    world.send("scientist", ORDERS, &LabOrders::escalateCall { id }).await;
     let salt = keccak256("another order");
     let id = make_id(address("physician"), salt);
     world.send("physician", ORDERS, &order(salt)).await;

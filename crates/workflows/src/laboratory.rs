@@ -2,9 +2,9 @@
 //! acknowledged by the orderer.
 //!
 //! The order is a record of the hospital, and its record id is the order's id on chain, which only its
-//! orderer can take, so that the
-//! laboratory may read that one record. The result is a record of the laboratory. A critical result
-//! has to be acknowledged within a time that the contract sets. The patient is alerted by the release.
+//! orderer can take, so that the laboratory may read that one record. The result is a record of the
+//! laboratory. A critical result has to be acknowledged within a time that the contract sets. The
+//! patient is alerted by the release.
 
 use alloy_primitives::B256;
 use bindings::{Contract, LabOrders, convert::make_id};

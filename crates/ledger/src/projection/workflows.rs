@@ -293,3 +293,121 @@ impl Workflows {
         self.lab_orders.iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::aliases::U40;
+    use bindings::{LabOrders, Prescriptions};
+    use domain::{Purpose, Reader, RecordId};
+
+    use super::*;
+
+    const ID: B256 = B256::repeat_byte(1);
+    const DIGEST: B256 = B256::repeat_byte(2);
+    const PATIENT: Address = Address::repeat_byte(3);
+    const DOCTOR: Address = Address::repeat_byte(4);
+    const HOSPITAL: Address = Address::repeat_byte(5);
+    const OTHER: Address = Address::repeat_byte(6);
+    const MOMENT: Moment = Moment { block: 1, time: Timestamp(1), transaction: B256::ZERO };
+
+    fn permitted(by: Address) -> PrescriptionsEvents {
+        let event = Prescriptions::PharmacyPermitted { id: ID, pharmacy: OTHER, by };
+        PrescriptionsEvents::PharmacyPermitted(event)
+    }
+
+    /// Whether the pharmacy may read after these events.
+    fn readable(events: Vec<PrescriptionsEvents>) -> bool {
+        let mut workflows = Workflows::default();
+        for event in events {
+            workflows.apply_prescription(event, MOMENT);
+        }
+        let request = Request {
+            reader: Reader::Institution { member: OTHER },
+            patient: PATIENT,
+            steward: HOSPITAL,
+            record: RecordId(ID),
+            kind: Kind::Medication,
+            purpose: Purpose::Treatment,
+            time: Timestamp(10),
+        };
+        !workflows.grants(OTHER, &request, RecordDigest(DIGEST)).is_empty()
+    }
+
+    #[test]
+    fn a_controlled_prescription_is_read_once_it_is_signed() {
+        let terms = Prescriptions::Terms {
+            patient: PATIENT,
+            digest: DIGEST,
+            quantity: 1,
+            fills: 1,
+            validUntil: U40::from(1_000),
+            fillInterval: U40::ZERO,
+        };
+        let issued = PrescriptionsEvents::PrescriptionIssued(Prescriptions::PrescriptionIssued {
+            id: ID,
+            patient: PATIENT,
+            prescriber: DOCTOR,
+            institution: HOSPITAL,
+            terms,
+        });
+        let awaited = Prescriptions::SignatureAwaited { id: ID, institution: HOSPITAL };
+        let awaited = PrescriptionsEvents::SignatureAwaited(awaited);
+        let signed =
+            Prescriptions::PrescriptionCountersigned { id: ID, patient: PATIENT, by: OTHER };
+        let signed = PrescriptionsEvents::PrescriptionCountersigned(signed);
+        let begun = vec![issued, permitted(DOCTOR), permitted(PATIENT)];
+        assert!(readable(begun.clone()));
+        let unsigned = [begun, vec![awaited]].concat();
+        assert!(!readable(unsigned.clone()));
+        assert!(readable([unsigned, vec![signed]].concat()));
+    }
+
+    #[test]
+    fn each_version_of_a_result_is_acknowledged_by_itself() {
+        let mut workflows = Workflows::default();
+        let by = OTHER;
+        let ordered = LabOrders::LabOrdered {
+            id: ID,
+            patient: PATIENT,
+            laboratory: OTHER,
+            orderer: DOCTOR,
+            institution: HOSPITAL,
+            digest: DIGEST,
+        };
+        let preliminary = LabOrders::PreliminaryReported {
+            id: ID,
+            patient: PATIENT,
+            by,
+            digest: DIGEST,
+            critical: true,
+            acknowledgeBy: U40::from(1),
+        };
+        let corrected = LabOrders::ResultCorrected {
+            id: ID,
+            patient: PATIENT,
+            by,
+            version: 2,
+            digest: B256::repeat_byte(9),
+            critical: false,
+            acknowledgeBy: U40::ZERO,
+        };
+        let acknowledged = || {
+            let event = LabOrders::ResultAcknowledged { id: ID, patient: PATIENT, by: DOCTOR };
+            LabOrdersEvents::ResultAcknowledged(event)
+        };
+        let released = LabOrders::ResultReleased { id: ID, patient: PATIENT, by };
+        let mut held = |event| {
+            workflows.apply_lab_order(event, MOMENT);
+            let order = workflows.lab_order(&ID).unwrap();
+            (order.state, order.critical, order.acknowledged)
+        };
+        use LabOrderState::{Ordered, Released, Resulted};
+        assert_eq!(held(LabOrdersEvents::LabOrdered(ordered)), (Ordered, false, false));
+        let told = held(LabOrdersEvents::PreliminaryReported(preliminary));
+        assert_eq!(told, (Ordered, true, false));
+        assert_eq!(held(acknowledged()), (Ordered, true, true));
+        assert_eq!(held(LabOrdersEvents::ResultReleased(released)), (Released, true, true));
+        assert_eq!(held(LabOrdersEvents::ResultCorrected(corrected)), (Resulted, false, false));
+        assert_eq!(workflows.lab_order(&ID).unwrap().result, Some(RecordDigest([9; 32].into())));
+    }
+}
