@@ -298,7 +298,7 @@ impl Workflows {
 mod tests {
     use alloy_primitives::aliases::U40;
     use bindings::{LabOrders, Prescriptions};
-    use domain::{Purpose, Reader, RecordId};
+    use domain::{InstitutionRole, Purpose, Reader, RecordId};
 
     use super::*;
 
@@ -322,7 +322,7 @@ mod tests {
             workflows.apply_prescription(event, MOMENT);
         }
         let request = Request {
-            reader: Reader::Institution { member: OTHER },
+            reader: Reader::Institution { member: OTHER, role: InstitutionRole::Pharmacy },
             patient: PATIENT,
             steward: HOSPITAL,
             record: RecordId(ID),
