@@ -29,6 +29,13 @@ const contracts = {
   Prescriptions: "src/Prescriptions.sol",
   LabOrders: "src/LabOrders.sol",
   AccessLog: "src/AccessLog.sol",
+  Surgeries: "src/Surgeries.sol",
+  Trials: "src/Trials.sol",
+  Devices: "src/Devices.sol",
+  WaitingLists: "src/WaitingLists.sol",
+  PaymentToken: "src/PaymentToken.sol",
+  Claims: "src/Claims.sol",
+  DataExchange: "src/DataExchange.sol",
   ERC7913WebAuthnVerifier: verifier,
 };
 

@@ -26,6 +26,8 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// ASSUMPTIONS
 /// - Safety: whoever asks `permits` knows that the professional is in force and signs with its own
 ///   key: that is the Registry's answer.
+/// - Safety: an institution accredits one person as one professional. Under a second address there would be
+///   no history, and no review that blocks.
 /// - Safety: privacy officers look. The contract forces the review to be given, not to be right.
 /// - Liveness: the opener's institution has another professional who is its privacy officer. When the
 ///   institution is expelled, a regulator's privacy officer reviews, so that nobody stays blocked.

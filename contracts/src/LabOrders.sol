@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {makeId} from "./Ids.sol";
+import {IServices} from "./IServices.sol";
 import {Registry} from "./Registry.sol";
 import {Relationships} from "./Relationships.sol";
 import {InstitutionRole, ProfessionalRole} from "./Types.sol";
@@ -20,17 +22,24 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// The **ordering doctors** are the physicians and surgeons in force at the institution that ordered,
 /// so that a critical result reaches whoever is on duty, and not a doctor who left.
 ///
+/// A correction is another version of the result: it is released and acknowledged anew, so it takes the order
+/// back to Resulted. A preliminary result is told while the order is still Collected; when it is critical, its
+/// clock runs already.
+///
 /// INVARIANTS
-/// - O1: each step happens at most once, in the order drawn above, by a role that the step asks for.
-/// - O2: a result is acknowledged at most once, after it came in, by an ordering doctor.
+/// - O1: each step happens at most once per version of the result, in the order drawn above, by a role that
+///   the step asks for.
+/// - O2: each version is acknowledged at most once, after it came in, by an ordering doctor.
 /// - O3: a critical result is overdue exactly from `ACKNOWLEDGE_PERIOD` after it came in until it is acknowledged.
 /// - O4: a cancelled order never gets a result, and an order with a result is never cancelled.
+/// - O5: each hand-over of the specimen continues the chain of custody from its present head.
+/// - O6: an identifier belongs to who ordered, so nobody can take it first.
 ///
 /// ASSUMPTIONS
 /// - Safety: the laboratory says rightly whether a result is critical.
 /// - Liveness: nobody is forced by the contract to acknowledge or release; `isOverdue` is what
 ///   gateways alarm on.
-contract LabOrders {
+contract LabOrders is IServices {
     /* TYPES */
 
     /// @notice Where an order stands.
@@ -44,19 +53,27 @@ contract LabOrders {
         Cancelled
     }
 
-    /// @dev Four slots: 160 + 8 + 8 + 8 + 40 = 224 bits; 160 bits each.
+    /// @dev Four slots: 160 + 8 + 8 + 8 + 40 + 8 + 8 = 240 bits; 160 bits; 160 bits; 160 + 40 + 40 = 240 bits.
     /// @param stored Any state but `Acknowledged`.
     /// @param acknowledgeBy Unix time in seconds, from which a critical result is overdue; zero otherwise.
+    /// @param version Of the result, from 1; zero before there is a final one.
+    /// @param escalations How often a critical result was escalated.
     /// @param institution The institution of who ordered.
+    /// @param resultedAt Unix time in seconds, when the latest version came in.
+    /// @param completedAt Unix time in seconds, when the first final version came in. A correction does not move it.
     struct Order {
         address patient;
         State stored;
         bool critical;
         bool acknowledged;
         uint40 acknowledgeBy;
+        uint8 version;
+        uint8 escalations;
         address orderer;
         address institution;
         address laboratory;
+        uint40 resultedAt;
+        uint40 completedAt;
     }
 
     /* CONSTANTS */
@@ -73,6 +90,8 @@ contract LabOrders {
     Relationships public immutable RELATIONSHIPS;
 
     mapping(bytes32 id => Order) private _orders;
+    mapping(bytes32 id => bytes32 digest) private _results;
+    mapping(bytes32 id => bytes32 head) private _custody;
 
     /* EVENTS */
 
@@ -112,7 +131,47 @@ contract LabOrders {
     /// @notice There will be no result.
     event LabOrderCancelled(bytes32 indexed id, address indexed patient, address indexed by);
 
+    /// @notice Somebody took the specimen over.
+    /// @param handOver Digest of the sealed hand-over record.
+    /// @param head `keccak256(abi.encode(previousHead, by, handOver))`.
+    event SpecimenHandedOver(
+        bytes32 indexed id, address indexed patient, address indexed by, bytes32 handOver, bytes32 head
+    );
+
+    /// @notice A preliminary result came in. It is not released.
+    event PreliminaryReported(
+        bytes32 indexed id,
+        address indexed patient,
+        address indexed by,
+        bytes32 digest,
+        bool critical,
+        uint40 acknowledgeBy
+    );
+
+    /// @notice Another version of the result came in. It is to be released and acknowledged anew.
+    event ResultCorrected(
+        bytes32 indexed id,
+        address indexed patient,
+        address indexed by,
+        uint8 version,
+        bytes32 digest,
+        bool critical,
+        uint40 acknowledgeBy
+    );
+
+    /// @notice A critical result is overdue, and somebody else is told.
+    event CriticalEscalated(bytes32 indexed id, address indexed patient, address indexed by, uint8 escalations);
+
     /* ERRORS */
+
+    /// @notice There are so many versions or escalations already.
+    error TooMany(uint256 limit);
+
+    /// @notice The specimen was handed over since.
+    error CustodyDiffers(bytes32 expected, bytes32 given);
+
+    /// @notice Nothing critical is overdue.
+    error NotOverdue(bytes32 id);
 
     /// @notice The professional's role or institution does not do this step.
     error NotAllowed(address professional, ProfessionalRole role, address institution);
@@ -140,17 +199,19 @@ contract LabOrders {
     }
 
     /// @notice Orders from a laboratory, as a physician or surgeon of an institution that keeps the patient's records.
-    /// @param id Random, never used before.
+    /// @param salt Random, never used before by the caller.
     /// @param digest Digest of the sealed order.
-    function order(bytes32 id, address patient, address laboratory, bytes32 digest) external {
+    /// @return id `makeId(orderer, salt)`, which is also the name of the sealed record.
+    function order(bytes32 salt, address patient, address laboratory, bytes32 digest) external returns (bytes32 id) {
         (address orderer, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
         if (!_isDoctor(role)) revert NotAllowed(orderer, role, institution);
         if (!RELATIONSHIPS.isActive(patient, institution)) revert NotActive(patient, institution);
         InstitutionRole place = REGISTRY.roleOf(laboratory);
         if (place != InstitutionRole.Laboratory) revert NotLaboratory(laboratory, place);
+        id = makeId(orderer, salt);
         if (_orders[id].stored != State.None) revert AlreadyOrdered(id);
 
-        _orders[id] = Order(patient, State.Ordered, false, false, 0, orderer, institution, laboratory);
+        _orders[id] = Order(patient, State.Ordered, false, false, 0, 0, 0, orderer, institution, laboratory, 0, 0);
 
         emit LabOrdered(id, patient, laboratory, orderer, institution, digest);
     }
@@ -177,12 +238,69 @@ contract LabOrders {
         (address member, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
         if (!_isScientist(stored, role, institution)) revert NotAllowed(member, role, institution);
 
-        uint40 acknowledgeBy = critical ? uint40(block.timestamp + ACKNOWLEDGE_PERIOD) : 0;
-        stored.stored = State.Resulted;
-        stored.critical = critical;
-        stored.acknowledgeBy = acknowledgeBy;
+        uint40 acknowledgeBy = _setResult(id, stored, digest, critical);
+        (stored.stored, stored.version, stored.completedAt) = (State.Resulted, 1, uint40(block.timestamp));
 
         emit ResultReported(id, stored.patient, member, digest, critical, acknowledgeBy);
+    }
+
+    /// @notice Reports a preliminary result, as a scientist of the laboratory. The final one follows.
+    function reportPreliminary(bytes32 id, bytes32 digest, bool critical) external {
+        Order storage stored = _require(id, State.Collected);
+        (address member, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
+        if (!_isScientist(stored, role, institution)) revert NotAllowed(member, role, institution);
+
+        uint40 acknowledgeBy = _setResult(id, stored, digest, critical);
+
+        emit PreliminaryReported(id, stored.patient, member, digest, critical, acknowledgeBy);
+    }
+
+    /// @notice Corrects the result, as a scientist of the laboratory.
+    /// @param digest Digest of the sealed result that replaces the one before.
+    function correct(bytes32 id, bytes32 digest, bool critical) external {
+        Order storage stored = _orders[id];
+        State state = stored.stored;
+        if (state != State.Resulted && state != State.Released) revert WrongState(id, state);
+        (address member, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
+        if (!_isScientist(stored, role, institution)) revert NotAllowed(member, role, institution);
+        if (stored.version == type(uint8).max) revert TooMany(type(uint8).max);
+
+        uint40 acknowledgeBy = _setResult(id, stored, digest, critical);
+        (stored.stored, stored.version) = (State.Resulted, stored.version + 1);
+
+        emit ResultCorrected(id, stored.patient, member, stored.version, digest, critical, acknowledgeBy);
+    }
+
+    /// @notice Takes the specimen over, as a scientist of the laboratory or a nurse of the ordering institution.
+    /// @param handOver Digest of the sealed hand-over record.
+    /// @param previousHead Where the chain of custody ends, as the caller saw it; zero at first.
+    function takeOver(bytes32 id, bytes32 handOver, bytes32 previousHead) external {
+        Order storage stored = _require(id, State.Collected);
+        (address member, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
+        bool isNurse = role == ProfessionalRole.Nurse && institution == stored.institution;
+        if (!isNurse && !_isScientist(stored, role, institution)) revert NotAllowed(member, role, institution);
+        if (_custody[id] != previousHead) revert CustodyDiffers(_custody[id], previousHead);
+
+        bytes32 head = keccak256(abi.encode(previousHead, member, handOver));
+        _custody[id] = head;
+
+        emit SpecimenHandedOver(id, stored.patient, member, handOver, head);
+    }
+
+    /// @notice Tells somebody else of an overdue critical result, as a scientist of the laboratory or any
+    /// professional of the ordering institution. The clock starts anew.
+    function escalate(bytes32 id) external {
+        Order storage stored = _orders[id];
+        if (!isOverdue(id)) revert NotOverdue(id);
+        (address member, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
+        bool may = institution == stored.institution || _isScientist(stored, role, institution);
+        if (!may) revert NotAllowed(member, role, institution);
+        if (stored.escalations == type(uint8).max) revert TooMany(type(uint8).max);
+
+        stored.acknowledgeBy = uint40(block.timestamp + ACKNOWLEDGE_PERIOD);
+        uint8 escalations = ++stored.escalations;
+
+        emit CriticalEscalated(id, stored.patient, member, escalations);
     }
 
     /// @notice Releases the result to the patient, as an ordering doctor or a scientist of the laboratory.
@@ -201,7 +319,8 @@ contract LabOrders {
     function acknowledge(bytes32 id) external {
         Order storage stored = _orders[id];
         State state = stored.stored;
-        if (state != State.Resulted && state != State.Released) revert WrongState(id, state);
+        bool isPreliminary = state == State.Collected && stored.resultedAt != 0;
+        if (state != State.Resulted && state != State.Released && !isPreliminary) revert WrongState(id, state);
         if (stored.acknowledged) revert AlreadyAcknowledged(id);
         address member = _requireDoctor(stored);
 
@@ -214,7 +333,8 @@ contract LabOrders {
     function cancel(bytes32 id) external {
         Order storage stored = _orders[id];
         State state = stored.stored;
-        if (state != State.Ordered && state != State.Collected) revert WrongState(id, state);
+        // A preliminary result is one: who was told of it is told the final one.
+        if ((state != State.Ordered && state != State.Collected) || stored.resultedAt != 0) revert WrongState(id, state);
         address by = msg.sender == stored.patient ? msg.sender : _requireDoctor(stored);
 
         stored.stored = State.Cancelled;
@@ -232,7 +352,7 @@ contract LabOrders {
     }
 
     /// @notice Whether a critical result waits for a doctor longer than it may.
-    function isOverdue(bytes32 id) external view returns (bool) {
+    function isOverdue(bytes32 id) public view returns (bool) {
         Order storage stored = _orders[id];
         return stored.critical && !stored.acknowledged && block.timestamp >= stored.acknowledgeBy;
     }
@@ -242,7 +362,42 @@ contract LabOrders {
         return _orders[id];
     }
 
+    /// @notice Digest of the latest result, preliminary ones included; zero when there is none.
+    function resultOf(bytes32 id) external view returns (bytes32) {
+        return _results[id];
+    }
+
+    /// @notice Where the chain of custody ends; zero before the first hand-over.
+    function custodyOf(bytes32 id) external view returns (bytes32) {
+        return _custody[id];
+    }
+
+    /// @inheritdoc IServices
+    /// @dev The one part is 1: the latest version of the final result, since the first came in. A correction
+    /// so never moves a service into a coverage.
+    function serviceOf(bytes32 id, uint256 part)
+        external
+        view
+        returns (address patient, address provider, uint40 completedAt, bytes32 evidence)
+    {
+        Order storage stored = _orders[id];
+        if (part != 1 || stored.version == 0) return (address(0), address(0), 0, 0);
+        return (stored.patient, stored.laboratory, stored.completedAt, _results[id]);
+    }
+
     /* Internal */
+
+    function _setResult(bytes32 id, Order storage stored, bytes32 digest, bool critical)
+        private
+        returns (uint40 acknowledgeBy)
+    {
+        // Reporting again does not buy time.
+        bool runs = stored.critical && !stored.acknowledged;
+        if (critical) acknowledgeBy = runs ? stored.acknowledgeBy : uint40(block.timestamp + ACKNOWLEDGE_PERIOD);
+        (stored.critical, stored.acknowledged) = (critical, false);
+        (stored.acknowledgeBy, stored.resultedAt) = (acknowledgeBy, uint40(block.timestamp));
+        _results[id] = digest;
+    }
 
     function _require(bytes32 id, State state) private view returns (Order storage stored) {
         stored = _orders[id];

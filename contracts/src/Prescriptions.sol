@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {makeId} from "./Ids.sol";
+import {IServices} from "./IServices.sol";
 import {Registry} from "./Registry.sol";
 import {Relationships} from "./Relationships.sol";
 import {InstitutionRole, ProfessionalRole} from "./Types.sol";
@@ -14,7 +16,8 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 ///     None -> Issued <-> Claimed -> Completed
 ///               |           |
 ///               +-----------+-> Cancelled
-///     Issued and Claimed turn Expired by the clock alone.
+///     Issued and Claimed turn Expired by the clock alone. A controlled prescription is AwaitingSignature
+///     instead of Issued until a second doctor signed it.
 ///
 /// A prescription has a number of **fills** of one quantity each. A fill can be dispensed in parts,
 /// and by another pharmacy after the claim of the first is over. Times and quantities are in seconds
@@ -26,15 +29,21 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - P3: a pharmacy reads, claims and dispenses only while prescriber and patient both permit it.
 /// - P4: nothing is dispensed that is expired, cancelled or completed, nor a product past its date.
 /// - P5: Completed and Cancelled are final.
+/// - P6: a controlled prescription is dispensed only after a second doctor of the prescriber's institution
+///   signed it.
+/// - P7: each fill has one receipt, from its last unit on, which never changes but for the patient's confirmation.
+/// - P8: an identifier belongs to who prescribed, so nobody can take it first.
 ///
 /// ASSUMPTIONS
 /// - Safety: a pharmacist records what was handed out. The contract refuses a wrong record, it cannot
 ///   see the counter.
 /// - Safety: a prescription stays valid when its prescriber or their institution goes out of force;
 ///   the patient can cancel it.
+/// - Safety: the pharmacy that hands out the last unit of a fill has its receipt, also for the parts that another
+///   one handed out before; the events tell who did. What stays incomplete has no receipt.
 /// - Liveness: a pharmacy that claims and goes silent blocks the others for `CLAIM_PERIOD` at a time;
 ///   the patient or the prescriber withdraws its permit.
-contract Prescriptions {
+contract Prescriptions is IServices {
     /* TYPES */
 
     /// @notice Where a prescription stands.
@@ -44,7 +53,8 @@ contract Prescriptions {
         Claimed,
         Completed,
         Cancelled,
-        Expired
+        Expired,
+        AwaitingSignature
     }
 
     /// @notice What is prescribed, for whom, and how often.
@@ -64,8 +74,10 @@ contract Prescriptions {
 
     /// @notice Where a prescription stands, in storage: `stored` is `Issued`, `Completed` or
     /// `Cancelled`, and the clock says the rest.
-    /// @dev Three slots: 160 + 32 + 8 + 8 + 8 + 40 = 256 bits; 160 + 40 + 40 = 240 bits;
+    /// @dev Three slots: 160 + 32 + 8 + 8 + 8 + 40 = 256 bits; 160 + 40 + 40 + 8 + 8 = 256 bits;
     /// 160 + 40 + 32 = 232 bits. A claim changes only the third.
+    /// @param unsigned Whether it is controlled and a second doctor has not signed it.
+    /// @param asWritten Whether the prescriber forbids another product.
     struct Prescription {
         address patient;
         uint32 quantity;
@@ -76,6 +88,8 @@ contract Prescriptions {
         address prescriber;
         uint40 fillInterval;
         uint40 nextFillAt;
+        bool unsigned;
+        bool asWritten;
         address pharmacy;
         uint40 claimedUntil;
         uint32 dispensed;
@@ -90,6 +104,17 @@ contract Prescriptions {
         uint32 quantity;
         uint40 productExpiry;
         bytes32 batch;
+        bytes32 record;
+    }
+
+    /// @notice The receipt of a fill.
+    /// @dev Two slots: 160 + 40 + 8 = 208 bits; 256 bits.
+    /// @param confirmed Whether the patient says that they have it.
+    /// @param record Digest of the sealed record of its last dispensing.
+    struct Receipt {
+        address pharmacy;
+        uint40 completedAt;
+        bool confirmed;
         bytes32 record;
     }
 
@@ -118,6 +143,8 @@ contract Prescriptions {
 
     mapping(bytes32 id => Prescription) private _prescriptions;
     mapping(bytes32 id => mapping(address pharmacy => uint256 by)) private _permits;
+    mapping(bytes32 id => mapping(uint256 fill => Receipt)) private _receipts;
+    mapping(bytes32 id => address institution) private _countersigning;
 
     /* EVENTS */
 
@@ -161,7 +188,35 @@ contract Prescriptions {
     /// @notice The prescriber, or the patient, cancelled it.
     event PrescriptionCancelled(bytes32 indexed id, address indexed patient, address indexed by);
 
+    /// @notice The prescription is controlled: it counts when a second doctor signed it.
+    event SignatureAwaited(bytes32 indexed id, address indexed institution);
+
+    /// @notice A second doctor signed a controlled prescription.
+    event PrescriptionCountersigned(bytes32 indexed id, address indexed patient, address indexed by);
+
+    /// @notice The prescriber forbids another product.
+    event SubstitutionForbidden(bytes32 indexed id, address indexed prescriber);
+
+    /// @notice The pharmacist hands out another product of the same kind.
+    /// @param product Digest of the product.
+    /// @param reason Digest of the sealed reason.
+    event ProductSubstituted(
+        bytes32 indexed id, address indexed pharmacy, address indexed pharmacist, bytes32 product, bytes32 reason
+    );
+
+    /// @notice The patient has what was dispensed in a fill.
+    event CollectionConfirmed(bytes32 indexed id, address indexed patient, address indexed pharmacy, uint256 fill);
+
     /* ERRORS */
+
+    /// @notice Nobody signs twice, and only the prescriber's institution signs.
+    error NotSecond(address professional, address institution);
+
+    /// @notice The prescriber forbids another product.
+    error SubstitutionRefused(bytes32 id);
+
+    /// @notice The fill is not complete, or was confirmed before.
+    error NothingToConfirm(bytes32 id, uint256 fill);
 
     /// @notice The professional's role does not do this.
     error WrongRole(address professional, ProfessionalRole role);
@@ -215,9 +270,70 @@ contract Prescriptions {
     /* Prescriber and patient */
 
     /// @notice Prescribes, as a physician or surgeon of an institution that keeps the patient's records.
-    /// @param id Random, never used before.
-    function issue(bytes32 id, Terms calldata terms) external {
-        (address prescriber, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
+    /// @param salt Random, never used before by the caller.
+    /// @return id `makeId(prescriber, salt)`, which is also the name of the sealed record.
+    function issue(bytes32 salt, Terms calldata terms) external returns (bytes32 id) {
+        (id,) = _issue(salt, terms);
+    }
+
+    /// @notice Prescribes a controlled medicine. It counts when another doctor of the institution signed it, too.
+    /// @param salt Random, never used before by the caller.
+    /// @return id `makeId(prescriber, salt)`, which is also the name of the sealed record.
+    function issueControlled(bytes32 salt, Terms calldata terms) external returns (bytes32 id) {
+        address institution;
+        (id, institution) = _issue(salt, terms);
+
+        _prescriptions[id].unsigned = true;
+        _countersigning[id] = institution;
+
+        emit SignatureAwaited(id, institution);
+    }
+
+    /// @notice Signs a controlled prescription, as another physician or surgeon of the prescriber's institution.
+    /// @dev Terms never change after they were issued, so the identifier says what is signed.
+    function countersign(bytes32 id) external {
+        State state = stateOf(id);
+        if (state != State.AwaitingSignature) revert WrongState(id, state);
+        (address by, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
+        if (role != ProfessionalRole.Physician && role != ProfessionalRole.Surgeon) revert WrongRole(by, role);
+        Prescription storage prescription = _prescriptions[id];
+        if (by == prescription.prescriber || institution != _countersigning[id]) revert NotSecond(by, institution);
+        if (by == prescription.patient || msg.sender == prescription.patient) revert OwnPrescription(by);
+
+        prescription.unsigned = false;
+        delete _countersigning[id];
+
+        emit PrescriptionCountersigned(id, prescription.patient, by);
+    }
+
+    /// @notice Forbids the pharmacist to hand out another product, as the prescriber.
+    function forbidSubstitution(bytes32 id) external {
+        if (_requireParty(id) != _BY_PRESCRIBER) revert NotParty(msg.sender);
+        State stored = _prescriptions[id].stored;
+        if (stored != State.Issued) revert WrongState(id, stored);
+
+        _prescriptions[id].asWritten = true;
+
+        emit SubstitutionForbidden(id, _prescriptions[id].prescriber);
+    }
+
+    /// @notice Confirms, as the patient, that what a fill dispensed was handed over.
+    /// @param fill From 1.
+    function confirmCollection(bytes32 id, uint256 fill) external {
+        address patient = _prescriptions[id].patient;
+        if (msg.sender != patient) revert NotParty(msg.sender);
+        Receipt storage receipt = _receipts[id][fill];
+        if (receipt.completedAt == 0 || receipt.confirmed) revert NothingToConfirm(id, fill);
+
+        receipt.confirmed = true;
+
+        emit CollectionConfirmed(id, patient, receipt.pharmacy, fill);
+    }
+
+    function _issue(bytes32 salt, Terms calldata terms) private returns (bytes32 id, address institution) {
+        address prescriber;
+        ProfessionalRole role;
+        (prescriber, role, institution) = REGISTRY.professional(msg.sender);
         if (role != ProfessionalRole.Physician && role != ProfessionalRole.Surgeon) revert WrongRole(prescriber, role);
         if (terms.patient == prescriber || terms.patient == msg.sender) revert OwnPrescription(prescriber);
         if (!RELATIONSHIPS.isActive(terms.patient, institution)) revert NotActive(terms.patient, institution);
@@ -226,6 +342,7 @@ contract Prescriptions {
         }
         _requireWithin(terms.validUntil, block.timestamp + 1, block.timestamp + MAX_VALIDITY);
         _requireWithin(terms.fillInterval, 0, MAX_VALIDITY);
+        id = makeId(prescriber, salt);
         Prescription storage prescription = _prescriptions[id];
         if (prescription.stored != State.None) revert AlreadyIssued(id);
 
@@ -300,6 +417,20 @@ contract Prescriptions {
         emit ClaimReleased(id, pharmacy, pharmacist);
     }
 
+    /// @notice Says, under the claim of the caller's pharmacy, that another product of the same kind is handed out.
+    /// @param product Digest of the product.
+    /// @param reason Digest of the sealed reason.
+    function substitute(bytes32 id, bytes32 product, bytes32 reason) external {
+        (address pharmacist, address pharmacy) = _requirePharmacist();
+        State state = stateOf(id);
+        if (state != State.Claimed) revert WrongState(id, state);
+        _requireClaimant(id, _prescriptions[id], pharmacy);
+        if (_permits[id][pharmacy] != _BY_BOTH) revert NotPermitted(id, pharmacy);
+        if (_prescriptions[id].asWritten) revert SubstitutionRefused(id);
+
+        emit ProductSubstituted(id, pharmacy, pharmacist, product, reason);
+    }
+
     /// @notice Records what was handed out, whole or in part, under the claim of the caller's pharmacy.
     function dispense(bytes32 id, Dispensing calldata dispensing) external {
         (address pharmacist, address pharmacy) = _requirePharmacist();
@@ -316,7 +447,7 @@ contract Prescriptions {
 
         remaining -= dispensing.quantity;
         emit Dispensed(id, pharmacy, pharmacist, prescription.patient, prescription.filled + 1, remaining, dispensing);
-        if (remaining == 0) _finishFill(id, prescription, pharmacist);
+        if (remaining == 0) _finishFill(id, prescription, pharmacist, dispensing.record);
         else _prescriptions[id].dispensed = prescription.dispensed + dispensing.quantity;
     }
 
@@ -327,6 +458,7 @@ contract Prescriptions {
         Prescription storage prescription = _prescriptions[id];
         if (prescription.stored != State.Issued) return prescription.stored;
         if (block.timestamp >= prescription.validUntil) return State.Expired;
+        if (prescription.unsigned) return State.AwaitingSignature;
         return block.timestamp < prescription.claimedUntil ? State.Claimed : State.Issued;
     }
 
@@ -348,12 +480,30 @@ contract Prescriptions {
         return _prescriptions[id];
     }
 
+    /// @notice The receipt of a fill, from 1. All zero until it is complete.
+    function receiptOf(bytes32 id, uint256 fill) external view returns (Receipt memory) {
+        return _receipts[id][fill];
+    }
+
+    /// @inheritdoc IServices
+    /// @dev A part is a fill.
+    function serviceOf(bytes32 id, uint256 part)
+        external
+        view
+        returns (address patient, address provider, uint40 completedAt, bytes32 evidence)
+    {
+        Receipt memory receipt = _receipts[id][part];
+        if (receipt.completedAt == 0) return (address(0), address(0), 0, 0);
+        return (_prescriptions[id].patient, receipt.pharmacy, receipt.completedAt, receipt.record);
+    }
+
     /* Internal */
 
-    function _finishFill(bytes32 id, Prescription memory prescription, address pharmacist) private {
+    function _finishFill(bytes32 id, Prescription memory prescription, address pharmacist, bytes32 record) private {
         Prescription storage stored = _prescriptions[id];
         uint8 filled = prescription.filled + 1;
         stored.filled = filled;
+        _receipts[id][filled] = Receipt(prescription.pharmacy, uint40(block.timestamp), false, record);
         stored.nextFillAt = uint40(block.timestamp) + prescription.fillInterval;
         (stored.pharmacy, stored.claimedUntil, stored.dispensed) = (address(0), 0, 0);
         if (filled < prescription.fills) return;

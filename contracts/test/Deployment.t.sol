@@ -2,10 +2,10 @@
 pragma solidity 0.8.37;
 
 import {Records} from "../src/Records.sol";
-import {Network} from "./support/Network.sol";
 import {Vm} from "./support/Vm.sol";
+import {WideNetwork} from "./support/WideNetwork.sol";
 
-contract DeploymentTest is Network {
+contract DeploymentTest is WideNetwork {
     /* Deployment
      * ├── in the order of the README: every contract knows the others by their real addresses
      * ├── Relationships expects Records elsewhere than where it is deployed → Miswired
@@ -27,6 +27,21 @@ contract DeploymentTest is Network {
         assertEq(address(prescriptions.REGISTRY()), address(registry), "Prescriptions -> Registry");
         assertEq(address(labOrders.REGISTRY()), address(registry), "LabOrders -> Registry");
         assertEq(address(accessLog.REGISTRY()), address(registry), "AccessLog -> Registry");
+
+        assertEq(address(surgeries.REGISTRY()), address(registry), "Surgeries -> Registry");
+        assertEq(address(surgeries.RELATIONSHIPS()), address(relationships), "Surgeries -> Relationships");
+        assertEq(address(trials.REGISTRY()), address(registry), "Trials -> Registry");
+        assertEq(address(devices.REGISTRY()), address(registry), "Devices -> Registry");
+        assertEq(address(devices.RELATIONSHIPS()), address(relationships), "Devices -> Relationships");
+        assertEq(address(waitingLists.REGISTRY()), address(registry), "WaitingLists -> Registry");
+        assertEq(address(waitingLists.RELATIONSHIPS()), address(relationships), "WaitingLists -> Relationships");
+        assertEq(address(claims.REGISTRY()), address(registry), "Claims -> Registry");
+        assertEq(address(claims.TOKEN()), address(token), "Claims -> PaymentToken");
+        assertEq(address(claims.PRESCRIPTIONS()), address(prescriptions), "Claims -> Prescriptions");
+        assertEq(address(claims.LAB_ORDERS()), address(labOrders), "Claims -> LabOrders");
+        assertEq(address(claims.SURGERIES()), address(surgeries), "Claims -> Surgeries");
+        assertEq(address(dataExchange.REGISTRY()), address(registry), "DataExchange -> Registry");
+        assertEq(address(dataExchange.TOKEN()), address(token), "DataExchange -> PaymentToken");
     }
 
     function test_records_at_another_address_than_expected_are_refused() public {
@@ -37,7 +52,7 @@ contract DeploymentTest is Network {
 
     function test_every_contract_fits_the_size_limit() public view {
         if (isMeasuringCoverage()) return;
-        address[11] memory all = [
+        address[18] memory all = [
             address(registry),
             address(verifier),
             address(accounts),
@@ -48,7 +63,14 @@ contract DeploymentTest is Network {
             address(emergencies),
             address(prescriptions),
             address(labOrders),
-            address(accessLog)
+            address(accessLog),
+            address(surgeries),
+            address(trials),
+            address(devices),
+            address(waitingLists),
+            address(token),
+            address(claims),
+            address(dataExchange)
         ];
         for (uint256 i; i < all.length; ++i) {
             assertTrue(all[i].code.length != 0 && all[i].code.length <= 24_576, vm.toString(i));
@@ -66,18 +88,25 @@ contract DeploymentTest is Network {
             );
         }
         assertEq(entries.length, SOURCES, "a source is missing in the list of this test");
-        string[11] memory artifacts = [
+        string[18] memory artifacts = [
             "AccessLog",
+            "Claims",
             "Consents",
+            "DataExchange",
+            "Devices",
             "ERC7913WebAuthnVerifier",
             "EmergencyAccess",
             "LabOrders",
             "PatientAccount",
             "PatientAccounts",
+            "PaymentToken",
             "Prescriptions",
             "Records",
             "Registry",
-            "Relationships"
+            "Relationships",
+            "Surgeries",
+            "Trials",
+            "WaitingLists"
         ];
         for (uint256 i; i < artifacts.length; ++i) {
             string memory artifact = vm.readFile(string.concat("artifacts/", artifacts[i], ".json"));
@@ -85,22 +114,32 @@ contract DeploymentTest is Network {
         }
     }
 
-    uint256 internal constant SOURCES = 11;
+    uint256 internal constant SOURCES = 21;
 
     /// @notice The files of src/, in the order of their names.
     function names() internal pure returns (string[SOURCES] memory) {
         return [
             "AccessLog.sol",
+            "Claims.sol",
             "Consents.sol",
+            "DataExchange.sol",
+            "Devices.sol",
             "EmergencyAccess.sol",
+            "IServices.sol",
+            "Ids.sol",
             "LabOrders.sol",
             "PatientAccount.sol",
             "PatientAccounts.sol",
+            "PaymentToken.sol",
             "Prescriptions.sol",
+            "Purse.sol",
             "Records.sol",
             "Registry.sol",
             "Relationships.sol",
-            "Types.sol"
+            "Surgeries.sol",
+            "Trials.sol",
+            "Types.sol",
+            "WaitingLists.sol"
         ];
     }
 }

@@ -387,4 +387,57 @@ contract EmergencyAccessTest is Network {
         bool covered = kind < 32 && kinds & (uint32(1) << kind) != 0 && refused & (uint32(1) << kind) == 0;
         assertEq(permits(kind), covered && later < period, "permitted");
     }
+
+    /* the review, as the workflow has it
+     * ├── overdue at one institution: refused at another one as well
+     * ├── ended early, its review is due all the same
+     * ├── given late: the next opening goes through; the verdict stays
+     * └── used again and again: each opening is an alert with its own name, for a report that counts them
+     */
+
+    /// @dev E5: changing the institution, or ending early, is no way around the review.
+    function test_E5_an_overdue_review_follows_the_professional() public {
+        EmergencyAccess.Opening memory first = open(patient);
+        vm.prank(paramedic);
+        emergencies.end(first);
+        skip(72 hours);
+        address other = vm.addr(0xE21);
+        admit(other, InstitutionRole.Emergency);
+        vm.prank(emergency);
+        registry.revokeAccreditation(paramedic);
+        accredit(other, paramedic, ProfessionalRole.Paramedic);
+        vm.expectRevert(abi.encodeWithSelector(EmergencyAccess.ReviewOverdue.selector, paramedic, time()));
+        open(patient);
+        // The officer of the new institution does not review what was opened at the old one.
+        address otherOfficer = vm.addr(0xE22);
+        accredit(other, otherOfficer, ProfessionalRole.PrivacyOfficer);
+        vm.expectRevert(abi.encodeWithSelector(EmergencyAccess.WrongInstitution.selector, emergency, other));
+        vm.prank(otherOfficer);
+        emergencies.review(first, EmergencyAccess.Verdict.Justified, "note");
+        review(first, EmergencyAccess.Verdict.Unjustified);
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                EmergencyAccess.AlreadyReviewed.selector, emergencies.idOf(first), EmergencyAccess.Verdict.Unjustified
+            )
+        );
+        review(first, EmergencyAccess.Verdict.Justified);
+        open(patient);
+    }
+
+    function test_repeated_use_shows_opening_by_opening() public {
+        bytes32 previous;
+        for (uint256 i; i < 3; ++i) {
+            EmergencyAccess.Opening memory opened = open(patient);
+            bytes32 id = emergencies.idOf(opened);
+            assertTrue(id != previous && emergencies.statusOf(id).opened, "an opening of its own");
+            previous = id;
+            skip(1 hours);
+        }
+        uint256 awaited;
+        uint40[8] memory due = emergencies.unreviewed(paramedic);
+        for (uint256 i; i < 8; ++i) {
+            if (due[i] != 0) ++awaited;
+        }
+        assertEq(awaited, 3, "each awaits its review");
+    }
 }

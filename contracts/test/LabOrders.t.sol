@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {makeId} from "../src/Ids.sol";
 import {LabOrders} from "../src/LabOrders.sol";
 import {Registry} from "../src/Registry.sol";
 import {InstitutionRole, ProfessionalRole} from "../src/Types.sol";
 import {Network} from "./support/Network.sol";
 
 contract LabOrdersTest is Network {
-    bytes32 internal constant ID = "order";
+    bytes32 internal constant SALT = "order";
+    bytes32 internal ID = makeId(physician, SALT);
     address internal colleague = vm.addr(0xE01);
     address internal outsider = vm.addr(0xE02);
     address internal otherScientist = vm.addr(0xE03);
@@ -22,7 +24,7 @@ contract LabOrdersTest is Network {
 
     function order() internal {
         vm.prank(physician);
-        labOrders.order(ID, patient, laboratory, "digest");
+        labOrders.order(SALT, patient, laboratory, "digest");
     }
 
     function collect(address who) internal {
@@ -71,31 +73,31 @@ contract LabOrdersTest is Network {
      * ├── by another role than physician or surgeon → NotAllowed
      * ├── the institution keeps no records for the patient → NotActive
      * ├── to an institution that is no laboratory → NotLaboratory
-     * ├── with an identifier that was used → AlreadyOrdered
+     * ├── with a salt that the caller used → AlreadyOrdered; somebody else's: another identifier
      * └── otherwise: Ordered
      */
 
     function test_only_doctors_order() public {
         refuseStranger();
         vm.prank(stranger);
-        labOrders.order(ID, patient, laboratory, "digest");
+        labOrders.order(SALT, patient, laboratory, "digest");
         refuseRole(nurse, ProfessionalRole.Nurse, hospital);
         vm.prank(nurse);
-        labOrders.order(ID, patient, laboratory, "digest");
+        labOrders.order(SALT, patient, laboratory, "digest");
         vm.prank(colleague);
-        labOrders.order(ID, patient, laboratory, "digest");
+        labOrders.order(SALT, patient, laboratory, "digest");
     }
 
     function test_only_a_steward_orders() public {
         vm.expectRevert(abi.encodeWithSelector(LabOrders.NotActive.selector, patient, emergency));
         vm.prank(outsider);
-        labOrders.order(ID, patient, laboratory, "digest");
+        labOrders.order(SALT, patient, laboratory, "digest");
     }
 
     function test_only_a_laboratory_is_ordered_from() public {
         vm.expectRevert(abi.encodeWithSelector(LabOrders.NotLaboratory.selector, pharmacy, InstitutionRole.Pharmacy));
         vm.prank(physician);
-        labOrders.order(ID, patient, pharmacy, "digest");
+        labOrders.order(SALT, patient, pharmacy, "digest");
     }
 
     function test_an_identifier_is_used_once() public {
@@ -105,6 +107,16 @@ contract LabOrdersTest is Network {
         cancel(patient);
         vm.expectRevert(abi.encodeWithSelector(LabOrders.AlreadyOrdered.selector, ID));
         order();
+    }
+
+    /// @dev O6: who sees a salt on its way and is faster takes an identifier of their own.
+    function test_O6_an_identifier_belongs_to_who_ordered() public {
+        vm.prank(colleague);
+        bytes32 copied = labOrders.order(SALT, patient, laboratory, "digest");
+        assertEq(copied, makeId(colleague, SALT), "the colleague's");
+        check(LabOrders.State.None);
+        vm.prank(physician);
+        assertEq(labOrders.order(SALT, patient, laboratory, "digest"), ID, "the physician's");
     }
 
     function test_an_order() public {
@@ -352,5 +364,217 @@ contract LabOrdersTest is Network {
         report(scientist, true);
         refuseState(LabOrders.State.Cancelled);
         cancel(patient);
+    }
+
+    /* preliminary and corrected results
+     * ├── preliminary before the specimen is there, or after the final one → WrongState; by another → NotAllowed
+     * ├── preliminary: still Collected, not released, no service; critical: the clock runs; no cancelling any more
+     * ├── the final one after a critical preliminary: the clock runs on, whoever acknowledged starts it anew
+     * ├── corrected before there is one, or after a cancellation → WrongState; by another → NotAllowed
+     * ├── corrected: another version, to be released and acknowledged anew
+     * └── at the two hundred fifty-sixth version → TooMany
+     */
+
+    function preliminary(address who, bool critical) internal {
+        vm.prank(who);
+        labOrders.reportPreliminary(ID, "preliminary", critical);
+    }
+
+    function correct(address who, bytes32 digest, bool critical) internal {
+        vm.prank(who);
+        labOrders.correct(ID, digest, critical);
+    }
+
+    function collected() internal {
+        order();
+        collect(nurse);
+    }
+
+    function test_O1_a_preliminary_result_is_told_and_not_released() public {
+        order();
+        refuseState(LabOrders.State.Ordered);
+        preliminary(scientist, false);
+        collect(nurse);
+        refuseRole(otherScientist, ProfessionalRole.LaboratoryScientist, hospital);
+        preliminary(otherScientist, false);
+        refuseState(LabOrders.State.Collected);
+        acknowledge(physician);
+        preliminary(scientist, false);
+        check(LabOrders.State.Collected);
+        assertEq(labOrders.resultOf(ID), bytes32("preliminary"), "result");
+        refuseState(LabOrders.State.Collected);
+        release(physician);
+        refuseState(LabOrders.State.Collected);
+        cancel(physician);
+        acknowledge(physician);
+        vm.expectRevert(abi.encodeWithSelector(LabOrders.AlreadyAcknowledged.selector, ID));
+        acknowledge(physician);
+        report(scientist, false);
+        assertEq(labOrders.orderOf(ID).version, 1, "version");
+        refuseState(LabOrders.State.Resulted);
+        preliminary(scientist, false);
+        // The final one is another: it is acknowledged by itself.
+        acknowledge(physician);
+    }
+
+    function test_O3_reporting_again_does_not_buy_time() public {
+        collected();
+        preliminary(scientist, true);
+        uint40 due = time() + 1 hours;
+        skip(30 minutes);
+        preliminary(scientist, true);
+        assertEq(labOrders.orderOf(ID).acknowledgeBy, due, "the first clock");
+        report(scientist, true);
+        assertEq(labOrders.orderOf(ID).acknowledgeBy, due, "still");
+        skip(30 minutes - 1);
+        assertFalse(labOrders.isOverdue(ID), "a second before");
+        skip(1);
+        assertTrue(labOrders.isOverdue(ID), "overdue");
+        acknowledge(physician);
+        correct(scientist, "corrected", true);
+        assertEq(labOrders.orderOf(ID).acknowledgeBy, time() + 1 hours, "a new result has a new clock");
+        correct(scientist, "harmless", false);
+        skip(2 hours);
+        assertFalse(labOrders.isOverdue(ID), "not critical any more");
+    }
+
+    function test_O1_a_correction_is_released_and_acknowledged_anew() public {
+        collected();
+        refuseState(LabOrders.State.Collected);
+        correct(scientist, "corrected", false);
+        report(scientist, false);
+        release(physician);
+        acknowledge(physician);
+        check(LabOrders.State.Acknowledged);
+        refuseRole(physician, ProfessionalRole.Physician, hospital);
+        correct(physician, "corrected", false);
+        vm.expectEmit(address(labOrders));
+        emit LabOrders.ResultCorrected(ID, patient, scientist, 2, "corrected", false, 0);
+        correct(scientist, "corrected", false);
+        check(LabOrders.State.Resulted);
+        assertEq(labOrders.resultOf(ID), bytes32("corrected"), "result");
+        release(scientist);
+        check(LabOrders.State.Released);
+        acknowledge(colleague);
+        check(LabOrders.State.Acknowledged);
+    }
+
+    function test_O4_a_cancelled_order_is_not_corrected() public {
+        collected();
+        cancel(physician);
+        refuseState(LabOrders.State.Cancelled);
+        correct(scientist, "corrected", false);
+        refuseState(LabOrders.State.Cancelled);
+        preliminary(scientist, false);
+    }
+
+    function test_versions_are_bounded() public {
+        collected();
+        report(scientist, false);
+        for (uint256 i; i < 254; ++i) {
+            correct(scientist, bytes32(i + 1), false);
+        }
+        vm.expectRevert(abi.encodeWithSelector(LabOrders.TooMany.selector, 255));
+        correct(scientist, "corrected", false);
+    }
+
+    /* the chain of custody
+     * ├── before the specimen is there → WrongState; by another role or institution → NotAllowed
+     * ├── from another head than the present → CustodyDiffers
+     * └── the head holds everybody, in order
+     */
+
+    function takeOver(address who, bytes32 handOver, bytes32 head) internal {
+        vm.prank(who);
+        labOrders.takeOver(ID, handOver, head);
+    }
+
+    function test_O5_the_chain_of_custody_is_whole() public {
+        order();
+        refuseState(LabOrders.State.Ordered);
+        takeOver(nurse, "courier", 0);
+        collect(nurse);
+        refuseRole(physician, ProfessionalRole.Physician, hospital);
+        takeOver(physician, "courier", 0);
+        refuseRole(otherScientist, ProfessionalRole.LaboratoryScientist, hospital);
+        takeOver(otherScientist, "bench", 0);
+        takeOver(nurse, "courier", 0);
+        bytes32 head = keccak256(abi.encode(bytes32(0), nurse, bytes32("courier")));
+        assertEq(labOrders.custodyOf(ID), head, "the nurse");
+        vm.expectRevert(abi.encodeWithSelector(LabOrders.CustodyDiffers.selector, head, bytes32(0)));
+        takeOver(scientist, "bench", 0);
+        takeOver(scientist, "bench", head);
+        head = keccak256(abi.encode(head, scientist, bytes32("bench")));
+        assertEq(labOrders.custodyOf(ID), head, "and the scientist");
+        report(scientist, false);
+        refuseState(LabOrders.State.Resulted);
+        takeOver(scientist, "fridge", head);
+    }
+
+    /* escalation
+     * ├── before it is overdue, or when it is acknowledged or not critical → NotOverdue
+     * ├── by another institution, or a scientist of another laboratory → NotAllowed
+     * └── overdue: told, counted, and the clock anew
+     */
+
+    function escalate(address who) internal {
+        vm.prank(who);
+        labOrders.escalate(ID);
+    }
+
+    function test_an_overdue_result_is_escalated() public {
+        collected();
+        vm.expectRevert(abi.encodeWithSelector(LabOrders.NotOverdue.selector, ID));
+        escalate(scientist);
+        report(scientist, true);
+        skip(1 hours - 1);
+        vm.expectRevert(abi.encodeWithSelector(LabOrders.NotOverdue.selector, ID));
+        escalate(scientist);
+        skip(1);
+        refuseRole(outsider, ProfessionalRole.Physician, emergency);
+        escalate(outsider);
+        escalate(scientist);
+        assertEq(labOrders.orderOf(ID).escalations, 1, "once");
+        vm.expectRevert(abi.encodeWithSelector(LabOrders.NotOverdue.selector, ID));
+        escalate(nurse);
+        skip(1 hours);
+        escalate(nurse);
+        assertEq(labOrders.orderOf(ID).escalations, 2, "twice");
+        acknowledge(colleague);
+        skip(1 hours);
+        vm.expectRevert(abi.encodeWithSelector(LabOrders.NotOverdue.selector, ID));
+        escalate(nurse);
+    }
+
+    function test_a_laboratory_that_was_voted_out_reports_nothing() public {
+        collected();
+        expel(laboratory);
+        vm.expectRevert(abi.encodeWithSelector(Registry.NotProfessional.selector, scientist));
+        report(scientist, false);
+        cancel(physician);
+    }
+
+    /* the service
+     * ├── before the final result: none
+     * └── from the first final result on: the latest version as evidence, completed when the first came in
+     */
+
+    function test_the_service_is_the_latest_version_since_the_first() public {
+        collected();
+        preliminary(scientist, false);
+        (, address nobody, uint40 never,) = labOrders.serviceOf(ID, 1);
+        assertEq(nobody, address(0), "nothing yet");
+        assertEq(never, 0, "never");
+        report(scientist, false);
+        uint40 first = time();
+        skip(10 days);
+        correct(scientist, "corrected", false);
+        (address who, address where, uint40 when, bytes32 evidence) = labOrders.serviceOf(ID, 1);
+        assertEq(who, patient, "patient");
+        assertEq(where, laboratory, "laboratory");
+        assertEq(when, first, "when the first came in");
+        assertEq(evidence, bytes32("corrected"), "the latest");
+        (,, when,) = labOrders.serviceOf(ID, 2);
+        assertEq(when, 0, "one part");
     }
 }

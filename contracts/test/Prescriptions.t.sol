@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {makeId} from "../src/Ids.sol";
 import {Prescriptions} from "../src/Prescriptions.sol";
 import {Registry} from "../src/Registry.sol";
 import {InstitutionRole, ProfessionalRole} from "../src/Types.sol";
 import {Network} from "./support/Network.sol";
 
 contract PrescriptionsTest is Network {
-    bytes32 internal constant ID = "prescription";
+    bytes32 internal constant SALT = "prescription";
+    bytes32 internal ID = makeId(physician, SALT);
     address internal otherPharmacy = vm.addr(0xE01);
     address internal otherPharmacist = vm.addr(0xE02);
     address internal colleague = vm.addr(0xE03);
@@ -27,7 +29,7 @@ contract PrescriptionsTest is Network {
 
     function issueAs(address who, Prescriptions.Terms memory given) internal {
         vm.prank(who);
-        prescriptions.issue(ID, given);
+        prescriptions.issue(SALT, given);
     }
 
     function permitAs(address who, address pharmacy_) internal {
@@ -95,7 +97,7 @@ contract PrescriptionsTest is Network {
      * ├── no quantity, no fill, more than twelve → InvalidTerms
      * ├── valid until now or before, or for more than a year → InvalidPeriod
      * ├── an interval of more than a year → InvalidPeriod
-     * ├── with an identifier that was used → AlreadyIssued
+     * ├── with a salt that the caller used → AlreadyIssued; somebody else's: another identifier
      * └── otherwise: Issued
      */
 
@@ -176,7 +178,17 @@ contract PrescriptionsTest is Network {
     function test_an_identifier_is_used_once() public {
         issueAs(physician, terms());
         vm.expectRevert(abi.encodeWithSelector(Prescriptions.AlreadyIssued.selector, ID));
-        issueAs(colleague, terms());
+        issueAs(physician, terms());
+    }
+
+    /// @dev P8: who sees a salt on its way and is faster takes an identifier of their own.
+    function test_P8_an_identifier_belongs_to_who_prescribed() public {
+        vm.prank(colleague);
+        bytes32 copied = prescriptions.issue(SALT, terms());
+        assertEq(copied, makeId(colleague, SALT), "the colleague's");
+        check(Prescriptions.State.None);
+        vm.prank(physician);
+        assertEq(prescriptions.issue(SALT, terms()), ID, "the physician's");
     }
 
     function test_a_prescription() public {
@@ -546,5 +558,322 @@ contract PrescriptionsTest is Network {
             total += now_;
         }
         assertEq(total, uint256(given.quantity) * given.fills, "total");
+    }
+
+    /* controlled: a second signature
+     * ├── before it: AwaitingSignature, not readable, not claimed
+     * ├── by the prescriber, by the prescriber at another institution, by a doctor of another one → NotSecond
+     * ├── by another role → WrongRole; by the patient → OwnPrescription
+     * ├── signed: Issued; twice, or of one that is not controlled → WrongState
+     * └── cancelled or expired unsigned: it stays so
+     */
+
+    function issueControlled() internal {
+        Prescriptions.Terms memory given = terms();
+        vm.prank(physician);
+        prescriptions.issueControlled(SALT, given);
+        permitAs(physician, pharmacy);
+        permitAs(patient, pharmacy);
+    }
+
+    function countersignAs(address who) internal {
+        vm.prank(who);
+        prescriptions.countersign(ID);
+    }
+
+    function refuseSecond(address who, address institution) internal {
+        vm.expectRevert(abi.encodeWithSelector(Prescriptions.NotSecond.selector, who, institution));
+        countersignAs(who);
+    }
+
+    function test_P6_a_controlled_prescription_awaits_a_second_signature() public {
+        issueControlled();
+        check(Prescriptions.State.AwaitingSignature);
+        assertFalse(prescriptions.readable(ID, pharmacy), "not readable");
+        refuseState(Prescriptions.State.AwaitingSignature);
+        claim();
+        refuseSecond(physician, hospital);
+        address elsewhere = vm.addr(0xE11);
+        accredit(emergency, elsewhere, ProfessionalRole.Physician);
+        refuseSecond(elsewhere, emergency);
+        vm.expectRevert(abi.encodeWithSelector(Prescriptions.WrongRole.selector, nurse, ProfessionalRole.Nurse));
+        countersignAs(nurse);
+        countersignAs(colleague);
+        check(Prescriptions.State.Issued);
+        assertTrue(prescriptions.readable(ID, pharmacy), "readable");
+        refuseState(Prescriptions.State.Issued);
+        countersignAs(colleague);
+        claim();
+        dispense(30);
+    }
+
+    function test_P6_nobody_signs_for_themselves() public {
+        relate(colleague, hospital, false);
+        Prescriptions.Terms memory given = terms();
+        given.patient = colleague;
+        vm.prank(physician);
+        prescriptions.issueControlled(SALT, given);
+        vm.expectRevert(abi.encodeWithSelector(Prescriptions.OwnPrescription.selector, colleague));
+        countersignAs(colleague);
+    }
+
+    /// @dev Whoever changes the institution takes neither signature along.
+    function test_P6_a_prescriber_does_not_countersign_from_elsewhere() public {
+        issueControlled();
+        vm.prank(hospital);
+        registry.revokeAccreditation(physician);
+        accredit(emergency, physician, ProfessionalRole.Surgeon);
+        refuseSecond(physician, emergency);
+        vm.prank(hospital);
+        registry.revokeAccreditation(colleague);
+        accredit(emergency, colleague, ProfessionalRole.Surgeon);
+        refuseSecond(colleague, emergency);
+    }
+
+    function test_P6_what_is_over_is_not_signed() public {
+        issueControlled();
+        vm.warp(uint256(time()) + 90 days);
+        check(Prescriptions.State.Expired);
+        refuseState(Prescriptions.State.Expired);
+        countersignAs(colleague);
+        cancelAs(patient);
+        refuseState(Prescriptions.State.Cancelled);
+        countersignAs(colleague);
+    }
+
+    function test_P6_an_ordinary_prescription_takes_no_second_signature() public {
+        issued(terms());
+        refuseState(Prescriptions.State.Issued);
+        countersignAs(colleague);
+    }
+
+    /* substitution
+     * ├── under no claim → WrongState; by another pharmacy → NotClaimant; without both permits → NotPermitted
+     * ├── forbidden by who is not the prescriber → NotParty; after it is over → WrongState
+     * └── forbidden → SubstitutionRefused
+     */
+
+    function substituteAs(address who) internal {
+        vm.prank(who);
+        prescriptions.substitute(ID, "product", "reason");
+    }
+
+    function test_a_pharmacist_substitutes_unless_forbidden() public {
+        issued(terms());
+        refuseState(Prescriptions.State.Issued);
+        substituteAs(pharmacist);
+        claim();
+        refuseClaimant(otherPharmacy);
+        substituteAs(otherPharmacist);
+        vm.expectEmit(address(prescriptions));
+        emit Prescriptions.ProductSubstituted(ID, pharmacy, pharmacist, "product", "reason");
+        substituteAs(pharmacist);
+        withdrawAs(patient, pharmacy);
+        refusePermit(pharmacy);
+        substituteAs(pharmacist);
+        permitAs(patient, pharmacy);
+        for (uint256 i; i < 2; ++i) {
+            address who = i == 0 ? patient : colleague;
+            refuseParty(who);
+            vm.prank(who);
+            prescriptions.forbidSubstitution(ID);
+        }
+        vm.prank(physician);
+        prescriptions.forbidSubstitution(ID);
+        vm.expectRevert(abi.encodeWithSelector(Prescriptions.SubstitutionRefused.selector, ID));
+        substituteAs(pharmacist);
+        dispense(30);
+        cancelAs(patient);
+        refuseState(Prescriptions.State.Cancelled);
+        vm.prank(physician);
+        prescriptions.forbidSubstitution(ID);
+    }
+
+    /* receipts
+     * ├── a fill that is not complete: none
+     * ├── complete: the pharmacy, the time and the record of the last unit; it never changes
+     * ├── confirmed by the patient, once; by another → NotParty; before → NothingToConfirm
+     * └── a fill, or a prescription, that is not there: all zero
+     */
+
+    function confirmAs(address who, uint256 fill) internal {
+        vm.prank(who);
+        prescriptions.confirmCollection(ID, fill);
+    }
+
+    function checkService(uint256 fill, address provider, uint40 completedAt, bytes32 evidence) internal view {
+        (address who, address where, uint40 when, bytes32 digest) = prescriptions.serviceOf(ID, fill);
+        assertEq(who, completedAt == 0 ? address(0) : patient, "patient");
+        assertEq(where, provider, "provider");
+        assertEq(when, completedAt, "completed at");
+        assertEq(digest, evidence, "evidence");
+    }
+
+    function test_P7_each_fill_has_one_receipt() public {
+        issued(terms());
+        claim();
+        dispense(29);
+        checkService(1, address(0), 0, 0);
+        vm.expectRevert(abi.encodeWithSelector(Prescriptions.NothingToConfirm.selector, ID, 1));
+        confirmAs(patient, 1);
+        dispense(1);
+        uint40 first = time();
+        checkService(1, pharmacy, first, "record");
+        checkService(0, address(0), 0, 0);
+        checkService(2, address(0), 0, 0);
+        refuseParty(pharmacist);
+        confirmAs(pharmacist, 1);
+        confirmAs(patient, 1);
+        assertTrue(prescriptions.receiptOf(ID, 1).confirmed, "confirmed");
+        vm.expectRevert(abi.encodeWithSelector(Prescriptions.NothingToConfirm.selector, ID, 1));
+        confirmAs(patient, 1);
+        skip(1 days);
+        permitAs(physician, otherPharmacy);
+        permitAs(patient, otherPharmacy);
+        vm.prank(otherPharmacist);
+        prescriptions.claim(ID);
+        Prescriptions.Dispensing memory given = dispensing(30);
+        given.record = "another record";
+        vm.prank(otherPharmacist);
+        prescriptions.dispense(ID, given);
+        check(Prescriptions.State.Completed);
+        checkService(1, pharmacy, first, "record");
+        checkService(2, otherPharmacy, time(), "another record");
+        confirmAs(patient, 2);
+    }
+
+    /* fraud
+     * ├── an altered dose: another text under the same identifier → AlreadyIssued; more units → WrongQuantity
+     * ├── a forged prescriber: who is none, at no institution of the patient's, or for a colleague's prescription
+     * ├── a revoked professional, and one whose accreditation is over, from that second on → NotProfessional
+     * ├── an institution that was voted out in the middle → NotProfessional; the patient's other pharmacy goes on
+     * └── two pharmacies race: exactly one wins, whoever comes first
+     */
+
+    function test_fraud_an_altered_dose() public {
+        issued(terms());
+        Prescriptions.Terms memory altered = terms();
+        (altered.digest, altered.quantity, altered.fills) = ("ten times as much", 300, 12);
+        vm.expectRevert(abi.encodeWithSelector(Prescriptions.AlreadyIssued.selector, ID));
+        issueAs(physician, altered);
+        vm.expectRevert(abi.encodeWithSelector(Prescriptions.AlreadyIssued.selector, ID));
+        vm.prank(physician);
+        prescriptions.issueControlled(SALT, altered);
+        claim();
+        vm.expectRevert(abi.encodeWithSelector(Prescriptions.WrongQuantity.selector, 31, 30));
+        dispense(31);
+        vm.expectRevert(abi.encodeWithSelector(Prescriptions.WrongQuantity.selector, type(uint32).max, 30));
+        dispense(type(uint32).max);
+        dispense(30);
+        refuseState(Prescriptions.State.Issued);
+        dispense(1);
+    }
+
+    function test_fraud_a_forged_prescriber() public {
+        vm.expectRevert(abi.encodeWithSelector(Registry.NotProfessional.selector, patient));
+        issueAs(patient, terms());
+        vm.expectRevert(
+            abi.encodeWithSelector(Prescriptions.WrongRole.selector, pharmacist, ProfessionalRole.Pharmacist)
+        );
+        issueAs(pharmacist, terms());
+        // Accredited by the pharmacy itself, it keeps no records of the patient.
+        address bought = vm.addr(0xE12);
+        accredit(pharmacy, bought, ProfessionalRole.Physician);
+        vm.expectRevert(abi.encodeWithSelector(Prescriptions.NotActive.selector, patient, pharmacy));
+        issueAs(bought, terms());
+        issueAs(physician, terms());
+        permitAs(patient, pharmacy);
+        for (uint256 i; i < 3; ++i) {
+            address[3] memory others = [colleague, bought, pharmacist];
+            refuseParty(others[i]);
+            permitAs(others[i], pharmacy);
+        }
+        refusePermit(pharmacy);
+        claim();
+    }
+
+    function test_fraud_a_revoked_professional() public {
+        issued(terms());
+        claim();
+        vm.prank(pharmacy);
+        registry.revokeAccreditation(pharmacist);
+        vm.expectRevert(abi.encodeWithSelector(Registry.NotProfessional.selector, pharmacist));
+        dispense(30);
+        vm.prank(hospital);
+        registry.revokeAccreditation(physician);
+        vm.expectRevert(abi.encodeWithSelector(Registry.NotProfessional.selector, physician));
+        vm.prank(physician);
+        prescriptions.issue("another", Prescriptions.Terms(patient, "digest", 30, 2, time() + 90 days, 0));
+        vm.expectRevert(abi.encodeWithSelector(Registry.NotProfessional.selector, physician));
+        permitAs(physician, otherPharmacy);
+        // What was prescribed counts on, and another pharmacist of the pharmacy dispenses it.
+        address second = vm.addr(0xE13);
+        accredit(pharmacy, second, ProfessionalRole.Pharmacist);
+        Prescriptions.Dispensing memory given = dispensing(30);
+        vm.prank(second);
+        prescriptions.dispense(ID, given);
+    }
+
+    function test_fraud_an_expired_accreditation() public {
+        vm.prank(hospital);
+        registry.renew(physician, time() + 1000);
+        vm.prank(pharmacy);
+        registry.renew(pharmacist, time() + 1000);
+        skip(999);
+        issued(terms());
+        claim();
+        dispense(1);
+        skip(1);
+        vm.expectRevert(abi.encodeWithSelector(Registry.NotProfessional.selector, pharmacist));
+        dispense(1);
+        vm.expectRevert(abi.encodeWithSelector(Registry.NotProfessional.selector, physician));
+        vm.prank(physician);
+        prescriptions.issue("another", Prescriptions.Terms(patient, "digest", 30, 2, time() + 90 days, 0));
+    }
+
+    function test_fraud_a_pharmacy_that_was_voted_out_in_the_middle() public {
+        issued(terms());
+        permitAs(physician, otherPharmacy);
+        permitAs(patient, otherPharmacy);
+        claim();
+        vm.prank(hospital);
+        uint256 expulsion = registry.proposeExpulsion(pharmacy);
+        vm.prank(laboratory);
+        registry.vote(expulsion);
+        vm.prank(otherPharmacy);
+        registry.vote(expulsion);
+        vm.expectRevert(abi.encodeWithSelector(Registry.NotProfessional.selector, pharmacist));
+        dispense(30);
+        skip(2 hours);
+        vm.prank(otherPharmacist);
+        prescriptions.claim(ID);
+    }
+
+    function testFuzz_two_pharmacies_race_and_exactly_one_wins(uint256 seed) public {
+        issued(terms());
+        permitAs(physician, otherPharmacy);
+        permitAs(patient, otherPharmacy);
+        address[2] memory who = [pharmacist, otherPharmacist];
+        uint256[2] memory units;
+        uint256 won;
+        for (uint256 i; i < 24; ++i) {
+            seed = uint256(keccak256(abi.encode(seed)));
+            uint256 place = seed % 2;
+            vm.prank(who[place]);
+            (bool claimed,) = address(prescriptions).call(abi.encodeCall(Prescriptions.claim, (ID)));
+            if (claimed) ++won;
+            for (uint256 j; j < 2; ++j) {
+                Prescriptions.Dispensing memory given = dispensing(uint32(1 + (seed >> 8) % 9));
+                vm.prank(who[j]);
+                (bool gave,) = address(prescriptions).call(abi.encodeCall(Prescriptions.dispense, (ID, given)));
+                if (!gave) continue;
+                units[j] += given.quantity;
+                assertEq(prescriptions.prescriptionOf(ID).pharmacy == address(0)
+                    || prescriptions.prescriptionOf(ID).pharmacy == (j == 0 ? pharmacy : otherPharmacy), true, "P2: the holder");
+            }
+            skip((seed >> 16) % 3 hours);
+        }
+        assertTrue(won >= 1, "somebody wins");
+        assertTrue(units[0] + units[1] <= 60, "P1: never beyond");
     }
 }

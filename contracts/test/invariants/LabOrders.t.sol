@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {makeId} from "../../src/Ids.sol";
 import {LabOrders} from "../../src/LabOrders.sol";
 import {Network} from "../support/Network.sol";
 import {Handler, InvariantTest} from "../support/Test.sol";
@@ -25,7 +26,11 @@ contract LabOrdersHandler is Handler {
         uint256 acknowledged;
         uint256 cancelled;
         bool critical;
-        uint40 reportedAt;
+        bool told;
+        uint256 versions;
+        uint256 escalations;
+        uint40 due;
+        bytes32 custody;
     }
 
     mapping(bytes32 id => Model) internal _models;
@@ -39,9 +44,9 @@ contract LabOrdersHandler is Handler {
     }
 
     function order(uint256 seed) external seeded(seed) {
-        (address caller, bytes32 id) = (mostly(DOCTOR, _everybody), _id());
-        Model storage model = _models[id];
-        bytes memory data = abi.encodeCall(LabOrders.order, (id, PATIENT, LABORATORY, "digest"));
+        (address caller, uint256 number) = (mostly(DOCTOR, _everybody), random(ORDERED));
+        Model storage model = _models[idOf(number)];
+        bytes memory data = abi.encodeCall(LabOrders.order, (bytes32(number), PATIENT, LABORATORY, "digest"));
         if (attempt(caller, address(ORDERS), data, caller == DOCTOR && model.ordered == 0, "O1: order")) {
             ++model.ordered;
         }
@@ -63,7 +68,63 @@ contract LabOrdersHandler is Handler {
         bytes memory data = abi.encodeCall(LabOrders.report, (id, "result", critical));
         if (!attempt(caller, address(ORDERS), data, expected, "O1, O4: report")) return;
         ++model.reported;
-        (model.critical, model.reportedAt) = (critical, time());
+        model.versions = 1;
+        _result(model, critical);
+    }
+
+    function reportPreliminary(uint256 seed) external seeded(seed) {
+        (address caller, bytes32 id, bool critical) = (mostly(SCIENTIST, _everybody), _id(), chance(50));
+        Model storage model = _models[id];
+        bool expected = caller == SCIENTIST && model.collected == 1 && model.reported == 0 && model.cancelled == 0;
+        bytes memory data = abi.encodeCall(LabOrders.reportPreliminary, (id, "preliminary", critical));
+        if (!attempt(caller, address(ORDERS), data, expected, "O1: preliminary")) return;
+        model.told = true;
+        _result(model, critical);
+    }
+
+    function correct(uint256 seed) external seeded(seed) {
+        (address caller, bytes32 id, bool critical) = (mostly(SCIENTIST, _everybody), _id(), chance(50));
+        Model storage model = _models[id];
+        bool expected = caller == SCIENTIST && model.reported == 1;
+        bytes memory data = abi.encodeCall(LabOrders.correct, (id, "corrected", critical));
+        if (!attempt(caller, address(ORDERS), data, expected, "O1: correct")) return;
+        ++model.versions;
+        model.released = 0;
+        _result(model, critical);
+    }
+
+    function escalate(uint256 seed) external seeded(seed) {
+        (address caller, bytes32 id) = (pick(_everybody), _id());
+        Model storage model = _models[id];
+        bool may = caller == DOCTOR || caller == NURSE || caller == SCIENTIST;
+        bool expected = may && isOverdue(id);
+        bytes memory data = abi.encodeCall(LabOrders.escalate, (id));
+        if (!attempt(caller, address(ORDERS), data, expected, "O3: escalate")) return;
+        ++model.escalations;
+        model.due = time() + 1 hours;
+    }
+
+    function takeOver(uint256 seed) external seeded(seed) {
+        (address caller, bytes32 id) = (mostly(chance(50) ? NURSE : SCIENTIST, _everybody), _id());
+        Model storage model = _models[id];
+        bytes32 head = chance(90) ? model.custody : bytes32("elsewhere");
+        bool expected = (caller == NURSE || caller == SCIENTIST) && head == model.custody && model.collected == 1
+            && model.reported == 0 && model.cancelled == 0;
+        bytes memory data = abi.encodeCall(LabOrders.takeOver, (id, "hand-over", head));
+        if (!attempt(caller, address(ORDERS), data, expected, "O5: take over")) return;
+        model.custody = keccak256(abi.encode(head, caller, bytes32("hand-over")));
+    }
+
+    function isOverdue(bytes32 id) public view returns (bool) {
+        Model storage model = _models[id];
+        return model.critical && model.acknowledged == 0 && time() >= model.due;
+    }
+
+    /// @dev A clock that runs goes on.
+    function _result(Model storage model, bool critical) internal {
+        bool runs = model.critical && model.acknowledged == 0;
+        if (!runs) model.due = time() + 1 hours;
+        (model.critical, model.acknowledged) = (critical, 0);
     }
 
     function release(uint256 seed) external seeded(seed) {
@@ -77,7 +138,8 @@ contract LabOrdersHandler is Handler {
     function acknowledge(uint256 seed) external seeded(seed) {
         (address caller, bytes32 id) = (mostly(DOCTOR, _everybody), _id());
         Model storage model = _models[id];
-        bool expected = caller == DOCTOR && model.reported == 1 && model.acknowledged == 0;
+        bool isThere = model.reported == 1 || (model.told && model.cancelled == 0);
+        bool expected = caller == DOCTOR && isThere && model.acknowledged == 0;
         bytes memory data = abi.encodeCall(LabOrders.acknowledge, (id));
         if (attempt(caller, address(ORDERS), data, expected, "O2: acknowledge")) ++model.acknowledged;
     }
@@ -87,7 +149,7 @@ contract LabOrdersHandler is Handler {
         (address caller, bytes32 id) = (mostly(chance(50) ? DOCTOR : PATIENT, _everybody), _id());
         Model storage model = _models[id];
         bool may = caller == DOCTOR || caller == PATIENT;
-        bool expected = may && model.ordered == 1 && model.reported == 0 && model.cancelled == 0;
+        bool expected = may && model.ordered == 1 && model.reported == 0 && !model.told && model.cancelled == 0;
         if (expected && chance(70)) return;
         bytes memory data = abi.encodeCall(LabOrders.cancel, (id));
         if (attempt(caller, address(ORDERS), data, expected, "O4: cancel")) ++model.cancelled;
@@ -98,7 +160,12 @@ contract LabOrdersHandler is Handler {
     }
 
     function _id() internal returns (bytes32) {
-        return bytes32(random(ORDERED));
+        return idOf(random(ORDERED));
+    }
+
+    /// @dev O6: only the doctor's identifiers are ever taken.
+    function idOf(uint256 number) public view returns (bytes32) {
+        return makeId(DOCTOR, bytes32(number));
     }
 
     function modelOf(bytes32 id) external view returns (Model memory) {
@@ -117,15 +184,16 @@ contract LabOrdersInvariants is Network, InvariantTest {
         target(address(handler));
     }
 
-    /// @dev O1, O2, O4 as states; O3 as the clock.
-    function invariant_O1_O2_O3_O4_an_order_is_where_the_model_is() public view everyFew(handler.calls()) {
+    /// @dev O1, O2, O4 as states; O3 as the clock; O5 as the head.
+    function invariant_O1_O2_O3_O4_O5_an_order_is_where_the_model_is() public view everyFew(handler.calls()) {
         for (uint256 i; i < handler.ORDERED(); ++i) {
-            LabOrdersHandler.Model memory m = handler.modelOf(bytes32(i));
+            bytes32 id = handler.idOf(i);
+            LabOrdersHandler.Model memory m = handler.modelOf(id);
             assertTrue(
                 m.ordered <= 1 && m.collected <= m.ordered && m.reported <= m.collected && m.released <= m.reported,
                 "O1: in order, once each"
             );
-            assertTrue(m.acknowledged <= m.reported, "O2: once, of a result");
+            assertTrue(m.acknowledged <= m.reported || m.told, "O2: once, of a result");
             assertTrue(m.reported + m.cancelled <= 1, "O4: a result or a cancellation");
 
             LabOrders.State expected = m.cancelled == 1
@@ -133,9 +201,11 @@ contract LabOrdersInvariants is Network, InvariantTest {
                 : m.released == 1 && m.acknowledged == 1
                     ? LabOrders.State.Acknowledged
                     : LabOrders.State(m.ordered + m.collected + m.reported + m.released);
-            assertEq(uint256(labOrders.stateOf(bytes32(i))), uint256(expected), "state");
-            bool overdue = m.critical && m.acknowledged == 0 && time() >= m.reportedAt + 1 hours;
-            assertEq(labOrders.isOverdue(bytes32(i)), overdue, "O3: overdue");
+            assertEq(uint256(labOrders.stateOf(id)), uint256(expected), "state");
+            assertEq(labOrders.isOverdue(id), handler.isOverdue(id), "O3: overdue");
+            assertEq(labOrders.orderOf(id).version, m.versions, "O1: versions");
+            assertEq(labOrders.orderOf(id).escalations, m.escalations, "escalations");
+            assertEq(labOrders.custodyOf(id), m.custody, "O5: custody");
         }
     }
 }

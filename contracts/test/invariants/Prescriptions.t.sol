@@ -11,6 +11,7 @@ contract PrescriptionsHandler is Handler {
     Prescriptions internal immutable PRESCRIPTIONS;
     address internal immutable PATIENT;
     address internal immutable PRESCRIBER;
+    address internal immutable SECOND;
 
     address[] public pharmacies;
     address[] internal _pharmacists;
@@ -25,22 +26,25 @@ contract PrescriptionsHandler is Handler {
         uint256 holder;
         uint40 claimedUntil;
         bool cancelled;
+        bool signed;
+        uint256 receipts;
         bool[2] byPatient;
         bool[2] byPrescriber;
     }
 
     mapping(bytes32 id => Model) internal _models;
-    bytes32[2] public ids = [bytes32("one"), bytes32("two")];
+    bytes32[2] public ids;
 
     /// @dev A pharmacist stands at the same place in the list as the pharmacy; the last works in no pharmacy.
     constructor(
         Prescriptions prescriptions,
         address patient,
         address prescriber,
+        address second,
         address[] memory pharmacies_,
         address[] memory pharmacists
     ) {
-        (PRESCRIPTIONS, PATIENT, PRESCRIBER) = (prescriptions, patient, prescriber);
+        (PRESCRIPTIONS, PATIENT, PRESCRIBER, SECOND) = (prescriptions, patient, prescriber, second);
         (pharmacies, _pharmacists) = (pharmacies_, pharmacists);
         _everybody.push(patient);
         _everybody.push(prescriber);
@@ -52,8 +56,9 @@ contract PrescriptionsHandler is Handler {
             Prescriptions.Terms memory terms =
                 Prescriptions.Terms(patient, "digest", 10, uint8(3 - i), time() + 20 days, uint40(i) * 1 days);
             vm.prank(prescriber);
-            prescriptions.issue(ids[i], terms);
+            ids[i] = i == 0 ? prescriptions.issue("one", terms) : prescriptions.issueControlled("two", terms);
             _models[ids[i]].terms = terms;
+            _models[ids[i]].signed = i == 0;
         }
     }
 
@@ -69,10 +74,33 @@ contract PrescriptionsHandler is Handler {
         else _models[id].byPrescriber[place] = !withdrawn;
     }
 
+    /// @dev The last in the list of pharmacists works at the hospital, and is no doctor.
+    function countersign(uint256 seed) external seeded(seed) {
+        bytes32 id = _id();
+        Model storage model = _models[id];
+        address caller = chance(50) ? SECOND : pick(_everybody);
+        bool expected = caller == SECOND && _isOpen(model) && !model.signed;
+        if (expected && chance(60)) return;
+        bytes memory data = abi.encodeCall(Prescriptions.countersign, (id));
+        if (attempt(caller, address(PRESCRIPTIONS), data, expected, "P6: a second doctor signs")) model.signed = true;
+    }
+
+    function confirm(uint256 seed) external seeded(seed) {
+        (address caller, bytes32 id) = (mostly(PATIENT, _everybody), _id());
+        Model storage model = _models[id];
+        uint256 fill = random(4);
+        bool isThere = fill != 0 && fill <= model.filled && model.receipts & (1 << fill) == 0;
+        bytes memory data = abi.encodeCall(Prescriptions.confirmCollection, (id, fill));
+        bool expected = caller == PATIENT && isThere;
+        if (attempt(caller, address(PRESCRIPTIONS), data, expected, "P7: the patient confirms once")) {
+            model.receipts |= 1 << fill;
+        }
+    }
+
     function claim(uint256 seed) external seeded(seed) {
         (uint256 place, bytes32 id) = (random(5) / 2, _id());
         Model storage model = _models[id];
-        bool expected = place < 2 && _isOpen(model) && time() >= model.claimedUntil && _permitted(model, place)
+        bool expected = place < 2 && _isOpen(model) && model.signed && time() >= model.claimedUntil && _permitted(model, place)
             && time() >= model.nextFillAt;
         bytes memory data = abi.encodeCall(Prescriptions.claim, (id));
         if (!attempt(_pharmacists[place], address(PRESCRIPTIONS), data, expected, "P2, P3: claims what is free")) {
@@ -143,11 +171,12 @@ contract PrescriptionsHandler is Handler {
         if (model.cancelled) return Prescriptions.State.Cancelled;
         if (_isCompleted(model)) return Prescriptions.State.Completed;
         if (time() >= model.terms.validUntil) return Prescriptions.State.Expired;
+        if (!model.signed) return Prescriptions.State.AwaitingSignature;
         return time() < model.claimedUntil ? Prescriptions.State.Claimed : Prescriptions.State.Issued;
     }
 
     function readable(bytes32 id, uint256 place) external view returns (bool) {
-        return _isOpen(_models[id]) && _permitted(_models[id], place);
+        return _isOpen(_models[id]) && _models[id].signed && _permitted(_models[id], place);
     }
 
     function _isOpen(Model storage model) internal view returns (bool) {
@@ -177,12 +206,14 @@ contract PrescriptionsInvariants is Network, InvariantTest {
         admit(pharmacies[1], InstitutionRole.Pharmacy);
         accredit(pharmacies[1], pharmacists[1], ProfessionalRole.Pharmacist);
         accredit(hospital, pharmacists[2], ProfessionalRole.Pharmacist);
-        handler = new PrescriptionsHandler(prescriptions, patient, physician, pharmacies, pharmacists);
+        address second = vm.addr(0xE04);
+        accredit(hospital, second, ProfessionalRole.Physician);
+        handler = new PrescriptionsHandler(prescriptions, patient, physician, second, pharmacies, pharmacists);
         target(address(handler));
     }
 
-    /// @dev P1, P2, P4, P5 as states and quantities; who can do what is in the handler.
-    function invariant_P1_P2_P3_P4_P5_a_prescription_is_where_the_model_is() public view everyFew(handler.calls()) {
+    /// @dev P1, P2, P4 to P7 as states and quantities; who can do what is in the handler.
+    function invariant_P1_P2_P3_P4_P5_P6_P7_a_prescription_is_where_the_model_is() public view everyFew(handler.calls()) {
         for (uint256 i; i < 2; ++i) {
             bytes32 id = handler.ids(i);
             PrescriptionsHandler.Model memory model = handler.modelOf(id);
@@ -193,6 +224,11 @@ contract PrescriptionsInvariants is Network, InvariantTest {
             assertEq(model.total, model.filled * stored.quantity + stored.dispensed, "P1: units in all");
             assertTrue(model.total <= uint256(stored.quantity) * stored.fills, "P1: never beyond");
             assertTrue(stored.claimedUntil <= time() + 2 hours, "P2: no longer claim");
+            assertTrue(model.signed || model.total == 0, "P6: nothing before the second signature");
+            for (uint256 fill; fill < 5; ++fill) {
+                bool isThere = prescriptions.receiptOf(id, fill).completedAt != 0;
+                assertEq(isThere, fill != 0 && fill <= stored.filled, "P7: one receipt per fill");
+            }
             for (uint256 j; j < 2; ++j) {
                 assertEq(prescriptions.readable(id, handler.pharmacies(j)), handler.readable(id, j), "P3: readable");
             }

@@ -53,12 +53,7 @@ abstract contract Network is Test {
     address internal stranger = vm.addr(0xD01);
 
     function setUp() public virtual {
-        Registry.Founder[] memory founders = new Registry.Founder[](4);
-        founders[0] = Registry.Founder(hospital, InstitutionRole.Hospital);
-        founders[1] = Registry.Founder(laboratory, InstitutionRole.Laboratory);
-        founders[2] = Registry.Founder(pharmacy, InstitutionRole.Pharmacy);
-        founders[3] = Registry.Founder(emergency, InstitutionRole.Emergency);
-        registry = Registry(deploy("Registry", abi.encode(founders)));
+        registry = Registry(deploy("Registry", abi.encode(founders())));
 
         verifier = ERC7913WebAuthnVerifier(deploy("ERC7913WebAuthnVerifier", ""));
         accounts = PatientAccounts(deploy("PatientAccounts", ""));
@@ -79,6 +74,14 @@ abstract contract Network is Test {
         accredit(emergency, officer, ProfessionalRole.PrivacyOfficer);
     }
 
+    function founders() internal view virtual returns (Registry.Founder[] memory list) {
+        list = new Registry.Founder[](4);
+        list[0] = Registry.Founder(hospital, InstitutionRole.Hospital);
+        list[1] = Registry.Founder(laboratory, InstitutionRole.Laboratory);
+        list[2] = Registry.Founder(pharmacy, InstitutionRole.Pharmacy);
+        list[3] = Registry.Founder(emergency, InstitutionRole.Emergency);
+    }
+
     function accredit(address institution, address professional, ProfessionalRole role) internal {
         vm.prank(institution);
         registry.accredit(professional, role, time() + 365 days);
@@ -97,7 +100,7 @@ abstract contract Network is Test {
     }
 
     /// @notice Carries a proposal of the hospital out.
-    function decide(uint256 id) internal {
+    function decide(uint256 id) internal virtual {
         vm.prank(laboratory);
         registry.vote(id);
         if (registry.proposal(id).executed) return;

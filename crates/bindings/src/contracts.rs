@@ -59,3 +59,38 @@ sol!(
     AccessLog,
     "../../contracts/artifacts/AccessLog.json"
 );
+sol!(
+    #[sol(all_derives)]
+    Surgeries,
+    "../../contracts/artifacts/Surgeries.json"
+);
+sol!(
+    #[sol(all_derives)]
+    Trials,
+    "../../contracts/artifacts/Trials.json"
+);
+sol!(
+    #[sol(all_derives)]
+    Devices,
+    "../../contracts/artifacts/Devices.json"
+);
+sol!(
+    #[sol(all_derives)]
+    WaitingLists,
+    "../../contracts/artifacts/WaitingLists.json"
+);
+sol!(
+    #[sol(all_derives)]
+    PaymentToken,
+    "../../contracts/artifacts/PaymentToken.json"
+);
+sol!(
+    #[sol(all_derives)]
+    Claims,
+    "../../contracts/artifacts/Claims.json"
+);
+sol!(
+    #[sol(all_derives)]
+    DataExchange,
+    "../../contracts/artifacts/DataExchange.json"
+);

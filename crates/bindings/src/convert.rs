@@ -1,7 +1,8 @@
 //! Between what the contracts hold and what `domain` calls it.
 
 use alloy_primitives::aliases::U40;
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, keccak256};
+use alloy_sol_types::SolValue as _;
 use domain::{
     Anchor, Grant, Kind, KindSet, Opening, Period, PeriodError, PurposeSet, RecordDigest, RecordId,
     RecordVersion, Terms, Timestamp, UnknownNumber,
@@ -19,6 +20,18 @@ pub fn to_uint40(time: Timestamp) -> U40 {
 #[must_use]
 pub fn timestamp(time: U40) -> Timestamp {
     Timestamp(time.to())
+}
+
+/// The identifier of what `author` opens under `salt`: nobody else can take it.
+///
+/// `author` is the member or account that opens, not the key it signs with.
+///
+/// # Source
+///
+/// `makeId` in `Ids.sol`.
+#[must_use]
+pub fn make_id(author: Address, salt: B256) -> B256 {
+    keccak256((author, salt).abi_encode())
 }
 
 /// A record's id as contracts name a scope: zero means all records.

@@ -4,8 +4,9 @@ use alloy_primitives::{Address, Bytes, Log, U256};
 use alloy_sol_types::{SolEventInterface, SolInterface, SolValue as _};
 
 use crate::{
-    AccessLog, Consents, Contract, Deployment, EmergencyAccess, LabOrders, PatientAccount,
-    PatientAccounts, Prescriptions, Records, Registry, Relationships, WebAuthnVerifier,
+    AccessLog, Claims, Consents, Contract, DataExchange, Deployment, Devices, EmergencyAccess,
+    LabOrders, PatientAccount, PatientAccounts, PaymentToken, Prescriptions, Records, Registry,
+    Relationships, Surgeries, Trials, WaitingLists, WebAuthnVerifier,
 };
 
 /// A call in words.
@@ -77,6 +78,13 @@ fn contract_call(contract: Contract, input: &Bytes) -> Option<String> {
         Contract::Prescriptions => text::<Prescriptions::PrescriptionsCalls>(input),
         Contract::LabOrders => text::<LabOrders::LabOrdersCalls>(input),
         Contract::AccessLog => text::<AccessLog::AccessLogCalls>(input),
+        Contract::Surgeries => text::<Surgeries::SurgeriesCalls>(input),
+        Contract::Trials => text::<Trials::TrialsCalls>(input),
+        Contract::Devices => text::<Devices::DevicesCalls>(input),
+        Contract::WaitingLists => text::<WaitingLists::WaitingListsCalls>(input),
+        Contract::PaymentToken => text::<PaymentToken::PaymentTokenCalls>(input),
+        Contract::Claims => text::<Claims::ClaimsCalls>(input),
+        Contract::DataExchange => text::<DataExchange::DataExchangeCalls>(input),
     }
 }
 
@@ -96,6 +104,13 @@ pub fn decode_event(deployment: &Deployment, log: &Log) -> Option<String> {
         Some(Contract::Prescriptions) => text::<Prescriptions::PrescriptionsEvents>(log),
         Some(Contract::LabOrders) => text::<LabOrders::LabOrdersEvents>(log),
         Some(Contract::AccessLog) => text::<AccessLog::AccessLogEvents>(log),
+        Some(Contract::Surgeries) => text::<Surgeries::SurgeriesEvents>(log),
+        Some(Contract::Trials) => text::<Trials::TrialsEvents>(log),
+        Some(Contract::Devices) => text::<Devices::DevicesEvents>(log),
+        Some(Contract::WaitingLists) => text::<WaitingLists::WaitingListsEvents>(log),
+        Some(Contract::PaymentToken) => text::<PaymentToken::PaymentTokenEvents>(log),
+        Some(Contract::Claims) => text::<Claims::ClaimsEvents>(log),
+        Some(Contract::DataExchange) => text::<DataExchange::DataExchangeEvents>(log),
         Some(Contract::WebAuthnVerifier) => None,
         None => text::<PatientAccount::PatientAccountEvents>(log),
     }

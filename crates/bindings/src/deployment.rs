@@ -6,8 +6,9 @@ use alloy_primitives::{Address, B256, Bytes};
 use alloy_sol_types::SolConstructor as _;
 
 use crate::{
-    AccessLog, Consents, EmergencyAccess, LabOrders, PatientAccounts, Prescriptions, Records,
-    Registry, Relationships, WebAuthnVerifier,
+    AccessLog, Claims, Consents, DataExchange, Devices, EmergencyAccess, LabOrders,
+    PatientAccounts, PaymentToken, Prescriptions, Records, Registry, Relationships, Surgeries,
+    Trials, WaitingLists, WebAuthnVerifier,
 };
 
 /// A contract that is deployed once, in the order of deployment.
@@ -33,11 +34,25 @@ pub enum Contract {
     LabOrders,
     /// Roots of the gatekeepers' access logs.
     AccessLog,
+    /// Operations, with their checklists and implants.
+    Surgeries,
+    /// Clinical trials.
+    Trials,
+    /// Devices at patients, and their readings.
+    Devices,
+    /// Waiting lists and the monthly census.
+    WaitingLists,
+    /// The money of a demonstration.
+    PaymentToken,
+    /// Coverages, claims and their payment.
+    Claims,
+    /// Data for research, and its price.
+    DataExchange,
 }
 
 impl Contract {
     /// All of them, in the order of deployment.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 17] = [
         Self::Registry,
         Self::WebAuthnVerifier,
         Self::PatientAccounts,
@@ -48,6 +63,13 @@ impl Contract {
         Self::Prescriptions,
         Self::LabOrders,
         Self::AccessLog,
+        Self::Surgeries,
+        Self::Trials,
+        Self::Devices,
+        Self::WaitingLists,
+        Self::PaymentToken,
+        Self::Claims,
+        Self::DataExchange,
     ];
 
     /// Its name, as the registry's directory holds it.
@@ -64,6 +86,13 @@ impl Contract {
             Self::Prescriptions => "Prescriptions",
             Self::LabOrders => "LabOrders",
             Self::AccessLog => "AccessLog",
+            Self::Surgeries => "Surgeries",
+            Self::Trials => "Trials",
+            Self::Devices => "Devices",
+            Self::WaitingLists => "WaitingLists",
+            Self::PaymentToken => "PaymentToken",
+            Self::Claims => "Claims",
+            Self::DataExchange => "DataExchange",
         }
     }
 }
@@ -123,12 +152,13 @@ impl Deployment {
 
     /// The code and arguments that deploy a contract.
     ///
-    /// `founders` are the first institutions of the registry.
+    /// `founders` are the first institutions of the registry, and have all the money of a demonstration.
     #[must_use]
     pub fn creation_code(&self, contract: Contract, founders: Vec<Registry::Founder>) -> Bytes {
         let registry = self.address(Contract::Registry);
         let relationships = self.address(Contract::Relationships);
         let records = self.address(Contract::Records);
+        let token = self.address(Contract::PaymentToken);
         let (code, arguments) = match contract {
             Contract::Registry => {
                 (&Registry::BYTECODE, Registry::constructorCall { founders }.abi_encode())
@@ -162,6 +192,41 @@ impl Deployment {
             Contract::AccessLog => {
                 let call = AccessLog::constructorCall { registry };
                 (&AccessLog::BYTECODE, call.abi_encode())
+            }
+            Contract::Surgeries => {
+                let call = Surgeries::constructorCall { registry, relationships };
+                (&Surgeries::BYTECODE, call.abi_encode())
+            }
+            Contract::Trials => {
+                let call = Trials::constructorCall { registry };
+                (&Trials::BYTECODE, call.abi_encode())
+            }
+            Contract::Devices => {
+                let call = Devices::constructorCall { registry, relationships };
+                (&Devices::BYTECODE, call.abi_encode())
+            }
+            Contract::WaitingLists => {
+                let call = WaitingLists::constructorCall { registry, relationships };
+                (&WaitingLists::BYTECODE, call.abi_encode())
+            }
+            Contract::PaymentToken => {
+                let founders = founders.into_iter().map(|founder| founder.account).collect();
+                let call = PaymentToken::constructorCall { founders };
+                (&PaymentToken::BYTECODE, call.abi_encode())
+            }
+            Contract::Claims => {
+                let call = Claims::constructorCall {
+                    registry,
+                    token,
+                    prescriptions: self.address(Contract::Prescriptions),
+                    labOrders: self.address(Contract::LabOrders),
+                    surgeries: self.address(Contract::Surgeries),
+                };
+                (&Claims::BYTECODE, call.abi_encode())
+            }
+            Contract::DataExchange => {
+                let call = DataExchange::constructorCall { registry, token };
+                (&DataExchange::BYTECODE, call.abi_encode())
             }
         };
         [code.as_ref(), &arguments].concat().into()

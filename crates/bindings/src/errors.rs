@@ -6,10 +6,13 @@ use alloy_primitives::{Bytes, hex};
 use alloy_sol_types::{Panic, Revert, SolError as _, SolInterface as _};
 
 use crate::{
-    AccessLog::AccessLogErrors, Consents::ConsentsErrors, EmergencyAccess::EmergencyAccessErrors,
-    LabOrders::LabOrdersErrors, PatientAccount::PatientAccountErrors,
-    PatientAccounts::PatientAccountsErrors, Prescriptions::PrescriptionsErrors,
-    Records::RecordsErrors, Registry::RegistryErrors, Relationships::RelationshipsErrors,
+    AccessLog::AccessLogErrors, Claims::ClaimsErrors, Consents::ConsentsErrors,
+    DataExchange::DataExchangeErrors, Devices::DevicesErrors,
+    EmergencyAccess::EmergencyAccessErrors, LabOrders::LabOrdersErrors,
+    PatientAccount::PatientAccountErrors, PatientAccounts::PatientAccountsErrors,
+    PaymentToken::PaymentTokenErrors, Prescriptions::PrescriptionsErrors, Records::RecordsErrors,
+    Registry::RegistryErrors, Relationships::RelationshipsErrors, Surgeries::SurgeriesErrors,
+    Trials::TrialsErrors, WaitingLists::WaitingListsErrors,
 };
 
 macro_rules! contract_errors {
@@ -82,6 +85,20 @@ contract_errors! {
     LabOrders(LabOrdersErrors),
     /// An error of the access log.
     AccessLog(AccessLogErrors),
+    /// An error of the surgeries.
+    Surgeries(SurgeriesErrors),
+    /// An error of the trials.
+    Trials(TrialsErrors),
+    /// An error of the devices.
+    Devices(DevicesErrors),
+    /// An error of the waiting lists.
+    WaitingLists(WaitingListsErrors),
+    /// An error of the demonstration's money.
+    PaymentToken(PaymentTokenErrors),
+    /// An error of the claims.
+    Claims(ClaimsErrors),
+    /// An error of the research exchange.
+    DataExchange(DataExchangeErrors),
 }
 
 impl std::error::Error for ContractError {}

@@ -15,8 +15,9 @@ pub mod convert;
 pub mod patient_account;
 
 pub use contracts::{
-    AccessLog, Consents, EmergencyAccess, LabOrders, PatientAccount, PatientAccounts,
-    Prescriptions, Records, Registry, Relationships, WebAuthnVerifier,
+    AccessLog, Claims, Consents, DataExchange, Devices, EmergencyAccess, LabOrders, PatientAccount,
+    PatientAccounts, PaymentToken, Prescriptions, Records, Registry, Relationships, Surgeries,
+    Trials, WaitingLists, WebAuthnVerifier,
 };
 pub use decode::{DecodedCall, decode_call, decode_event};
 pub use deployment::{Contract, Deployment, contract_name};

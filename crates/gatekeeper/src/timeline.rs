@@ -301,13 +301,40 @@ fn describe(
                 let who = by(event.by, event.patient);
                 ("laboratory order cancelled".into(), who, Some(event.id))
             }
+            LabOrdersEvents::SpecimenHandedOver(event) => {
+                ("specimen taken over".into(), Member(event.by), Some(event.id))
+            }
+            LabOrdersEvents::PreliminaryReported(event) => {
+                let critical = if event.critical { ", critical" } else { "" };
+                let what = format!("preliminary result reported{critical}");
+                (what, Member(event.by), Some(event.id))
+            }
+            LabOrdersEvents::ResultCorrected(event) => {
+                let critical = if event.critical { ", critical" } else { "" };
+                let what = format!("result corrected, version {}{critical}", event.version);
+                (what, Member(event.by), Some(event.id))
+            }
+            LabOrdersEvents::CriticalEscalated(event) => {
+                let what = format!("critical result escalated, time {}", event.escalations);
+                (what, Member(event.by), Some(event.id))
+            }
         },
         Contract::AccessLog => {
             let AccessLogEvents::ReceiptsAppended(event) =
                 AccessLogEvents::decode_log(inner).ok()?.data;
             (format!("{} receipts anchored", event.count), Member(event.gatekeeper), None)
         }
-        Contract::Registry | Contract::WebAuthnVerifier | Contract::PatientAccounts => return None,
+        // Nothing off chain takes part in the last seven yet.
+        Contract::Registry
+        | Contract::WebAuthnVerifier
+        | Contract::PatientAccounts
+        | Contract::Surgeries
+        | Contract::Trials
+        | Contract::Devices
+        | Contract::WaitingLists
+        | Contract::PaymentToken
+        | Contract::Claims
+        | Contract::DataExchange => return None,
     })
 }
 
@@ -393,6 +420,24 @@ fn describe_prescription(
         }
         PrescriptionsEvents::PrescriptionCancelled(event) => {
             ("prescription cancelled".into(), by(event.by, event.patient), Some(event.id))
+        }
+        PrescriptionsEvents::SignatureAwaited(event) => {
+            let prescriber = projection.workflows.prescription(&event.id);
+            let by = prescriber.map_or(Actor::Unknown, |held| Member(held.prescriber));
+            ("second signature awaited".into(), by, Some(event.id))
+        }
+        PrescriptionsEvents::PrescriptionCountersigned(event) => {
+            ("prescription signed a second time".into(), Member(event.by), Some(event.id))
+        }
+        PrescriptionsEvents::SubstitutionForbidden(event) => {
+            ("substitution forbidden".into(), Member(event.prescriber), Some(event.id))
+        }
+        PrescriptionsEvents::ProductSubstituted(event) => {
+            ("product substituted".into(), Member(event.pharmacist), Some(event.id))
+        }
+        PrescriptionsEvents::CollectionConfirmed(event) => {
+            let what = format!("collection confirmed, fill {}", event.fill);
+            (what, Actor::Patient(event.patient), Some(event.id))
         }
     }
 }

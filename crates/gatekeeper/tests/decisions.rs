@@ -22,10 +22,10 @@ use alloy_primitives::{Address, B256, aliases::U40};
 use alloy_sol_types::SolCall;
 use bindings::{
     Consents, Contract, EmergencyAccess, LabOrders, Prescriptions, Registry, Relationships,
-    convert::{to_grant, to_opening, to_scope, to_uint40},
+    convert::{make_id, to_grant, to_opening, to_scope, to_uint40},
 };
 use chacha20::ChaCha20Rng;
-use common::{INSTITUTIONS, PATIENTS, SPARE_KEYS, STAFF, World, address, id, rng};
+use common::{INSTITUTIONS, PATIENTS, SPARE_KEYS, STAFF, World, address, id_by, rng, salt};
 use domain::{
     InstitutionRole, Kind, KindSet, Period, ProfessionalRole, Purpose, PurposeSet, Reader,
     RecordDigest, RecordId, RecordVersion, Request, Terms, Timestamp, decide,
@@ -33,6 +33,7 @@ use domain::{
 use gatekeeper::{AnswerError, Gatekeeper, QueryRefusal, ReadRequest, Settings};
 use ledger::{Outcome, Projection, SendError};
 use rand_core::Rng as _;
+use vault::NewRecord;
 
 /// Histories that one run goes through.
 const ROUNDS: u64 = 12;
@@ -134,7 +135,17 @@ fn member_name(place: usize) -> &'static str {
 
 /// The records of a patient; each is of the kind in the same place.
 fn record(patient: usize, place: usize) -> RecordId {
-    id((patient * 10 + place) as u64)
+    id_by(namesake(patient, place), number(patient, place))
+}
+
+fn number(patient: usize, place: usize) -> u64 {
+    (patient * 10 + place) as u64
+}
+
+/// Whose prescription or order has the name of the record. One is named as the clinic's doctor would name
+/// what she prescribes, and kept by the hospital all the same.
+fn namesake(patient: usize, place: usize) -> &'static str {
+    if (patient, place) == (1, 1) { "cai" } else { "ada" }
 }
 
 struct History {
@@ -176,8 +187,8 @@ impl History {
         let mut records = Vec::new();
         for (patient, name) in PATIENTS.iter().enumerate() {
             for (place, kind) in KINDS.into_iter().enumerate() {
-                let number = (patient * 10 + place) as u64;
-                records.push(world.record_of(number, address(name), kind));
+                let made = world.record_of(number(patient, place), address(name), kind);
+                records.push(NewRecord { record: record(patient, place), ..made });
             }
         }
         let kept = world.keep(&gatekeeper, records).await;
@@ -563,8 +574,13 @@ impl History {
     async fn workflow(&mut self) -> String {
         let place = self.below(PATIENTS.len());
         let about = if self.chance(80) { place } else { self.below(PATIENTS.len()) };
-        let workflow = record(about, self.below(2)).0;
-        let (doctor, patient) = (self.pick(&["ada", "ada", "cai"]), PATIENTS[place]);
+        let kind = self.below(2);
+        let (workflow, salt) = (record(about, kind).0, salt(number(about, kind)));
+        let doctor = match self.chance(80) {
+            true => namesake(about, kind),
+            false => self.pick(&["ada", "cai"]),
+        };
+        let patient = PATIENTS[place];
         let pharmacy = address("pharmacy");
         let digest = match self.chance(80) {
             true => self.digests[&RecordId(workflow)].0,
@@ -583,12 +599,21 @@ impl History {
                     validUntil: to_uint40(Timestamp(valid_until)),
                     fillInterval: U40::ZERO,
                 };
-                let call = Prescriptions::issueCall { id: workflow, terms };
-                let sent = self.send(doctor, Contract::Prescriptions, &call).await;
+                // A controlled one is read by nobody before a second doctor signed it.
+                let sent = match self.chance(25) {
+                    true => {
+                        let call = Prescriptions::issueControlledCall { salt, terms };
+                        self.send(doctor, Contract::Prescriptions, &call).await
+                    }
+                    false => {
+                        let call = Prescriptions::issueCall { salt, terms };
+                        self.send(doctor, Contract::Prescriptions, &call).await
+                    }
+                };
                 if let Ok(outcome) = &sent {
                     let issued = &outcome.events::<Prescriptions::PrescriptionIssued>()[0];
                     let made = (issued.institution, issued.patient, digest);
-                    self.prescriptions.insert(workflow, made);
+                    self.prescriptions.insert(issued.id, made);
                 }
                 sent
             }
@@ -615,14 +640,14 @@ impl History {
             }
             _ => {
                 let call = LabOrders::orderCall {
-                    id: workflow,
+                    salt,
                     patient: address(patient),
                     laboratory: address("laboratory"),
                     digest,
                 };
                 let sent = self.send(doctor, Contract::LabOrders, &call).await;
                 if sent.is_ok() {
-                    self.orders.insert(workflow, digest);
+                    self.orders.insert(make_id(address(doctor), salt), digest);
                 }
                 sent
             }

@@ -13,7 +13,8 @@ use bindings::{
     convert::{to_anchor, to_uint40},
 };
 use common::{
-    CHAIN_ID, PLAINTEXT, START, World, address, id, rng, sealing_key, sql, tamper, version, wallet,
+    CHAIN_ID, PLAINTEXT, START, World, address, id, id_by, rng, salt, sealing_key, sql, tamper,
+    version, wallet,
 };
 use domain::{
     Anchor, AnchorState, Basis, InstitutionRole, Kind, KindSet, Outcome, ProfessionalRole, Purpose,
@@ -23,7 +24,7 @@ use gatekeeper::{
     Answer, AnswerError, Gatekeeper, QueryRefusal, QuerySignature, ReadRequest, Settings,
     SignedQuery,
 };
-use vault::answer;
+use vault::{NewRecord, answer};
 
 /// A hospital with one laboratory record of each patient.
 async fn hospital() -> (World, Gatekeeper) {
@@ -618,25 +619,29 @@ async fn others_use_of_a_records_id_changes_nothing() {
     check_answered(&world, &gatekeeper, "cai", &signed, &[1]).await;
 
     let laboratory = address("laboratory");
-    let call = LabOrders::orderCall { id: record, patient: quinn, laboratory, digest };
+    // Only the record's steward can name it as what somebody else will order.
+    let named = |number| NewRecord { record: id_by("cai", number), ..world.record(number, "pat") };
+    world.keep(&gatekeeper, vec![named(29), named(30)]).await;
+    let call = LabOrders::orderCall { salt: salt(29), patient: quinn, laboratory, digest };
     world.send("cai", Contract::LabOrders, &call).await.unwrap();
     let no_consent = QueryRefusal::Decided(Refusal::NoConsent);
     for (nonce, patient) in [pat, quinn].into_iter().enumerate() {
-        let query = Query { record: Some(id(1)), ..world.query("gus", patient, nonce as u64) };
+        let record = Some(id_by("cai", 29));
+        let query = Query { record, ..world.query("gus", patient, nonce as u64) };
         check_refused(&world, &gatekeeper, &world.sign("gus", query), no_consent).await;
     }
     // Another doctor of the clinic, for the very patient: the clinic does not keep the record.
     world.relate("clinic", "pat", false).await;
-    world.keep(&gatekeeper, vec![world.record(30, "pat")]).await;
-    let digest = gatekeeper.vault().head(id(30)).await.unwrap().unwrap().digest.0;
-    let call = LabOrders::orderCall { id: id(30).0, patient: pat, laboratory, digest };
+    let ordered = id_by("cai", 30);
+    let digest = gatekeeper.vault().head(ordered).await.unwrap().unwrap().digest.0;
+    let call = LabOrders::orderCall { salt: salt(30), patient: pat, laboratory, digest };
     world.send("cai", Contract::LabOrders, &call).await.unwrap();
-    let query = Query { record: Some(id(30)), ..world.query("gus", pat, 9) };
+    let query = Query { record: Some(ordered), ..world.query("gus", pat, 9) };
     check_refused(&world, &gatekeeper, &world.sign("gus", query), no_consent).await;
     // Ordered where it is kept, it is open to the laboratory.
     world.keep(&gatekeeper, vec![world.record(31, "pat")]).await;
     let digest = gatekeeper.vault().head(id(31)).await.unwrap().unwrap().digest.0;
-    let call = LabOrders::orderCall { id: id(31).0, patient: pat, laboratory, digest };
+    let call = LabOrders::orderCall { salt: salt(31), patient: pat, laboratory, digest };
     world.send("ada", Contract::LabOrders, &call).await.unwrap();
     let query = Query { record: Some(id(31)), ..world.query("gus", pat, 10) };
     check_answered(&world, &gatekeeper, "gus", &world.sign("gus", query), &[31]).await;
@@ -821,7 +826,7 @@ async fn laboratory_reads_the_ordered_version_until_release() {
         async |number, kind| versions(&gatekeeper, &read(number, kind), world.now()).await.len();
     let order = async |number, digest: domain::RecordDigest| {
         let call =
-            LabOrders::orderCall { id: id(number).0, patient: pat, laboratory, digest: digest.0 };
+            LabOrders::orderCall { salt: salt(number), patient: pat, laboratory, digest: digest.0 };
         world.send("ada", Contract::LabOrders, &call).await.unwrap();
     };
     let digest_of =

@@ -95,7 +95,14 @@ impl Event {
             Contract::Registry
             | Contract::WebAuthnVerifier
             | Contract::PatientAccounts
-            | Contract::AccessLog => None,
+            | Contract::AccessLog
+            | Contract::Surgeries
+            | Contract::Trials
+            | Contract::Devices
+            | Contract::WaitingLists
+            | Contract::PaymentToken
+            | Contract::Claims
+            | Contract::DataExchange => None,
         }
     }
 
@@ -121,6 +128,11 @@ impl Event {
                     Prescription::Dispensed(event) => event.id,
                     Prescription::PrescriptionCompleted(event) => event.id,
                     Prescription::PrescriptionCancelled(event) => event.id,
+                    Prescription::SignatureAwaited(event) => event.id,
+                    Prescription::PrescriptionCountersigned(event) => event.id,
+                    Prescription::SubstitutionForbidden(event) => event.id,
+                    Prescription::ProductSubstituted(event) => event.id,
+                    Prescription::CollectionConfirmed(event) => event.id,
                 };
                 Key(Scope::Prescription, id)
             }
@@ -132,6 +144,10 @@ impl Event {
                     Order::ResultReleased(event) => event.id,
                     Order::ResultAcknowledged(event) => event.id,
                     Order::LabOrderCancelled(event) => event.id,
+                    Order::SpecimenHandedOver(event) => event.id,
+                    Order::PreliminaryReported(event) => event.id,
+                    Order::ResultCorrected(event) => event.id,
+                    Order::CriticalEscalated(event) => event.id,
                 };
                 Key(Scope::LabOrder, id)
             }
@@ -148,7 +164,7 @@ impl Event {
             Self::Consents(event) => Some(consent(event, parties)),
             Self::Emergency(event) => emergency(event, parties),
             Self::Prescriptions(event) => prescription(event, parties),
-            Self::LabOrders(event) => Some(lab_order(event, parties)),
+            Self::LabOrders(event) => lab_order(event, parties),
             Self::Account(account, recovery) => {
                 Some(Meaning::about(*account, *account).tell(recovery.topic(), [*account]))
             }
@@ -343,7 +359,13 @@ fn prescription(event: &PrescriptionsEvents, parties: &Parties) -> Option<Meanin
     let both = || [patient].into_iter().chain(parties.of(Part::Professional));
     let to_both = |id: B256, topic| Meaning::about(patient, id).tell(topic, both());
     Some(match event {
-        Event::PrescriptionIssued(_) => return None,
+        // Of these the timeline tells. The patient is asked for a permit when it can be given.
+        Event::PrescriptionIssued(_)
+        | Event::SignatureAwaited(_)
+        | Event::PrescriptionCountersigned(_)
+        | Event::SubstitutionForbidden(_)
+        | Event::ProductSubstituted(_)
+        | Event::CollectionConfirmed(_) => return None,
         Event::PharmacyPermitted(event) => to_both(event.id, Topic::PrescriptionPermitted)
             .tell(Topic::PrescriptionPermitted, [event.pharmacy])
             .not_to(event.by)
@@ -361,12 +383,16 @@ fn prescription(event: &PrescriptionsEvents, parties: &Parties) -> Option<Meanin
     })
 }
 
-fn lab_order(event: &LabOrdersEvents, parties: &Parties) -> Meaning {
+fn lab_order(event: &LabOrdersEvents, parties: &Parties) -> Option<Meaning> {
     use LabOrdersEvents as Event;
     let orderer = || parties.of(Part::Professional);
     let orderers = || orderer().chain(parties.of(Part::Institution));
     let laboratory = || parties.of(Part::Counterpart);
-    match event {
+    let resulted = |patient, id: B256, critical| {
+        let meaning = Meaning::about(patient, id).tell(Topic::LabResulted, orderers());
+        if critical { meaning.tell(Topic::LabCritical, orderers()) } else { meaning }
+    };
+    Some(match event {
         Event::LabOrdered(event) => {
             let key = Key(Scope::LabOrder, event.id);
             Meaning::about(event.patient, event.id)
@@ -379,11 +405,13 @@ fn lab_order(event: &LabOrdersEvents, parties: &Parties) -> Meaning {
             .tell(Topic::LabCollected, [event.patient])
             .tell(Topic::LabCollected, orderer().chain(laboratory()))
             .not_to(event.by),
-        Event::ResultReported(event) => {
-            let meaning =
-                Meaning::about(event.patient, event.id).tell(Topic::LabResulted, orderers());
-            if event.critical { meaning.tell(Topic::LabCritical, orderers()) } else { meaning }
+        Event::ResultReported(event) => resulted(event.patient, event.id, event.critical),
+        Event::PreliminaryReported(event) => resulted(event.patient, event.id, event.critical),
+        Event::ResultCorrected(event) => resulted(event.patient, event.id, event.critical),
+        Event::CriticalEscalated(event) => {
+            Meaning::about(event.patient, event.id).tell(Topic::LabCritical, orderers())
         }
+        Event::SpecimenHandedOver(_) => return None,
         Event::ResultReleased(event) => Meaning::about(event.patient, event.id)
             .tell(Topic::LabReleased, [event.patient])
             .tell(Topic::LabReleased, orderer())
@@ -395,5 +423,5 @@ fn lab_order(event: &LabOrdersEvents, parties: &Parties) -> Meaning {
             .tell(Topic::LabCancelled, [event.patient])
             .tell(Topic::LabCancelled, orderer().chain(laboratory()))
             .not_to(event.by),
-    }
+    })
 }

@@ -23,7 +23,7 @@ use axum::{
 use bindings::{
     Consents, Contract, EmergencyAccess, LabOrders, PatientAccount, PatientAccounts, Prescriptions,
     Records, Relationships,
-    convert::{to_anchor, to_grant, to_opening, to_uint40},
+    convert::{make_id, to_anchor, to_grant, to_opening, to_uint40},
     patient_account::{Recover, deadline, guardians_digest, recover_digest},
 };
 use common::{CHAIN_ID, Place, World, address, all_of, everybody, name_of, wallet};
@@ -147,10 +147,18 @@ async fn tells_those_whom_an_event_concerns(place: Place) {
         "lab-collected laboratory",
         "lab-resulted physician",
         "lab-resulted hospital",
+        "lab-resulted physician",
+        "lab-resulted hospital",
         "lab-critical physician",
         "lab-critical hospital",
         "lab-acknowledged laboratory",
         "lab-released pat",
+        "lab-resulted physician",
+        "lab-resulted hospital",
+        "lab-critical physician",
+        "lab-critical hospital",
+        "lab-critical physician",
+        "lab-critical hospital",
         "lab-ordered pat",
         "lab-ordered laboratory",
         "lab-cancelled physician",
@@ -263,7 +271,8 @@ async fn emergency(world: &World) {
 async fn prescriptions(world: &World) {
     use Contract::Prescriptions as PRESCRIPTIONS;
     let after = |days: u64| to_uint40(world.now().after(Duration::from_secs(days * 86_400)));
-    let (id, pharmacy) = (keccak256("a prescription"), address("pharmacy"));
+    let (salt, pharmacy) = (keccak256("a prescription"), address("pharmacy"));
+    let id = make_id(address("physician"), salt);
     let terms = Prescriptions::Terms {
         patient: address("pat"),
         digest: keccak256("sealed"),
@@ -272,7 +281,7 @@ async fn prescriptions(world: &World) {
         validUntil: after(30),
         fillInterval: to_uint40(Timestamp(0)),
     };
-    world.send("physician", PRESCRIPTIONS, &Prescriptions::issueCall { id, terms }).await;
+    world.send("physician", PRESCRIPTIONS, &Prescriptions::issueCall { salt, terms }).await;
     let permit = Prescriptions::permitCall { id, pharmacy };
     let claim = Prescriptions::claimCall { id };
     world.send("physician", PRESCRIPTIONS, &permit).await;
@@ -296,23 +305,35 @@ async fn prescriptions(world: &World) {
 
 async fn laboratory(world: &World) {
     use Contract::LabOrders as ORDERS;
-    let order = |id| LabOrders::orderCall {
-        id,
+    let order = |salt| LabOrders::orderCall {
+        salt,
         patient: address("pat"),
         laboratory: address("laboratory"),
         digest: keccak256("sealed"),
     };
     // Another contract's id may be the same; nobody else is told because of it.
-    let id = keccak256("a prescription");
-    world.send("physician", ORDERS, &order(id)).await;
+    let salt = keccak256("a prescription");
+    let id = make_id(address("physician"), salt);
+    world.send("physician", ORDERS, &order(salt)).await;
     let collect = LabOrders::collectCall { id, specimen: keccak256("specimen") };
     world.send("scientist", ORDERS, &collect).await;
+    let (hand_over, digest) = (keccak256("to the bench"), keccak256("preliminary"));
+    let take_over = LabOrders::takeOverCall { id, handOver: hand_over, previousHead: B256::ZERO };
+    world.send("scientist", ORDERS, &take_over).await;
+    let preliminary = LabOrders::reportPreliminaryCall { id, digest, critical: false };
+    world.send("scientist", ORDERS, &preliminary).await;
     let report = LabOrders::reportCall { id, digest: keccak256("result"), critical: true };
     world.send("scientist", ORDERS, &report).await;
     world.send("physician", ORDERS, &LabOrders::acknowledgeCall { id }).await;
     world.send("physician", ORDERS, &LabOrders::releaseCall { id }).await;
-    let id = keccak256("another order");
-    world.send("physician", ORDERS, &order(id)).await;
+    let digest = keccak256("corrected");
+    let correct = LabOrders::correctCall { id, digest, critical: true };
+    world.send("scientist", ORDERS, &correct).await;
+    world.advance(Duration::from_secs(3_600));
+    world.send("scientist", ORDERS, &LabOrders::escalateCall { id }).await;
+    let salt = keccak256("another order");
+    let id = make_id(address("physician"), salt);
+    world.send("physician", ORDERS, &order(salt)).await;
     world.send("pat", ORDERS, &LabOrders::cancelCall { id }).await;
 }
 

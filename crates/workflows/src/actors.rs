@@ -59,10 +59,15 @@ impl Gateway {
         B256::from_slice(&mac.finalize().into_bytes())
     }
 
-    /// A fresh name for a record, a prescription or an order.
+    /// A fresh name for a record.
     #[must_use]
     pub fn make_record_id(&self) -> RecordId {
-        RecordId(B256::from(self.gatekeeper.entropy().bytes::<32>()))
+        RecordId(self.make_salt())
+    }
+
+    /// What the name of a prescription or an order is made of, used once.
+    pub(crate) fn make_salt(&self) -> B256 {
+        B256::from(self.gatekeeper.entropy().bytes::<32>())
     }
 }
 

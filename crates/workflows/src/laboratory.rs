@@ -1,13 +1,14 @@
 //! Laboratory: ordered by a physician, specimen collected, result reported, released to the patient,
 //! acknowledged by the orderer.
 //!
-//! The order is a record of the hospital, and its record id is the order's id on chain, so that the
-//! laboratory may read that one record. The result is a record of the laboratory. A critical result
-//! has to be acknowledged within a time that the contract sets. The patient is alerted by the release.
+//! The order is a record of the hospital, and its record id is the order's id on chain, which only its
+//! orderer can take, so that the laboratory may read that one record. The result is a record of the
+//! laboratory. A critical result has to be acknowledged within a time that the contract sets. The
+//! patient is alerted by the release.
 
 use alloy_primitives::B256;
-use bindings::{Contract, LabOrders};
-use domain::{Anchor, Kind, Timestamp};
+use bindings::{Contract, LabOrders, convert::make_id};
+use domain::{Anchor, Kind, RecordId, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{Gateway, PatientActor, Person, Step, WorkflowError, record::Draft};
@@ -25,10 +26,11 @@ pub async fn order(
     code: &Value,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    let id = hospital.make_record_id();
+    let salt = hospital.make_salt();
+    let id = RecordId(make_id(orderer.member, salt));
     let contract = hospital.at(Contract::LabOrders);
     let order = |digest| LabOrders::orderCall {
-        id: id.0,
+        salt,
         patient: patient.account(),
         laboratory: laboratory.member(),
         digest,

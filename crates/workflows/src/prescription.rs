@@ -2,16 +2,16 @@
 //! by one pharmacy, dispensed once and not beyond its quantity.
 //!
 //! The prescription is a record of the hospital, sealed and anchored like any other; its record id is
-//! the prescription's id on chain. The pharmacy may read that one record while both permits stand.
+//! the prescription's id on chain, which only its prescriber can take. The pharmacy may read that one record while both permits stand.
 //! What it dispensed is a record of its own.
 
 use alloy_primitives::{Address, B256};
 use bindings::{
     Contract, Prescriptions, Records,
-    convert::{to_anchor, to_uint40},
+    convert::{make_id, to_anchor, to_uint40},
     patient_account::Call,
 };
-use domain::{Anchor, Kind, Timestamp};
+use domain::{Anchor, Kind, RecordId, Timestamp};
 use serde_json::json;
 
 use crate::{Gateway, PatientActor, Person, Step, WorkflowError, record::Draft};
@@ -44,10 +44,11 @@ pub async fn issue(
     order: &Order,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    let id = hospital.make_record_id();
+    let salt = hospital.make_salt();
+    let id = RecordId(make_id(prescriber.member, salt));
     let contract = hospital.at(Contract::Prescriptions);
     let issue = |digest| Prescriptions::issueCall {
-        id: id.0,
+        salt,
         terms: Prescriptions::Terms {
             patient: patient.account(),
             digest,

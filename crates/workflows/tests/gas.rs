@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
+mod services;
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
 
@@ -14,7 +15,7 @@ use alloy_sol_types::{Eip712Domain, SolCall, SolStruct as _, sol};
 use bindings::{
     AccessLog, Consents, Contract, EmergencyAccess, LabOrders, PatientAccount, PatientAccounts,
     Prescriptions, Records, Registry, Relationships,
-    convert::{to_grant, to_opening, to_uint40},
+    convert::{make_id, to_grant, to_opening, to_uint40},
     patient_account::{Call, Recover, deadline, guardians_digest, recover_digest},
 };
 use common::{CHAIN_ID, DAY, HOUR, World, address, passkey, secret, wallet};
@@ -78,6 +79,7 @@ async fn gas_is_what_the_file_says() {
     meter.prescriptions(&patient).await;
     meter.laboratory(&patient).await;
     meter.access_log().await;
+    meter.services(&patient).await;
     meter.batch_of_calls(&patient).await;
     meter.recovery().await;
 
@@ -568,11 +570,13 @@ impl Meter {
                 record: secret("the sealed dispensing record"),
             },
         };
-        let id = secret("a prescription");
+        let salt = secret("a prescription");
+        let id = make_id(address("physician"), salt);
         let [part, fill] = [10, 20].map(|quantity| dispense(id, quantity));
-        let other = secret("another prescription");
+        let other_salt = secret("another prescription");
+        let other = make_id(address("physician"), other_salt);
         let whole = dispense(id, 30);
-        let call = Prescriptions::issueCall { id, terms: terms.clone() };
+        let call = Prescriptions::issueCall { salt, terms: terms.clone() };
         self.call("prescription.issue", "physician", PRESCRIPTIONS, &call).await;
         let permit = Prescriptions::permitCall { id, pharmacy };
         self.call("prescription.permit", "physician", PRESCRIPTIONS, &permit).await;
@@ -607,7 +611,7 @@ impl Meter {
         self.prepare("pharmacist", PRESCRIPTIONS, &claim).await;
         self.call("prescription.dispense", "pharmacist", PRESCRIPTIONS, &whole).await;
 
-        let call = Prescriptions::issueCall { id: other, terms };
+        let call = Prescriptions::issueCall { salt: other_salt, terms };
         self.prepare("physician", PRESCRIPTIONS, &call).await;
         let permit = Prescriptions::permitCall { id: other, pharmacy };
         self.act("prescription.permit-only-by-patient", patient, PRESCRIPTIONS, &permit).await;
@@ -619,8 +623,8 @@ impl Meter {
 
     async fn laboratory(&mut self, patient: &Patient) {
         use Contract::LabOrders as ORDERS;
-        let order = |id| LabOrders::orderCall {
-            id,
+        let order = |salt| LabOrders::orderCall {
+            salt,
             patient: patient.account(),
             laboratory: address("laboratory"),
             digest: secret("the sealed order"),
@@ -631,8 +635,9 @@ impl Meter {
             digest: secret("the sealed result"),
             critical,
         };
-        let id = secret("an order");
-        self.call("lab.order", "physician", ORDERS, &order(id)).await;
+        let salt = secret("an order");
+        let id = make_id(address("physician"), salt);
+        self.call("lab.order", "physician", ORDERS, &order(salt)).await;
         self.call("lab.collect", "scientist", ORDERS, &collect(id)).await;
         self.call("lab.report", "scientist", ORDERS, &report(id, false)).await;
         // Releasing is what alerts the patient.
@@ -640,12 +645,14 @@ impl Meter {
         let call = LabOrders::acknowledgeCall { id };
         self.call("lab.acknowledge", "physician", ORDERS, &call).await;
 
-        let id = secret("an order with a critical result");
-        self.prepare("physician", ORDERS, &order(id)).await;
+        let salt = secret("an order with a critical result");
+        let id = make_id(address("physician"), salt);
+        self.prepare("physician", ORDERS, &order(salt)).await;
         self.prepare("scientist", ORDERS, &collect(id)).await;
         self.call("lab.report-critical", "scientist", ORDERS, &report(id, true)).await;
-        let id = secret("an order that is cancelled");
-        self.prepare("physician", ORDERS, &order(id)).await;
+        let salt = secret("an order that is cancelled");
+        let id = make_id(address("physician"), salt);
+        self.prepare("physician", ORDERS, &order(salt)).await;
         self.call("lab.cancel", "physician", ORDERS, &LabOrders::cancelCall { id }).await;
     }
 

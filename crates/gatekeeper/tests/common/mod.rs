@@ -19,7 +19,7 @@ use alloy_signer::SignerSync as _;
 use alloy_sol_types::{Eip712Domain, SolCall, SolStruct as _, sol};
 use bindings::{
     Consents, Contract, Deployment, PatientAccounts, Records, Registry, Relationships,
-    convert::{to_anchor, to_grant, to_scope, to_uint40},
+    convert::{make_id, to_anchor, to_grant, to_scope, to_uint40},
     patient_account::Call,
 };
 use chacha20::ChaCha20Rng;
@@ -77,8 +77,18 @@ pub fn rng(seed: u64) -> ChaCha20Rng {
     ChaCha20Rng::seed_from_u64(seed)
 }
 
+/// Records are named as Ada names what she prescribes and orders.
 pub fn id(number: u64) -> RecordId {
-    RecordId(keccak256(number.to_be_bytes()))
+    id_by("ada", number)
+}
+
+/// What a doctor prescribes or orders under [`salt`].
+pub fn id_by(doctor: &str, number: u64) -> RecordId {
+    RecordId(make_id(address(doctor), salt(number)))
+}
+
+pub fn salt(number: u64) -> B256 {
+    keccak256(number.to_be_bytes())
 }
 
 pub fn version(number: u32) -> RecordVersion {

@@ -45,6 +45,8 @@ pub struct Prescription {
     pub completed: bool,
     /// Whether it was cancelled.
     pub cancelled: bool,
+    /// Whether it is controlled and awaits the signature of a second doctor.
+    pub unsigned: bool,
     /// When it was issued.
     pub moment: Moment,
 }
@@ -79,7 +81,7 @@ pub struct LabOrder {
     pub digest: RecordDigest,
     /// Where it stands.
     pub state: LabOrderState,
-    /// The sealed result, once it is there.
+    /// The latest sealed result, preliminary or not, once there is one.
     pub result: Option<RecordDigest>,
     /// Whether the result needs attention at once.
     pub critical: bool,
@@ -106,6 +108,7 @@ impl Workflows {
                     claimed_by: None,
                     completed: false,
                     cancelled: false,
+                    unsigned: false,
                     moment,
                 };
                 self.prescriptions.insert(issued.id, prescription);
@@ -134,6 +137,16 @@ impl Workflows {
             Event::PrescriptionCancelled(cancelled) => {
                 self.with_prescription(cancelled.id, |held| held.cancelled = true);
             }
+            Event::SignatureAwaited(awaited) => {
+                self.with_prescription(awaited.id, |held| held.unsigned = true);
+            }
+            Event::PrescriptionCountersigned(signed) => {
+                self.with_prescription(signed.id, |held| held.unsigned = false);
+            }
+            // What is handed out, and whether it arrived, changes nothing about who may read.
+            Event::SubstitutionForbidden(_)
+            | Event::ProductSubstituted(_)
+            | Event::CollectionConfirmed(_) => {}
         }
     }
 
@@ -176,11 +189,17 @@ impl Workflows {
             Event::SpecimenCollected(collected) => {
                 self.with_order(collected.id, |held| held.state = LabOrderState::Collected);
             }
-            Event::ResultReported(reported) => self.with_order(reported.id, |held| {
-                held.state = LabOrderState::Resulted;
-                held.result = Some(RecordDigest(reported.digest));
-                held.critical = reported.critical;
-            }),
+            Event::ResultReported(reported) => {
+                self.set_result(reported.id, reported.digest, reported.critical);
+                self.with_order(reported.id, |held| held.state = LabOrderState::Resulted);
+            }
+            Event::PreliminaryReported(reported) => {
+                self.set_result(reported.id, reported.digest, reported.critical);
+            }
+            Event::ResultCorrected(corrected) => {
+                self.set_result(corrected.id, corrected.digest, corrected.critical);
+                self.with_order(corrected.id, |held| held.state = LabOrderState::Resulted);
+            }
             Event::ResultReleased(released) => {
                 self.with_order(released.id, |held| held.state = LabOrderState::Released);
             }
@@ -190,7 +209,17 @@ impl Workflows {
             Event::LabOrderCancelled(cancelled) => {
                 self.with_order(cancelled.id, |held| held.state = LabOrderState::Cancelled);
             }
+            // Whose hands the specimen is in, and who was told again, changes nothing about who may read.
+            Event::SpecimenHandedOver(_) | Event::CriticalEscalated(_) => {}
         }
+    }
+
+    /// Each version of a result is acknowledged by itself.
+    fn set_result(&mut self, id: B256, digest: B256, critical: bool) {
+        self.with_order(id, |held| {
+            held.result = Some(RecordDigest(digest));
+            (held.critical, held.acknowledged) = (critical, false);
+        });
     }
 
     fn with_order(&mut self, id: B256, change: impl FnOnce(&mut LabOrder)) {
@@ -201,8 +230,8 @@ impl Workflows {
 
     /// What workflows let an institution read of the version with `digest`.
     ///
-    /// Ids are chosen by whoever prescribes or orders, and those of records can be read on chain. So a
-    /// workflow counts only when it is about this patient, was begun at the steward of the record, and
+    /// An id on chain is made of who prescribes or orders. A steward may still name a record as somebody
+    /// else would name a workflow, and who prescribes may name any digest. So a workflow counts only when it is about this patient, was begun at the steward of the record, and
     /// names this very version, of the kind that such workflows are about. It counts no longer than the
     /// work goes on.
     #[must_use]
@@ -221,6 +250,7 @@ impl Workflows {
                 && kind == Kind::Medication
                 && !held.cancelled
                 && !held.completed
+                && !held.unsigned
                 && time < held.valid_until
                 && held.permits.get(&institution) == Some(&(true, true))
         });
@@ -261,5 +291,123 @@ impl Workflows {
     /// All laboratory orders.
     pub fn lab_orders(&self) -> impl Iterator<Item = (&B256, &LabOrder)> {
         self.lab_orders.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::aliases::U40;
+    use bindings::{LabOrders, Prescriptions};
+    use domain::{InstitutionRole, Purpose, Reader, RecordId};
+
+    use super::*;
+
+    const ID: B256 = B256::repeat_byte(1);
+    const DIGEST: B256 = B256::repeat_byte(2);
+    const PATIENT: Address = Address::repeat_byte(3);
+    const DOCTOR: Address = Address::repeat_byte(4);
+    const HOSPITAL: Address = Address::repeat_byte(5);
+    const OTHER: Address = Address::repeat_byte(6);
+    const MOMENT: Moment = Moment { block: 1, time: Timestamp(1), transaction: B256::ZERO };
+
+    fn permitted(by: Address) -> PrescriptionsEvents {
+        let event = Prescriptions::PharmacyPermitted { id: ID, pharmacy: OTHER, by };
+        PrescriptionsEvents::PharmacyPermitted(event)
+    }
+
+    /// Whether the pharmacy may read after these events.
+    fn readable(events: Vec<PrescriptionsEvents>) -> bool {
+        let mut workflows = Workflows::default();
+        for event in events {
+            workflows.apply_prescription(event, MOMENT);
+        }
+        let request = Request {
+            reader: Reader::Institution { member: OTHER, role: InstitutionRole::Pharmacy },
+            patient: PATIENT,
+            steward: HOSPITAL,
+            record: RecordId(ID),
+            kind: Kind::Medication,
+            purpose: Purpose::Treatment,
+            time: Timestamp(10),
+        };
+        !workflows.grants(OTHER, &request, RecordDigest(DIGEST)).is_empty()
+    }
+
+    #[test]
+    fn a_controlled_prescription_is_read_once_it_is_signed() {
+        let terms = Prescriptions::Terms {
+            patient: PATIENT,
+            digest: DIGEST,
+            quantity: 1,
+            fills: 1,
+            validUntil: U40::from(1_000),
+            fillInterval: U40::ZERO,
+        };
+        let issued = PrescriptionsEvents::PrescriptionIssued(Prescriptions::PrescriptionIssued {
+            id: ID,
+            patient: PATIENT,
+            prescriber: DOCTOR,
+            institution: HOSPITAL,
+            terms,
+        });
+        let awaited = Prescriptions::SignatureAwaited { id: ID, institution: HOSPITAL };
+        let awaited = PrescriptionsEvents::SignatureAwaited(awaited);
+        let signed =
+            Prescriptions::PrescriptionCountersigned { id: ID, patient: PATIENT, by: OTHER };
+        let signed = PrescriptionsEvents::PrescriptionCountersigned(signed);
+        let begun = vec![issued, permitted(DOCTOR), permitted(PATIENT)];
+        assert!(readable(begun.clone()));
+        let unsigned = [begun, vec![awaited]].concat();
+        assert!(!readable(unsigned.clone()));
+        assert!(readable([unsigned, vec![signed]].concat()));
+    }
+
+    #[test]
+    fn each_version_of_a_result_is_acknowledged_by_itself() {
+        let mut workflows = Workflows::default();
+        let by = OTHER;
+        let ordered = LabOrders::LabOrdered {
+            id: ID,
+            patient: PATIENT,
+            laboratory: OTHER,
+            orderer: DOCTOR,
+            institution: HOSPITAL,
+            digest: DIGEST,
+        };
+        let preliminary = LabOrders::PreliminaryReported {
+            id: ID,
+            patient: PATIENT,
+            by,
+            digest: DIGEST,
+            critical: true,
+            acknowledgeBy: U40::from(1),
+        };
+        let corrected = LabOrders::ResultCorrected {
+            id: ID,
+            patient: PATIENT,
+            by,
+            version: 2,
+            digest: B256::repeat_byte(9),
+            critical: false,
+            acknowledgeBy: U40::ZERO,
+        };
+        let acknowledged = || {
+            let event = LabOrders::ResultAcknowledged { id: ID, patient: PATIENT, by: DOCTOR };
+            LabOrdersEvents::ResultAcknowledged(event)
+        };
+        let released = LabOrders::ResultReleased { id: ID, patient: PATIENT, by };
+        let mut held = |event| {
+            workflows.apply_lab_order(event, MOMENT);
+            let order = workflows.lab_order(&ID).unwrap();
+            (order.state, order.critical, order.acknowledged)
+        };
+        use LabOrderState::{Ordered, Released, Resulted};
+        assert_eq!(held(LabOrdersEvents::LabOrdered(ordered)), (Ordered, false, false));
+        let told = held(LabOrdersEvents::PreliminaryReported(preliminary));
+        assert_eq!(told, (Ordered, true, false));
+        assert_eq!(held(acknowledged()), (Ordered, true, true));
+        assert_eq!(held(LabOrdersEvents::ResultReleased(released)), (Released, true, true));
+        assert_eq!(held(LabOrdersEvents::ResultCorrected(corrected)), (Resulted, false, false));
+        assert_eq!(workflows.lab_order(&ID).unwrap().result, Some(RecordDigest([9; 32].into())));
     }
 }

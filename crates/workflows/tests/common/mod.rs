@@ -63,6 +63,24 @@ pub const PEOPLE: [(&str, &str, ProfessionalRole); 8] = [
     ("officer", "emergency", ProfessionalRole::PrivacyOfficer),
 ];
 
+/// Who else signs in a test, and is no member at first.
+pub const GUESTS: [&str; 14] = [
+    "insurer",
+    "wallet-patient",
+    "payer",
+    "institute",
+    "regulator",
+    "maker",
+    "surgeon",
+    "trial-pharmacist",
+    "hospital-officer",
+    "adjudicator of the payer",
+    "second adjudicator",
+    "researcher",
+    "auditor",
+    "colleague",
+];
+
 pub fn secret(name: &str) -> B256 {
     keccak256(name)
 }
@@ -293,11 +311,9 @@ fn open_chain(dir: &Path) -> (Ledger, Arc<AtomicU64>) {
     let time = Arc::clone(&clock);
     let names = INSTITUTIONS.iter().map(|(name, _)| *name).chain(PEOPLE.map(|(name, ..)| name));
     let ether = U256::from(10).pow(U256::from(24));
-    let genesis = names
-        .chain(["insurer", "wallet-patient"])
-        .fold(Genesis::new(CHAIN_ID, NOW), |genesis, name| {
-            genesis.with_balance(address(name), ether)
-        });
+    let genesis = names.chain(GUESTS).fold(Genesis::new(CHAIN_ID, NOW), |genesis, name| {
+        genesis.with_balance(address(name), ether)
+    });
     let clock_of_chain = Arc::new(move || time.load(Ordering::SeqCst));
     let chain = Chain::open(ChainConfig::new(dir.join("chain"), genesis, clock_of_chain)).unwrap();
     chain.run_solo(Sealing::Instant);
