@@ -10,8 +10,8 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 use alloy_primitives::{Address, B256};
 use common::{DAY, HOUR, World, bundle, passkey, refusal, secret};
 use domain::{Anchor, Kind, KindSet, Purpose, RecordId};
-use domain::{Anchor, Kind, KindSet, Purpose, RecordId};
 use gatekeeper::AnchorError;
+use serde_json::json;
 use tempfile::TempDir;
 use vault::{ErasureReason, PutError};
 use workflows::{
