@@ -33,8 +33,9 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - X3: a count is a multiple of `CELL`, and zero says "fewer than `CELL`"; no query is answered twice by one source to
 ///   one study, none that differs from an earlier cohort by 1 to `CELL - 1` people, and at most `MAX_QUERIES`.
 /// - X4: an extract is of at least `CELL` patients.
-/// - X5: money is conserved: the price of an order goes back to the buyer, or whole to source and patients; a patient
-///   is paid once per order.
+/// - X5: money is conserved: the price of an order goes back to the buyer, or is shared. Then the source has what the
+///   offer leaves it, whatever number of patients it says; the patients' part is divided evenly, and what the division
+///   leaves over is the buyer's. A patient is paid once per order.
 /// - X6: extracts are delivered and uses recorded only by who knows of every withdrawal so far, and uses never after
 ///   a refund.
 /// - X7: a source delivers an extract to one order only.
@@ -42,6 +43,8 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// ASSUMPTIONS
 /// - Safety: a source counts rightly and compares each cohort with all that it answered before. The contract refuses
 ///   what it says is too close, and keeps who said so.
+/// - Safety: a source says rightly how many patients are in an extract. Saying too many makes the share of each smaller
+///   and no share larger; saying too few voids the order once a patient comes for a share and there is none left.
 /// - Safety: who has read an extract has read it. Withdrawing binds what comes after.
 /// - Safety: anybody can consent and withdraw, and make sources and researchers look again. It costs them a call each.
 /// - Liveness: a dispute waits for a regulator's auditor.
@@ -99,7 +102,7 @@ contract DataExchange is Purse {
 
     /// @dev Eight slots: 256 bits; 256 bits; 160 + 8 + 40 + 8 = 216 bits; 128 + 128 bits; 256 bits; 256 bits;
     /// 32 + 32 + 32 + 48 = 144 bits; 256 bits.
-    /// @param breached Whether somebody showed a patient without consent.
+    /// @param breached Whether somebody showed a patient without consent, or more patients than there should be.
     /// @param since When it came to its state, Unix time in seconds.
     /// @param forEach What each patient is paid; zero before it is settled.
     /// @param extract Digest of the extract, as sealed to the buyer.
@@ -212,8 +215,10 @@ contract DataExchange is Purse {
     /// @notice The buyer does not accept it.
     event OrderDisputed(bytes32 indexed id, address indexed by, bytes32 reason);
 
-    /// @notice The price is the source's and the patients'.
-    event OrderSettled(bytes32 indexed id, address indexed source, uint128 toSource, uint128 forEach, uint32 count);
+    /// @notice The price is the source's and the patients', but for what the division left over.
+    event OrderSettled(
+        bytes32 indexed id, address indexed source, uint128 toSource, uint128 forEach, uint32 count, uint128 toBuyer
+    );
 
     /// @notice The price is the buyer's again.
     event OrderRefunded(bytes32 indexed id, address indexed buyer, uint128 price);
@@ -223,6 +228,9 @@ contract DataExchange is Purse {
 
     /// @notice Somebody showed a patient who had not consented when the extract was delivered.
     event ConsentBreached(bytes32 indexed id, address indexed patient, address indexed by);
+
+    /// @notice A patient in the extract had no share left: there are more patients than the source said.
+    event CountBreached(bytes32 indexed id, address indexed patient, uint32 count);
 
     /// @notice The buyer used the extract.
     event ExtractUsed(bytes32 indexed id, address indexed by, uint32 number, bytes32 receipt, bytes32 head);
@@ -286,7 +294,7 @@ contract DataExchange is Purse {
     /// @notice The patient's consent did, or did not, stand when the extract was delivered.
     error WrongConsent(bytes32 id, address patient, bool consented);
 
-    /// @notice The patient was paid, or all were.
+    /// @notice The patient was paid.
     error AlreadyPaid(bytes32 id, address patient);
 
     /// @notice The source delivered this extract to another order.
@@ -518,14 +526,20 @@ contract DataExchange is Purse {
         _refund(id, stored);
     }
 
-    /// @notice Pays the caller's share of a settled order, as a patient in it whose consent stood.
+    /// @notice Pays the caller's share of a settled order, as a patient in it whose consent stood. When all shares are
+    /// paid, the source said too few patients: nothing of the extract may be used any more, as after a challenge.
     /// @param salt Of the caller's leaf.
     /// @param proof Siblings from the leaf up.
     function claimShare(bytes32 id, bytes32 salt, bytes32[] calldata proof) external {
         Order storage stored = _requireOrder(id, State.Settled);
         _requireInExtract(id, stored, msg.sender, salt, proof);
         if (!_consented(stored, msg.sender)) revert WrongConsent(id, msg.sender, false);
-        if (_paid[id][msg.sender] || stored.paid == stored.count) revert AlreadyPaid(id, msg.sender);
+        if (_paid[id][msg.sender]) revert AlreadyPaid(id, msg.sender);
+        if (stored.paid == stored.count) {
+            stored.breached = true;
+            emit CountBreached(id, msg.sender, stored.count);
+            return;
+        }
 
         _paid[id][msg.sender] = true;
         ++stored.paid;
@@ -612,14 +626,18 @@ contract DataExchange is Purse {
 
     function _settle(bytes32 id, Order storage stored) private {
         Offer storage offered = _offers[stored.offer];
-        uint128 forEach = uint128(uint256(stored.price) * offered.patientShare / WHOLE / stored.count);
-        uint128 toSource = stored.price - forEach * stored.count;
+        // The source says the count, so nothing that depends on it is the source's.
+        uint128 pool = uint128(uint256(stored.price) * offered.patientShare / WHOLE);
+        uint128 forEach = pool / stored.count;
+        uint128 toBuyer = pool - forEach * stored.count;
+        uint128 toSource = stored.price - pool;
 
         stored.forEach = forEach;
         _move(stored, State.Settled);
         _give(offered.source, toSource);
+        _give(stored.buyer, toBuyer);
 
-        emit OrderSettled(id, offered.source, toSource, forEach, stored.count);
+        emit OrderSettled(id, offered.source, toSource, forEach, stored.count, toBuyer);
     }
 
     function _refund(bytes32 id, Order storage stored) private {

@@ -581,9 +581,11 @@ contract DataExchangeTest is Steps {
 
     function test_X5_a_price_is_split_to_the_cent() public {
         reach(6);
-        // Four thousand of ten thousand of 10,003 are 4,001.2; a sixth of it 666; the source has the rest.
+        // Four thousand of ten thousand of 10,003 are 4,001.2, of which the cents are the patients'; a sixth of them is
+        // 666, and five are left over for the buyer.
         assertEq(dataExchange.orderOf(id).forEach, 666, "for each");
-        assertEq(dataExchange.balanceOf(hospital), PRICE - 6 * 666, "the source");
+        assertEq(dataExchange.balanceOf(hospital), PRICE - 4001, "the source");
+        assertEq(dataExchange.balanceOf(research), 1_000_000 - PRICE + 5, "the buyer");
         for (uint256 i; i < 6; ++i) {
             claimShare(i);
             assertTrue(dataExchange.isPaid(id, cohort[i]), "paid");
@@ -594,6 +596,38 @@ contract DataExchangeTest is Steps {
         assertEq(sum, dataExchange.held(), "X5: conserved");
         vm.prank(patient);
         dataExchange.withdraw(patient, 666);
+    }
+
+    /// @dev X5: a source that says more patients than there are makes no share its own.
+    function test_X5_a_source_gains_nothing_by_its_count() public {
+        reach(4);
+        deliverWith(EXTRACT, 50_001, 0);
+        settle();
+        assertEq(dataExchange.orderOf(id).forEach, 0, "nothing for each");
+        assertEq(dataExchange.balanceOf(hospital), PRICE - 4001, "the source's part");
+        assertEq(dataExchange.balanceOf(research), 1_000_000 - PRICE + 4001, "the rest is the buyer's");
+    }
+
+    /// @dev X5: a source that says fewer is shown by the first who finds no share left.
+    function test_X5_a_patient_without_a_share_voids_the_order() public {
+        reach(4);
+        deliverWith(EXTRACT, 5, 0);
+        settle();
+        for (uint256 i; i < 5; ++i) {
+            claimShare(i);
+        }
+        recordUse(0);
+        refuse(abi.encodeWithSelector(DataExchange.AlreadyPaid.selector, id, cohort[0]));
+        claimShare(0);
+        assertFalse(dataExchange.orderOf(id).breached, "who was paid shows nothing");
+        vm.expectEmit(address(dataExchange));
+        emit DataExchange.CountBreached(id, cohort[5], 5);
+        claimShare(5);
+        assertTrue(dataExchange.orderOf(id).breached, "breached");
+        assertFalse(dataExchange.isPaid(id, cohort[5]), "not paid");
+        assertEq(dataExchange.balanceOf(cohort[5]), 0, "X5: nothing");
+        refuseState(DataExchange.State.Settled);
+        recordUse(0);
     }
 
     function test_only_who_is_in_the_extract_is_paid() public {
@@ -669,8 +703,11 @@ contract DataExchangeTest is Steps {
         deliverWith(EXTRACT, count, 0);
         settle();
         uint256 forEach = dataExchange.orderOf(id).forEach;
-        assertEq(dataExchange.balanceOf(hospital) + forEach * count, price, "X5: whole");
-        assertTrue(dataExchange.balanceOf(hospital) >= uint256(price) * (10_000 - share) / 10_000, "the source's part");
+        uint256 pool = uint256(price) * share / 10_000;
+        assertEq(dataExchange.balanceOf(hospital), price - pool, "X5: the source's part, whatever it counts");
+        uint256 left = dataExchange.balanceOf(research) + price - 1_000_000;
+        assertEq(forEach * count + left, pool, "X5: the patients' part");
+        assertTrue(left < count, "X5: evenly");
         claimShare(0);
         claimShare(5);
         assertEq(dataExchange.balanceOf(patient), forEach, "paid");
