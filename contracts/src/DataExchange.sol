@@ -39,6 +39,7 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - X6: extracts are delivered and uses recorded only by who knows of every withdrawal so far, and uses never after
 ///   a refund.
 /// - X7: a source delivers an extract to one order only.
+/// - X8: nobody decides about a study or a dispute of their own institution.
 ///
 /// ASSUMPTIONS
 /// - Safety: a source counts rightly and compares each cohort with all that it answered before. The contract refuses
@@ -47,7 +48,7 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 ///   and no share larger; saying too few voids the order once a patient comes for a share and there is none left.
 /// - Safety: who has read an extract has read it. Withdrawing binds what comes after.
 /// - Safety: anybody can consent and withdraw, and make sources and researchers look again. It costs them a call each.
-/// - Liveness: a dispute waits for a regulator's auditor.
+/// - Liveness: a dispute waits for an auditor of a regulator that is neither buyer nor source.
 contract DataExchange is Purse {
     /* TYPES */
 
@@ -269,6 +270,9 @@ contract DataExchange is Purse {
 
     /// @notice Nobody approves a study of their own institution.
     error OwnStudy(address institution);
+
+    /// @notice Nobody decides a dispute of their own institution.
+    error OwnOrder(address institution);
 
     /// @notice The source answered this query before.
     error AlreadyAnswered(bytes32 query);
@@ -508,11 +512,13 @@ contract DataExchange is Purse {
         emit OrderDisputed(id, stored.buyer, reason);
     }
 
-    /// @notice Decides a dispute, as an auditor of a regulator.
+    /// @notice Decides a dispute, as an auditor of a regulator that is neither buyer nor source.
     function resolve(bytes32 id, bool refund) external {
         Order storage stored = _requireOrder(id, State.Disputed);
         (address by, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
         if (!_isRegulator(role, institution)) revert NotAllowed(by, role, institution);
+        bool isParty = institution == stored.buyer || institution == _offers[stored.offer].source;
+        if (isParty) revert OwnOrder(institution);
 
         if (refund) _refund(id, stored);
         else _settle(id, stored);

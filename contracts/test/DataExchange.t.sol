@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import {DataExchange} from "../src/DataExchange.sol";
 import {makeId} from "../src/Ids.sol";
 import {Purse} from "../src/Purse.sol";
-import {ProfessionalRole} from "../src/Types.sol";
+import {InstitutionRole, ProfessionalRole} from "../src/Types.sol";
 import {Merkle} from "./support/Merkle.sol";
 import {Steps} from "./support/Steps.sol";
 
@@ -688,6 +688,53 @@ contract DataExchangeTest is Steps {
         vm.prank(stranger);
         dataExchange.settle(id);
         check(DataExchange.State.Settled);
+    }
+
+    /// @dev X8: as buyer or as source.
+    function test_X8_a_regulator_does_not_resolve_its_own_dispute() public {
+        reach(2);
+        bytes memory own = abi.encodeWithSelector(DataExchange.OwnOrder.selector, regulator);
+        vm.prank(regulator);
+        bytes32 offered = dataExchange.offer("offer", PRICE, 4000, "dataset", "terms");
+        vm.prank(research);
+        bytes32 bought = dataExchange.order("order", study, offered, "query");
+        vm.prank(regulator);
+        dataExchange.deliver(bought, EXTRACT, "root", 6, 0);
+        vm.prank(research);
+        dataExchange.dispute(bought, "reason");
+        refuse(own);
+        vm.prank(auditor);
+        dataExchange.resolve(bought, false);
+
+        address ownResearcher = vm.addr(0xE01);
+        accredit(regulator, ownResearcher, ProfessionalRole.Researcher);
+        vm.prank(ownResearcher);
+        bytes32 ownStudy = dataExchange.proposeStudy("own", time() + 300 days, "protocol");
+        vm.prank(hospitalOfficer);
+        dataExchange.approveStudy(ownStudy, "protocol", "opinion");
+        vm.prank(officer);
+        dataExchange.approveStudy(ownStudy, "protocol", "opinion");
+        vm.prank(hospital);
+        bytes32 free = dataExchange.offer("free", 0, 0, "dataset", "terms");
+        vm.prank(regulator);
+        bytes32 own_ = dataExchange.order("order", ownStudy, free, "query");
+        vm.prank(hospital);
+        dataExchange.deliver(own_, EXTRACT, "root", 6, 0);
+        vm.prank(regulator);
+        dataExchange.dispute(own_, "reason");
+        refuse(own);
+        vm.prank(auditor);
+        dataExchange.resolve(own_, true);
+
+        // Another regulator decides both.
+        address second = vm.addr(0xE02);
+        address secondAuditor = vm.addr(0xE03);
+        admit(second, InstitutionRole.Regulator);
+        accredit(second, secondAuditor, ProfessionalRole.Auditor);
+        vm.startPrank(secondAuditor);
+        dataExchange.resolve(bought, true);
+        dataExchange.resolve(own_, false);
+        vm.stopPrank();
     }
 
     function testFuzz_X5_conserved_whatever_the_price(uint128 price, uint16 share, uint32 count) public {
