@@ -21,13 +21,15 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 ///               +-> Refunded, when nothing was delivered in time, or when a patient in it had not consented
 ///
 /// The **committee** of a study are privacy officers and auditors of institutions other than the study's own;
-/// `COMMITTEE` institutions must approve, and a regulator's auditor ends a study at any time.
+/// `COMMITTEE` institutions that are in force when the last of them approves must approve, and a regulator's auditor
+/// ends a study at any time.
 ///
 /// The patients in an extract are the leaves of a Merkle tree, pairs hashed in order, each
 /// `keccak256(bytes.concat(keccak256(abi.encode(order, patient, salt))))`. Source and patient know the salt.
 ///
 /// INVARIANTS
-/// - X1: a study counts, orders and uses only while it is approved by the committee, not ended and in its period.
+/// - X1: a study asks for consent, counts, orders, is delivered to and uses only while it is approved by the committee,
+///   not ended, in its period, and its institution in force.
 /// - X2: a withdrawal of consent never fails; no patient is paid for, and no study may rely on, an extract that
 ///   was delivered while that patient's consent did not stand. Who shows such a patient voids the order.
 /// - X3: a count is a multiple of `CELL`, and zero says "fewer than `CELL`"; no query is answered twice by one source to
@@ -48,6 +50,7 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 ///   and no share larger; saying too few voids the order once a patient comes for a share and there is none left.
 /// - Safety: who has read an extract has read it. Withdrawing binds what comes after.
 /// - Safety: anybody can consent and withdraw, and make sources and researchers look again. It costs them a call each.
+/// - Liveness: a delivery to a buyer that was expelled, who cannot dispute it, waits for a regulator's auditor as well.
 /// - Liveness: a dispute waits for an auditor of a regulator that is neither buyer nor source.
 contract DataExchange is Purse {
     /* TYPES */
@@ -86,7 +89,7 @@ contract DataExchange is Purse {
     }
 
     /// @dev Three slots: 160 + 8 + 8 + 40 + 32 = 248 bits; 256 bits; 48 bits.
-    /// @param approvals Institutions that approved.
+    /// @param approvals Institutions that approved, and were in force when the latest of them did.
     /// @param until Unix time, in seconds; the first second without use.
     /// @param withdrawals How often a consent to it was withdrawn.
     /// @param protocol Digest of purpose and protocol.
@@ -159,6 +162,7 @@ contract DataExchange is Purse {
     mapping(bytes32 id => Study) private _studies;
     mapping(bytes32 id => Order) private _orders;
     mapping(bytes32 study => mapping(address institution => bool)) private _approved;
+    mapping(bytes32 study => address[] institutions) private _approvals;
 
     // At which change of the study each consent was given, withdrawn, given again and so on.
     mapping(bytes32 study => mapping(address patient => uint48[])) private _consents;
@@ -258,6 +262,9 @@ contract DataExchange is Purse {
 
     /// @notice The study is not where this can be done.
     error WrongStanding(bytes32 study, Standing standing);
+
+    /// @notice The institution was expelled.
+    error NotInForce(address institution);
 
     /// @notice The study is over.
     error StudyOver(bytes32 study, uint40 until);
@@ -373,7 +380,10 @@ contract DataExchange is Purse {
         if (_approved[id][institution]) revert AlreadyApproved(id, institution);
 
         _approved[id][institution] = true;
-        bool complete = ++study.approvals == COMMITTEE;
+        _approvals[id].push(institution);
+        uint8 approvals = _approvalsInForce(id);
+        bool complete = approvals >= COMMITTEE;
+        study.approvals = approvals;
         if (complete) study.standing = Standing.Approved;
 
         emit StudyApproved(id, institution, by, opinion, complete);
@@ -492,9 +502,11 @@ contract DataExchange is Purse {
         emit ExtractDelivered(id, source, extract, patients, count);
     }
 
-    /// @notice Settles an order: the buyer at once, anybody after `DISPUTE_PERIOD`.
+    /// @notice Settles an order: the buyer at once, anybody after `DISPUTE_PERIOD`. Not for a buyer that was expelled
+    /// and so could not dispute: a regulator resolves that.
     function settle(bytes32 id) external {
         Order storage stored = _requireOrder(id, State.Delivered);
+        if (!_isInForce(stored.buyer)) revert NotInForce(stored.buyer);
         if (block.timestamp < stored.since + DISPUTE_PERIOD) _requireBuyer(stored);
 
         _settle(id, stored);
@@ -512,9 +524,13 @@ contract DataExchange is Purse {
         emit OrderDisputed(id, stored.buyer, reason);
     }
 
-    /// @notice Decides a dispute, as an auditor of a regulator that is neither buyer nor source.
+    /// @notice Decides a dispute, or about a delivery to a buyer that was expelled, as an auditor of a regulator that is
+    /// neither buyer nor source.
     function resolve(bytes32 id, bool refund) external {
-        Order storage stored = _requireOrder(id, State.Disputed);
+        Order storage stored = _orders[id];
+        bool isOpen =
+            stored.state == State.Disputed || (stored.state == State.Delivered && !_isInForce(stored.buyer));
+        if (!isOpen) revert WrongState(id, stored.state);
         (address by, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
         if (!_isRegulator(role, institution)) revert NotAllowed(by, role, institution);
         bool isParty = institution == stored.buyer || institution == _offers[stored.offer].source;
@@ -677,6 +693,19 @@ contract DataExchange is Purse {
         study = _studies[id];
         if (study.standing != Standing.Approved) revert WrongStanding(id, study.standing);
         if (block.timestamp >= study.until) revert StudyOver(id, study.until);
+        if (!_isInForce(study.institution)) revert NotInForce(study.institution);
+    }
+
+    function _isInForce(address institution) private view returns (bool) {
+        return REGISTRY.roleOf(institution) != InstitutionRole.None;
+    }
+
+    /// @dev Who approved and was expelled since does not count.
+    function _approvalsInForce(bytes32 study) private view returns (uint8 count) {
+        address[] storage institutions = _approvals[study];
+        for (uint256 i; i < institutions.length; ++i) {
+            if (_isInForce(institutions[i])) ++count;
+        }
     }
 
     function _requireOrder(bytes32 id, State state) private view returns (Order storage stored) {

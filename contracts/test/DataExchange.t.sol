@@ -317,6 +317,62 @@ contract DataExchangeTest is Steps {
         claimShare(0);
     }
 
+    function test_X1_a_study_of_an_expelled_institution_gets_nothing() public {
+        reach(4);
+        expel(research);
+        bytes memory gone = abi.encodeWithSelector(DataExchange.NotInForce.selector, research);
+        refuse(gone);
+        deliver();
+        refuse(gone);
+        consentAs(otherPatient);
+        refuse(gone);
+        vm.prank(hospital);
+        dataExchange.answer(study, "query", 5, 5);
+        withdrawAs(patient);
+        skip(30 days);
+        dataExchange.reclaim(id);
+        assertEq(dataExchange.balanceOf(research), 1_000_000, "X5: the buyer has it back");
+    }
+
+    /// @dev Who was expelled cannot dispute, so time alone does not settle.
+    function test_only_a_regulator_settles_for_an_expelled_buyer() public {
+        reach(5);
+        refuseState(DataExchange.State.Delivered);
+        resolve(true);
+        expel(research);
+        skip(14 days);
+        refuse(abi.encodeWithSelector(DataExchange.NotInForce.selector, research));
+        vm.prank(stranger);
+        dataExchange.settle(id);
+        refuse(abi.encodeWithSelector(DataExchange.NotInForce.selector, research));
+        vm.prank(hospital);
+        dataExchange.settle(id);
+        uint256 here = vm.snapshotState();
+        resolve(false);
+        check(DataExchange.State.Settled);
+        vm.revertToState(here);
+        resolve(true);
+        check(DataExchange.State.Refunded);
+        assertEq(dataExchange.balanceOf(research), 1_000_000, "X5: the buyer has it back");
+    }
+
+    function test_X1_an_approval_of_who_was_expelled_does_not_count() public {
+        reach(1);
+        address officerOfClinic = vm.addr(0xE01);
+        accredit(clinic, officerOfClinic, ProfessionalRole.PrivacyOfficer);
+        approveAs(officerOfClinic);
+        expel(clinic);
+        approveAs(auditor);
+        assertEq(dataExchange.studyOf(study).approvals, 1, "one counts");
+        refuse(
+            abi.encodeWithSelector(DataExchange.WrongStanding.selector, study, DataExchange.Standing.Proposed)
+        );
+        consentAs(patient);
+        approveAs(hospitalOfficer);
+        assertEq(dataExchange.studyOf(study).approvals, 2, "two count");
+        consentAs(patient);
+    }
+
     function test_X1_a_regulator_ends_a_study() public {
         reach(4);
         vm.prank(auditor);
