@@ -37,7 +37,7 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - X4: an extract is of at least `CELL` patients.
 /// - X5: money is conserved: the price of an order goes back to the buyer, or is shared. Then the source has what the
 ///   offer leaves it, whatever number of patients it says; the patients' part is divided evenly, and what the division
-///   leaves over is the buyer's. A patient is paid once per order.
+///   leaves over, or nobody claimed within `CLAIM_PERIOD`, is the buyer's. A patient is paid once per order.
 /// - X6: extracts are delivered and uses recorded only by who knows of every withdrawal so far, and uses never after
 ///   a refund.
 /// - X7: a source delivers an extract to one order only.
@@ -108,7 +108,7 @@ contract DataExchange is Purse {
     /// 32 + 32 + 32 + 48 = 144 bits; 256 bits.
     /// @param breached Whether somebody showed a patient without consent, or more patients than there should be.
     /// @param since When it came to its state, Unix time in seconds.
-    /// @param forEach What each patient is paid; zero before it is settled.
+    /// @param forEach What each patient is paid; zero before it is settled, and after the rest went back.
     /// @param extract Digest of the extract, as sealed to the buyer.
     /// @param patients Root of the tree of patients.
     /// @param uses Recorded uses.
@@ -152,6 +152,9 @@ contract DataExchange is Purse {
 
     /// @notice How long the buyer has to dispute.
     uint256 internal constant DISPUTE_PERIOD = 14 days;
+
+    /// @notice How long patients have to claim their shares of a settled order.
+    uint256 internal constant CLAIM_PERIOD = 365 days;
 
     /// @notice A whole, in hundredths of a percent.
     uint256 internal constant WHOLE = 10_000;
@@ -233,6 +236,9 @@ contract DataExchange is Purse {
 
     /// @notice Somebody showed a patient who had not consented when the extract was delivered.
     event ConsentBreached(bytes32 indexed id, address indexed patient, address indexed by);
+
+    /// @notice What no patient claimed is the buyer's again.
+    event SharesReturned(bytes32 indexed id, address indexed buyer, uint32 unpaid, uint128 amount);
 
     /// @notice A patient in the extract had no share left: there are more patients than the source said.
     event CountBreached(bytes32 indexed id, address indexed patient, uint32 count);
@@ -548,12 +554,14 @@ contract DataExchange is Purse {
         _refund(id, stored);
     }
 
-    /// @notice Pays the caller's share of a settled order, as a patient in it whose consent stood. When all shares are
-    /// paid, the source said too few patients: nothing of the extract may be used any more, as after a challenge.
+    /// @notice Pays the caller's share of a settled order, as a patient in it whose consent stood, within
+    /// `CLAIM_PERIOD`. When all shares are paid, the source said too few patients: nothing of the extract may be used
+    /// any more, as after a challenge.
     /// @param salt Of the caller's leaf.
     /// @param proof Siblings from the leaf up.
     function claimShare(bytes32 id, bytes32 salt, bytes32[] calldata proof) external {
         Order storage stored = _requireOrder(id, State.Settled);
+        _requireWithin(block.timestamp, 0, stored.since + CLAIM_PERIOD - 1);
         _requireInExtract(id, stored, msg.sender, salt, proof);
         if (!_consented(stored, msg.sender)) revert WrongConsent(id, msg.sender, false);
         if (_paid[id][msg.sender]) revert AlreadyPaid(id, msg.sender);
@@ -568,6 +576,20 @@ contract DataExchange is Purse {
         _give(msg.sender, stored.forEach);
 
         emit PatientPaid(id, msg.sender, stored.forEach);
+    }
+
+    /// @notice Gives the buyer what no patient claimed within `CLAIM_PERIOD`. Anybody can, once.
+    function returnShares(bytes32 id) external {
+        Order storage stored = _requireOrder(id, State.Settled);
+        _requireWithin(block.timestamp, stored.since + CLAIM_PERIOD, type(uint40).max);
+        uint32 unpaid = stored.count - stored.paid;
+        uint128 amount = stored.forEach * unpaid;
+        if (amount == 0) revert NoAmount();
+
+        stored.forEach = 0;
+        _give(stored.buyer, amount);
+
+        emit SharesReturned(id, stored.buyer, unpaid, amount);
     }
 
     /// @notice Shows a patient in the extract whose consent did not stand when it was delivered. What is not

@@ -50,7 +50,7 @@ contract DataExchangeTest is Steps {
     }
 
     function steps() internal view override returns (Step[] memory list) {
-        list = new Step[](18);
+        list = new Step[](19);
         list[0] = Step("offer", abi.encodeCall(DataExchange.offer, ("offer", PRICE, 4000, "dataset", "terms")));
         list[1] = Step("close offer", abi.encodeCall(DataExchange.closeOffer, (offer)));
         list[2] =
@@ -71,6 +71,7 @@ contract DataExchangeTest is Steps {
             Step("challenge", abi.encodeCall(DataExchange.challenge, (id, cohort[5], saltOf(5), proofOf(5))));
         list[16] = Step("record use", abi.encodeCall(DataExchange.recordUse, (id, "receipt", withdrawals())));
         list[17] = Step("resolve for the source", abi.encodeCall(DataExchange.resolve, (id, false)));
+        list[18] = Step("return shares", abi.encodeCall(DataExchange.returnShares, (id)));
     }
 
     /// @dev 9 is Delivered with somebody who did not consent; 10 is Approved and ended; 11 and 12 are Placed and
@@ -684,6 +685,25 @@ contract DataExchangeTest is Steps {
         assertEq(dataExchange.balanceOf(cohort[5]), 0, "X5: nothing");
         refuseState(DataExchange.State.Settled);
         recordUse(0);
+    }
+
+    function test_X5_what_nobody_claims_within_a_year_is_the_buyer_s() public {
+        reach(6);
+        uint256 last = uint256(time()) + 365 days - 1;
+        claimShare(0);
+        vm.warp(last);
+        refuse(abi.encodeWithSelector(DataExchange.InvalidTime.selector, last, last + 1, type(uint40).max));
+        dataExchange.returnShares(id);
+        claimShare(1);
+        skip(1);
+        refuse(abi.encodeWithSelector(DataExchange.InvalidTime.selector, last + 1, 0, last));
+        claimShare(2);
+        vm.prank(stranger);
+        dataExchange.returnShares(id);
+        assertEq(dataExchange.balanceOf(research), 1_000_000 - PRICE + 5 + 4 * 666, "the buyer");
+        assertEq(dataExchange.balanceOf(research) + PRICE - 4001 + 2 * 666, dataExchange.held(), "X5: conserved");
+        refuse(abi.encodeWithSelector(Purse.NoAmount.selector));
+        dataExchange.returnShares(id);
     }
 
     function test_only_who_is_in_the_extract_is_paid() public {

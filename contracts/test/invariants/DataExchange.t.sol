@@ -29,6 +29,7 @@ contract DataExchangeHandler is Handler {
         uint256 paid;
         uint256 count;
         bool breached;
+        bool returned;
         bool[6] stood;
         bool[6] isPaid;
     }
@@ -181,7 +182,7 @@ contract DataExchangeHandler is Handler {
         Model storage model = _models[id];
         address caller = mostly(everybody[4 + place], everybody);
         bool expected = model.state == DataExchange.State.Settled && model.stood[place] && !model.isPaid[place]
-            && caller == everybody[4 + place];
+            && caller == everybody[4 + place] && time() < model.since + 365 days;
         bytes memory data = abi.encodeCall(DataExchange.claimShare, (id, bytes32(place), proofFor(id, place)));
         if (!attempt(caller, address(EXCHANGE), data, expected, "X2, X5: is paid once")) return;
         if (model.paid == model.count) {
@@ -193,8 +194,20 @@ contract DataExchangeHandler is Handler {
         balances[caller] += POOL / model.count;
     }
 
+    function returnShares(uint256 seed) external seeded(seed) {
+        bytes32 id = chance(50) ? _id() : _any();
+        Model storage model = _models[id];
+        uint256 rest = model.count == 0 ? 0 : POOL / model.count * (model.count - model.paid);
+        bool expected = model.state == DataExchange.State.Settled && time() >= model.since + 365 days && rest != 0
+            && !model.returned;
+        bytes memory data = abi.encodeCall(DataExchange.returnShares, (id));
+        if (!attempt(pick(everybody), address(EXCHANGE), data, expected, "X5: the rest goes back once")) return;
+        model.returned = true;
+        balances[everybody[1]] += rest;
+    }
+
     function wait(uint256 seed) external seeded(seed) {
-        skip(chance(95) ? random(2 hours) : random(20 days));
+        skip(chance(95) ? random(2 hours) : random(chance(90) ? 20 days : 200 days));
     }
 
     /* Model */
@@ -205,6 +218,10 @@ contract DataExchangeHandler is Handler {
 
     function count() external view returns (uint256) {
         return ids.length;
+    }
+
+    function _any() internal returns (bytes32) {
+        return ids.length == 0 ? bytes32("unknown") : ids[random(ids.length)];
     }
 
     function _id() internal returns (bytes32) {
