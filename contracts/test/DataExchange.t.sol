@@ -323,7 +323,7 @@ contract DataExchangeTest is Steps {
         expel(research);
         bytes memory gone = abi.encodeWithSelector(DataExchange.NotInForce.selector, research);
         refuse(gone);
-        deliver();
+        deliverWith(EXTRACT, 6, 0);
         refuse(gone);
         consentAs(otherPatient);
         refuse(gone);
@@ -807,10 +807,10 @@ contract DataExchangeTest is Steps {
         address secondAuditor = vm.addr(0xE03);
         admit(second, InstitutionRole.Regulator);
         accredit(second, secondAuditor, ProfessionalRole.Auditor);
-        vm.startPrank(secondAuditor);
+        vm.prank(secondAuditor);
         dataExchange.resolve(bought, true);
+        vm.prank(secondAuditor);
         dataExchange.resolve(own_, false);
-        vm.stopPrank();
     }
 
     function testFuzz_X5_conserved_whatever_the_price(uint128 price, uint16 share, uint32 count) public {
