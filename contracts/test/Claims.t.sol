@@ -623,7 +623,7 @@ contract ClaimsTest is Steps {
     function test_an_insurer_that_cannot_pay_does_not_approve() public {
         reach(5);
         vm.prank(insurer);
-        claims.withdraw(insurer, 1_000_000 - 8999);
+        claims.withdraw(insurer, insurer, 1_000_000 - 8999);
         refuse(abi.encodeWithSelector(Purse.InsufficientBalance.selector, insurer, 8999, 9000));
         adjudicate(decision(AMOUNT));
         check(Claims.State.Submitted);
@@ -756,7 +756,7 @@ contract ClaimsTest is Steps {
     function test_a_refund_takes_the_provider_s_money() public {
         reach(9);
         vm.prank(pharmacy);
-        claims.withdraw(pharmacy, 9000);
+        claims.withdraw(pharmacy, pharmacy, 9000);
         refuse(abi.encodeWithSelector(Purse.InsufficientBalance.selector, pharmacy, 0, 100));
         vm.prank(pharmacy);
         claims.refund(id, 100, 0);
@@ -769,7 +769,7 @@ contract ClaimsTest is Steps {
         assertEq(claims.balanceOf(pharmacy), 7200, "paid");
         // Its own money is still its own.
         vm.prank(insurer);
-        claims.withdraw(stranger, 1_000_000 - 7200);
+        claims.withdraw(insurer, stranger, 1_000_000 - 7200);
         assertEq(token.balanceOf(stranger), 1_000_000 - 7200, "withdrawn");
     }
 

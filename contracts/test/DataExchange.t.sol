@@ -552,7 +552,7 @@ contract DataExchangeTest is Steps {
         vm.prank(clinic);
         dataExchange.order("order", study, offer, "query");
         vm.prank(research);
-        dataExchange.withdraw(research, 1_000_000 - PRICE + 1);
+        dataExchange.withdraw(research, research, 1_000_000 - PRICE + 1);
         refuse(abi.encodeWithSelector(Purse.InsufficientBalance.selector, research, PRICE - 1, PRICE));
         order();
         vm.prank(research);
@@ -652,7 +652,7 @@ contract DataExchangeTest is Steps {
         uint256 sum = dataExchange.balanceOf(hospital) + dataExchange.balanceOf(research) + 6 * 666;
         assertEq(sum, dataExchange.held(), "X5: conserved");
         vm.prank(patient);
-        dataExchange.withdraw(patient, 666);
+        dataExchange.withdraw(patient, patient, 666);
     }
 
     /// @dev X5: a source that says more patients than there are makes no share its own.

@@ -67,7 +67,7 @@ contract ClaimsHandler is Handler {
     function withdraw(uint256 seed) external seeded(seed) {
         address holder = everybody[chance(90) ? random(3) : 5];
         uint256 amount = random(1000);
-        bytes memory data = abi.encodeCall(Purse.withdraw, (holder, amount));
+        bytes memory data = abi.encodeCall(Purse.withdraw, (holder, holder, amount));
         bool expected = amount != 0 && amount <= balances[holder];
         if (attempt(holder, address(CLAIMS), data, expected, "M2: takes out")) balances[holder] -= amount;
     }

@@ -86,7 +86,7 @@ contract DataExchangeHandler is Handler {
     function withdraw(uint256 seed) external seeded(seed) {
         address holder = pick(everybody);
         uint256 amount = random(300);
-        bytes memory data = abi.encodeCall(Purse.withdraw, (holder, amount));
+        bytes memory data = abi.encodeCall(Purse.withdraw, (holder, holder, amount));
         bool expected = amount != 0 && amount <= balances[holder];
         if (attempt(holder, address(EXCHANGE), data, expected, "M2: takes out")) balances[holder] -= amount;
     }
