@@ -29,7 +29,8 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// INVARIANTS
 /// - O1: each step happens at most once per version of the result, in the order drawn above, by a role that
 ///   the step asks for.
-/// - O2: each version is acknowledged at most once, after it came in, by an ordering doctor.
+/// - O2: each version is acknowledged at most once, after it came in, by an ordering doctor; it is acknowledged and
+///   released by its digest, so nobody does either to a version that they have not seen.
 /// - O3: a critical result is overdue exactly from `ACKNOWLEDGE_PERIOD` after it came in until it is acknowledged.
 /// - O4: a cancelled order never gets a result, and an order with a result is never cancelled.
 /// - O5: each hand-over of the specimen continues the chain of custody from its present head.
@@ -123,10 +124,12 @@ contract LabOrders is IServices {
     );
 
     /// @notice The patient's alert: the result is there to be read.
-    event ResultReleased(bytes32 indexed id, address indexed patient, address indexed by);
+    /// @param digest Of the version that was released.
+    event ResultReleased(bytes32 indexed id, address indexed patient, address indexed by, bytes32 digest);
 
     /// @notice An ordering doctor has seen the result.
-    event ResultAcknowledged(bytes32 indexed id, address indexed patient, address indexed by);
+    /// @param digest Of the version that was seen.
+    event ResultAcknowledged(bytes32 indexed id, address indexed patient, address indexed by, bytes32 digest);
 
     /// @notice There will be no result.
     event LabOrderCancelled(bytes32 indexed id, address indexed patient, address indexed by);
@@ -169,6 +172,9 @@ contract LabOrders is IServices {
 
     /// @notice The specimen was handed over since.
     error CustodyDiffers(bytes32 expected, bytes32 given);
+
+    /// @notice Another version of the result is the latest.
+    error ResultDiffers(bytes32 expected, bytes32 given);
 
     /// @notice Nothing critical is overdue.
     error NotOverdue(bytes32 id);
@@ -304,29 +310,33 @@ contract LabOrders is IServices {
     }
 
     /// @notice Releases the result to the patient, as an ordering doctor or a scientist of the laboratory.
-    function release(bytes32 id) external {
+    /// @param digest As the caller saw it: a correction on its way is not released unseen.
+    function release(bytes32 id, bytes32 digest) external {
         Order storage stored = _require(id, State.Resulted);
         (address member, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
         bool isDoctor = _isDoctor(role) && institution == stored.institution;
         if (!isDoctor && !_isScientist(stored, role, institution)) revert NotAllowed(member, role, institution);
+        if (digest != _results[id]) revert ResultDiffers(_results[id], digest);
 
         stored.stored = State.Released;
 
-        emit ResultReleased(id, stored.patient, member);
+        emit ResultReleased(id, stored.patient, member, digest);
     }
 
     /// @notice Says, as an ordering doctor, that the result was seen.
-    function acknowledge(bytes32 id) external {
+    /// @param digest As the doctor saw it: a correction on its way is not acknowledged unseen.
+    function acknowledge(bytes32 id, bytes32 digest) external {
         Order storage stored = _orders[id];
         State state = stored.stored;
         bool isPreliminary = state == State.Collected && stored.resultedAt != 0;
         if (state != State.Resulted && state != State.Released && !isPreliminary) revert WrongState(id, state);
         if (stored.acknowledged) revert AlreadyAcknowledged(id);
         address member = _requireDoctor(stored);
+        if (digest != _results[id]) revert ResultDiffers(_results[id], digest);
 
         stored.acknowledged = true;
 
-        emit ResultAcknowledged(id, stored.patient, member);
+        emit ResultAcknowledged(id, stored.patient, member, digest);
     }
 
     /// @notice Cancels the order before there is a result, as an ordering doctor or the patient.

@@ -33,18 +33,22 @@ contract LabOrdersTest is Network {
     }
 
     function report(address who, bool critical) internal {
+        latest = "result";
         vm.prank(who);
         labOrders.report(ID, "result", critical);
     }
 
+    /// @dev What is released and acknowledged here is the latest. Said first: a test expects the next call to revert.
+    bytes32 internal latest = "result";
+
     function release(address who) internal {
         vm.prank(who);
-        labOrders.release(ID);
+        labOrders.release(ID, latest);
     }
 
     function acknowledge(address who) internal {
         vm.prank(who);
-        labOrders.acknowledge(ID);
+        labOrders.acknowledge(ID, latest);
     }
 
     function cancel(address who) internal {
@@ -254,7 +258,7 @@ contract LabOrdersTest is Network {
         refuseRole(nurse, ProfessionalRole.Nurse, hospital);
         release(nurse);
         vm.expectEmit(address(labOrders));
-        emit LabOrders.ResultReleased(ID, patient, colleague);
+        emit LabOrders.ResultReleased(ID, patient, colleague, "result");
         release(colleague);
         check(LabOrders.State.Released);
     }
@@ -294,7 +298,7 @@ contract LabOrdersTest is Network {
         refuseRole(nurse, ProfessionalRole.Nurse, hospital);
         acknowledge(nurse);
         vm.expectEmit(address(labOrders));
-        emit LabOrders.ResultAcknowledged(ID, patient, colleague);
+        emit LabOrders.ResultAcknowledged(ID, patient, colleague, "result");
         acknowledge(colleague);
     }
 
@@ -376,11 +380,13 @@ contract LabOrdersTest is Network {
      */
 
     function preliminary(address who, bool critical) internal {
+        latest = "preliminary";
         vm.prank(who);
         labOrders.reportPreliminary(ID, "preliminary", critical);
     }
 
     function correct(address who, bytes32 digest, bool critical) internal {
+        latest = digest;
         vm.prank(who);
         labOrders.correct(ID, digest, critical);
     }
@@ -456,6 +462,24 @@ contract LabOrdersTest is Network {
         release(scientist);
         check(LabOrders.State.Released);
         acknowledge(colleague);
+        check(LabOrders.State.Acknowledged);
+    }
+
+    /// @dev O2: a correction that comes in first is neither released nor acknowledged by who saw the result before.
+    function test_O2_a_version_is_released_and_acknowledged_as_it_was_seen() public {
+        collected();
+        report(scientist, true);
+        correct(scientist, "corrected", true);
+        bytes memory differs =
+            abi.encodeWithSelector(LabOrders.ResultDiffers.selector, bytes32("corrected"), bytes32("result"));
+        vm.expectRevert(differs);
+        vm.prank(physician);
+        labOrders.release(ID, "result");
+        vm.expectRevert(differs);
+        vm.prank(physician);
+        labOrders.acknowledge(ID, "result");
+        release(physician);
+        acknowledge(physician);
         check(LabOrders.State.Acknowledged);
     }
 

@@ -31,6 +31,7 @@ contract LabOrdersHandler is Handler {
         uint256 escalations;
         uint40 due;
         bytes32 custody;
+        bytes32 result;
     }
 
     mapping(bytes32 id => Model) internal _models;
@@ -65,7 +66,7 @@ contract LabOrdersHandler is Handler {
         (address caller, bytes32 id, bool critical) = (mostly(SCIENTIST, _everybody), _id(), chance(50));
         Model storage model = _models[id];
         bool expected = caller == SCIENTIST && model.collected == 1 && model.reported == 0 && model.cancelled == 0;
-        bytes memory data = abi.encodeCall(LabOrders.report, (id, "result", critical));
+        bytes memory data = abi.encodeCall(LabOrders.report, (id, bytes32(calls), critical));
         if (!attempt(caller, address(ORDERS), data, expected, "O1, O4: report")) return;
         ++model.reported;
         model.versions = 1;
@@ -76,7 +77,7 @@ contract LabOrdersHandler is Handler {
         (address caller, bytes32 id, bool critical) = (mostly(SCIENTIST, _everybody), _id(), chance(50));
         Model storage model = _models[id];
         bool expected = caller == SCIENTIST && model.collected == 1 && model.reported == 0 && model.cancelled == 0;
-        bytes memory data = abi.encodeCall(LabOrders.reportPreliminary, (id, "preliminary", critical));
+        bytes memory data = abi.encodeCall(LabOrders.reportPreliminary, (id, bytes32(calls), critical));
         if (!attempt(caller, address(ORDERS), data, expected, "O1: preliminary")) return;
         model.told = true;
         _result(model, critical);
@@ -86,7 +87,7 @@ contract LabOrdersHandler is Handler {
         (address caller, bytes32 id, bool critical) = (mostly(SCIENTIST, _everybody), _id(), chance(50));
         Model storage model = _models[id];
         bool expected = caller == SCIENTIST && model.reported == 1;
-        bytes memory data = abi.encodeCall(LabOrders.correct, (id, "corrected", critical));
+        bytes memory data = abi.encodeCall(LabOrders.correct, (id, bytes32(calls), critical));
         if (!attempt(caller, address(ORDERS), data, expected, "O1: correct")) return;
         ++model.versions;
         model.released = 0;
@@ -124,14 +125,18 @@ contract LabOrdersHandler is Handler {
     function _result(Model storage model, bool critical) internal {
         bool runs = model.critical && model.acknowledged == 0;
         if (!runs) model.due = time() + 1 hours;
+        // The digest of each version is the number of the call, which has been counted by now.
+        model.result = bytes32(calls - 1);
         (model.critical, model.acknowledged) = (critical, 0);
     }
 
     function release(uint256 seed) external seeded(seed) {
         (address caller, bytes32 id) = (mostly(chance(50) ? DOCTOR : SCIENTIST, _everybody), _id());
         Model storage model = _models[id];
-        bool expected = (caller == DOCTOR || caller == SCIENTIST) && model.reported == 1 && model.released == 0;
-        bytes memory data = abi.encodeCall(LabOrders.release, (id));
+        bytes32 seen = chance(90) ? model.result : bytes32("another");
+        bool expected = (caller == DOCTOR || caller == SCIENTIST) && model.reported == 1 && model.released == 0
+            && seen == model.result;
+        bytes memory data = abi.encodeCall(LabOrders.release, (id, seen));
         if (attempt(caller, address(ORDERS), data, expected, "O1: release")) ++model.released;
     }
 
@@ -139,8 +144,9 @@ contract LabOrdersHandler is Handler {
         (address caller, bytes32 id) = (mostly(DOCTOR, _everybody), _id());
         Model storage model = _models[id];
         bool isThere = model.reported == 1 || (model.told && model.cancelled == 0);
-        bool expected = caller == DOCTOR && isThere && model.acknowledged == 0;
-        bytes memory data = abi.encodeCall(LabOrders.acknowledge, (id));
+        bytes32 seen = chance(90) ? model.result : bytes32("another");
+        bool expected = caller == DOCTOR && isThere && model.acknowledged == 0 && seen == model.result;
+        bytes memory data = abi.encodeCall(LabOrders.acknowledge, (id, seen));
         if (attempt(caller, address(ORDERS), data, expected, "O2: acknowledge")) ++model.acknowledged;
     }
 
