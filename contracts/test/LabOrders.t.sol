@@ -444,6 +444,24 @@ contract LabOrdersTest is Network {
         assertFalse(labOrders.isOverdue(ID), "not critical any more");
     }
 
+    /// @dev O3: saying in between that it is harmless does not buy an hour.
+    function test_O3_correcting_twice_does_not_buy_time() public {
+        collected();
+        report(scientist, true);
+        uint40 due = time() + 1 hours;
+        skip(50 minutes);
+        correct(scientist, "harmless", false);
+        skip(20 minutes);
+        assertFalse(labOrders.isOverdue(ID), "not critical");
+        correct(scientist, "critical again", true);
+        assertEq(labOrders.orderOf(ID).acknowledgeBy, due, "the first time stands");
+        assertTrue(labOrders.isOverdue(ID), "overdue at once");
+        correct(scientist, "harmless again", false);
+        acknowledge(physician);
+        correct(scientist, "another", true);
+        assertEq(labOrders.orderOf(ID).acknowledgeBy, time() + 1 hours, "once a doctor has seen it, a new one");
+    }
+
     function test_O1_a_correction_is_released_and_acknowledged_anew() public {
         collected();
         refuseState(LabOrders.State.Collected);
@@ -537,8 +555,9 @@ contract LabOrdersTest is Network {
 
     /* escalation
      * ├── before it is overdue, or when it is acknowledged or not critical → NotOverdue
-     * ├── by another institution, or a scientist of another laboratory → NotAllowed
-     * └── overdue: told, counted, and the clock anew
+     * ├── by another institution, a scientist of another laboratory, or another role → NotAllowed
+     * ├── again within an hour → AlreadyEscalated
+     * └── overdue: told, counted, and overdue still
      */
 
     function escalate(address who) internal {
@@ -557,11 +576,19 @@ contract LabOrdersTest is Network {
         skip(1);
         refuseRole(outsider, ProfessionalRole.Physician, emergency);
         escalate(outsider);
+        address clerk = vm.addr(0xE04);
+        accredit(hospital, clerk, ProfessionalRole.PrivacyOfficer);
+        refuseRole(clerk, ProfessionalRole.PrivacyOfficer, hospital);
+        escalate(clerk);
+        uint40 due = labOrders.orderOf(ID).acknowledgeBy;
         escalate(scientist);
         assertEq(labOrders.orderOf(ID).escalations, 1, "once");
-        vm.expectRevert(abi.encodeWithSelector(LabOrders.NotOverdue.selector, ID));
+        assertTrue(labOrders.isOverdue(ID), "O3: overdue still");
+        assertEq(labOrders.orderOf(ID).acknowledgeBy, due, "O3: the first time stands");
+        skip(1 hours - 1);
+        vm.expectRevert(abi.encodeWithSelector(LabOrders.AlreadyEscalated.selector, ID, time() + 1));
         escalate(nurse);
-        skip(1 hours);
+        skip(1);
         escalate(nurse);
         assertEq(labOrders.orderOf(ID).escalations, 2, "twice");
         acknowledge(colleague);

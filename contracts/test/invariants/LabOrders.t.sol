@@ -30,6 +30,7 @@ contract LabOrdersHandler is Handler {
         uint256 versions;
         uint256 escalations;
         uint40 due;
+        uint40 escalateBy;
         bytes32 custody;
         bytes32 result;
     }
@@ -98,11 +99,11 @@ contract LabOrdersHandler is Handler {
         (address caller, bytes32 id) = (pick(_everybody), _id());
         Model storage model = _models[id];
         bool may = caller == DOCTOR || caller == NURSE || caller == SCIENTIST;
-        bool expected = may && isOverdue(id);
+        bool expected = may && isOverdue(id) && time() >= model.escalateBy;
         bytes memory data = abi.encodeCall(LabOrders.escalate, (id));
         if (!attempt(caller, address(ORDERS), data, expected, "O3: escalate")) return;
         ++model.escalations;
-        model.due = time() + 1 hours;
+        model.escalateBy = time() + 1 hours;
     }
 
     function takeOver(uint256 seed) external seeded(seed) {
@@ -121,10 +122,9 @@ contract LabOrdersHandler is Handler {
         return model.critical && model.acknowledged == 0 && time() >= model.due;
     }
 
-    /// @dev A clock that runs goes on.
+    /// @dev The first time stands until a doctor acknowledges.
     function _result(Model storage model, bool critical) internal {
-        bool runs = model.critical && model.acknowledged == 0;
-        if (!runs) model.due = time() + 1 hours;
+        if (critical && model.due == 0) model.due = time() + 1 hours;
         // The digest of each version is the number of the call, which has been counted by now.
         model.result = bytes32(calls - 1);
         (model.critical, model.acknowledged) = (critical, 0);
@@ -147,7 +147,9 @@ contract LabOrdersHandler is Handler {
         bytes32 seen = chance(90) ? model.result : bytes32("another");
         bool expected = caller == DOCTOR && isThere && model.acknowledged == 0 && seen == model.result;
         bytes memory data = abi.encodeCall(LabOrders.acknowledge, (id, seen));
-        if (attempt(caller, address(ORDERS), data, expected, "O2: acknowledge")) ++model.acknowledged;
+        if (!attempt(caller, address(ORDERS), data, expected, "O2: acknowledge")) return;
+        ++model.acknowledged;
+        (model.due, model.escalateBy) = (0, 0);
     }
 
     /// @dev Seldom by who can, or there would be nothing left to do.
@@ -209,6 +211,8 @@ contract LabOrdersInvariants is Network, InvariantTest {
                     : LabOrders.State(m.ordered + m.collected + m.reported + m.released);
             assertEq(uint256(labOrders.stateOf(id)), uint256(expected), "state");
             assertEq(labOrders.isOverdue(id), handler.isOverdue(id), "O3: overdue");
+            assertEq(labOrders.orderOf(id).acknowledgeBy, m.due, "O3: the first time stands");
+            assertEq(labOrders.resultOf(id), m.result, "O2: the latest");
             assertEq(labOrders.orderOf(id).version, m.versions, "O1: versions");
             assertEq(labOrders.orderOf(id).escalations, m.escalations, "escalations");
             assertEq(labOrders.custodyOf(id), m.custody, "O5: custody");
