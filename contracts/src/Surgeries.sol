@@ -41,7 +41,8 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 ///   can be guessed. Lots are digests under a key of the maker, who finds them in a recall.
 /// - Safety: a surgeon and a physician together certify that a patient cannot consent and cannot wait.
 ///   The certificate is an event that the patient sees.
-/// - Liveness: a team member who cannot go on is relieved by any doctor or nurse of the hospital.
+/// - Liveness: a team member who cannot go on is relieved by any doctor or nurse of the hospital, until the patient is
+///   handed over.
 contract Surgeries is IServices {
     /* TYPES */
 
@@ -374,7 +375,7 @@ contract Surgeries is IServices {
     function relieve(bytes32 id, Seat seat, address member) external {
         Surgery storage surgery = _surgeries[id];
         State state = surgery.state;
-        if (state < State.Scheduled || state > State.Incised) revert WrongState(id, state);
+        if (state < State.Scheduled || state > State.SignedOut) revert WrongState(id, state);
         (address by, ProfessionalRole role,) = _requireHospital(surgery);
         if (!_isDoctor(role) && role != ProfessionalRole.Nurse) revert NotAllowed(by, role, surgery.hospital);
         _requireFits(surgery, seat, member);

@@ -380,6 +380,29 @@ contract SurgeriesTest is Steps {
         check(Surgeries.State.TimedOut);
     }
 
+    /// @dev The one who hands over may leave before that as well.
+    function test_somebody_else_hands_over_when_the_anaesthetist_cannot() public {
+        reach(8);
+        vm.prank(hospital);
+        registry.revokeAccreditation(physician);
+        vm.expectRevert(abi.encodeWithSelector(Registry.NotProfessional.selector, physician));
+        handOver();
+        address second = vm.addr(0xE01);
+        accredit(hospital, second, ProfessionalRole.Physician);
+        refuseRole(second, ProfessionalRole.Physician, hospital);
+        vm.prank(second);
+        surgeries.handOver(id, "note");
+        vm.prank(nurse);
+        surgeries.relieve(id, Surgeries.Seat.Anaesthetist, second);
+        check(Surgeries.State.SignedOut);
+        vm.prank(second);
+        surgeries.handOver(id, "note");
+        check(Surgeries.State.Recovering);
+        refuseState(Surgeries.State.Recovering);
+        vm.prank(nurse);
+        surgeries.relieve(id, Surgeries.Seat.Nurse, nurse);
+    }
+
     /// @dev U1: who takes the knife took part in a time-out.
     function test_U1_nobody_begins_who_was_not_at_the_time_out() public {
         reach(6);
