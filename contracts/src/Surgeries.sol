@@ -28,7 +28,7 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - U1: no incision without, in the same round, a consent to exactly the plan that stands, a sign-in
 ///   and a time-out, each with every signature that it takes.
 /// - U2: a patient's withdrawal before the incision takes the surgery back to Assessed, and no doctors'
-///   certificate replaces the patient's consent from then on in that round.
+///   certificate replaces the patient's consent from then on, in that round or a later one, until the patient consents.
 /// - U3: each step is signed by who owns it, in force at the hospital at that moment.
 /// - U4: an implant is put into one patient once; each implant leads to its surgery and patient, and
 ///   each surgery lists its implants.
@@ -74,7 +74,7 @@ contract Surgeries is IServices {
     /// alone in one; 256 bits twice at the end.
     /// @param round How often the patient goes to the theatre, from 1.
     /// @param signatures Bit set of seats that signed the running step, or of the doctors who certified.
-    /// @param refused Whether the patient withdrew in this round.
+    /// @param refused Whether the patient withdrew and did not consent since, in whatever round.
     /// @param scheduledAt Unix time, in seconds.
     /// @param team By `Seat`.
     /// @param plan Digest of the sealed plan, which the patient consents to.
@@ -233,7 +233,7 @@ contract Surgeries is IServices {
     /// @notice Another plan stands.
     error PlanDiffers(bytes32 expected, bytes32 given);
 
-    /// @notice The patient refused in this round.
+    /// @notice The patient refused and did not consent since.
     error Refused(bytes32 id);
 
     /// @notice The time lies outside its bounds, in seconds.
@@ -482,7 +482,7 @@ contract Surgeries is IServices {
         if (surgery.round == MAX_ROUNDS) revert TooMany(MAX_ROUNDS);
 
         uint8 round = surgery.round + 1;
-        (surgery.state, surgery.round, surgery.refused, surgery.plan) = (State.Assessed, round, false, plan);
+        (surgery.state, surgery.round, surgery.plan) = (State.Assessed, round, plan);
 
         emit ReturnedToTheatre(id, surgery.patient, by, round, plan);
     }

@@ -232,6 +232,26 @@ contract SurgeriesTest is Steps {
         }
     }
 
+    /// @dev U2: another round is no way around a refusal.
+    function test_U2_a_refusal_outlasts_the_round() public {
+        reach(9);
+        vm.prank(surgeon);
+        surgeries.returnToTheatre(id, "plan");
+        vm.prank(patient);
+        surgeries.withdrawConsent(id);
+        vm.prank(physician);
+        surgeries.cancel(id, "reason");
+        check(Surgeries.State.Recovering);
+        vm.prank(surgeon);
+        surgeries.returnToTheatre(id, "plan");
+        vm.expectRevert(abi.encodeWithSelector(Surgeries.Refused.selector, id));
+        vm.prank(surgeon);
+        surgeries.certify(id, "plan", "reason");
+        consent("plan");
+        check(Surgeries.State.Consented);
+        assertFalse(surgeries.surgeryOf(id).refused, "the patient consented");
+    }
+
     /* certify
      * ├── one doctor alone, or twice: still Assessed → AlreadySigned
      * ├── two surgeons are not a surgeon and a physician
