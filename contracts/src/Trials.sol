@@ -49,13 +49,13 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - Safety: sponsor and custodian do not both tell their seed to a patient, who chooses a nonce. Who hands out
 ///   treatments has both seeds and tells no arm to those who enter data or talk to subjects. The pharmacists of the
 ///   sponsor hand out nothing, unless the sponsor is the subject's site.
-/// - Safety: nonces are random. Who can guess one knows what opening it would tell.
+/// - Safety: nonces are random, and told to nobody before they are opened: who can guess one knows what opening it tells.
 /// - Liveness: an enrolled subject who never opens the nonce has no arm, and no data is entered for them.
 /// - Safety: a site says rightly when it became aware, and whether an event is serious.
 /// - Safety: that an account takes part in a trial is public among members; which trial it is, only to who
 ///   holds the protocol.
 /// - Liveness: a site that goes on entering data or reporting events delays the lock; everybody sees which one.
-/// - Liveness: a party that never reveals its seed keeps the results from being published. It cannot choose
+/// - Liveness: a party that never reveals its seed, or committed to zero, which is refused, keeps the results from being published. It cannot choose
 ///   among outcomes by it: revealing is for all subjects or for none.
 contract Trials {
     /* TYPES */
@@ -607,8 +607,10 @@ contract Trials {
 
     /// @notice Reveals a party's seed, after the lock. Whoever knows it can.
     /// @param party Sponsor or custodian.
+    /// @param seed Not zero, which says that none was revealed.
     function reveal(bytes32 id, address party, bytes32 seed) external {
         Trial storage trial = _requireState(id, State.Locked);
+        if (seed == 0) revert Zero();
         bytes32 commitment = commitmentOf(id, party, seed);
         if (party == trial.sponsor && trial.sponsorSeed == 0 && commitment == trial.sponsorCommitment) {
             trial.sponsorSeed = seed;

@@ -474,6 +474,17 @@ contract TrialsTest is Steps {
         trials.armOf(id, patient);
     }
 
+    /// @dev R3: zero says that a seed was not revealed, so it is none.
+    function test_R3_a_seed_of_zero_is_refused() public {
+        bytes32 zero = commitment(research, 0);
+        vm.prank(researcher);
+        trials.register(SALT, design(), zero);
+        approve();
+        lock();
+        vm.expectRevert(Trials.Zero.selector);
+        trials.reveal(id, research, 0);
+    }
+
     /// @dev R3: who copies the other's commitment cannot open it with the other's seed.
     function test_R3_a_copied_commitment_opens_nothing() public {
         register();
@@ -551,6 +562,8 @@ contract TrialsTest is Steps {
     /// forge-config: default.fuzz.runs = 8
     function testFuzz_R2_the_arms_are_the_contract_s(bytes32 one, bytes32 other, bytes32 nonce) public {
         uint256 subjects = 128;
+        if (one == 0) one = SPONSOR_SEED;
+        if (other == 0) other = CUSTODIAN_SEED;
         bytes32[2] memory by = [commitment(research, one), commitment(regulator, other)];
         vm.prank(researcher);
         trials.register(SALT, design(), by[0]);
@@ -570,7 +583,7 @@ contract TrialsTest is Steps {
         // A party may wait to see the other's seed: what it can still do is reveal its own or nothing.
         trials.reveal(id, regulator, other);
         vm.expectRevert(abi.encodeWithSelector(Trials.SeedRefused.selector, id, research));
-        trials.reveal(id, research, ~one);
+        trials.reveal(id, research, keccak256(abi.encode(one)));
         trials.reveal(id, research, one);
         uint256 count;
         for (uint256 i; i < subjects; ++i) {
