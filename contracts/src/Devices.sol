@@ -32,6 +32,7 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - V4: quarantine of the operator, the maker or a regulator ends only by who imposed it.
 /// - V5: a device anchors at most `MAX_BATCHES` batches in a window of `WINDOW`, which begins with its first.
 /// - V6: a serial number of a maker is enrolled once.
+/// - V7: a firmware that a regulator recalled runs nowhere until a regulator lifts the recall, whatever its maker accepts.
 ///
 /// ASSUMPTIONS
 /// - Safety: a key never leaves its device. Who has it signs what it likes within the limits; quarantine and
@@ -169,6 +170,7 @@ contract Devices is EIP712 {
     mapping(address device => mapping(uint256 sequence => bytes32 root)) private _roots;
     mapping(address device => mapping(uint256 sequence => Alert)) private _alerts;
     mapping(bytes32 model => mapping(bytes32 firmware => bool)) private _accepted;
+    mapping(bytes32 model => mapping(bytes32 firmware => bool)) private _recalled;
     mapping(address maker => mapping(bytes32 serial => address device)) private _serials;
 
     /* EVENTS */
@@ -176,8 +178,14 @@ contract Devices is EIP712 {
     /// @notice A maker accepts a firmware for a model.
     event FirmwareAccepted(address indexed maker, bytes32 indexed model, bytes32 indexed firmware, bytes32 name);
 
-    /// @notice Nobody accepts it any more.
+    /// @notice Its maker accepts it no more.
     event FirmwareWithdrawn(bytes32 indexed model, bytes32 indexed firmware, address indexed by);
+
+    /// @notice A regulator recalled it.
+    event FirmwareRecalled(bytes32 indexed model, bytes32 indexed firmware, address indexed by, bytes32 reason);
+
+    /// @notice A regulator lifted the recall.
+    event RecallLifted(bytes32 indexed model, bytes32 indexed firmware, address indexed by);
 
     /// @notice A device is enrolled.
     event DeviceEnrolled(
@@ -246,7 +254,7 @@ contract Devices is EIP712 {
     /// @notice The Registry knows the device as another model.
     error ModelDiffers(bytes32 expected, bytes32 given);
 
-    /// @notice The maker does not accept this firmware.
+    /// @notice The maker does not accept this firmware, or a regulator recalled it.
     error FirmwareRefused(bytes32 model, bytes32 firmware);
 
     /// @notice The device, or its serial number, is enrolled already.
@@ -319,23 +327,41 @@ contract Devices is EIP712 {
         emit FirmwareAccepted(maker, model, firmware, name);
     }
 
-    /// @notice Accepts a firmware no more, as the maker of the model or as a regulator. Devices that run it stop.
-    function withdrawFirmware(address maker, bytes32 name, bytes32 firmware) external {
-        address by = REGISTRY.institution(msg.sender);
-        InstitutionRole role = REGISTRY.roleOf(by);
-        if (by != maker && role != InstitutionRole.Regulator) revert WrongInstitution(by, role);
+    /// @notice Accepts a firmware no more, as the maker of the model. Devices that run it stop.
+    /// @param name Of the model.
+    function withdrawFirmware(bytes32 name, bytes32 firmware) external {
+        address maker = REGISTRY.institution(msg.sender);
         bytes32 model = modelOf(maker, name);
 
         _accepted[model][firmware] = false;
 
-        emit FirmwareWithdrawn(model, firmware, by);
+        emit FirmwareWithdrawn(model, firmware, maker);
+    }
+
+    /// @notice Recalls a firmware, as a regulator. Devices that run it stop, and no other begins to.
+    /// @param reason Digest of the reason.
+    function recallFirmware(bytes32 model, bytes32 firmware, bytes32 reason) external {
+        address by = _requireRegulator();
+
+        _recalled[model][firmware] = true;
+
+        emit FirmwareRecalled(model, firmware, by, reason);
+    }
+
+    /// @notice Lifts a recall, as any regulator. The maker's acceptance counts again.
+    function liftRecall(bytes32 model, bytes32 firmware) external {
+        address by = _requireRegulator();
+
+        _recalled[model][firmware] = false;
+
+        emit RecallLifted(model, firmware, by);
     }
 
     /// @notice Says that a device runs another firmware, signed by the device. Anybody brings it.
     function updateFirmware(address device, bytes32 firmware, uint40 deadline, bytes calldata signature) external {
         Device storage stored = _requireEnrolled(device);
         (address operator, bytes32 model) = _requireInForce(device);
-        if (!_accepted[model][firmware]) revert FirmwareRefused(model, firmware);
+        if (!isAccepted(model, firmware)) revert FirmwareRefused(model, firmware);
         _requireFirmwareSigned(device, operator, firmware, stored.updates, deadline, signature);
 
         stored.firmware = firmware;
@@ -355,7 +381,7 @@ contract Devices is EIP712 {
         if (role != InstitutionRole.DeviceMaker) revert WrongInstitution(maker, role);
         bytes32 expected = modelOf(maker, attestation.name);
         if (model != expected) revert ModelDiffers(expected, model);
-        if (!_accepted[model][attestation.firmware]) revert FirmwareRefused(model, attestation.firmware);
+        if (!isAccepted(model, attestation.firmware)) revert FirmwareRefused(model, attestation.firmware);
         Device storage stored = _devices[device];
         if (stored.enrolledAt != 0) revert AlreadyEnrolled(device);
         address other = _serials[maker][attestation.serial];
@@ -518,9 +544,9 @@ contract Devices is EIP712 {
         return alert.dueAt != 0 && !alert.acknowledged && block.timestamp >= alert.dueAt;
     }
 
-    /// @notice Whether a model may run a firmware.
-    function isAccepted(bytes32 model, bytes32 firmware) external view returns (bool) {
-        return _accepted[model][firmware];
+    /// @notice Whether a model may run a firmware: its maker accepts it, and no regulator recalled it.
+    function isAccepted(bytes32 model, bytes32 firmware) public view returns (bool) {
+        return _accepted[model][firmware] && !_recalled[model][firmware];
     }
 
     /// @notice Whether a reading is in a batch.
@@ -588,8 +614,14 @@ contract Devices is EIP712 {
     function _requireTrusted(address device) private view returns (Device storage stored) {
         stored = _requireEnrolled(device);
         (, bytes32 model) = _requireInForce(device);
-        if (!_accepted[model][stored.firmware]) revert FirmwareRefused(model, stored.firmware);
+        if (!isAccepted(model, stored.firmware)) revert FirmwareRefused(model, stored.firmware);
         if (stored.quarantine != 0) revert InQuarantine(device, stored.quarantine);
+    }
+
+    function _requireRegulator() private view returns (address by) {
+        by = REGISTRY.institution(msg.sender);
+        InstitutionRole role = REGISTRY.roleOf(by);
+        if (role != InstitutionRole.Regulator) revert WrongInstitution(by, role);
     }
 
     function _requireOperator(address device) private view returns (address operator) {

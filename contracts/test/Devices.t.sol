@@ -33,9 +33,9 @@ contract DevicesTest is Steps {
     }
 
     function steps() internal view override returns (Step[] memory list) {
-        list = new Step[](11);
+        list = new Step[](13);
         list[0] = Step("accept firmware", abi.encodeCall(Devices.acceptFirmware, (NAME, "firmware 2")));
-        list[1] = Step("withdraw firmware", abi.encodeCall(Devices.withdrawFirmware, (maker, NAME, FIRMWARE)));
+        list[1] = Step("withdraw firmware", abi.encodeCall(Devices.withdrawFirmware, (NAME, FIRMWARE)));
         list[2] = Step("enrol", abi.encodeCall(Devices.enrol, (device, attestation("serial"))));
         list[3] =
             Step("offer binding", abi.encodeCall(Devices.offerBinding, (device, patient, time() + 30 days, 3600)));
@@ -46,6 +46,8 @@ contract DevicesTest is Steps {
         list[7] = Step("acknowledge", abi.encodeCall(Devices.acknowledge, (device, 0)));
         list[8] = Step("quarantine", abi.encodeCall(Devices.quarantine, (device, "reason")));
         list[9] = Step("lift quarantine", abi.encodeCall(Devices.liftQuarantine, (device)));
+        list[11] = Step("recall firmware", abi.encodeCall(Devices.recallFirmware, (model, FIRMWARE, "reason")));
+        list[12] = Step("lift recall", abi.encodeCall(Devices.liftRecall, (model, FIRMWARE)));
         list[10] = Step(
             "update firmware",
             abi.encodeCall(
@@ -356,8 +358,8 @@ contract DevicesTest is Steps {
 
     function test_V1_withdrawn_firmware_stops_a_device_until_it_runs_another() public {
         reach(4);
-        vm.prank(regulator);
-        devices.withdrawFirmware(maker, NAME, FIRMWARE);
+        vm.prank(maker);
+        devices.withdrawFirmware(NAME, FIRMWARE);
         refuseAnchor(batch(), abi.encodeWithSelector(Devices.FirmwareRefused.selector, model, FIRMWARE));
         bytes32 next = "firmware 2";
         bytes memory by = firmwareSigned(next, 1, DEVICE_KEY);
@@ -368,6 +370,36 @@ contract DevicesTest is Steps {
         devices.updateFirmware(device, next, time() + 1, by);
         vm.expectRevert(abi.encodeWithSelector(Devices.InvalidSignature.selector, device));
         devices.updateFirmware(device, next, time() + 1, by);
+        anchor(batch());
+    }
+
+    /// @dev V7: the maker accepts what it likes, and a recall stands.
+    function test_V7_a_maker_does_not_undo_a_regulator_s_recall() public {
+        reach(4);
+        vm.prank(regulator);
+        devices.recallFirmware(model, FIRMWARE, "reason");
+        bytes memory refused = abi.encodeWithSelector(Devices.FirmwareRefused.selector, model, FIRMWARE);
+        refuseAnchor(batch(), refused);
+        vm.prank(maker);
+        devices.acceptFirmware(NAME, FIRMWARE);
+        assertFalse(devices.isAccepted(model, FIRMWARE), "recalled");
+        refuseAnchor(batch(), refused);
+        // Nor does another device begin to run it, nor this one anew.
+        bytes memory by = firmwareSigned(FIRMWARE, 1, DEVICE_KEY);
+        vm.expectRevert(refused);
+        devices.updateFirmware(device, FIRMWARE, time() + 1, by);
+        address twin = vm.addr(0xF02);
+        vm.prank(hospital);
+        registry.registerDevice(twin, model);
+        Devices.Attestation memory made = attestation("another serial");
+        vm.expectRevert(refused);
+        vm.prank(hospital);
+        devices.enrol(twin, made);
+        vm.expectRevert(abi.encodeWithSelector(Devices.WrongInstitution.selector, maker, InstitutionRole.DeviceMaker));
+        vm.prank(maker);
+        devices.liftRecall(model, FIRMWARE);
+        vm.prank(regulator);
+        devices.liftRecall(model, FIRMWARE);
         anchor(batch());
     }
 
