@@ -218,7 +218,7 @@ contract DevicesTest is Steps {
      * ├── offered while bound → StillBound
      * ├── to a patient of somebody else → NotActive
      * ├── accepted by another, another number, or after its end → NotOffered
-     * ├── the patient unbinds at any time, a decommissioned device as well
+     * ├── patient and operator unbind at any time, a decommissioned device as well
      * └── over at its end
      */
 
@@ -257,6 +257,7 @@ contract DevicesTest is Steps {
      * ├── replayed → WrongSequence
      * ├── left out or reordered → WrongSequence, Fork
      * ├── of another binding, or none → NotBound
+     * ├── after the end of the binding, by its time or before it → InvalidTime; brought after it: anchored
      * ├── overlapping, in the future, before the binding, or of no time → InvalidTime
      * ├── no root, no readings, too many, more out of range than there are → InvalidBatch
      * ├── firmware accepted no more → FirmwareRefused
@@ -326,12 +327,13 @@ contract DevicesTest is Steps {
     function test_V2_another_binding_is_another() public {
         reach(4);
         Devices.Batch memory late = batch();
+        late.binding = 2;
+        refuseAnchor(late, abi.encodeWithSelector(Devices.NotBound.selector, device, 2));
+        late.binding = 1;
         vm.prank(hospital);
         devices.unbind(device);
-        refuseAnchor(late, abi.encodeWithSelector(Devices.NotBound.selector, device, 1));
         skip(1 days);
         offer();
-        refuseAnchor(late, abi.encodeWithSelector(Devices.NotBound.selector, device, 1));
         accept(2);
         refuseAnchor(late, abi.encodeWithSelector(Devices.NotBound.selector, device, 1));
         skip(1 hours);
@@ -341,6 +343,63 @@ contract DevicesTest is Steps {
         refuseAnchor(next, abi.encodeWithSelector(Devices.InvalidTime.selector, boundAt - 1, boundAt, next.to));
         next.from = boundAt;
         anchor(next);
+    }
+
+    /// @dev V1: what was measured is not lost because the patient was quicker than the network.
+    function test_V2_a_batch_of_the_binding_is_brought_after_its_end() public {
+        reach(4);
+        Devices.Batch memory late = batch();
+        uint40 endedAt = time();
+        vm.prank(patient);
+        devices.unbind(device);
+        assertEq(devices.patientOf(device), address(0), "unbound");
+        skip(1 days);
+        offer();
+        late.to = endedAt + 1;
+        refuseAnchor(late, abi.encodeWithSelector(Devices.InvalidTime.selector, late.to, late.from + 1, endedAt));
+        late.to = endedAt;
+        bytes memory by = signed(late, DEVICE_KEY);
+        vm.expectEmit(address(devices));
+        emit Devices.ReadingsAnchored(
+            device,
+            patient,
+            1,
+            ROOT,
+            100,
+            late.from,
+            endedAt,
+            keccak256(abi.encode(late.previousHead, uint64(1), ROOT, uint32(100), late.from, endedAt))
+        );
+        devices.anchor(device, late, by);
+        // The patient took nothing back but the time to come; the offer still awaits them.
+        accept(2);
+    }
+
+    function test_V2_a_batch_is_brought_after_the_binding_s_time() public {
+        reach(4);
+        uint40 until = devices.deviceOf(device).boundUntil;
+        vm.warp(until + 10 days);
+        Devices.Batch memory late = batch();
+        refuseAnchor(late, abi.encodeWithSelector(Devices.InvalidTime.selector, time(), late.from + 1, until));
+        late.to = until;
+        anchor(late);
+        late = batch();
+        late.to = until + 1;
+        refuseAnchor(late, abi.encodeWithSelector(Devices.InvalidTime.selector, until + 1, until + 1, until));
+    }
+
+    function test_a_decommissioned_device_is_unbound_and_its_alerts_seen() public {
+        reach(7);
+        vm.prank(nurse);
+        devices.acknowledge(device, 0);
+        assertFalse(devices.isOverdue(device, 0), "seen");
+        quarantineBy(hospital);
+        vm.expectRevert(abi.encodeWithSelector(Devices.NotParty.selector, clinic));
+        vm.prank(clinic);
+        devices.unbind(device);
+        vm.prank(hospital);
+        devices.unbind(device);
+        assertEq(devices.patientOf(device), address(0), "unbound");
     }
 
     function test_a_batch_has_readings() public {
