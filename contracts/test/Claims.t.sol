@@ -478,7 +478,9 @@ contract ClaimsTest is Steps {
      * ├── asked for nothing → NoAmount; without a running coverage → NotCovered; a salt again → AlreadyUsed
      * ├── granted more than asked for → InvalidAmount; for the past, or for longer than two years → InvalidAmount
      * ├── answered twice → AuthorisationRefused
-     * ├── claimed when undecided, refused, over, used, of another provider or coverage → AuthorisationRefused
+     * ├── claimed when undecided, refused, used, of another provider or coverage → AuthorisationRefused
+     * ├── for a service completed at its end → AuthorisationRefused; a second before, claimed later: covered
+     * ├── the coverage ended meanwhile, by whom ever: covered; a service before it began → NotCovered
      * └── granted: less is approved only of a claim that is duplicate, upcoded or excessive
      */
 
@@ -513,16 +515,59 @@ contract ClaimsTest is Steps {
         refuseAuthorisation(given);
         vm.revertToState(asked);
         answer(AMOUNT);
-        uint256 granted = vm.snapshotState();
-        skip(30 days);
-        refuseAuthorisation(given);
-        vm.revertToState(granted);
-        skip(30 days - 1);
         submit(given);
         refill(RX, "second");
         (given.part, given.evidence) = (2, "second");
         refuse(abi.encodeWithSelector(Claims.AuthorisationRefused.selector, authorisation));
         submitAnother(given);
+    }
+
+    /// @dev K7: it is the service that must be in time. Its provider claims when it can.
+    function test_K7_a_service_is_completed_before_the_authorisation_ends() public {
+        reach(4);
+        uint40 until = claims.authorisationOf(authorisation).until;
+        Claims.Submission memory given = submission();
+        (given.authorisation, given.part, given.evidence) = (authorisation, 2, "second");
+        uint256 granted = vm.snapshotState();
+        vm.warp(until);
+        refill(RX, "second");
+        refuseAuthorisation(given);
+        vm.revertToState(granted);
+        vm.warp(until - 1);
+        refill(RX, "second");
+        skip(200 days);
+        submit(given);
+    }
+
+    /// @dev K7: an insurer does not take back what it granted by ending the coverage.
+    function test_K7_what_was_granted_stands_when_the_coverage_ends() public {
+        reach(4);
+        skip(1);
+        vm.prank(insurer);
+        claims.endCoverage(coverage);
+        skip(1 days);
+        refill(RX, "second");
+        Claims.Submission memory given = submission();
+        (given.part, given.evidence) = (2, "second");
+        refuse(abi.encodeWithSelector(Claims.NotCovered.selector, coverage, time()));
+        submit(given);
+        given.authorisation = authorisation;
+        submit(given);
+        adjudicate(decision(AMOUNT));
+        assertEq(claims.claimOf(id).share, 9000, "set aside");
+    }
+
+    function test_K1_an_authorisation_does_not_reach_before_the_coverage() public {
+        fill(SALT, RECORD);
+        uint40 filledAt = time();
+        skip(1);
+        cover();
+        ask();
+        answer(AMOUNT);
+        Claims.Submission memory given = submission();
+        given.authorisation = authorisation;
+        refuse(abi.encodeWithSelector(Claims.NotCovered.selector, coverage, filledAt));
+        submit(given);
     }
 
     function refuseAuthorisation(Claims.Submission memory given) internal {
