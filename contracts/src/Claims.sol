@@ -70,7 +70,7 @@ contract Claims is Purse {
     }
 
     /// @notice What an insurer offers.
-    /// @param from Unix time, in seconds. Not before the patient accepted.
+    /// @param from Unix time, in seconds. After the patient accepted.
     /// @param until Unix time, in seconds; the first second without coverage.
     /// @param copayment The patient's part, in hundredths of a percent.
     /// @param limit The most that the insurer pays in all.
@@ -178,6 +178,9 @@ contract Claims is Purse {
 
     /// @notice The patient says that it did not happen.
     uint8 internal constant FLAG_CONTESTED = 128;
+
+    /// @dev What an adjudicator says.
+    uint8 private constant _FLAGS = FLAG_DUPLICATE | FLAG_UPCODED | FLAG_NOT_COVERED | FLAG_EXCESSIVE;
 
     /// @dev Reasons to approve less than was authorised.
     uint8 private constant _UNBOUND = FLAG_DUPLICATE | FLAG_UPCODED | FLAG_EXCESSIVE;
@@ -311,7 +314,7 @@ contract Claims is Purse {
     /// @notice The amount lies outside its bounds.
     error InvalidAmount(uint256 given, uint256 least, uint256 most);
 
-    /// @notice Less than claimed takes a flag, and all of it takes none.
+    /// @notice Less than claimed takes a flag, and all of it takes none. There are four flags to give.
     error WrongFlags(uint8 flags);
 
     /// @notice Nobody decides twice on one claim.
@@ -346,16 +349,17 @@ contract Claims is Purse {
         emit CoverageOffered(id, terms.patient, insurer, terms);
     }
 
-    /// @notice Accepts a coverage, as the patient. It runs from now on at the earliest, so that nobody waits for
-    /// a service before accepting.
+    /// @notice Accepts a coverage that is not over, as the patient. It runs from the next second on at the earliest, so
+    /// that nobody waits for a service before accepting, not even within a block.
     /// @param policy As the patient saw it.
     function acceptCoverage(bytes32 id, bytes32 policy) external {
         Coverage storage coverage = _coverages[id];
         if (coverage.standing != Standing.Offered) revert WrongStanding(id, coverage.standing);
         if (msg.sender != coverage.terms.patient) revert NotParty(msg.sender);
         if (policy != coverage.terms.policy) revert PolicyDiffers(coverage.terms.policy, policy);
+        if (block.timestamp + 1 >= coverage.terms.until) revert TooLate(coverage.terms.until);
 
-        if (coverage.terms.from < block.timestamp) coverage.terms.from = uint40(block.timestamp);
+        if (coverage.terms.from <= block.timestamp) coverage.terms.from = uint40(block.timestamp + 1);
         coverage.standing = Standing.Active;
 
         emit CoverageAccepted(id, msg.sender, coverage.insurer, coverage.terms.from);
@@ -594,7 +598,7 @@ contract Claims is Purse {
         _requireWithin(decision.approved, claim.approved, claim.amount);
         bool isWhole = decision.approved == claim.amount;
         if (isWhole != (decision.flags == 0)) revert WrongFlags(decision.flags);
-        if (decision.flags & FLAG_CONTESTED != 0) revert WrongFlags(decision.flags);
+        if (decision.flags & ~_FLAGS != 0) revert WrongFlags(decision.flags);
         Coverage storage coverage = _coverages[claim.coverage];
         if (claim.authorisation != 0 && decision.flags & _UNBOUND == 0) {
             uint128 granted = _authorisations[claim.authorisation].granted;

@@ -76,7 +76,7 @@ contract ClaimsTest is Steps {
     function reach(uint256 state) internal override {
         if (state >= 1) offer(terms());
         if (state >= 2) {
-            accept();
+            acceptAndWait();
             fill(SALT, RECORD);
         }
         if (state >= 3) ask();
@@ -119,9 +119,15 @@ contract ClaimsTest is Steps {
         claims.acceptCoverage(coverage, "policy");
     }
 
+    /// @dev A coverage runs from the second after it was accepted on.
+    function acceptAndWait() internal {
+        accept();
+        skip(1);
+    }
+
     function cover() internal {
         offer(terms());
-        accept();
+        acceptAndWait();
     }
 
     /// @notice One fill of a prescription of the patient's, dispensed by the network's pharmacy.
@@ -262,16 +268,26 @@ contract ClaimsTest is Steps {
         accept();
     }
 
+    function test_what_is_over_is_not_accepted() public {
+        offer(terms());
+        uint40 until = terms().until;
+        vm.warp(until - 1);
+        refuse(abi.encodeWithSelector(Claims.TooLate.selector, until));
+        accept();
+        vm.warp(until - 2);
+        accept();
+        assertTrue(claims.isEligible(coverage, until - 1), "a second");
+    }
+
     function test_K1_nobody_waits_for_the_service_before_accepting() public {
         Claims.Terms memory given = terms();
         given.from = time() - 30 days;
         offer(given);
         fill(SALT, RECORD);
         uint40 filledAt = time();
-        skip(1);
         accept();
-        assertFalse(claims.isEligible(coverage, filledAt), "not before");
-        assertTrue(claims.isEligible(coverage, time()), "from now on");
+        assertFalse(claims.isEligible(coverage, filledAt), "not before, nor in the same second");
+        assertTrue(claims.isEligible(coverage, time() + 1), "from the next on");
         refuse(abi.encodeWithSelector(Claims.NotCovered.selector, coverage, filledAt));
         submit(submission());
     }
@@ -357,6 +373,7 @@ contract ClaimsTest is Steps {
         offer(given);
         vm.prank(otherPatient);
         claims.acceptCoverage(coverage, "policy");
+        skip(1);
         fill(SALT, RECORD);
         refuse(abi.encodeWithSelector(Claims.ServiceDiffers.selector, patient, pharmacy));
         submit(submission());
@@ -388,6 +405,7 @@ contract ClaimsTest is Steps {
         other = claims.offerCoverage("coverage", terms());
         vm.prank(patient);
         claims.acceptCoverage(other, "policy");
+        skip(1);
     }
 
     function test_K2_a_paid_claim_is_not_claimed_anew() public {
@@ -488,7 +506,7 @@ contract ClaimsTest is Steps {
         offer(terms());
         refuse(abi.encodeWithSelector(Claims.NotCovered.selector, coverage, time()));
         ask();
-        accept();
+        acceptAndWait();
         refuse(abi.encodeWithSelector(Purse.NoAmount.selector));
         vm.prank(pharmacy);
         claims.requestAuthorisation("authorisation", coverage, 0, "why");
@@ -642,6 +660,11 @@ contract ClaimsTest is Steps {
         adjudicate(Claims.Decision(AMOUNT, 1, "rules", "explanation"));
         refuse(abi.encodeWithSelector(Claims.WrongFlags.selector, uint8(129)));
         adjudicate(Claims.Decision(0, 129, "rules", "explanation"));
+        // Nor what no flag stands for.
+        for (uint8 i = 4; i < 7; ++i) {
+            refuse(abi.encodeWithSelector(Claims.WrongFlags.selector, uint8(1 << i)));
+            adjudicate(Claims.Decision(0, uint8(1 << i), "rules", "explanation"));
+        }
         // Zero is a decision, too: nothing is set aside.
         adjudicate(Claims.Decision(0, 1, "rules", "explanation"));
         assertEq(claims.balanceOf(insurer), 1_000_000, "nothing set aside");
@@ -656,7 +679,7 @@ contract ClaimsTest is Steps {
         Claims.Terms memory given = terms();
         given.limit = 8999;
         offer(given);
-        accept();
+        acceptAndWait();
         fill(SALT, RECORD);
         submit(submission());
         refuseAmount(9000, 0, 8999);
@@ -826,7 +849,7 @@ contract ClaimsTest is Steps {
         (given.copayment, given.limit) = (uint16(bound(copayment, 0, 10_000)), 900_000);
         fund(patient, 900_000);
         offer(given);
-        accept();
+        acceptAndWait();
         fill(SALT, RECORD);
         Claims.Submission memory claimed = submission();
         claimed.amount = amount;
@@ -864,7 +887,7 @@ contract ClaimsTest is Steps {
         Claims.Terms memory given = terms();
         given.limit = type(uint128).max;
         offer(given);
-        accept();
+        acceptAndWait();
         fill(SALT, RECORD);
         Claims.Submission memory claimed = submission();
         claimed.amount = type(uint128).max;
