@@ -35,7 +35,7 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - K5: what a coverage pays, less refunds, is at most its limit.
 /// - K6: an adjudicator of the insurer decides; another one decides the appeal, never lower than before.
 /// - K7: a pre-authorisation serves one claim, which is approved to its amount unless the claim is flagged as
-///   duplicate, upcoded or excessive. It stands until its end, even when insurer or patient end the coverage before that.
+///   duplicate, upcoded or excessive. It stands until its end, even when insurer or patient end the coverage before.
 ///
 /// ASSUMPTIONS
 /// - Safety: adjudicators apply the rules whose digest they name. The contract keeps the bounds, it cannot see

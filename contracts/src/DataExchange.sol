@@ -46,8 +46,9 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// ASSUMPTIONS
 /// - Safety: a source counts rightly and compares each cohort with all that it answered before. The contract refuses
 ///   what it says is too close, and keeps who said so.
-/// - Safety: a source says rightly how many patients are in an extract. Saying too many makes the share of each smaller
-///   and no share larger; saying too few voids the order once a patient comes for a share and there is none left.
+/// - Safety: a source says rightly how many patients are in an extract. By too many it gains nothing; but each share is
+///   smaller, and the rest is the buyer's in the end, so source and buyer can agree on it. Too few void the order once
+///   a patient comes for a share and there is none left.
 /// - Safety: who has read an extract has read it. Withdrawing binds what comes after.
 /// - Safety: anybody can consent and withdraw, and make sources and researchers look again. It costs them a call each.
 /// - Liveness: a delivery to a buyer that was expelled, who cannot dispute it, waits for a regulator's auditor as well.
@@ -530,8 +531,8 @@ contract DataExchange is Purse {
         emit OrderDisputed(id, stored.buyer, reason);
     }
 
-    /// @notice Decides a dispute, or about a delivery to a buyer that was expelled, as an auditor of a regulator that is
-    /// neither buyer nor source.
+    /// @notice Decides a dispute, or about a delivery to a buyer that was expelled, as an auditor of a regulator that
+    /// is neither buyer nor source.
     function resolve(bytes32 id, bool refund) external {
         Order storage stored = _orders[id];
         bool isOpen =

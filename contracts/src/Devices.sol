@@ -29,12 +29,13 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - V2: batches of a device are numbered without gaps, each names the head before it, and their times never
 ///   overlap nor lie in the future, before the binding or after its end: none is replayed, reordered or left out. What
 ///   was measured under a binding can be brought after its end, until the next one is accepted.
-/// - V3: a device is bound to at most one patient, who accepted, until a time; patient and operator end it, also when the
-///   device is out of force.
+/// - V3: a device is bound to at most one patient, who accepted, until a time; patient and operator end it, also when
+///   the device is out of force.
 /// - V4: quarantine of the operator, the maker or a regulator ends only by who imposed it.
 /// - V5: a device anchors at most `MAX_BATCHES` batches in a window of `WINDOW`, which begins with its first.
 /// - V6: a serial number of a maker is enrolled once.
-/// - V7: a firmware that a regulator recalled runs nowhere until a regulator lifts the recall, whatever its maker accepts.
+/// - V7: a firmware that a regulator recalled runs nowhere until a regulator lifts the recall, whatever its maker
+///   accepts.
 ///
 /// ASSUMPTIONS
 /// - Safety: a key never leaves its device. Who has it signs what it likes within the limits; quarantine and

@@ -56,10 +56,11 @@ contract LabOrders is IServices {
         Cancelled
     }
 
-    /// @dev Four slots: 160 + 8 + 8 + 8 + 40 + 8 + 8 = 240 bits; 160 + 40 = 200 bits; 160 bits; 160 + 40 + 40 = 240 bits.
+    /// @dev Four slots: 160 + 8 + 8 + 8 + 40 + 8 + 8 = 240 bits; 160 + 40 = 200 bits; 160 bits; 160 + 40 + 40 = 240
+    /// bits.
     /// @param stored Any state but `Acknowledged`.
-    /// @param acknowledgeBy Unix time in seconds, from which a critical result is overdue: set by the first, zero once a
-    /// doctor acknowledged. A version that is not critical leaves it as it is, for the next one that is.
+    /// @param acknowledgeBy Unix time in seconds, from which a critical result is overdue: set by the first, zero once
+    /// a doctor acknowledged. A version that is not critical leaves it as it is, for the next one that is.
     /// @param version Of the result, from 1; zero before there is a final one.
     /// @param escalations How often a critical result was escalated.
     /// @param escalateBy Unix time in seconds, before which it is not escalated again; zero before.

@@ -24,18 +24,18 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 ///     seed       = keccak256(abi.encode(sponsor's seed, custodian's seed))
 ///     arm        = uint256(keccak256(abi.encode(seed, id, patient, nonce))) % arms
 ///
-/// The nonce is the patient's, who commits to it with the first consent, as `keccak256(abi.encode(nonce))`, and opens it
-/// once enrolled. Seeds are revealed only after the data is locked, so that until then nobody who knows one seed
-/// knows any arm; and who knows both, to hand out treatments (a pharmacist of the site who is not blinded), knows the arm
-/// of nobody who is not enrolled yet. The pharmacist commits to each subject's arm before the first visit, which is
-/// checked afterwards.
+/// The nonce is the patient's, who commits to it with the first consent, as `keccak256(abi.encode(nonce))`, and opens
+/// it once enrolled. Seeds are revealed only after the data is locked, so that until then nobody who knows one seed
+/// knows any arm; and who knows both, to hand out treatments (a pharmacist of the site who is not blinded), knows the
+/// arm of nobody who is not enrolled yet. The pharmacist commits to each subject's arm before the first visit, which
+/// is checked afterwards.
 ///
 /// INVARIANTS
 /// - R1: protocol, endpoints and criteria are on chain before the first consent; endpoints, number of arms
 ///   and both commitments never change afterwards.
-/// - R2: an arm is determined by two seeds committed before the first consent and by the patient's nonce, committed with
-///   it; neither party, nor a site, nor a pharmacist with both seeds, can know an arm before the patient is enrolled,
-///   and nothing is left to choose then. No data is entered for a subject whose arm was not committed to.
+/// - R2: an arm is determined by two seeds committed before the first consent and by the patient's nonce, committed
+///   with it; neither party, nor a site, nor a pharmacist with both seeds, can know an arm before the patient is
+///   enrolled, and nothing is left to choose then. No data is entered for a subject whose arm was not committed to.
 /// - R3: seeds are revealed only after the lock, and only those that were committed.
 /// - R4: data is entered only for a subject who is enrolled, not withdrawn, and consented to the protocol
 ///   version in force; every entry is in the head, in order; after the lock there is none.
@@ -49,14 +49,15 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - Safety: sponsor and custodian do not both tell their seed to a patient, who chooses a nonce. Who hands out
 ///   treatments has both seeds and tells no arm to those who enter data or talk to subjects. The pharmacists of the
 ///   sponsor hand out nothing, unless the sponsor is the subject's site.
-/// - Safety: nonces are random, and told to nobody before they are opened: who can guess one knows what opening it tells.
+/// - Safety: nonces are random, and told to nobody before they are opened: who can guess one knows what opening it
+///   tells.
 /// - Liveness: an enrolled subject who never opens the nonce has no arm, and no data is entered for them.
 /// - Safety: a site says rightly when it became aware, and whether an event is serious.
 /// - Safety: that an account takes part in a trial is public among members; which trial it is, only to who
 ///   holds the protocol.
 /// - Liveness: a site that goes on entering data or reporting events delays the lock; everybody sees which one.
-/// - Liveness: a party that never reveals its seed, or committed to zero, which is refused, keeps the results from being published. It cannot choose
-///   among outcomes by it: revealing is for all subjects or for none.
+/// - Liveness: a party that never reveals its seed, or committed to zero, which is refused, keeps the results from being
+///   published. It cannot choose among outcomes by it: revealing is for all subjects or for none.
 contract Trials {
     /* TYPES */
 
@@ -522,8 +523,8 @@ contract Trials {
         emit SubjectAllocated(id, patient, by, allocation);
     }
 
-    /// @notice Enters data of a visit of a subject whose arm was committed to, as a researcher, physician or nurse of the
-    /// subject's site.
+    /// @notice Enters data of a visit of a subject whose arm was committed to, as a researcher, physician or nurse of
+    /// the subject's site.
     /// @param digest Digest of the sealed data.
     function enter(bytes32 id, address patient, bytes32 digest) external {
         Trial storage trial = _requireState(id, State.Recruiting);

@@ -217,7 +217,7 @@ contract WaitingListsTest is Steps {
     }
 
     /// @dev Q5: neighbours and whole halves that change places make another census.
-    function testFuzz_Q5_rows_in_another_order_are_another_census(uint256 seed, uint256 size, uint256 one, uint256 other)
+    function testFuzz_Q5_another_order_is_another_census(uint256 seed, uint256 size, uint256 one, uint256 other)
         public
     {
         size = bound(size, 2, 40);

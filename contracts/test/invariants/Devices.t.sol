@@ -55,7 +55,9 @@ contract DevicesHandler is Handler {
             : back
                 ? abi.encodeCall(Devices.liftRecall, (model, FIRMWARE))
                 : abi.encodeCall(Devices.recallFirmware, (model, FIRMWARE, "reason"));
-        if (!attempt(caller, address(DEVICES), data, caller == everybody[by ? 3 : 4], "V7: accepts and recalls")) return;
+        if (!attempt(caller, address(DEVICES), data, caller == everybody[by ? 3 : 4], "V7: accepts and recalls")) {
+            return;
+        }
         if (by) accepted = back;
         else recalled = !back;
     }
@@ -174,9 +176,7 @@ contract DevicesInvariants is WideNetwork, InvariantTest {
         bytes32 typeHash = keccak256("Attest(address device,bytes32 model,bytes32 serial,uint40 deadline)");
         bytes32 hash = keccak256(abi.encode(typeHash, device, model, bytes32("serial"), time()));
         made.makerSignature = signature(MAKER_KEY, typedDigest("Salus Devices", address(devices), hash));
-        typeHash = keccak256(
-            "Firmware(address device,address operator,bytes32 firmware,uint32 number,uint40 deadline)"
-        );
+        typeHash = keccak256("Firmware(address device,address operator,bytes32 firmware,uint32 number,uint40 deadline)");
         hash = keccak256(abi.encode(typeHash, device, hospital, FIRMWARE, uint32(0), time()));
         made.deviceSignature = signature(DEVICE_KEY, typedDigest("Salus Devices", address(devices), hash));
         vm.prank(hospital);

@@ -76,8 +76,8 @@ contract SurgeriesHandler is Handler {
         (address caller, bytes32 id) = (mostly(_doctor(), everybody), _id());
         Model storage model = _models[id];
         uint8 bit = _seatOf(caller) == 0 ? 1 : 2;
-        bool expected = _isDoctor(caller) && model.state == Surgeries.State.Assessed && !model.refused
-            && model.bits & bit == 0;
+        bool expected =
+            _isDoctor(caller) && model.state == Surgeries.State.Assessed && !model.refused && model.bits & bit == 0;
         bytes memory data = abi.encodeCall(Surgeries.certify, (id, model.plan, "reason"));
         if (!attempt(caller, address(SURGERY), data, expected, "U2: certifies")) return;
         model.bits |= bit;
@@ -137,7 +137,9 @@ contract SurgeriesHandler is Handler {
         bytes32 sheet = chance(90) ? bytes32("sheet") : bytes32("another");
         bytes memory data = step == 0
             ? abi.encodeCall(Surgeries.signIn, (id, sheet))
-            : step == 1 ? abi.encodeCall(Surgeries.timeOut, (id, sheet)) : abi.encodeCall(Surgeries.signOut, (id, sheet));
+            : step == 1
+                ? abi.encodeCall(Surgeries.timeOut, (id, sheet))
+                : abi.encodeCall(Surgeries.signOut, (id, sheet));
         Surgeries.State from = [Surgeries.State.Scheduled, Surgeries.State.SignedIn, Surgeries.State.Incised][step];
         uint8 needed = step == 0 ? 6 : 7;
         bool sits = _isStaff(caller) && model.team[_seatOf(caller)] == caller;
@@ -305,8 +307,7 @@ contract SurgeriesInvariants is WideNetwork, InvariantTest {
         accredit(hospital, second[0], ProfessionalRole.Surgeon);
         accredit(hospital, second[1], ProfessionalRole.Physician);
         accredit(hospital, second[2], ProfessionalRole.Nurse);
-        address[8] memory people =
-            [patient, stranger, surgeon, second[0], physician, second[1], nurse, second[2]];
+        address[8] memory people = [patient, stranger, surgeon, second[0], physician, second[1], nurse, second[2]];
         handler = new SurgeriesHandler(surgeries, referrer, people);
         for (uint256 i; i < 2; ++i) {
             vm.prank(referrer);
@@ -324,9 +325,7 @@ contract SurgeriesInvariants is WideNetwork, InvariantTest {
             assertEq(stored.round, model.round, "round");
             assertEq(stored.refused, model.refused, "U2: refused");
             assertEq(stored.plan, model.plan, "plan");
-            assertEq(
-                abi.encode(surgeries.implantsOf(id)), abi.encode(handler.listOf(id)), "U4: the surgery's implants"
-            );
+            assertEq(abi.encode(surgeries.implantsOf(id)), abi.encode(handler.listOf(id)), "U4: the surgery's implants");
             for (uint256 round = 1; round <= 16; ++round) {
                 (,, uint40 completedAt,) = surgeries.serviceOf(id, round);
                 assertEq(completedAt, model.signedOutAt[round], "U5: from the sign-out on");

@@ -55,7 +55,8 @@ contract TrialsHandler is Handler {
         Subject storage subject = _subjects[place];
         bytes32 nonce = bytes32(calls + 1);
         bytes memory data = abi.encodeCall(Trials.consent, (ID, SITE, to, keccak256(abi.encode(nonce))));
-        bool expected = state == Trials.State.Recruiting && to == version && subject.standing <= Trials.Standing.Enrolled;
+        bool expected =
+            state == Trials.State.Recruiting && to == version && subject.standing <= Trials.Standing.Enrolled;
         if (!attempt(everybody[place], address(TRIALS), data, expected, "consents to what is in force")) return;
         subject.version = to;
         if (subject.standing != Trials.Standing.None) return;
@@ -69,7 +70,9 @@ contract TrialsHandler is Handler {
         bool expected = state == Trials.State.Recruiting && subject.standing == Trials.Standing.Enrolled
             && nonce == subject.nonce && !subject.opened;
         bytes memory data = abi.encodeCall(Trials.openNonce, (ID, nonce));
-        if (attempt(everybody[place], address(TRIALS), data, expected, "R2: opens once enrolled")) subject.opened = true;
+        if (attempt(everybody[place], address(TRIALS), data, expected, "R2: opens once enrolled")) {
+            subject.opened = true;
+        }
     }
 
     function withdraw(uint256 seed) external seeded(seed) {
@@ -123,8 +126,7 @@ contract TrialsHandler is Handler {
         (address caller, uint256 place) = (mostly(everybody[6 + random(3)], everybody), random(PATIENTS));
         bool serious = chance(50);
         bool expected = _isStaff(caller) && _subjects[place].version != 0;
-        bytes memory data =
-            abi.encodeCall(Trials.reportAdverseEvent, (ID, everybody[place], serious, time(), "event"));
+        bytes memory data = abi.encodeCall(Trials.reportAdverseEvent, (ID, everybody[place], serious, time(), "event"));
         if (!attempt(caller, address(TRIALS), data, expected, "R7: reports")) return;
         events.push(serious);
         if (serious) ++unacknowledged;
@@ -139,7 +141,8 @@ contract TrialsHandler is Handler {
         bytes memory data = proposes
             ? abi.encodeCall(Trials.proposeAmendment, (ID, "protocol", "criteria"))
             : abi.encodeCall(Trials.approveAmendment, (ID, "protocol", "criteria"));
-        bool expected = state == Trials.State.Recruiting && caller == everybody[proposes ? 4 : 5] && (proposes || pending);
+        bool expected =
+            state == Trials.State.Recruiting && caller == everybody[proposes ? 4 : 5] && (proposes || pending);
         if (!attempt(caller, address(TRIALS), data, expected, "R1: amends")) return;
         pending = proposes;
         if (!proposes) ++version;
@@ -158,7 +161,8 @@ contract TrialsHandler is Handler {
     function lock(uint256 seed) external seeded(seed) {
         address caller = mostly(everybody[4], everybody);
         bytes32 where = chance(90) ? head : bytes32("elsewhere");
-        bool expected = caller == everybody[4] && state == Trials.State.Recruiting && where == head && unacknowledged == 0;
+        bool expected =
+            caller == everybody[4] && state == Trials.State.Recruiting && where == head && unacknowledged == 0;
         if (expected && chance(85)) return;
         bytes memory data = abi.encodeCall(Trials.lock, (ID, where));
         if (attempt(caller, address(TRIALS), data, expected, "R4: locks")) state = Trials.State.Locked;
@@ -178,7 +182,8 @@ contract TrialsHandler is Handler {
         address caller = mostly(everybody[4], everybody);
         (bytes32 endpoints, bytes32 data_) = (chance(85) ? bytes32("endpoints") : bytes32("other"), head);
         if (chance(15)) data_ = "other";
-        bool expected = caller == everybody[4] && state == Trials.State.Unblinded && endpoints == "endpoints" && data_ == head;
+        bool expected =
+            caller == everybody[4] && state == Trials.State.Unblinded && endpoints == "endpoints" && data_ == head;
         bytes memory data = abi.encodeCall(Trials.publish, (ID, endpoints, data_, "results"));
         if (attempt(caller, address(TRIALS), data, expected, "R5: publishes")) state = Trials.State.Published;
     }

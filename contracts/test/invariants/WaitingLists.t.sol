@@ -74,8 +74,7 @@ contract WaitingListsHandler is Handler {
         (address caller, bytes32 id, bool comes) = (mostly(_everybody[3], _everybody), _id(), chance(30));
         Model storage model = _models[id];
         bool expected = _isStaff(caller) && model.state == WaitingLists.State.Scheduled && time() >= model.appointmentAt;
-        bytes memory data =
-            comes ? abi.encodeCall(WaitingLists.attend, (id)) : abi.encodeCall(WaitingLists.miss, (id));
+        bytes memory data = comes ? abi.encodeCall(WaitingLists.attend, (id)) : abi.encodeCall(WaitingLists.miss, (id));
         if (!attempt(caller, address(LISTS), data, expected, "Q3: comes, or does not, at the time")) return;
         if (comes) return _end(model, WaitingLists.State.Attended);
         (model.state, model.appointmentAt) = (WaitingLists.State.Prioritised, 0);
@@ -130,8 +129,7 @@ contract WaitingListsInvariants is WideNetwork, InvariantTest {
 
     function setUp() public override {
         super.setUp();
-        handler =
-            new WaitingListsHandler(waitingLists, hospital, [patient, referrer, surgeon, nurse, stranger]);
+        handler = new WaitingListsHandler(waitingLists, hospital, [patient, referrer, surgeon, nurse, stranger]);
         for (uint256 i; i < 3; ++i) {
             // They outlast the waiting.
             address employer = i == 0 ? clinic : hospital;

@@ -843,10 +843,12 @@ async fn laboratory_reads_the_ordered_version_until_release() {
         .send("gus", Contract::LabOrders, &LabOrders::collectCall { id: order, specimen })
         .await
         .unwrap();
-    let call = LabOrders::reportCall { id: order, digest: B256::repeat_byte(2), critical: false };
+    let digest = B256::repeat_byte(2);
+    let call = LabOrders::reportCall { id: order, digest, critical: false };
     world.send("gus", Contract::LabOrders, &call).await.unwrap();
     assert_eq!(count(41, Kind::Laboratory).await, 1);
-    world.send("gus", Contract::LabOrders, &LabOrders::releaseCall { id: order }).await.unwrap();
+    let call = LabOrders::releaseCall { id: order, digest };
+    world.send("gus", Contract::LabOrders, &call).await.unwrap();
     assert_eq!(count(41, Kind::Laboratory).await, 0);
 }
 

@@ -322,10 +322,11 @@ async fn laboratory(world: &World) {
     world.send("scientist", ORDERS, &take_over).await;
     let preliminary = LabOrders::reportPreliminaryCall { id, digest, critical: false };
     world.send("scientist", ORDERS, &preliminary).await;
-    let report = LabOrders::reportCall { id, digest: keccak256("result"), critical: true };
+    let digest = keccak256("result");
+    let report = LabOrders::reportCall { id, digest, critical: true };
     world.send("scientist", ORDERS, &report).await;
-    world.send("physician", ORDERS, &LabOrders::acknowledgeCall { id }).await;
-    world.send("physician", ORDERS, &LabOrders::releaseCall { id }).await;
+    world.send("physician", ORDERS, &LabOrders::acknowledgeCall { id, digest }).await;
+    world.send("physician", ORDERS, &LabOrders::releaseCall { id, digest }).await;
     let digest = keccak256("corrected");
     let correct = LabOrders::correctCall { id, digest, critical: true };
     world.send("scientist", ORDERS, &correct).await;

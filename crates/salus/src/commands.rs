@@ -516,13 +516,25 @@ impl<'a> Commands<'a> {
                     laboratory::report(lab, scientist, &patient, id, &result, critical, now);
                 reported.await?.1
             }
-            LabCommand::Release { id } => vec![laboratory::release(lab, scientist, id).await?],
+            LabCommand::Release { id } => {
+                let digest = self.result_at(lab, id).await?;
+                vec![laboratory::release(lab, scientist, id, digest).await?]
+            }
             LabCommand::Acknowledge { id } => {
-                vec![laboratory::acknowledge(hospital, physician, id).await?]
+                let digest = self.result_at(hospital, id).await?;
+                vec![laboratory::acknowledge(hospital, physician, id, digest).await?]
             }
             LabCommand::Show { id } => return self.show_order(id).await,
         };
         Ok((steps.iter().map(step_text).collect(), 0))
+    }
+
+    /// The version of a result that a gateway's people have before them.
+    async fn result_at(&self, gateway: &Gateway, id: B256) -> Result<domain::RecordDigest, Error> {
+        gateway.gatekeeper.refresh(self.now()).await?;
+        let projection = gateway.gatekeeper.projection().await;
+        let held = projection.workflows.lab_order(&id).ok_or("there is no such order")?;
+        Ok(held.result.ok_or("there is no result yet")?)
     }
 
     async fn show_order(&self, id: B256) -> Output {

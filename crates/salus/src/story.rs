@@ -270,9 +270,9 @@ impl<'a> Teller<'a> {
         let (result, steps) =
             laboratory::report(lab, scientist, patient, id, &result, true, self.now()).await?;
         steps.into_iter().for_each(|step| self.tell(step));
-        let step = laboratory::acknowledge(hospital, physician, id).await?;
+        let step = laboratory::acknowledge(hospital, physician, id, result.digest).await?;
         self.tell(step);
-        let step = laboratory::release(lab, scientist, id).await?;
+        let step = laboratory::release(lab, scientist, id, result.digest).await?;
         self.tell(step);
 
         let record = Some(result.record);

@@ -8,7 +8,7 @@
 
 use alloy_primitives::B256;
 use bindings::{Contract, LabOrders, convert::make_id};
-use domain::{Anchor, Kind, RecordId, Timestamp};
+use domain::{Anchor, Kind, RecordDigest, RecordId, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{Gateway, PatientActor, Person, Step, WorkflowError, record::Draft};
@@ -118,29 +118,36 @@ pub async fn report(
     Ok((anchor, steps))
 }
 
-/// The orderer or the laboratory releases the result, which alerts the patient.
+/// The orderer or the laboratory releases the result, which alerts the patient. The digest is that of the version
+/// that they have before them.
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Send`] when there is no result yet.
-pub async fn release(gateway: &Gateway, person: &Person, id: B256) -> Result<Step, WorkflowError> {
-    let call = LabOrders::releaseCall { id };
+/// [`WorkflowError::Send`] when there is no result yet, or another version came in.
+pub async fn release(
+    gateway: &Gateway,
+    person: &Person,
+    id: B256,
+    digest: RecordDigest,
+) -> Result<Step, WorkflowError> {
+    let call = LabOrders::releaseCall { id, digest: digest.0 };
     let outcome = person.sender.send(gateway.at(Contract::LabOrders), &call).await?;
     let what = "releases the result; the patient is alerted";
     Ok(Step::new(&person.name, what, "lab.release", &outcome))
 }
 
-/// The orderer takes notice of the result.
+/// The orderer takes notice of the result. The digest is that of the version that they have before them.
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Send`] when there is no result yet or it was acknowledged.
+/// [`WorkflowError::Send`] when there is no result yet, it was acknowledged, or another version came in.
 pub async fn acknowledge(
     gateway: &Gateway,
     person: &Person,
     id: B256,
+    digest: RecordDigest,
 ) -> Result<Step, WorkflowError> {
-    let call = LabOrders::acknowledgeCall { id };
+    let call = LabOrders::acknowledgeCall { id, digest: digest.0 };
     let outcome = person.sender.send(gateway.at(Contract::LabOrders), &call).await?;
     Ok(Step::new(&person.name, "acknowledges the result", "lab.acknowledge", &outcome))
 }
