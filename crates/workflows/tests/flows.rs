@@ -388,7 +388,8 @@ async fn laboratory_steps_come_in_order_and_once() {
     let collect = |who| laboratory::collect(lab, world.person(who), id, secret("specimen"));
     let early = RecordDigest(secret("a result that is not there"));
     let release = |who, digest| laboratory::release(lab, world.person(who), id, digest);
-    let acknowledge = |who, digest| laboratory::acknowledge(hospital, world.person(who), id, digest);
+    let acknowledge =
+        |who, digest| laboratory::acknowledge(hospital, world.person(who), id, digest);
 
     refused_as(scene.report(id).await, "WrongState");
     refused_as(release("scientist", early).await, "WrongState");
