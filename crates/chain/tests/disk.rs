@@ -85,7 +85,8 @@ fn without_waiting(dir: &Path) {
         if let Err(error) = chain.submit(raw) {
             break error.to_string();
         }
-        let Some(payload) = chain.propose() else { break "nothing to propose".into() };
+        // It may stop in between; then it says so to whoever sends again.
+        let Some(payload) = chain.propose() else { continue };
         match chain.apply(payload.clone(), Certificate::new()) {
             Ok(applied) => on_the_way.push((payload, applied)),
             Err(error) => break error.to_string(),
