@@ -1,6 +1,8 @@
 //! One patient's story, told while it happens: every step is a transaction on the chain, and every
 //! refusal is a contract's or a gatekeeper's.
 
+mod surgery;
+
 use std::time::{Duration, Instant};
 
 use alloy_primitives::B256;
@@ -25,7 +27,7 @@ use crate::{
 };
 
 /// How many lines of a timeline or log are shown.
-const LINES_SHOWN: usize = 40;
+const LINES_SHOWN: usize = 80;
 
 /// What the story leaves for the tables at the end.
 pub(crate) struct Story {
@@ -51,6 +53,7 @@ pub(crate) async fn play(consortium: &Consortium) -> Result<Story, Error> {
     teller.prescription().await?;
     teller.laboratory().await?;
     teller.emergency().await?;
+    teller.surgery().await?;
     teller.own_records().await?;
     teller.log().await?;
     teller.timeline().await?;
