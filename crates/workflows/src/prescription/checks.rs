@@ -251,14 +251,14 @@ fn find(order: &Order, known: &Known) -> Vec<Finding> {
         let above = order.dose.is_some_and(|dose| dose.daily_micrograms() > most);
         if above && names_any(ordered, &rule.medicines) {
             let most_milligrams = rule.most_milligrams_a_day;
-            findings.push(Finding::Dose { most_milligrams, source: rule.source });
+            findings.push(Finding::Dose { most_milligrams, source: &rule.source });
         }
     }
     for allergy in &known.allergies {
         let rules = RULES.allergies.iter().filter(|rule| {
             names_any(allergy, &rule.allergies) && names_any(ordered, &rule.medicines)
         });
-        let by_rules = rules.map(|rule| rule.source).next();
+        let by_rules = rules.map(|rule| rule.source.as_str()).next();
         let by_name = names_the_same(allergy, ordered).then_some("the record names this medicine");
         if let Some(source) = by_rules.or(by_name) {
             findings.push(Finding::Allergy { to: allergy.clone(), source });
@@ -266,12 +266,15 @@ fn find(order: &Order, known: &Known) -> Vec<Finding> {
     }
     for medicine in &known.medicines {
         for rule in &RULES.interactions {
-            let either = |one: &[&str], other: &[&str]| {
+            let either = |one: &[String], other: &[String]| {
                 names_any(ordered, one) && names_any(medicine, other)
             };
             if either(&rule.one, &rule.other) || either(&rule.other, &rule.one) {
-                let (with, effect, source) = (medicine.clone(), rule.effect, rule.source);
-                findings.push(Finding::Interaction { with, effect, source });
+                findings.push(Finding::Interaction {
+                    with: medicine.clone(),
+                    effect: &rule.effect,
+                    source: &rule.source,
+                });
             }
         }
     }
@@ -286,8 +289,8 @@ fn words(text: &str) -> impl Iterator<Item = String> {
     words.filter(|word| !word.is_empty())
 }
 
-fn names_any(text: &str, names: &[&str]) -> bool {
-    words(text).any(|word| names.iter().any(|name| word.starts_with(name)))
+fn names_any(text: &str, names: &[String]) -> bool {
+    words(text).any(|word| names.iter().any(|name| word.starts_with(name.as_str())))
 }
 
 /// Whether an allergy is to the first word of what is ordered, which is its name unless it is a number.
@@ -298,7 +301,6 @@ fn names_the_same(allergy: &str, ordered: &str) -> bool {
 
 #[derive(Deserialize)]
 struct Rules {
-    #[serde(borrow)]
     doses: Vec<DoseRule>,
     allergies: Vec<AllergyRule>,
     interactions: Vec<InteractionRule>,
@@ -306,24 +308,24 @@ struct Rules {
 
 #[derive(Deserialize)]
 struct DoseRule {
-    medicines: Vec<&'static str>,
+    medicines: Vec<String>,
     most_milligrams_a_day: u32,
-    source: &'static str,
+    source: String,
 }
 
 #[derive(Deserialize)]
 struct AllergyRule {
-    allergies: Vec<&'static str>,
-    medicines: Vec<&'static str>,
-    source: &'static str,
+    allergies: Vec<String>,
+    medicines: Vec<String>,
+    source: String,
 }
 
 #[derive(Deserialize)]
 struct InteractionRule {
-    one: Vec<&'static str>,
-    other: Vec<&'static str>,
-    effect: &'static str,
-    source: &'static str,
+    one: Vec<String>,
+    other: Vec<String>,
+    effect: String,
+    source: String,
 }
 
 static RULES: LazyLock<Rules> = LazyLock::new(|| {
@@ -366,16 +368,16 @@ mod tests {
 
     #[test]
     fn rules_are_well_formed_and_name_their_sources() {
-        let sources = RULES.doses.iter().map(|rule| rule.source);
-        let sources = sources.chain(RULES.allergies.iter().map(|rule| rule.source));
-        let sources = sources.chain(RULES.interactions.iter().map(|rule| rule.source));
+        let sources = RULES.doses.iter().map(|rule| &rule.source);
+        let sources = sources.chain(RULES.allergies.iter().map(|rule| &rule.source));
+        let sources = sources.chain(RULES.interactions.iter().map(|rule| &rule.source));
         assert!(sources.clone().count() >= 20);
         for source in sources {
             assert!(source.len() > 10, "{source}");
         }
         let names = RULES.doses.iter().flat_map(|rule| &rule.medicines);
         for name in names.chain(RULES.interactions.iter().flat_map(|rule| &rule.other)) {
-            assert_eq!(**name, name.to_lowercase());
+            assert_eq!(*name, name.to_lowercase());
         }
     }
 
