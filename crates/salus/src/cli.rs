@@ -407,6 +407,12 @@ pub(crate) enum RxCommand {
         /// How to take it.
         #[arg(long, default_value = "one tablet a day")]
         dosage: String,
+        /// How much each time, in milligrams: what the dose is checked by. Without it, it is not.
+        #[arg(long)]
+        milligrams: Option<String>,
+        /// How often a day.
+        #[arg(long, default_value_t = 1, requires = "milligrams")]
+        times: u32,
         /// Units per fill.
         #[arg(long, default_value_t = 30)]
         quantity: u32,
@@ -416,6 +422,20 @@ pub(crate) enum RxCommand {
         /// For how many days it counts.
         #[arg(long, default_value_t = 30)]
         days: u64,
+        /// It is a controlled medicine: the surgeon signs, too, with `countersign`.
+        #[arg(long)]
+        controlled: bool,
+        /// The pharmacist may hand out no other product.
+        #[arg(long)]
+        as_written: bool,
+        /// Why it is issued in spite of what the checks find.
+        #[arg(long)]
+        despite: Option<String>,
+    },
+    /// The surgeon signs a controlled prescription as the second doctor.
+    Countersign {
+        /// Which.
+        id: B256,
     },
     /// Physician and patient permit the pharmacy.
     Permit {
@@ -432,6 +452,23 @@ pub(crate) enum RxCommand {
         /// Which.
         id: B256,
     },
+    /// The pharmacist gives the claim up.
+    Release {
+        /// Which.
+        id: B256,
+    },
+    /// The pharmacist hands out another product of the same kind; `dispense` follows.
+    Substitute {
+        /// Whose prescription.
+        patient: String,
+        /// Which.
+        id: B256,
+        /// The product, in words.
+        product: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
     /// The pharmacist dispenses.
     Dispense {
         /// Whose prescription.
@@ -444,6 +481,16 @@ pub(crate) enum RxCommand {
         /// The batch number on the package.
         #[arg(long)]
         batch: String,
+    },
+    /// The patient confirms that they have what was dispensed.
+    Confirm {
+        /// Whose prescription.
+        patient: String,
+        /// Which.
+        id: B256,
+        /// Which fill, from 1.
+        #[arg(long, default_value_t = 1)]
+        fill: u8,
     },
     /// The physician cancels it.
     Cancel {
@@ -469,6 +516,46 @@ pub(crate) enum LabCommand {
     },
     /// The laboratory takes the specimen.
     Collect {
+        /// Which order.
+        id: B256,
+    },
+    /// The laboratory takes the specimen over from whoever has it.
+    TakeOver {
+        /// For whom.
+        patient: String,
+        /// Which order.
+        id: B256,
+        /// Where, and in what condition.
+        condition: String,
+    },
+    /// Whose hands the specimen went through.
+    Custody {
+        /// Which order.
+        id: B256,
+    },
+    /// The laboratory reports a preliminary result; `final` follows.
+    Preliminary {
+        /// For whom.
+        patient: String,
+        /// Which order.
+        id: B256,
+        /// The result, in words.
+        result: String,
+        /// Whether it needs attention at once.
+        #[arg(long)]
+        critical: bool,
+    },
+    /// The laboratory reports the final result after a preliminary one.
+    Final(LabVersion),
+    /// The laboratory corrects the result.
+    Correct(LabVersion),
+    /// The physician escalates a critical result that nobody acknowledged in time.
+    Escalate {
+        /// Which order.
+        id: B256,
+    },
+    /// The physician cancels the order before there is a result.
+    Cancel {
         /// Which order.
         id: B256,
     },
@@ -499,6 +586,22 @@ pub(crate) enum LabCommand {
         /// Which order.
         id: B256,
     },
+}
+
+/// The next version of a result.
+#[derive(Debug, Args)]
+pub(crate) struct LabVersion {
+    /// For whom.
+    pub(crate) patient: String,
+    /// Which order.
+    pub(crate) id: B256,
+    /// The record of the result so far.
+    pub(crate) record: B256,
+    /// The result, in words.
+    pub(crate) result: String,
+    /// Whether it needs attention at once.
+    #[arg(long)]
+    pub(crate) critical: bool,
 }
 
 /// What can be done about emergency access.
