@@ -10,6 +10,7 @@
 //! Whoever takes the specimen over seals where and in what condition, and continues a chain of digests on
 //! chain, so that no hand-over can be left out, put in or told in another order later.
 
+use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, keccak256};
 use alloy_rpc_types_eth::Filter;
 use alloy_sol_types::{SolCall, SolEvent as _, SolValue as _};
@@ -348,8 +349,9 @@ async fn custody_head(gateway: &Gateway, id: B256) -> Result<B256, WorkflowError
 /// [`WorkflowError::Call`] when the chain cannot be asked.
 pub async fn is_overdue(gateway: &Gateway, id: B256) -> Result<bool, WorkflowError> {
     let call = LabOrders::isOverdueCall { id };
-    let (at, latest) = (gateway.at(Contract::LabOrders), Default::default());
-    Ok(gateway.gatekeeper.ledger().call(at, &call, latest).await?)
+    // By the time of the next block: the last one may be old.
+    let (at, next) = (gateway.at(Contract::LabOrders), BlockId::pending());
+    Ok(gateway.gatekeeper.ledger().call(at, &call, next).await?)
 }
 
 /// Somebody of the ordering institution, or a scientist of the laboratory, escalates a critical result that

@@ -67,8 +67,8 @@ impl Known {
     ///
     /// # Errors
     ///
-    /// [`WorkflowError::Answer`] when the prescriber may not read it: who is not in the care team cannot
-    /// check, and so not prescribe.
+    /// [`WorkflowError::Invalid`] when the prescriber is not in the care team: somebody else would read only a
+    /// part, and a part proves nothing. [`WorkflowError::Answer`] when the steward refuses.
     pub async fn read(
         hospital: &Gateway,
         prescriber: &Person,
@@ -77,6 +77,10 @@ impl Known {
     ) -> Result<Self, WorkflowError> {
         let keeper = &hospital.gatekeeper;
         keeper.refresh(now).await?;
+        if !keeper.cares_for(patient, prescriber.member).await {
+            let why = "who prescribes is not in the patient's care team, so nothing can be checked";
+            return Err(WorkflowError::Invalid(why.into()));
+        }
         let kinds = KindSet::of(&[Kind::Allergy, Kind::Medication]);
         let wanted = Wanted { patient, kinds, record: None, purpose: Purpose::Treatment };
         let mut known =

@@ -8,6 +8,7 @@
 
 mod checks;
 
+use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, U256};
 use bindings::{
     Contract, Prescriptions, Records,
@@ -446,8 +447,9 @@ impl State {
 /// [`WorkflowError::Unknown`] when there is none with that id.
 pub async fn standing(gateway: &Gateway, id: B256) -> Result<State, WorkflowError> {
     let call = Prescriptions::stateOfCall { id };
-    let (at, latest) = (gateway.at(Contract::Prescriptions), Default::default());
-    let number = gateway.gatekeeper.ledger().call(at, &call, latest).await?;
+    // By the time of the next block: the last one may be old.
+    let (at, next) = (gateway.at(Contract::Prescriptions), BlockId::pending());
+    let number = gateway.gatekeeper.ledger().call(at, &call, next).await?;
     Ok(match number {
         1 => State::Issued,
         2 => State::Claimed,

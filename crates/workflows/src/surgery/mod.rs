@@ -6,7 +6,7 @@
 //! take. Who signs which step, and that nobody cuts before consent and time-out, the contract decides
 //! (U1 to U6 in `Surgeries.sol`).
 //!
-//! This file has what happens before the theatre, [`theatre`] the rest. The operating hospital reads a
+//! This file has what happens before the theatre, `theatre.rs` the rest. The operating hospital reads a
 //! referral of another institution like any record of elsewhere: on the patient's consent.
 
 mod checklist;
@@ -318,8 +318,11 @@ pub async fn certify(
     let record = hospital.make_record_id();
     let (anchor, sealed, certified) =
         written.and_send(record, &draft, Contract::Surgeries, call).await?;
+    let events = certified.events::<Surgeries::SurgeryCertified>();
+    let complete = events.first().is_some_and(|event| event.complete);
+    let operation = if complete { "surgery.certify-last" } else { "surgery.certify" };
     let what = "certifies that the patient can neither consent nor wait";
-    let step = Step::new(&doctor.name, what, "surgery.certify", &certified);
+    let step = Step::new(&doctor.name, what, operation, &certified);
     Ok((anchor, vec![sealed, step]))
 }
 
