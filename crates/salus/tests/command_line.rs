@@ -196,7 +196,7 @@ fn operate(data: &Path) {
     let referred = good(data, &referral);
     let id = word_after(&referred, "surgery ");
     let plan = ["--operation", "hip replacement", "--site", "left", "--disclosed", "infection"];
-    let assessed = good(data, &[&["surgery", "assess", "P002", id], plan.as_slice()].concat());
+    let assessed = good(data, &[["surgery", "assess", "P002", id].as_slice(), &plan].concat());
     assert!(bad(data, &["surgery", "schedule", id]).contains("the contract refuses"));
     let plan = word_after(&assessed, "plan ");
     assert!(good(data, &["surgery", "consent", "P002", id, plan]).contains("opens it"));
