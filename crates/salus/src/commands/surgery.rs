@@ -207,8 +207,9 @@ fn phase(name: &str) -> Phase {
 }
 
 fn parse_answers(answers: &[String]) -> Result<Vec<Answer<'_>>, Error> {
-    let parse = |answer| str::split_once(answer, '=').ok_or("an answer is ITEM=TEXT");
-    answers.iter().map(|answer| Ok(parse(answer)?)).collect()
+    let parsed = answers.iter().map(|answer| answer.split_once('='));
+    let parsed: Option<Vec<_>> = parsed.collect();
+    parsed.ok_or_else(|| "an answer is ITEM=TEXT".into())
 }
 
 fn signed_text(signed: &Signed) -> String {

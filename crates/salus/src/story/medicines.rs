@@ -88,7 +88,8 @@ impl Teller<'_> {
         let dispensed =
             prescription::dispense(pharmacy, pharmacist, patient, id, &product, self.now()).await?;
         dispensed.1.into_iter().for_each(|step| self.tell(step));
-        let confirm = || prescription::confirm_collection(pharmacy, patient, id, 1, self.now());
+        let now = self.now();
+        let confirm = || prescription::confirm_collection(pharmacy, patient, id, 1, now);
         let step = confirm().await?;
         self.tell(step);
         self.refused(&patient.name, "confirms it a second time", confirm().await)?;
