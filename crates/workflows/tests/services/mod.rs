@@ -61,6 +61,7 @@ impl Meter {
         self.claim(patient).await;
         self.research(patient).await;
         self.later_results(patient).await;
+        self.second_round(patient).await;
     }
 
     /// More institutions, by the votes of those that are there, and who works at them.
@@ -215,8 +216,6 @@ impl Meter {
         self.call("surgery.discharge", "physician", SURGERIES, &call).await;
         let call = Surgeries::followUpCall { id, digest };
         self.call("surgery.follow-up", "physician", SURGERIES, &call).await;
-
-        self.second_round(patient).await;
 
         let salt = secret("a surgery that is called off");
         self.prepare("physician", SURGERIES, &refer(salt)).await;
