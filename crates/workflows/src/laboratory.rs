@@ -326,6 +326,7 @@ pub async fn custody(gateway: &Gateway, id: B256) -> Result<Vec<HandOver>, Workf
     let (mut head, mut hands) = (B256::ZERO, Vec::new());
     for log in &logs {
         let Ok(event) = LabOrders::SpecimenHandedOver::decode_log(&log.inner) else { continue };
+        let event = event.data;
         head = keccak256((head, event.by, event.handOver).abi_encode());
         hands.push(HandOver { by: event.by, record: event.handOver });
     }
