@@ -61,7 +61,6 @@ impl Meter {
         self.claim(patient).await;
         self.research(patient).await;
         self.later_results(patient).await;
-        self.second_round(patient).await;
     }
 
     /// More institutions, by the votes of those that are there, and who works at them.
@@ -222,61 +221,6 @@ impl Meter {
         let id = make_id(address("physician"), salt);
         let call = Surgeries::cancelCall { id, reason: secret("the reason") };
         self.act("surgery.cancel", patient, SURGERIES, &call).await;
-    }
-
-    /// Certified instead of consented to, with somebody relieved, an implant taken out, and back again.
-    async fn second_round(&mut self, patient: &Patient) {
-        use Contract::Surgeries as SURGERIES;
-        let salt = secret("a surgery with another round");
-        let id = make_id(address("physician"), salt);
-        let call = Surgeries::referCall {
-            salt,
-            patient: patient.account(),
-            hospital: address("hospital"),
-            referral: secret("the sealed referral"),
-        };
-        self.prepare("physician", SURGERIES, &call).await;
-        let (plan, checklist) = (secret("the sealed plan"), secret("the filled-in checklist"));
-        let assess = Surgeries::assessCall { id, plan };
-        self.prepare("surgeon", SURGERIES, &assess).await;
-        self.prepare_act(patient, SURGERIES, &Surgeries::consentCall { id, plan }).await;
-        let call = Surgeries::withdrawConsentCall { id };
-        self.act("surgery.withdraw-consent", patient, SURGERIES, &call).await;
-        self.prepare_act(patient, SURGERIES, &Surgeries::consentCall { id, plan }).await;
-        let schedule = |at| Surgeries::scheduleCall {
-            id,
-            team: ["surgeon", "physician", "nurse"].map(address),
-            scheduledAt: to_uint40(at),
-            theatre: secret("the theatre"),
-        };
-        self.prepare("nurse", SURGERIES, &schedule(self.world.now().after(DAY))).await;
-        let call = Surgeries::relieveCall { id, seat: 1, member: address("colleague") };
-        self.call("surgery.relieve", "nurse", SURGERIES, &call).await;
-        let (sign_in, time_out) =
-            (Surgeries::signInCall { id, checklist }, Surgeries::timeOutCall { id, checklist });
-        for name in ["colleague", "nurse"] {
-            self.prepare(name, SURGERIES, &sign_in).await;
-        }
-        for name in ["surgeon", "colleague", "nurse"] {
-            self.prepare(name, SURGERIES, &time_out).await;
-        }
-        self.prepare("surgeon", SURGERIES, &Surgeries::inciseCall { id }).await;
-        let (implant, lot) = (secret("another serial number"), secret("a lot"));
-        let call = Surgeries::recordImplantCall { id, implant, lot };
-        self.prepare("nurse", SURGERIES, &call).await;
-        let call = Surgeries::recordExplantCall { id, implant };
-        self.call("surgery.record-explant", "surgeon", SURGERIES, &call).await;
-        let call = Surgeries::signOutCall { id, report: secret("another sealed report") };
-        for name in ["surgeon", "colleague", "nurse"] {
-            self.prepare(name, SURGERIES, &call).await;
-        }
-        let call = Surgeries::handOverCall { id, digest: secret("a sealed note") };
-        self.prepare("colleague", SURGERIES, &call).await;
-        let call = Surgeries::returnToTheatreCall { id, plan };
-        self.call("surgery.return-to-theatre", "surgeon", SURGERIES, &call).await;
-        let call = Surgeries::certifyCall { id, plan, reason: secret("the reason") };
-        self.call("surgery.certify", "physician", SURGERIES, &call).await;
-        self.call("surgery.certify-last", "surgeon", SURGERIES, &call).await;
     }
 
     async fn waiting_list(&mut self, patient: &Patient) {
