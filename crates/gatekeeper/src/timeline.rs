@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use alloy_consensus::{ReceiptEnvelope, proofs::calculate_receipt_root};
+use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256};
 use alloy_provider::Provider as _;
 use alloy_rpc_types_eth::{Filter, Header, Log};
@@ -17,6 +18,7 @@ use bindings::{
     AccessLog::AccessLogEvents, Consents::ConsentsEvents, Contract,
     EmergencyAccess::EmergencyAccessEvents, LabOrders::LabOrdersEvents,
     Prescriptions::PrescriptionsEvents, Records::RecordsEvents, Relationships::RelationshipsEvents,
+    Surgeries, Surgeries::SurgeriesEvents, convert::timestamp,
 };
 use domain::{KindSet, Timestamp};
 use ledger::{EndpointError, Projection};
@@ -93,7 +95,14 @@ impl Gatekeeper {
     ///
     /// [`GatekeeperError`] when the chain cannot be asked.
     pub async fn timeline(&self, subject: B256) -> Result<Timeline, GatekeeperError> {
-        self.timeline_of(vec![subject]).await
+        let mut subjects = vec![subject];
+        // The events of implants name these first, and the surgery where nobody can search for it.
+        let call = Surgeries::implantsOfCall { id: subject };
+        let at = self.deployment().address(Contract::Surgeries);
+        let implants = self.ledger().call(at, &call, BlockId::latest()).await;
+        // A network whose directory has no such contract has no implants either.
+        subjects.extend(implants.unwrap_or_default());
+        self.timeline_of(subjects).await
     }
 
     async fn timeline_of(&self, subjects: Vec<B256>) -> Result<Timeline, GatekeeperError> {
@@ -280,6 +289,7 @@ fn describe(
         Contract::Prescriptions => {
             describe_prescription(PrescriptionsEvents::decode_log(inner).ok()?.data, projection)
         }
+        Contract::Surgeries => describe_surgery(SurgeriesEvents::decode_log(inner).ok()?.data),
         Contract::LabOrders => match LabOrdersEvents::decode_log(inner).ok()?.data {
             LabOrdersEvents::LabOrdered(event) => {
                 ("laboratory order placed".into(), Member(event.orderer), Some(event.id))
@@ -324,11 +334,10 @@ fn describe(
                 AccessLogEvents::decode_log(inner).ok()?.data;
             (format!("{} receipts anchored", event.count), Member(event.gatekeeper), None)
         }
-        // Nothing off chain takes part in the last seven yet.
+        // Nothing off chain takes part in the last six yet.
         Contract::Registry
         | Contract::WebAuthnVerifier
         | Contract::PatientAccounts
-        | Contract::Surgeries
         | Contract::Trials
         | Contract::Devices
         | Contract::WaitingLists
@@ -439,6 +448,87 @@ fn describe_prescription(
             let what = format!("collection confirmed, fill {}", event.fill);
             (what, Actor::Patient(event.patient), Some(event.id))
         }
+    }
+}
+
+fn describe_surgery(event: SurgeriesEvents) -> (String, Actor, Option<B256>) {
+    use Actor::{Member, Patient};
+    use SurgeriesEvents as Event;
+    match event {
+        Event::SurgeryReferred(event) => {
+            ("referred for surgery".into(), Member(event.referrer), Some(event.id))
+        }
+        Event::SurgeryAssessed(event) => {
+            let what = format!("surgery assessed, round {}", event.round);
+            (what, Member(event.by), Some(event.id))
+        }
+        Event::SurgeryConsented(event) => {
+            let what = format!("consent to surgery, round {}", event.round);
+            (what, Patient(event.patient), Some(event.id))
+        }
+        Event::SurgeryCertified(event) => {
+            let complete = if event.complete { ", twice: it stands for the consent" } else { "" };
+            let what = format!("surgery certified to be urgent{complete}");
+            (what, Member(event.by), Some(event.id))
+        }
+        Event::SurgeryConsentWithdrawn(event) => {
+            ("consent to surgery withdrawn".into(), Patient(event.patient), Some(event.id))
+        }
+        Event::SurgeryScheduled(event) => {
+            let what = format!("surgery scheduled for {}", timestamp(event.scheduledAt));
+            (what, Member(event.by), Some(event.id))
+        }
+        Event::TeamChanged(event) => {
+            ("surgical team changed".into(), Member(event.by), Some(event.id))
+        }
+        Event::ChecklistSigned(event) => {
+            let complete = if event.complete { ", complete" } else { "" };
+            let what = format!("{} signed{complete}", surgery_state(event.step));
+            (what, Member(event.by), Some(event.id))
+        }
+        Event::SurgeryIncised(event) => {
+            let what = format!("surgery begun, round {}", event.round);
+            (what, Member(event.by), Some(event.id))
+        }
+        Event::Implanted(event) => {
+            let what = format!("implant put in, round {}", event.round);
+            (what, Member(event.by), Some(event.id))
+        }
+        Event::ImplantVoided(event) => {
+            let what = format!("implant taken back as a mistake, round {}", event.round);
+            (what, Member(event.by), Some(event.id))
+        }
+        Event::Explanted(event) => {
+            let what = format!("implant taken out, round {}", event.round);
+            (what, Member(event.by), Some(event.id))
+        }
+        Event::ComplicationReported(event) => {
+            ("complication of surgery reported".into(), Member(event.by), Some(event.id))
+        }
+        Event::SurgeryContinued(event) => {
+            let what = format!("surgery: {}", surgery_state(event.state));
+            (what, Member(event.by), Some(event.id))
+        }
+        Event::ReturnedToTheatre(event) => {
+            let what = format!("returned to theatre, round {}", event.round);
+            (what, Member(event.by), Some(event.id))
+        }
+        Event::SurgeryCancelled(event) => {
+            ("surgery called off".into(), by(event.by, event.patient), Some(event.id))
+        }
+    }
+}
+
+/// What a state of `Surgeries.sol` is called where its events name it.
+const fn surgery_state(state: u8) -> &'static str {
+    match state {
+        5 => "sign-in",
+        6 => "time-out",
+        8 => "sign-out",
+        9 => "in recovery",
+        10 => "discharged",
+        11 => "followed up",
+        _ => "another step",
     }
 }
 

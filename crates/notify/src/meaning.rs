@@ -10,7 +10,8 @@ use alloy_sol_types::{SolEvent as _, SolEventInterface as _};
 use bindings::{
     Consents::ConsentsEvents, Contract, Deployment, EmergencyAccess::EmergencyAccessEvents,
     LabOrders::LabOrdersEvents, PatientAccount, Prescriptions::PrescriptionsEvents,
-    Records::RecordsEvents, Relationships::RelationshipsEvents, convert::timestamp,
+    Records::RecordsEvents, Relationships::RelationshipsEvents, Surgeries::SurgeriesEvents,
+    convert::timestamp,
 };
 use domain::Timestamp;
 
@@ -38,6 +39,7 @@ pub(crate) enum Event {
     Emergency(EmergencyAccessEvents),
     Prescriptions(PrescriptionsEvents),
     LabOrders(LabOrdersEvents),
+    Surgeries(SurgeriesEvents),
     /// Of the patient's account at this address.
     Account(Address, Recovery),
 }
@@ -92,11 +94,11 @@ impl Event {
             Contract::EmergencyAccess => decoded!(Emergency, EmergencyAccessEvents),
             Contract::Prescriptions => decoded!(Prescriptions, PrescriptionsEvents),
             Contract::LabOrders => decoded!(LabOrders, LabOrdersEvents),
+            Contract::Surgeries => decoded!(Surgeries, SurgeriesEvents),
             Contract::Registry
             | Contract::WebAuthnVerifier
             | Contract::PatientAccounts
             | Contract::AccessLog
-            | Contract::Surgeries
             | Contract::Trials
             | Contract::Devices
             | Contract::WaitingLists
@@ -111,6 +113,7 @@ impl Event {
         use EmergencyAccessEvents as Emergency;
         use LabOrdersEvents as Order;
         use PrescriptionsEvents as Prescription;
+        use SurgeriesEvents as Surgery;
         Some(match self {
             Self::Consents(ConsentsEvents::ConsentGranted(granted)) => of_patient(granted.patient),
             Self::Emergency(Emergency::EmergencyOpened(opened)) => of_patient(opened.patient),
@@ -151,6 +154,19 @@ impl Event {
                 };
                 Key(Scope::LabOrder, id)
             }
+            Self::Surgeries(event) => {
+                let id = match event {
+                    Surgery::SurgeryReferred(event) => event.id,
+                    Surgery::SurgeryConsented(event) => event.id,
+                    Surgery::SurgeryCertified(event) => event.id,
+                    Surgery::SurgeryConsentWithdrawn(event) => event.id,
+                    Surgery::ComplicationReported(event) => event.id,
+                    Surgery::SurgeryContinued(event) => event.id,
+                    Surgery::SurgeryCancelled(event) => event.id,
+                    _ => return None,
+                };
+                Key(Scope::Surgery, id)
+            }
             _ => return None,
         })
     }
@@ -165,6 +181,7 @@ impl Event {
             Self::Emergency(event) => emergency(event, parties),
             Self::Prescriptions(event) => prescription(event, parties),
             Self::LabOrders(event) => lab_order(event, parties),
+            Self::Surgeries(event) => surgery(event, parties),
             Self::Account(account, recovery) => {
                 Some(Meaning::about(*account, *account).tell(recovery.topic(), [*account]))
             }
@@ -423,5 +440,60 @@ fn lab_order(event: &LabOrdersEvents, parties: &Parties) -> Option<Meaning> {
             .tell(Topic::LabCancelled, [event.patient])
             .tell(Topic::LabCancelled, orderer().chain(laboratory()))
             .not_to(event.by),
+    })
+}
+
+fn surgery(event: &SurgeriesEvents, parties: &Parties) -> Option<Meaning> {
+    use SurgeriesEvents as Event;
+    let referrer = || parties.of(Part::Professional);
+    let hospital = || parties.of(Part::Counterpart);
+    Some(match event {
+        Event::SurgeryReferred(event) => {
+            let key = Key(Scope::Surgery, event.id);
+            Meaning::about(event.patient, event.id)
+                .tell(Topic::SurgeryReferred, [event.patient, event.hospital])
+                .party(key, Part::Professional, event.referrer, true)
+                .party(key, Part::Counterpart, event.hospital, true)
+        }
+        Event::SurgeryAssessed(event) => {
+            Meaning::about(event.patient, event.id).tell(Topic::SurgeryPlanned, [event.patient])
+        }
+        Event::ReturnedToTheatre(event) => {
+            Meaning::about(event.patient, event.id).tell(Topic::SurgeryPlanned, [event.patient])
+        }
+        Event::SurgeryConsented(event) => {
+            Meaning::about(event.patient, event.id).tell(Topic::SurgeryConsented, hospital())
+        }
+        Event::SurgeryCertified(event) => Meaning::about(event.patient, event.id)
+            .tell(Topic::SurgeryCertified, [event.patient])
+            .tell(Topic::SurgeryCertified, hospital()),
+        Event::SurgeryConsentWithdrawn(event) => {
+            Meaning::about(event.patient, event.id).tell(Topic::SurgeryConsentWithdrawn, hospital())
+        }
+        Event::SurgeryScheduled(event) => Meaning::about(event.patient, event.id)
+            .tell(Topic::SurgeryScheduled, [event.patient])
+            .tell(Topic::SurgeryScheduled, event.team)
+            .not_to(event.by),
+        Event::TeamChanged(event) => Meaning::about(event.patient, event.id)
+            .tell(Topic::SurgeryScheduled, [event.member])
+            .not_to(event.by),
+        Event::ComplicationReported(event) => Meaning::about(event.patient, event.id)
+            .tell(Topic::SurgeryComplication, [event.patient])
+            .tell(Topic::SurgeryComplication, referrer().chain(hospital()))
+            .not_to(event.by),
+        Event::SurgeryContinued(event) => Meaning::about(event.patient, event.id)
+            .tell(Topic::SurgeryContinued, [event.patient])
+            .tell(Topic::SurgeryContinued, referrer())
+            .not_to(event.by),
+        Event::SurgeryCancelled(event) => Meaning::about(event.patient, event.id)
+            .tell(Topic::SurgeryCancelled, [event.patient])
+            .tell(Topic::SurgeryCancelled, referrer().chain(hospital()))
+            .not_to(event.by),
+        // The team is there; of these the timeline tells.
+        Event::ChecklistSigned(_)
+        | Event::SurgeryIncised(_)
+        | Event::Implanted(_)
+        | Event::ImplantVoided(_)
+        | Event::Explanted(_) => return None,
     })
 }

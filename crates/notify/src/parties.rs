@@ -15,6 +15,7 @@ pub(crate) enum Scope {
     Prescription = 2,
     LabOrder = 3,
     Emergency = 4,
+    Surgery = 5,
 }
 
 /// A part in something.

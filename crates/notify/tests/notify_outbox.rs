@@ -22,7 +22,7 @@ use axum::{
 };
 use bindings::{
     Consents, Contract, EmergencyAccess, LabOrders, PatientAccount, PatientAccounts, Prescriptions,
-    Records, Relationships,
+    Records, Relationships, Surgeries,
     convert::{make_id, to_anchor, to_grant, to_opening, to_uint40},
     patient_account::{Recover, deadline, guardians_digest, recover_digest},
 };
@@ -163,6 +163,25 @@ async fn tells_those_whom_an_event_concerns(place: Place) {
         "lab-ordered laboratory",
         "lab-cancelled physician",
         "lab-cancelled laboratory",
+    ])
+    .await;
+
+    surgery(&world).await;
+    check(&[
+        "surgery-referred pat",
+        "surgery-referred hospital",
+        "surgery-planned pat",
+        "surgery-consented hospital",
+        "surgery-consent-withdrawn hospital",
+        "surgery-consented hospital",
+        "surgery-scheduled pat",
+        "surgery-scheduled surgeon",
+        "surgery-scheduled physician",
+        "surgery-complication pat",
+        "surgery-complication physician",
+        "surgery-complication hospital",
+        "surgery-cancelled physician",
+        "surgery-cancelled hospital",
     ])
     .await;
 
@@ -336,6 +355,37 @@ async fn laboratory(world: &World) {
     let id = make_id(address("physician"), salt);
     world.send("physician", ORDERS, &order(salt)).await;
     world.send("pat", ORDERS, &LabOrders::cancelCall { id }).await;
+}
+
+async fn surgery(world: &World) {
+    use Contract::Surgeries as SURGERIES;
+    let salt = keccak256("a surgery");
+    let refer = Surgeries::referCall {
+        salt,
+        patient: address("pat"),
+        hospital: address("hospital"),
+        referral: keccak256("sealed"),
+    };
+    let (id, plan) = (make_id(address("physician"), salt), keccak256("a plan"));
+    world.send("physician", SURGERIES, &refer).await;
+    world.send("surgeon", SURGERIES, &Surgeries::assessCall { id, plan }).await;
+    world.send("pat", SURGERIES, &Surgeries::consentCall { id, plan }).await;
+    world.send("pat", SURGERIES, &Surgeries::withdrawConsentCall { id }).await;
+    world.send("pat", SURGERIES, &Surgeries::consentCall { id, plan }).await;
+    let schedule = Surgeries::scheduleCall {
+        id,
+        team: ["surgeon", "physician", "nurse"].map(address),
+        scheduledAt: to_uint40(world.now().after(Duration::from_secs(3_600))),
+        theatre: keccak256("a theatre"),
+    };
+    world.send("nurse", SURGERIES, &schedule).await;
+    let sign = Surgeries::signInCall { id, checklist: keccak256("a checklist") };
+    world.send("physician", SURGERIES, &sign).await;
+    world.send("nurse", SURGERIES, &sign).await;
+    let complication = Surgeries::reportComplicationCall { id, digest: keccak256("sealed") };
+    world.send("nurse", SURGERIES, &complication).await;
+    let cancel = Surgeries::cancelCall { id, reason: B256::ZERO };
+    world.send("pat", SURGERIES, &cancel).await;
 }
 
 /// An account whose only guardian begins to replace its key; returns the account.

@@ -73,6 +73,9 @@ pub(crate) enum Command {
     /// Breaking the glass.
     #[command(subcommand)]
     Emergency(EmergencyCommand),
+    /// Surgery, from the referral to the follow-up.
+    #[command(subcommand)]
+    Surgery(SurgeryCommand),
     /// Everything on chain about a patient (P001 or an account) or a record, prescription or order.
     Timeline {
         /// A patient, or an id.
@@ -404,6 +407,12 @@ pub(crate) enum RxCommand {
         /// How to take it.
         #[arg(long, default_value = "one tablet a day")]
         dosage: String,
+        /// How much each time, in milligrams: what the dose is checked by. Without it, it is not.
+        #[arg(long)]
+        milligrams: Option<String>,
+        /// How often a day.
+        #[arg(long, default_value_t = 1, requires = "milligrams")]
+        times: u32,
         /// Units per fill.
         #[arg(long, default_value_t = 30)]
         quantity: u32,
@@ -413,6 +422,20 @@ pub(crate) enum RxCommand {
         /// For how many days it counts.
         #[arg(long, default_value_t = 30)]
         days: u64,
+        /// It is a controlled medicine: the surgeon signs, too, with `countersign`.
+        #[arg(long)]
+        controlled: bool,
+        /// The pharmacist may hand out no other product.
+        #[arg(long)]
+        as_written: bool,
+        /// Why it is issued in spite of what the checks find.
+        #[arg(long)]
+        despite: Option<String>,
+    },
+    /// The surgeon signs a controlled prescription as the second doctor.
+    Countersign {
+        /// Which.
+        id: B256,
     },
     /// Physician and patient permit the pharmacy.
     Permit {
@@ -429,6 +452,23 @@ pub(crate) enum RxCommand {
         /// Which.
         id: B256,
     },
+    /// The pharmacist gives the claim up.
+    Release {
+        /// Which.
+        id: B256,
+    },
+    /// The pharmacist hands out another product of the same kind; `dispense` follows.
+    Substitute {
+        /// Whose prescription.
+        patient: String,
+        /// Which.
+        id: B256,
+        /// The product, in words.
+        product: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
     /// The pharmacist dispenses.
     Dispense {
         /// Whose prescription.
@@ -441,6 +481,16 @@ pub(crate) enum RxCommand {
         /// The batch number on the package.
         #[arg(long)]
         batch: String,
+    },
+    /// The patient confirms that they have what was dispensed.
+    Confirm {
+        /// Whose prescription.
+        patient: String,
+        /// Which.
+        id: B256,
+        /// Which fill, from 1.
+        #[arg(long, default_value_t = 1)]
+        fill: u8,
     },
     /// The physician cancels it.
     Cancel {
@@ -466,6 +516,46 @@ pub(crate) enum LabCommand {
     },
     /// The laboratory takes the specimen.
     Collect {
+        /// Which order.
+        id: B256,
+    },
+    /// The laboratory takes the specimen over from whoever has it.
+    TakeOver {
+        /// For whom.
+        patient: String,
+        /// Which order.
+        id: B256,
+        /// Where, and in what condition.
+        condition: String,
+    },
+    /// Whose hands the specimen went through.
+    Custody {
+        /// Which order.
+        id: B256,
+    },
+    /// The laboratory reports a preliminary result; `final` follows.
+    Preliminary {
+        /// For whom.
+        patient: String,
+        /// Which order.
+        id: B256,
+        /// The result, in words.
+        result: String,
+        /// Whether it needs attention at once.
+        #[arg(long)]
+        critical: bool,
+    },
+    /// The laboratory reports the final result after a preliminary one.
+    Final(LabVersion),
+    /// The laboratory corrects the result.
+    Correct(LabVersion),
+    /// The physician escalates a critical result that nobody acknowledged in time.
+    Escalate {
+        /// Which order.
+        id: B256,
+    },
+    /// The physician cancels the order before there is a result.
+    Cancel {
         /// Which order.
         id: B256,
     },
@@ -496,6 +586,22 @@ pub(crate) enum LabCommand {
         /// Which order.
         id: B256,
     },
+}
+
+/// The next version of a result.
+#[derive(Debug, Args)]
+pub(crate) struct LabVersion {
+    /// For whom.
+    pub(crate) patient: String,
+    /// Which order.
+    pub(crate) id: B256,
+    /// The record of the result so far.
+    pub(crate) record: B256,
+    /// The result, in words.
+    pub(crate) result: String,
+    /// Whether it needs attention at once.
+    #[arg(long)]
+    pub(crate) critical: bool,
 }
 
 /// What can be done about emergency access.
@@ -548,6 +654,205 @@ pub(crate) enum EmergencyCommand {
         #[arg(long)]
         all: bool,
     },
+}
+
+/// What can be done about surgery.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SurgeryCommand {
+    /// The physician refers a patient to the hospital.
+    Refer {
+        /// Whom.
+        patient: String,
+        /// The operation, in words.
+        operation: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// The surgeon writes the plan that the patient is asked to consent to.
+    Assess(SurgeryPlan),
+    /// The patient opens the plan and consents to it.
+    Consent {
+        /// Who consents.
+        patient: String,
+        /// Which surgery.
+        id: B256,
+        /// The plan's record.
+        plan: B256,
+    },
+    /// A surgeon or physician certifies that the patient can neither consent nor wait.
+    Certify {
+        /// Whose operation.
+        patient: String,
+        /// Which surgery.
+        id: B256,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+        /// Who certifies.
+        #[arg(long = "as")]
+        person: String,
+    },
+    /// The patient withdraws the consent.
+    Withdraw {
+        /// Who.
+        patient: String,
+        /// Which surgery.
+        id: B256,
+    },
+    /// The nurse names time and theatre; surgeon, physician and nurse are the team.
+    Schedule {
+        /// Which surgery.
+        id: B256,
+        /// In how many hours.
+        #[arg(long, default_value_t = 24)]
+        hours: u64,
+        /// Where.
+        #[arg(long, default_value = "theatre 1")]
+        theatre: String,
+    },
+    /// Print what a phase of the checklist asks.
+    Checklist {
+        /// Which phase.
+        #[arg(value_parser = ["sign-in", "time-out", "sign-out"])]
+        phase: String,
+    },
+    /// Sign the sign-in or the time-out: fill it in, or with --digest sign what another filled in.
+    Sign {
+        /// Whose operation.
+        patient: String,
+        /// Which surgery.
+        id: B256,
+        /// Which phase.
+        #[arg(value_parser = ["sign-in", "time-out"])]
+        phase: String,
+        /// Who signs.
+        #[arg(long = "as")]
+        person: String,
+        /// What another filled in.
+        #[arg(long, conflicts_with = "answers")]
+        digest: Option<B256>,
+        /// An answer, ITEM=TEXT; once for each item.
+        #[arg(long = "answer")]
+        answers: Vec<String>,
+    },
+    /// The surgeon begins.
+    Incise {
+        /// Which surgery.
+        id: B256,
+    },
+    /// The nurse records an implant.
+    Implant {
+        /// In whom.
+        patient: String,
+        /// During which surgery.
+        id: B256,
+        /// Who made it.
+        #[arg(long)]
+        maker: String,
+        /// What it is.
+        #[arg(long)]
+        model: String,
+        /// Its serial number.
+        #[arg(long)]
+        serial: String,
+        /// Its lot.
+        #[arg(long)]
+        lot: String,
+    },
+    /// The nurse takes back an implant that was recorded by mistake, before the sign-out.
+    Void {
+        /// During which surgery.
+        id: B256,
+        /// The implant's digest.
+        implant: B256,
+    },
+    /// The surgeon records that an implant was taken out.
+    Explant {
+        /// During which surgery.
+        id: B256,
+        /// The implant's digest.
+        implant: B256,
+    },
+    /// Sign the sign-out: write the report, or with --digest sign what another wrote.
+    SignOut {
+        /// Whose operation.
+        patient: String,
+        /// Which surgery.
+        id: B256,
+        /// Who signs.
+        #[arg(long = "as")]
+        person: String,
+        /// What another wrote.
+        #[arg(long, conflicts_with_all = ["answers", "performed"])]
+        digest: Option<B256>,
+        /// What was done, in words.
+        #[arg(long, required_unless_present = "digest")]
+        performed: Option<String>,
+        /// An answer, ITEM=TEXT; once for each item.
+        #[arg(long = "answer")]
+        answers: Vec<String>,
+    },
+    /// The physician, as anaesthetist, hands the patient over to recovery.
+    HandOver(SurgeryNote),
+    /// The surgeon discharges the patient.
+    Discharge(SurgeryNote),
+    /// The physician sees the patient again.
+    FollowUp(SurgeryNote),
+    /// The nurse reports a complication.
+    Complication(SurgeryNote),
+    /// The surgeon takes the patient back to the theatre, with another plan.
+    Return(SurgeryPlan),
+    /// The surgeon calls it off before the incision.
+    Cancel(SurgeryNote),
+    /// Where it stands, with its implants.
+    Show {
+        /// Which surgery.
+        id: B256,
+    },
+    /// From an implant to surgery and patient.
+    Trace {
+        /// Who made it.
+        maker: String,
+        /// Its serial number.
+        serial: String,
+    },
+    /// From a lot to everybody who has an implant of it.
+    Recall {
+        /// Who made it.
+        maker: String,
+        /// The lot.
+        lot: String,
+    },
+}
+
+/// What is planned.
+#[derive(Debug, Args)]
+pub(crate) struct SurgeryPlan {
+    /// Whose operation.
+    pub(crate) patient: String,
+    /// Which surgery.
+    pub(crate) id: B256,
+    /// The operation, in words.
+    #[arg(long)]
+    pub(crate) operation: String,
+    /// Where on the body, with the side.
+    #[arg(long)]
+    pub(crate) site: String,
+    /// Risks and alternatives that the patient was told of.
+    #[arg(long)]
+    pub(crate) disclosed: String,
+}
+
+/// What is to be said at a step.
+#[derive(Debug, Args)]
+pub(crate) struct SurgeryNote {
+    /// Whose operation.
+    pub(crate) patient: String,
+    /// Which surgery.
+    pub(crate) id: B256,
+    /// In words.
+    pub(crate) text: String,
 }
 
 /// What can be asked about transactions.

@@ -1,5 +1,7 @@
 //! What the commands other than `up` do on a consortium.
 
+mod surgery;
+
 use std::{fmt::Write as _, path::Path, sync::Arc, time::Duration};
 
 use alloy_primitives::{Address, B256};
@@ -21,8 +23,8 @@ use workflows::{
 use crate::{
     Error,
     cli::{
-        CareCommand, Command, ConsentCommand, EmergencyCommand, LabCommand, RecordsCommand,
-        RxCommand, TxCommand,
+        CareCommand, Command, ConsentCommand, EmergencyCommand, LabCommand, LabVersion,
+        RecordsCommand, RxCommand, TxCommand,
     },
     consortium::Consortium,
     gateway,
@@ -55,6 +57,7 @@ pub(crate) async fn execute(consortium: &Consortium, command: Command, directory
         Command::Rx(command) => commands.rx(command).await,
         Command::Lab(command) => commands.lab(command).await,
         Command::Emergency(command) => commands.emergency(command).await,
+        Command::Surgery(command) => commands.surgery(command).await,
         Command::Timeline { subject } => commands.timeline(&subject).await,
         Command::Log { patient, at } => commands.log(&patient, &at).await,
         Command::Reconcile { at, json } => commands.reconcile(at.as_deref(), json).await,
@@ -405,20 +408,45 @@ impl<'a> Commands<'a> {
         let (physician, pharmacist) = (self.person("physician")?, self.person("pharmacist")?);
         let now = self.now();
         let steps = match command {
-            RxCommand::Issue { patient, medicine, dosage, quantity, fills, days } => {
+            RxCommand::Issue {
+                patient,
+                medicine,
+                dosage,
+                milligrams,
+                times,
+                quantity,
+                fills,
+                days,
+                controlled,
+                as_written,
+                despite,
+            } => {
                 let patient = self.patient(&patient)?;
                 if fills == 0 {
                     return Err("a prescription is filled at least once".into());
                 }
+                let dose = milligrams.map(|text| prescription::Dose::of_milligrams(&text, times));
+                if dose == Some(None) {
+                    return Err("a dose in milligrams is a number such as 2.5".into());
+                }
                 let order = prescription::Order {
                     medication: (String::new(), String::new(), medicine),
                     dosage,
+                    dose: dose.flatten(),
                     quantity,
                     fills,
                     valid_for: Duration::from_secs(days.saturating_mul(86_400)),
+                    controlled,
+                    as_written,
+                };
+                let account = patient.account();
+                let known = prescription::Known::read(hospital, physician, account, now).await?;
+                let checked = match prescription::check(&order, &known, despite.as_deref()) {
+                    Ok(checked) => checked,
+                    Err(findings) => return Ok((findings_text(&findings), 1)),
                 };
                 let (anchor, steps) =
-                    prescription::issue(hospital, physician, &patient, &order, now).await?;
+                    prescription::issue(hospital, physician, &patient, &checked, now).await?;
                 let text = steps.iter().map(step_text).collect::<String>();
                 return Ok((format!("prescription {}\n{text}", anchor.record), 0));
             }
@@ -440,7 +468,24 @@ impl<'a> Commands<'a> {
                 }
                 steps
             }
+            RxCommand::Countersign { id } => {
+                vec![prescription::countersign(hospital, self.person("surgeon")?, id).await?]
+            }
             RxCommand::Claim { id } => vec![prescription::claim(pharmacy, pharmacist, id).await?],
+            RxCommand::Release { id } => {
+                vec![prescription::release(pharmacy, pharmacist, id).await?]
+            }
+            RxCommand::Substitute { patient, id, product, reason } => {
+                let patient = self.patient(&patient)?;
+                let substituted = prescription::substitute(
+                    pharmacy, pharmacist, &patient, id, &product, &reason, now,
+                );
+                substituted.await?.1
+            }
+            RxCommand::Confirm { patient, id, fill } => {
+                let patient = self.patient(&patient)?;
+                vec![prescription::confirm_collection(pharmacy, &patient, id, fill, now).await?]
+            }
             RxCommand::Dispense { patient, id, quantity, batch } => {
                 let patient = self.patient(&patient)?;
                 let expires = now.after(Duration::from_secs(365 * 86_400));
@@ -460,16 +505,12 @@ impl<'a> Commands<'a> {
     async fn show_prescription(&self, id: B256) -> Output {
         let keeper = &self.gateway("hospital")?.gatekeeper;
         keeper.refresh(self.now()).await?;
-        let projection = keeper.projection().await;
-        let held = projection.workflows.prescription(&id);
-        let held = held.ok_or("there is no such prescription")?;
-        let state = match () {
-            () if held.cancelled => "cancelled",
-            () if held.completed => "completed",
-            () if held.valid_until <= self.now() => "expired",
-            () if held.claimed_by.is_some() => "claimed",
-            () => "issued",
+        let held = {
+            let projection = keeper.projection().await;
+            projection.workflows.prescription(&id).cloned()
         };
+        let held = held.ok_or("there is no such prescription")?;
+        let state = prescription::standing(self.gateway("hospital")?, id).await?.name();
         let name = |address| self.consortium.name_of(address);
         let mut text = format!(
             "{state}: {} fills of {} units for {}, by {}, until {}\n",
@@ -487,6 +528,17 @@ impl<'a> Commands<'a> {
                 name(*pharmacy),
                 yes(prescriber),
                 yes(patient)
+            );
+        }
+        for fill in 1..=held.fills {
+            let receipt = prescription::receipt(self.gateway("hospital")?, id, fill).await?;
+            let Some(receipt) = receipt else { break };
+            let _ = writeln!(
+                text,
+                "  fill {fill}: completed by the {} at {}{}",
+                name(receipt.pharmacy),
+                receipt.completed_at,
+                if receipt.confirmed { ", the patient has it" } else { "" },
             );
         }
         Ok((text, 0))
@@ -514,8 +566,51 @@ impl<'a> Commands<'a> {
                 let result = json!({ "valueString": result });
                 let reported =
                     laboratory::report(lab, scientist, &patient, id, &result, critical, now);
-                reported.await?.1
+                return Ok(result_text(&reported.await?));
             }
+            LabCommand::TakeOver { patient, id, condition } => {
+                let patient = self.patient(&patient)?;
+                let taken = laboratory::take_over(lab, scientist, &patient, id, &condition, now);
+                taken.await?.1
+            }
+            LabCommand::Custody { id } => {
+                let mut table = Table::new(&["who", "record"], &[]);
+                for hand in laboratory::custody(lab, id).await? {
+                    let who = self.consortium.name_of(hand.by);
+                    table.row(vec![who, hand.record.to_string()]);
+                }
+                return Ok((table.to_string(), 0));
+            }
+            LabCommand::Preliminary { patient, id, result, critical } => {
+                let patient = self.patient(&patient)?;
+                let result = json!({ "valueString": result });
+                let version = laboratory::Version { result: &result, critical };
+                let reported =
+                    laboratory::report_preliminary(lab, scientist, &patient, id, version, now);
+                return Ok(result_text(&reported.await?));
+            }
+            LabCommand::Final(LabVersion { patient, id, record, result, critical }) => {
+                let patient = self.patient(&patient)?;
+                let (_, previous) = self.anchor(RecordId(record)).await?;
+                let result = json!({ "valueString": result });
+                let version = laboratory::Version { result: &result, critical };
+                let reported =
+                    laboratory::report_final(lab, scientist, &patient, id, &previous, version, now);
+                return Ok(result_text(&reported.await?));
+            }
+            LabCommand::Correct(LabVersion { patient, id, record, result, critical }) => {
+                let patient = self.patient(&patient)?;
+                let (_, previous) = self.anchor(RecordId(record)).await?;
+                let result = json!({ "valueString": result });
+                let version = laboratory::Version { result: &result, critical };
+                let corrected =
+                    laboratory::correct(lab, scientist, &patient, id, &previous, version, now);
+                return Ok(result_text(&corrected.await?));
+            }
+            LabCommand::Escalate { id } => {
+                vec![laboratory::escalate(hospital, physician, id).await?]
+            }
+            LabCommand::Cancel { id } => vec![laboratory::cancel(hospital, physician, id).await?],
             LabCommand::Release { id } => {
                 let digest = self.result_at(lab, id).await?;
                 vec![laboratory::release(lab, scientist, id, digest).await?]
@@ -540,15 +635,20 @@ impl<'a> Commands<'a> {
     async fn show_order(&self, id: B256) -> Output {
         let keeper = &self.gateway("laboratory")?.gatekeeper;
         keeper.refresh(self.now()).await?;
-        let projection = keeper.projection().await;
-        let held = projection.workflows.lab_order(&id).ok_or("there is no such order")?;
+        let held = {
+            let projection = keeper.projection().await;
+            projection.workflows.lab_order(&id).cloned()
+        };
+        let held = held.ok_or("there is no such order")?;
+        let overdue = laboratory::is_overdue(self.gateway("laboratory")?, id).await?;
         let text = format!(
-            "{:?} for {}, by {}{}{}\n",
+            "{:?} for {}, by {}{}{}{}\n",
             held.state,
             self.consortium.name_of(held.patient),
             self.consortium.name_of(held.orderer),
             if held.critical { ", critical" } else { "" },
             if held.acknowledged { ", acknowledged" } else { "" },
+            if overdue { ", overdue" } else { "" },
         );
         Ok((text, 0))
     }
@@ -721,6 +821,18 @@ pub(crate) fn report_text(name: &str, report: &Report) -> String {
 
 fn kind_set(kinds: &[Kind]) -> KindSet {
     if kinds.is_empty() { KindSet::ALL } else { kinds.iter().copied().collect() }
+}
+
+/// What stands against an order, for who prescribes.
+fn findings_text(findings: &[prescription::Finding]) -> String {
+    let lines = findings.iter().map(|finding| format!("  {finding}\n")).collect::<String>();
+    format!("not issued; --despite REASON overrides what the checks found:\n{lines}")
+}
+
+/// Where a result is kept, and the steps that brought it there.
+fn result_text((anchor, steps): &(Anchor, Vec<Step>)) -> (String, u8) {
+    let text = steps.iter().map(step_text).collect::<String>();
+    (format!("result {}\n{text}", anchor.record), 0)
 }
 
 fn step_text(step: &Step) -> String {

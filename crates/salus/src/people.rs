@@ -28,8 +28,10 @@ pub(crate) const INSTITUTIONS: [(&str, InstitutionRole); 4] = [
 ];
 
 /// The people, with whom they act for.
-pub(crate) const PEOPLE: [(&str, &str, ProfessionalRole); 6] = [
+pub(crate) const PEOPLE: [(&str, &str, ProfessionalRole); 8] = [
     ("physician", "hospital", ProfessionalRole::Physician),
+    ("surgeon", "hospital", ProfessionalRole::Surgeon),
+    ("nurse", "hospital", ProfessionalRole::Nurse),
     ("scientist", "laboratory", ProfessionalRole::LaboratoryScientist),
     ("pharmacist", "pharmacy", ProfessionalRole::Pharmacist),
     ("paramedic", "emergency", ProfessionalRole::Paramedic),

@@ -1,6 +1,10 @@
 //! One patient's story, told while it happens: every step is a transaction on the chain, and every
 //! refusal is a contract's or a gatekeeper's.
 
+mod medicines;
+mod results;
+mod surgery;
+
 use std::time::{Duration, Instant};
 
 use alloy_primitives::B256;
@@ -25,7 +29,7 @@ use crate::{
 };
 
 /// How many lines of a timeline or log are shown.
-const LINES_SHOWN: usize = 40;
+const LINES_SHOWN: usize = 80;
 
 /// What the story leaves for the tables at the end.
 pub(crate) struct Story {
@@ -49,8 +53,11 @@ pub(crate) async fn play(consortium: &Consortium) -> Result<Story, Error> {
     teller.relationships().await?;
     teller.records().await?;
     teller.prescription().await?;
+    teller.controlled_medicine().await?;
     teller.laboratory().await?;
+    teller.versions_of_a_result().await?;
     teller.emergency().await?;
+    teller.surgery().await?;
     teller.own_records().await?;
     teller.log().await?;
     teller.timeline().await?;
@@ -205,12 +212,16 @@ impl<'a> Teller<'a> {
                 "lisinopril 10 MG Oral Tablet".into(),
             ),
             dosage: "one tablet in the morning".into(),
+            dose: prescription::Dose::of_milligrams("10", 1),
             quantity: 30,
             fills: 1,
             valid_for: Duration::from_secs(30 * 86_400),
+            controlled: false,
+            as_written: false,
         };
+        let checked = self.checked(&order).await?;
         let (anchor, steps) =
-            prescription::issue(hospital, physician, patient, &order, self.now()).await?;
+            prescription::issue(hospital, physician, patient, &checked, self.now()).await?;
         steps.into_iter().for_each(|step| self.tell(step));
         let id = anchor.record.0;
         let medication = [Kind::Medication];

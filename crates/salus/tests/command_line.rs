@@ -118,6 +118,11 @@ fn set_up() -> tempfile::TempDir {
             "reads it again: refused",
             "reads without an opening: refused",
             "reads what the patient closed: refused",
+            "claims it before the second signature: refused",
+            "overrides what the checks found",
+            "releases a preliminary result: refused",
+            "begins before sign-in and time-out: refused",
+            "traces the implant to surgery and patient",
             "in their own vault",
             "found exactly these three",
             "Gas and cost",
@@ -168,10 +173,51 @@ fn commands_work_on_what_was_left_behind_and_from_another_terminal() {
             .contains("the contract refuses")
     );
     assert!(good(&data, &["timeline", "P002"]).contains("pharmacist"));
+    assert!(good(&data, &["rx", "show", id]).contains("completed by the pharmacy"));
+    good(&data, &["rx", "confirm", "P002", id]);
+    assert!(good(&data, &["rx", "show", id]).contains("the patient has it"));
+    let too_much =
+        ["rx", "issue", "P002", "lisinopril 10 MG", "--milligrams", "50", "--times", "2"];
+    let output = run(&data, &too_much);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("more than 80 mg a day"));
+    let despite = [too_much.as_slice(), &["--despite", "tolerated for years"]].concat();
+    assert!(good(&data, &despite).contains("overrides what the checks found"));
+    operate(&data);
     assert!(good(&data, &["log", "P002"]).contains("refused"));
     let fetched = good(&data, &["records", "fetch", "P002"]);
     assert!(fetched.contains("hospital"), "{fetched}");
     assert!(good(&data, &["reconcile"]).contains("nothing differs"));
+}
+
+/// From the referral to the sign-in.
+fn operate(data: &Path) {
+    let referral = ["surgery", "refer", "P002", "hip replacement", "--reason", "osteoarthritis"];
+    let referred = good(data, &referral);
+    let id = word_after(&referred, "surgery ");
+    let plan = ["--operation", "hip replacement", "--site", "left", "--disclosed", "infection"];
+    let assessed = good(data, &[["surgery", "assess", "P002", id].as_slice(), &plan].concat());
+    assert!(bad(data, &["surgery", "schedule", id]).contains("the contract refuses"));
+    let plan = word_after(&assessed, "plan ");
+    assert!(good(data, &["surgery", "consent", "P002", id, plan]).contains("opens it"));
+    good(data, &["surgery", "schedule", id]);
+    let sign = ["surgery", "sign", "P002", id, "sign-in", "--as"];
+    let lacking = [sign.as_slice(), &["nurse", "--answer", "identity=yes"]].concat();
+    assert!(bad(data, &lacking).contains("site-marked takes exactly one answer"));
+    let asked = good(data, &["surgery", "checklist", "sign-in"]);
+    let answers: Vec<String> = asked
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(key, _)| format!("{key}=yes"))
+        .collect();
+    let answers: Vec<&str> =
+        answers.iter().flat_map(|answer| ["--answer", answer.as_str()]).collect();
+    let signed = good(data, &[sign.as_slice(), &["nurse"], &answers].concat());
+    let digest = word_after(&signed, "signed ").trim_end_matches(':');
+    let signed = good(data, &[sign.as_slice(), &["physician", "--digest", digest]].concat());
+    assert!(signed.contains("complete"), "{signed}");
+    assert!(good(data, &["surgery", "show", id]).starts_with("signed in, round 1"));
+    assert!(good(data, &["timeline", id]).contains("sign-in signed, complete"));
 }
 
 #[test]

@@ -67,7 +67,22 @@ pub async fn ask(
     wanted: &Wanted,
     now: Timestamp,
 ) -> Result<(Answered, Receipt), WorkflowError> {
-    let query = make_query(keeper, wanted, None, &person.secret, now);
+    ask_after(keeper, person, wanted, None, now).await
+}
+
+/// As [`ask`], for the records after one: the next part of a long answer.
+///
+/// # Errors
+///
+/// [`WorkflowError::Answer`] when it refuses.
+pub async fn ask_after(
+    keeper: &Gatekeeper,
+    person: &Person,
+    wanted: &Wanted,
+    after: Option<RecordId>,
+    now: Timestamp,
+) -> Result<(Answered, Receipt), WorkflowError> {
+    let query = make_query(keeper, wanted, after, &person.secret, now);
     let digest = query.signing_digest(keeper.domain());
     let signature = person.sender.signer().sign_hash(&digest).await;
     let signature = signature.map_err(|error| WorkflowError::Invalid(error.to_string()))?;

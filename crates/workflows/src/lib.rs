@@ -16,6 +16,7 @@ pub mod laboratory;
 pub mod prescription;
 pub mod record;
 pub mod relationship;
+pub mod surgery;
 
 pub use actors::{Gateway, PatientActor, Person};
 pub use error::WorkflowError;

@@ -4,9 +4,11 @@
 //! by the event, opens the record with their own key, and answers. An amendment is the next version.
 
 use alloy_primitives::B256;
+use alloy_sol_types::SolCall;
 use bindings::{Contract, Records, convert::to_anchor, patient_account::Call};
 use domain::{Anchor, Kind, RecordId, RecordVersion, Timestamp};
 use gatekeeper::Inclusion;
+use ledger::Outcome;
 use vault::{Content, ErasureOrder, ErasureReason, NewRecord};
 
 use crate::{Gateway, PatientActor, Person, Step, WorkflowError};
@@ -39,6 +41,38 @@ impl Draft {
             created: now,
             body: serde_json::to_vec(&self.resource).expect("a JSON value has a text"),
         }
+    }
+}
+
+/// Where a record is written that a step of a workflow names, by whom, and about whom.
+#[derive(Clone, Copy)]
+pub(crate) struct Written<'a> {
+    pub(crate) gateway: &'a Gateway,
+    pub(crate) author: &'a Person,
+    pub(crate) patient: &'a PatientActor,
+    pub(crate) now: Timestamp,
+}
+
+impl Written<'_> {
+    /// Seals the first version of a record, anchors it, and has its author send the call that its digest
+    /// goes into. The chain is asked first whether it would take that call, so that a refused step leaves
+    /// nothing behind.
+    pub(crate) async fn and_send<C: SolCall>(
+        self,
+        record: RecordId,
+        draft: &Draft,
+        contract: Contract,
+        call: impl Fn(B256) -> C,
+    ) -> Result<(Anchor, Step, Outcome), WorkflowError> {
+        let Self { gateway, author, patient, now } = self;
+        let to = gateway.at(contract);
+        author.check(to, &call(B256::repeat_byte(1))).await?;
+        let new = draft.first_version(record, author, patient, now);
+        let (anchor, anchored) = gateway.gatekeeper.put_and_propose(new, None).await?;
+        let outcome = author.sender.send(to, &call(anchor.digest.0)).await?;
+        let what = format!("proposes a {} record", draft.kind);
+        let sealed = Step::new(&gateway.name, what, "record.propose", &anchored);
+        Ok((anchor, sealed, outcome))
     }
 }
 

@@ -16,7 +16,8 @@ use vault::ErasureReason;
 use workflows::{
     PatientActor, Step, WorkflowError,
     access::{self, Answered, Wanted},
-    consent, emergency, laboratory, prescription,
+    consent, emergency, laboratory,
+    prescription::{self, Known},
     record::{self, Draft, Verdict},
     relationship,
 };
@@ -59,13 +60,24 @@ impl Scene {
         let order = prescription::Order {
             medication: ("http://rxnorm.example".into(), "314076".into(), "lisinopril".into()),
             dosage: "one in the morning".into(),
+            dose: None,
             quantity,
             fills,
             valid_for: 30 * DAY,
+            controlled: false,
+            as_written: false,
         };
         let (hospital, prescriber) = (self.world.gateway("hospital"), self.world.person(who));
         let now = self.world.now();
-        let issued = prescription::issue(hospital, prescriber, &self.patient, &order, now).await?;
+        let patient = &self.patient;
+        let known = Known {
+            patient: patient.account(),
+            allergies: Vec::new(),
+            medicines: Vec::new(),
+            unreadable: 0,
+        };
+        let checked = prescription::check(&order, &known, None).unwrap();
+        let issued = prescription::issue(hospital, prescriber, patient, &checked, now).await?;
         steps_are_listed(&issued.1);
         Ok(issued.0)
     }
