@@ -10,7 +10,8 @@ use alloy_sol_types::{SolEvent as _, SolEventInterface as _};
 use bindings::{
     Consents::ConsentsEvents, Contract, Deployment, EmergencyAccess::EmergencyAccessEvents,
     LabOrders::LabOrdersEvents, PatientAccount, Prescriptions::PrescriptionsEvents,
-    Records::RecordsEvents, Relationships::RelationshipsEvents, convert::timestamp,
+    Records::RecordsEvents, Relationships::RelationshipsEvents, WaitingLists::WaitingListsEvents,
+    convert::timestamp,
 };
 use domain::Timestamp;
 
@@ -38,6 +39,7 @@ pub(crate) enum Event {
     Emergency(EmergencyAccessEvents),
     Prescriptions(PrescriptionsEvents),
     LabOrders(LabOrdersEvents),
+    WaitingLists(WaitingListsEvents),
     /// Of the patient's account at this address.
     Account(Address, Recovery),
 }
@@ -92,6 +94,7 @@ impl Event {
             Contract::EmergencyAccess => decoded!(Emergency, EmergencyAccessEvents),
             Contract::Prescriptions => decoded!(Prescriptions, PrescriptionsEvents),
             Contract::LabOrders => decoded!(LabOrders, LabOrdersEvents),
+            Contract::WaitingLists => decoded!(WaitingLists, WaitingListsEvents),
             Contract::Registry
             | Contract::WebAuthnVerifier
             | Contract::PatientAccounts
@@ -99,7 +102,6 @@ impl Event {
             | Contract::Surgeries
             | Contract::Trials
             | Contract::Devices
-            | Contract::WaitingLists
             | Contract::PaymentToken
             | Contract::Claims
             | Contract::DataExchange => None,
@@ -111,6 +113,7 @@ impl Event {
         use EmergencyAccessEvents as Emergency;
         use LabOrdersEvents as Order;
         use PrescriptionsEvents as Prescription;
+        use WaitingListsEvents as Waiting;
         Some(match self {
             Self::Consents(ConsentsEvents::ConsentGranted(granted)) => of_patient(granted.patient),
             Self::Emergency(Emergency::EmergencyOpened(opened)) => of_patient(opened.patient),
@@ -151,6 +154,18 @@ impl Event {
                 };
                 Key(Scope::LabOrder, id)
             }
+            Self::WaitingLists(event) => {
+                let id = match event {
+                    Waiting::PatientListed(event) => event.id,
+                    Waiting::ListingPrioritised(event) => event.id,
+                    Waiting::AppointmentScheduled(event) => event.id,
+                    Waiting::PatientAttended(event) => event.id,
+                    Waiting::AppointmentMissed(event) => event.id,
+                    Waiting::ListingRemoved(event) => event.id,
+                    Waiting::CensusPublished(_) => return None,
+                };
+                Key(Scope::WaitingList, id)
+            }
             _ => return None,
         })
     }
@@ -165,6 +180,7 @@ impl Event {
             Self::Emergency(event) => emergency(event, parties),
             Self::Prescriptions(event) => prescription(event, parties),
             Self::LabOrders(event) => lab_order(event, parties),
+            Self::WaitingLists(event) => waiting_list(event, parties),
             Self::Account(account, recovery) => {
                 Some(Meaning::about(*account, *account).tell(recovery.topic(), [*account]))
             }
@@ -423,5 +439,41 @@ fn lab_order(event: &LabOrdersEvents, parties: &Parties) -> Option<Meaning> {
             .tell(Topic::LabCancelled, [event.patient])
             .tell(Topic::LabCancelled, orderer().chain(laboratory()))
             .not_to(event.by),
+    })
+}
+
+fn waiting_list(event: &WaitingListsEvents, parties: &Parties) -> Option<Meaning> {
+    use WaitingListsEvents as Event;
+    let referrer = || parties.of(Part::Professional);
+    let told = |patient, id: B256, topic, by| {
+        Meaning::about(patient, id).tell(topic, [patient]).tell(topic, referrer()).not_to(by)
+    };
+    Some(match event {
+        Event::PatientListed(event) => {
+            let key = Key(Scope::WaitingList, event.id);
+            Meaning::about(event.patient, event.id)
+                .tell(Topic::WaitingListed, [event.patient, event.hospital])
+                .party(key, Part::Professional, event.referrer, true)
+                .party(key, Part::Counterpart, event.hospital, true)
+        }
+        Event::ListingPrioritised(event) => {
+            told(event.patient, event.id, Topic::WaitingPrioritised, event.by)
+        }
+        Event::AppointmentScheduled(event) => {
+            told(event.patient, event.id, Topic::AppointmentScheduled, event.by)
+        }
+        Event::AppointmentMissed(event) => {
+            told(event.patient, event.id, Topic::AppointmentMissed, event.by)
+        }
+        // Who came knows it.
+        Event::PatientAttended(event) => Meaning::about(event.patient, event.id)
+            .tell(Topic::WaitingAttended, referrer())
+            .not_to(event.by),
+        Event::ListingRemoved(event) => Meaning::about(event.patient, event.id)
+            .tell(Topic::WaitingRemoved, [event.patient])
+            .tell(Topic::WaitingRemoved, referrer().chain(parties.of(Part::Counterpart)))
+            .not_to(event.by),
+        // It names nobody.
+        Event::CensusPublished(_) => return None,
     })
 }

@@ -1,5 +1,7 @@
 //! What the commands other than `up` do on a consortium.
 
+mod waitlist;
+
 use std::{fmt::Write as _, path::Path, sync::Arc, time::Duration};
 
 use alloy_primitives::{Address, B256};
@@ -55,6 +57,7 @@ pub(crate) async fn execute(consortium: &Consortium, command: Command, directory
         Command::Rx(command) => commands.rx(command).await,
         Command::Lab(command) => commands.lab(command).await,
         Command::Emergency(command) => commands.emergency(command).await,
+        Command::Waitlist(command) => commands.waitlist(command).await,
         Command::Timeline { subject } => commands.timeline(&subject).await,
         Command::Log { patient, at } => commands.log(&patient, &at).await,
         Command::Reconcile { at, json } => commands.reconcile(at.as_deref(), json).await,

@@ -1,6 +1,8 @@
 //! One patient's story, told while it happens: every step is a transaction on the chain, and every
 //! refusal is a contract's or a gatekeeper's.
 
+mod waiting;
+
 use std::time::{Duration, Instant};
 
 use alloy_primitives::B256;
@@ -51,6 +53,8 @@ pub(crate) async fn play(consortium: &Consortium) -> Result<Story, Error> {
     teller.prescription().await?;
     teller.laboratory().await?;
     teller.emergency().await?;
+    teller.waiting_list().await?;
+    teller.census().await?;
     teller.own_records().await?;
     teller.log().await?;
     teller.timeline().await?;

@@ -8,6 +8,7 @@ mod error;
 mod step;
 
 pub mod access;
+pub mod census;
 pub mod consent;
 pub mod copies;
 pub mod emergency;
@@ -16,6 +17,7 @@ pub mod laboratory;
 pub mod prescription;
 pub mod record;
 pub mod relationship;
+pub mod waiting_list;
 
 pub use actors::{Gateway, PatientActor, Person};
 pub use error::WorkflowError;
