@@ -40,8 +40,9 @@ pub const INSTITUTIONS: [(&str, InstitutionRole); 4] = [
     ("emergency", InstitutionRole::Emergency),
 ];
 
-pub const STAFF: [(&str, &str, ProfessionalRole); 5] = [
+pub const STAFF: [(&str, &str, ProfessionalRole); 6] = [
     ("hospital", "physician", ProfessionalRole::Physician),
+    ("hospital", "surgeon", ProfessionalRole::Surgeon),
     ("laboratory", "scientist", ProfessionalRole::LaboratoryScientist),
     ("pharmacy", "pharmacist", ProfessionalRole::Pharmacist),
     ("emergency", "paramedic", ProfessionalRole::Paramedic),
