@@ -93,7 +93,8 @@ impl FromStr for Month {
             return Err(REASON);
         }
         let (year, month) = digits.split_at(4);
-        let (year, month) = (year.parse().map_err(|_| REASON)?, month.parse().map_err(|_| REASON)?);
+        let year = year.parse::<u16>().map_err(|_| REASON)?;
+        let month = month.parse::<u8>().map_err(|_| REASON)?;
         Self::new(year, month).ok_or(REASON)
     }
 }
@@ -320,7 +321,9 @@ impl Columns {
         let month = date_parts(&text(Column::Date)).and_then(|parts| order.month(parts));
         let month = month.ok_or("its date is no date")?;
         let hospital = match self.get(record, Column::Hospital) {
-            Some(number) => number.parse().map_err(|_| "it names no hospital by number")?,
+            Some(number) => {
+                number.parse::<Hospital>().map_err(|_| "it names no hospital by number")?
+            }
             None => hospital.cloned().ok_or("it names no hospital by number")?,
         };
         let (code, name) = (text(Column::Specialty), text(Column::SpecialtyName));

@@ -439,7 +439,7 @@ mod tests {
         let expected = [("0998", 202_401, 1, 9), ("0999", 202_401, 3, 17), ("0999", 202_402, 1, 8)];
         assert_eq!(
             told,
-            expected.map(|(number, month, rows, total)| (number.into(), month, rows, total))
+            expected.map(|(number, month, rows, total)| (number.to_owned(), month, rows, total))
         );
     }
 
