@@ -151,10 +151,18 @@ pub(crate) async fn look_only_at_named(
     pairs: &[(String, String)],
     reached: &mut Reached,
 ) -> Result<(), FhirError> {
-    let (mut only, mut are_too_many): (Option<BTreeSet<Address>>, _) = (None, false);
+    let mut only: Option<BTreeSet<Address>> = None;
+    // However often the parameter is there.
+    let (mut room, mut are_too_many) = (search::VALUES_MAX, false);
     for (_, text) in pairs.iter().filter(|(name, _)| is_patient(name)) {
-        are_too_many |= text.split(',').count() > search::VALUES_MAX;
-        let named = patients_named(resources, text).await?;
+        let names: Vec<&str> = text.split(',').take(room + 1).collect();
+        are_too_many |= names.len() > room;
+        let names = &names[..names.len().min(room)];
+        if names.is_empty() {
+            break;
+        }
+        room -= names.len();
+        let named = patients_named(resources, &names.join(",")).await?;
         for patient in &named {
             reached.name(*patient, KindSet::ALL);
             // A token for one patient never reaches another's records.

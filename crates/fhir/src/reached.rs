@@ -30,6 +30,8 @@ const NOTED_AT_ONCE: usize = 256;
 pub(crate) struct Reached {
     /// With whom there is a receipt that says what was opened.
     shown: BTreeSet<Address>,
+    /// With whom there is one of something else, and of which kinds.
+    told: BTreeMap<Address, KindSet>,
     counted: BTreeMap<Address, KindSet>,
     refused: Refusals,
     /// Whom it named, and the kinds that it wanted.
@@ -172,7 +174,8 @@ impl Reached {
             told.entry(patient).or_insert_with(|| (kinds, Outcome::refused(reason)));
         }
         for (patient, kinds) in std::mem::take(&mut self.named) {
-            if told.contains_key(&patient) || self.shown.contains(&patient) {
+            let is_told = told.contains_key(&patient) || self.told.contains_key(&patient);
+            if is_told || self.shown.contains(&patient) {
                 continue;
             }
             let outcome = match self.is_given_up {
@@ -181,7 +184,18 @@ impl Reached {
             };
             told.insert(patient, (kinds, outcome));
         }
-        told.retain(|patient, _| self.shown.insert(*patient));
+        // What was shown stands for the rest of what was asked with it; kinds that come up later do not.
+        let shown = std::mem::take(&mut self.shown);
+        told.retain(|patient, (kinds, _)| {
+            let before = self.told.entry(*patient).or_default();
+            let is_new =
+                !shown.contains(patient) && kinds.iter().any(|kind| !before.contains(kind));
+            *before = before.union(*kinds);
+            is_new
+        });
+        for patient in shown {
+            self.told.entry(patient).or_default();
+        }
         let mut told = told.into_iter().peekable();
         while told.peek().is_some() {
             let together = told.by_ref().take(NOTED_AT_ONCE);

@@ -204,6 +204,7 @@ async fn nothing_that_is_answered_tells_who_is_a_patient_here() {
         receipts.iter().filter(|stored| stored.receipt.requester == consultant).count()
     };
     let many = format!("patient={}", vec!["X"; search::VALUES_MAX + 1].join(","));
+    let often = vec!["patient=X"; search::VALUES_MAX + 1].join("&");
     for (query, status) in [
         ("patient=X", 200),
         ("patient=X,X", 200),
@@ -214,6 +215,7 @@ async fn nothing_that_is_answered_tells_who_is_a_patient_here() {
         ("patient=X,X&target:Observation.code=1", 200),
         ("patient=X,X&_count=none", 400),
         (many.as_str(), 400),
+        (often.as_str(), 400),
     ] {
         let answer = async |name: &str| {
             let path = format!("/Provenance?{}", query.replace('X', name));
@@ -325,6 +327,16 @@ async fn a_file_tells_of_a_refusal_once() {
     assert_eq!(refused().await, before + 1);
     assert!(setting.lines("consultant", &manifest).await.is_empty());
     assert_eq!(refused().await, before + 2, "each download is a question of its own");
+    // What comes up later in the file, and is of another kind, is told as well.
+    let mut psychiatric = condition(&setting.patient);
+    psychiatric["meta"] = json!({ "security": [{
+        "system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "PSY",
+    }] });
+    fhir.post("physician", "/Condition", &psychiatric).await.expect(201);
+    let manifest = setting.manifest("consultant", Method::GET, path, "").await;
+    let before = refused().await;
+    assert!(setting.lines("consultant", &manifest).await.is_empty());
+    assert_eq!(refused().await, before + 2);
 }
 
 #[tokio::test]

@@ -451,22 +451,6 @@ impl Gatekeeper {
         }
     }
 
-    /// Opens versions that may be read, in their order: see [`Gatekeeper::open_permitted`].
-    pub(crate) async fn open_all_permitted(
-        &self,
-        permitted: Vec<(Permit, Entry)>,
-    ) -> Result<Vec<Result<Opened, OpenError>>, StoreError> {
-        let is_received = |entry: &Entry| entry.header.steward != self.member();
-        if !permitted.iter().any(|(_, entry)| is_received(entry)) {
-            return self.vault().open_many(permitted).await;
-        }
-        let mut opened = Vec::with_capacity(permitted.len());
-        for (permit, entry) in permitted {
-            opened.push(self.open_permitted(permit, &entry).await);
-        }
-        Ok(opened)
-    }
-
     /// Decides on one version for a reader and purpose.
     pub(crate) fn decide_entry(
         &self,

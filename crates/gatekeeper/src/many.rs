@@ -19,9 +19,6 @@ use crate::{
     answer::{opened_record, refused},
 };
 
-/// How many records are open at the same time when they are only looked at.
-const OPENED_TOGETHER: usize = 64;
-
 /// Who reads, and why.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
@@ -193,33 +190,29 @@ impl Gatekeeper {
         found: Vec<Found>,
         look: impl Fn(&Entry, &OpenedRecord) -> T + Send + Sync,
     ) -> Result<Vec<(RecordId, T)>, StoreError> {
-        let mut looked = Vec::with_capacity(found.len());
-        let mut found = found.into_iter();
-        while found.len() > 0 {
-            // No more than this is open at a time.
-            let group = found.by_ref().take(OPENED_TOGETHER).collect();
-            for (entry, _, record) in self.open_all_found(group).await? {
-                looked
-                    .extend(record.ok().map(|record| (entry.header.record, look(&entry, &record))));
-            }
-        }
-        Ok(looked)
+        let opening = self.open_each_found(found, |entry, _, opened| {
+            let record = opened.ok()?;
+            Some((entry.header.record, look(entry, &record)))
+        });
+        Ok(opening.await?.into_iter().flatten().collect())
     }
 
-    /// Opens what was found, in its order, with the reason why each may be.
-    async fn open_all_found(
+    /// Opens what was found, one after the other and in its order; `take` has each while it is open, with
+    /// the reason why it may be.
+    async fn open_each_found<T>(
         &self,
         found: Vec<Found>,
-    ) -> Result<Vec<(Entry, Basis, Result<OpenedRecord, OpenError>)>, StoreError> {
-        let about: Vec<_> =
-            found.iter().map(|one| (one.entry, one.permit.basis(), one.state)).collect();
+        mut take: impl FnMut(&Entry, Basis, Result<OpenedRecord, OpenError>) -> T,
+    ) -> Result<Vec<T>, StoreError> {
+        let about: Vec<_> = found.iter().map(|one| (one.permit.basis(), one.state)).collect();
         let permitted = found.into_iter().map(|one| (one.permit, one.entry)).collect();
-        let opened = self.open_all_permitted(permitted).await?;
-        let with_all = about.into_iter().zip(opened).map(|((entry, basis, state), opened)| {
-            let record = opened.map(|opened| opened_record(&entry, state, opened.body()));
-            (entry, basis, record)
-        });
-        Ok(with_all.collect())
+        let mut about = about.into_iter();
+        let opening =
+            self.vault().open_each(permitted, self.inner.identity.get(), |entry, opened| {
+                let (basis, state) = about.next().expect("each is given once");
+                take(entry, basis, opened.map(|opened| opened_record(entry, state, opened.body())))
+            });
+        opening.await
     }
 
     /// Opens what was found. Each patient among them gets a receipt, which is on the disk before
@@ -234,7 +227,8 @@ impl Gatekeeper {
         found: Vec<Found>,
         now: Timestamp,
     ) -> Result<Vec<OpenedRecord>, AnswerError> {
-        let opened = self.open_all_found(found).await.map_err(GatekeeperError::from)?;
+        let opening = self.open_each_found(found, |entry, basis, opened| (*entry, basis, opened));
+        let opened = opening.await.map_err(GatekeeperError::from)?;
         let mut given: BTreeMap<Address, Given> = BTreeMap::new();
         let mut records = Vec::with_capacity(opened.len());
         for (entry, basis, opened) in opened {

@@ -848,6 +848,10 @@ async fn laboratory_reads_the_ordered_version_until_release() {
     assert_eq!(count(41, Kind::Laboratory).await, 1);
     world.send("gus", Contract::LabOrders, &LabOrders::releaseCall { id: order }).await.unwrap();
     assert_eq!(count(41, Kind::Laboratory).await, 0);
+    // Whoever corrects a result does not give themselves the order again.
+    let call = LabOrders::correctCall { id: order, digest: B256::repeat_byte(3), critical: false };
+    world.send("gus", Contract::LabOrders, &call).await.unwrap();
+    assert_eq!(count(41, Kind::Laboratory).await, 0);
 }
 
 /// One answer holds so many bytes; the rest comes with the next.

@@ -19,7 +19,7 @@ use crate::entries::{CORRUPT, Entry};
 use crate::header::{HEADER_LEN, Header};
 use crate::keys::{ContentKey, KindKey, WRAPPED_CONTENT_KEY_LEN};
 use crate::kind_keys::{KindKeyId, KindKeyName};
-use crate::open::{OpenError, Opened};
+use crate::open::{Found, OpenError, Opened};
 use crate::passing::DigestReader;
 use crate::patient_keys::name_of;
 use crate::put::{PutError, commit_with};
@@ -385,6 +385,14 @@ impl Vault {
         identity: &Identity,
     ) -> Result<Opened, OpenError> {
         let found = self.find_permitted(&permit, version).await?;
+        self.open_copy(found, identity).await
+    }
+
+    pub(crate) async fn open_copy(
+        &self,
+        found: Found,
+        identity: &Identity,
+    ) -> Result<Opened, OpenError> {
         let digest = found.entry.digest;
         let no_key = OpenError::NoKey { digest };
         let copy = self.copy_for(digest, identity.address).await?;

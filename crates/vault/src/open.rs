@@ -29,7 +29,8 @@ use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::{Arguments as _, Row as _};
 use zeroize::Zeroizing;
 
-use crate::entries::{Entry, entry_columns, entry_of, place_of};
+use crate::copies::Identity;
+use crate::entries::{Entry, entry_columns, entry_of, fixed, place_of};
 use crate::keys::ContentKey;
 use crate::kind_keys::{KindKeyId, OpenedKey};
 use crate::passing::DigestReader;
@@ -133,6 +134,9 @@ macro_rules! opening_columns {
 }
 pub(crate) use opening_columns;
 
+/// Where the digest is among the columns of an entry.
+const DIGEST_COLUMN: usize = 2;
+
 /// A version that may be opened.
 pub(crate) struct Found {
     pub(crate) entry: Entry,
@@ -220,34 +224,54 @@ impl Vault {
         Found::of(&row)?.covered_by(permit)
     }
 
-    /// Opens permitted versions, in their order, with few statements: for pages of short records. Each is
-    /// named by its entry, and named once.
+    /// Opens permitted versions, one after the other and in their order, with few statements: for pages of
+    /// short records. Each is named by its entry, and named once. `take` has each while it is open, and no
+    /// two are open at the same time.
+    ///
+    /// With an `identity`, copies of other stewards' records open with the keys that were wrapped to it.
     ///
     /// # Errors
     ///
-    /// [`StoreError`] when the store failed. What does not open otherwise says so in its place, see
-    /// [`OpenError`].
-    pub async fn open_many(
+    /// [`StoreError`] when the store failed. What does not open otherwise is given to `take` as the reason,
+    /// see [`OpenError`].
+    pub async fn open_each<T>(
         &self,
         permitted: Vec<(Permit, Entry)>,
-    ) -> Result<Vec<Result<Opened, OpenError>>, StoreError> {
-        let mut opened = Vec::with_capacity(permitted.len());
+        identity: Option<&Identity>,
+        mut take: impl FnMut(&Entry, Result<Opened, OpenError>) -> T,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut taken = Vec::with_capacity(permitted.len());
         let mut permitted = permitted.into_iter();
         while permitted.len() > 0 {
             let length = rows::group_len(permitted.len(), RECORDS_PER_LOOKUP);
             let group: Vec<_> = permitted.by_ref().take(length).collect();
             let mut found = self.find_digests(group.iter().map(|(_, entry)| entry.digest)).await?;
             for (permit, entry) in group {
-                opened.push(match found.remove(&entry.digest) {
-                    Some(found) => match found.covered_by(&permit) {
-                        Ok(found) => self.open_own(found).await,
-                        Err(error) => Err(error),
-                    },
+                let found = match found.remove(&entry.digest) {
+                    Some(found) => found.map_err(OpenError::from),
                     None => Err(OpenError::NotHere { record: permit.record() }),
-                });
+                };
+                let opened = match found.and_then(|found| found.covered_by(&permit)) {
+                    Ok(found) => self.open_held(found, identity).await,
+                    Err(error) => Err(error),
+                };
+                taken.push(take(&entry, opened));
             }
         }
-        Ok(opened)
+        Ok(taken)
+    }
+
+    /// Opens with the vault's own keys, or, as a copy of another steward's record, with those of `identity`.
+    async fn open_held(
+        &self,
+        found: Found,
+        identity: Option<&Identity>,
+    ) -> Result<Opened, OpenError> {
+        let is_own = found.entry.header.steward == self.inner().settings.steward;
+        match identity.filter(|_| !is_own) {
+            Some(identity) => self.open_copy(found, identity).await,
+            None => self.open_own(found).await,
+        }
     }
 
     async fn open_own(&self, found: Found) -> Result<Opened, OpenError> {
@@ -255,18 +279,22 @@ impl Vault {
         self.open_found(found, key).await
     }
 
-    /// The versions with these digests, whose number is a power of two.
+    /// The versions with these digests, whose number is a power of two. A row that makes no sense stands in
+    /// the way of no other.
     async fn find_digests(
         &self,
         digests: impl ExactSizeIterator<Item = RecordDigest>,
-    ) -> Result<HashMap<RecordDigest, Found>, StoreError> {
+    ) -> Result<HashMap<RecordDigest, Result<Found, StoreError>>, StoreError> {
         let text = rows::openings_text(self.database().backend(), digests.len());
         let mut arguments = AnyArguments::default();
         for digest in digests {
             arguments.add(digest.0.to_vec()).map_err(sqlx::Error::Encode)?;
         }
         let rows = sqlx::query_with(text, arguments).fetch_all(self.database().readers()).await?;
-        let found = rows.iter().map(|row| Found::of(row).map(|found| (found.entry.digest, found)));
+        let found = rows.iter().map(|row| {
+            let digest = RecordDigest(fixed::<32>(row, DIGEST_COLUMN)?.into());
+            Ok((digest, Found::of(row)))
+        });
         found.collect()
     }
 

@@ -180,7 +180,7 @@ async fn permits_open_their_records_together(place: Place) {
     let entries = vault.put_many(records, &mut rng(2)).await.unwrap();
     let permitted = (1..=70).rev().zip(entries.iter().rev().copied());
     let permitted: Vec<_> = permitted.map(|(number, entry)| (permit(number), entry)).collect();
-    let opened = vault.open_many(permitted).await.unwrap();
+    let opened = vault.open_each(permitted, None, |_, opened| opened).await.unwrap();
     for (number, opened) in (1..=70).rev().zip(opened) {
         let opened = opened.unwrap();
         assert_eq!(opened.entry.header.record, id(number));
@@ -200,12 +200,22 @@ async fn permits_open_their_records_together(place: Place) {
         (permit(5), gone),
         (permit(4), entries[3]),
     ];
-    let opened = vault.open_many(permitted).await.unwrap();
+    let opened = vault.open_each(permitted, None, |_, opened| opened).await.unwrap();
     assert!(matches!(opened[0], Err(OpenError::NotPermitted { .. })));
     assert!(matches!(opened[1], Err(OpenError::NotPermitted { .. })));
     assert!(matches!(opened[2], Err(OpenError::Erased { .. })));
     assert!(matches!(opened[3], Err(OpenError::NotHere { .. })));
     assert_eq!(opened[4].as_ref().unwrap().body(), record(4).body);
+    // Nor does a row that makes no sense.
+    let broken = "update records set kind_key = $1 where version = 1 and record = $2";
+    let mut transaction = vault.database().begin().await.unwrap();
+    let query = sqlx::query(broken).bind(vec![1_u8]).bind(id(7).0.to_vec());
+    query.execute(&mut *transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+    let permitted = vec![(permit(7), entries[6]), (permit(8), entries[7])];
+    let opened = vault.open_each(permitted, None, |_, opened| opened).await.unwrap();
+    assert!(matches!(opened[0], Err(OpenError::Store(_))));
+    assert_eq!(opened[1].as_ref().unwrap().body(), record(8).body);
 }
 
 async fn versions_of_a_record_belong_to_one_patient(place: Place) {

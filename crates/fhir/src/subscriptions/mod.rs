@@ -250,9 +250,8 @@ async fn update(
         return Err(FhirError::bad_request("the body's `id` must be the one in the URL"));
     }
     let webhooks = resources.webhooks()?;
-    webhooks.pause(id).await?;
+    webhooks.check_target(&wanted.endpoint).map_err(not_subscribed)?;
     let topics = wanted.topic.topics().to_vec();
-    webhooks.redirect(id, wanted.endpoint.clone(), topics).await.map_err(not_subscribed)?;
     let held = Held {
         version: before.version + 1,
         updated: resources.now_ms(),
@@ -265,6 +264,9 @@ async fn update(
         ..before
     };
     held.store(resources).await?;
+    // Until its receiver answered, nothing is sent.
+    webhooks.pause(id).await?;
+    webhooks.redirect(id, wanted.endpoint.clone(), topics).await.map_err(not_subscribed)?;
     shown(resources, StatusCode::OK, &held, None).await
 }
 

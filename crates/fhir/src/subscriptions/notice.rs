@@ -1,6 +1,6 @@
 //! Notifications: whether one is sent, what it says, and those that nothing happened for.
 
-use std::sync::Weak;
+use std::{collections::BTreeSet, sync::Weak};
 
 use alloy_primitives::{B256, keccak256};
 use domain::{KindSet, Outcome, RecordId, Timestamp};
@@ -463,7 +463,8 @@ impl Resources {
         if leaves.is_empty() {
             return Ok(false);
         }
-        let (events, up_to) = self.page_of_leaves(&held, &wanted, told.tried, &leaves).await?;
+        let Page { events, records, up_to } =
+            self.page_of_leaves(&held, &wanted, told.tried, &leaves).await?;
         if events.is_empty() {
             return Ok(held.tell(database, ToldLeaves::all(up_to), 0).await?);
         }
@@ -485,11 +486,14 @@ impl Resources {
         let Some(to) = to.filter(|to| to.state == SubscriptionState::Active) else {
             return Ok(false);
         };
+        if !self.may_still_read(&held, records).await? {
+            return Ok(false);
+        }
         let Err(error) = webhooks.knock(&to, name, body, now).await else {
             return Ok(held.tell(database, ToldLeaves::all(up_to), 0).await?);
         };
         let failures = tried.failures.saturating_add(1);
-        let wait = webhooks.settings().wait_after(failures);
+        let wait = webhooks.settings().wait_after(failures).filter(|_| !error.is_final());
         tracing::warn!(subscription = %held.id, %error, "a notification of a batch waits");
         let due = wait.map_or(now, |wait| self.now().after(wait));
         held.tell(database, ToldLeaves { failures, ..tried }, due.0).await?;
@@ -509,24 +513,39 @@ impl Resources {
         Ok(to.filter(|to| is_current && Some(to.url.as_str()) == endpoint))
     }
 
-    /// What one message tells of these records, and up to which place: as much as fits. Up to another
-    /// place it was tried before.
+    /// Whether a subscriber may read all of this now.
+    async fn may_still_read(
+        &self,
+        held: &Held,
+        records: BTreeSet<RecordId>,
+    ) -> Result<bool, FhirError> {
+        let reading = Reading { reader: held.terms.reader, purpose: held.terms.purpose };
+        let (versions, now) = (self.versions_for(&reading.reader), self.now());
+        let all: Vec<RecordId> = records.into_iter().collect();
+        let (found, _) = self.gatekeeper().find(reading, &all, versions, now).await?;
+        Ok(found.len() == all.len())
+    }
+
+    /// What one message tells of these records: as much as fits. Up to another place it was tried before.
     async fn page_of_leaves(
         &self,
         held: &Held,
         wanted: &Wanted,
         tried: i64,
         leaves: &[Leaf],
-    ) -> Result<(Vec<Told>, i64), FhirError> {
+    ) -> Result<Page, FhirError> {
         let reading = Reading { reader: held.terms.reader, purpose: held.terms.purpose };
         let database = self.database();
         let (mut events, mut bytes, mut up_to) = (Vec::new(), 0, 0);
+        let mut records = BTreeSet::new();
         for leaf in leaves {
             up_to = leaf.place;
             let (notification, sequence) = (notification_of(leaf), leaf.place.saturating_neg());
             let number = table::number_of(database, &held.id, sequence).await?;
-            // What has a number was told of, or tried; its receipt came before the number.
-            let noting = Noting { told: number.is_none(), refused: leaf.place > tried };
+            // What has a number was told of, or tried under these terms; its receipt came before the
+            // number.
+            let is_new = number.is_none() || leaf.place > tried;
+            let noting = Noting { told: is_new, refused: leaf.place > tried };
             let decided = self.decide(held, wanted, reading, &notification, noting).await?;
             let Decided::Told { focus, body } = decided else { continue };
             bytes += body.as_ref().map_or(0, |body| body.to_string().len());
@@ -535,11 +554,12 @@ impl Resources {
                 None => table::number(database, &held.id, sequence).await?,
             };
             events.push(Told { number, time: notification.time, focus, body });
+            records.insert(leaf.anchor.record);
             if bytes >= LEAF_PAGE_BYTES {
                 break;
             }
         }
-        Ok((events, up_to))
+        Ok(Page { events, records, up_to })
     }
 
     /// Whether a subscriber may be told anything now. One who may not any more is turned off.
@@ -586,6 +606,15 @@ impl Resources {
         }
         Ok(())
     }
+}
+
+/// What one message tells of records in batches.
+struct Page {
+    events: Vec<Told>,
+    /// Which records these are about.
+    records: BTreeSet<RecordId>,
+    /// The place of the last one that was decided on.
+    up_to: i64,
 }
 
 /// A record of a batch as what is told of one that was proposed by itself.

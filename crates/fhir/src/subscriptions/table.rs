@@ -211,34 +211,46 @@ impl Held {
     }
 
     /// Stores it in place of the version before.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Overtaken`] when somebody else stored another version of it meanwhile.
     pub(crate) async fn store(&self, resources: &Resources) -> Result<(), StoreError> {
         let text = serde_json::to_vec(&self.terms).expect("terms have a JSON form");
         let mut rng = resources.gatekeeper().entropy().fork();
         let sealed =
             resources.inner.directory.seal(&place(&self.id, self.version), &text, &mut rng);
         let mut transaction = resources.database().begin().await?;
-        sqlx::query(
-            "insert into fhir_subscriptions (id, owner, version, updated, status, error,
-                heartbeat_s, heartbeat_at, ends_at, sealed)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-            on conflict (id) do update set version = excluded.version, updated = excluded.updated,
-                status = excluded.status, error = excluded.error,
-                heartbeat_s = excluded.heartbeat_s, heartbeat_at = excluded.heartbeat_at,
-                ends_at = excluded.ends_at, sealed = excluded.sealed,
-                leaves_due = 0, leaves_failures = 0",
-        )
-        .bind(self.id.clone())
-        .bind(self.owner.to_vec())
-        .bind(i64::from(self.version))
-        .bind(self.updated)
-        .bind(self.status.name().to_owned())
-        .bind(self.error.clone())
-        .bind(bound(self.heartbeat_s))
-        .bind(bound(self.heartbeat_at))
-        .bind(bound(self.ends_at))
-        .bind(sealed)
-        .execute(&mut *transaction)
-        .await?;
+        // Whoever replaces a version replaces the one that they saw.
+        let text = match self.version {
+            1 => {
+                "insert into fhir_subscriptions (id, owner, version, updated, status, error,
+                    heartbeat_s, heartbeat_at, ends_at, sealed)
+                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+            }
+            _ => {
+                "update fhir_subscriptions set version = $3, updated = $4, status = $5, error = $6,
+                    heartbeat_s = $7, heartbeat_at = $8, ends_at = $9, sealed = $10,
+                    leaves_due = 0, leaves_failures = 0, leaves_tried = leaves_told
+                where id = $1 and owner = $2 and version = $3 - 1"
+            }
+        };
+        let done = sqlx::query(text)
+            .bind(self.id.clone())
+            .bind(self.owner.to_vec())
+            .bind(i64::from(self.version))
+            .bind(self.updated)
+            .bind(self.status.name().to_owned())
+            .bind(self.error.clone())
+            .bind(bound(self.heartbeat_s))
+            .bind(bound(self.heartbeat_at))
+            .bind(bound(self.ends_at))
+            .bind(sealed)
+            .execute(&mut *transaction)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::Overtaken);
+        }
         transaction.commit().await
     }
 

@@ -87,6 +87,9 @@ pub struct LabOrder {
     pub critical: bool,
     /// Whether the orderer's side has taken notice of the result.
     pub acknowledged: bool,
+    /// Whether a result of it was released: from then on it opens nothing any more to the laboratory, also
+    /// when it corrects the result.
+    pub was_released: bool,
     /// When it was ordered.
     pub moment: Moment,
 }
@@ -182,6 +185,7 @@ impl Workflows {
                     result: None,
                     critical: false,
                     acknowledged: false,
+                    was_released: false,
                     moment,
                 };
                 self.lab_orders.insert(ordered.id, order);
@@ -200,9 +204,10 @@ impl Workflows {
                 self.set_result(corrected.id, corrected.digest, corrected.critical);
                 self.with_order(corrected.id, |held| held.state = LabOrderState::Resulted);
             }
-            Event::ResultReleased(released) => {
-                self.with_order(released.id, |held| held.state = LabOrderState::Released);
-            }
+            Event::ResultReleased(released) => self.with_order(released.id, |held| {
+                held.state = LabOrderState::Released;
+                held.was_released = true;
+            }),
             Event::ResultAcknowledged(acknowledged) => {
                 self.with_order(acknowledged.id, |held| held.acknowledged = true);
             }
@@ -231,9 +236,9 @@ impl Workflows {
     /// What workflows let an institution read of the version with `digest`.
     ///
     /// An id on chain is made of who prescribes or orders. A steward may still name a record as somebody
-    /// else would name a workflow, and who prescribes may name any digest. So a workflow counts only when it is about this patient, was begun at the steward of the record, and
-    /// names this very version, of the kind that such workflows are about. It counts no longer than the
-    /// work goes on.
+    /// else would name a workflow, and who prescribes may name any digest. So a workflow counts only when
+    /// it is about this patient, was begun at the steward of the record, and names this very version, of
+    /// the kind that such workflows are about. It counts no longer than the work goes on.
     #[must_use]
     pub fn grants(
         &self,
@@ -258,7 +263,8 @@ impl Workflows {
             (held.patient, held.institution, held.digest) == about
                 && matches!(kind, Kind::Laboratory | Kind::Order)
                 && held.laboratory == institution
-                && !matches!(held.state, LabOrderState::Released | LabOrderState::Cancelled)
+                && !held.was_released
+                && held.state != LabOrderState::Cancelled
         });
         if prescribed || ordered { vec![grant] } else { Vec::new() }
     }

@@ -159,8 +159,23 @@ pub enum SubscribeError {
 
 /// Something did not arrive; the text says why, without addresses or answers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it did not arrive: {0}")]
-pub struct KnockError(String);
+#[error("it did not arrive: {text}")]
+pub struct KnockError {
+    text: String,
+    is_final: bool,
+}
+
+impl KnockError {
+    fn of(failure: Failure) -> Self {
+        Self { text: failure.to_string(), is_final: failure.is_final() }
+    }
+
+    /// Whether trying again is of no use.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        self.is_final
+    }
+}
 
 /// The machine cannot send webhooks: it has no certificates to check receivers by, for example.
 #[derive(Debug, thiserror::Error)]
@@ -328,6 +343,16 @@ impl Webhooks {
         Ok(Subscription::change(self.0.outbox.database(), id, change).await?)
     }
 
+    /// Refuses an address to which nothing may be sent.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError`], as when it is subscribed.
+    pub fn check_target(&self, url: &str) -> Result<(), SubscribeError> {
+        self.0.targets.parse(url)?;
+        Ok(())
+    }
+
     /// Sends something beside the notifications, signed as they are and outside their order: to try
     /// whether the receiver answers, or to say that there is nothing new. It is sent once.
     ///
@@ -341,12 +366,12 @@ impl Webhooks {
         body: Body,
         now: Timestamp,
     ) -> Result<(), KnockError> {
-        let secret =
-            self.secret(&subscription.id).await.map_err(|_| KnockError("failed".into()))?;
-        let secret = secret.ok_or_else(|| KnockError(Failure::NoSecret.to_string()))?;
+        let failed = |_| KnockError { text: "failed".into(), is_final: false };
+        let secret = self.secret(&subscription.id).await.map_err(failed)?;
+        let secret = secret.ok_or_else(|| KnockError::of(Failure::NoSecret))?;
         let envelope = Envelope { url: &subscription.url, id: message, attempt: 1 };
         let sent = send(&self.0.targets, &secret, envelope, body, now).await;
-        sent.map_err(|failure| KnockError(failure.to_string()))
+        sent.map_err(KnockError::of)
     }
 
     async fn secret(&self, id: &str) -> Result<Option<WebhookSecret>, StoreError> {
