@@ -18,7 +18,7 @@ use bindings::{
     AccessLog::AccessLogEvents, Consents::ConsentsEvents, Contract,
     EmergencyAccess::EmergencyAccessEvents, LabOrders::LabOrdersEvents,
     Prescriptions::PrescriptionsEvents, Records::RecordsEvents, Relationships::RelationshipsEvents,
-    Surgeries, Surgeries::SurgeriesEvents, convert::timestamp,
+    Surgeries, Surgeries::SurgeriesEvents, WaitingLists::WaitingListsEvents, convert::timestamp,
 };
 use domain::{KindSet, Timestamp};
 use ledger::{EndpointError, Projection};
@@ -78,7 +78,7 @@ impl Timeline {
 }
 
 impl Gatekeeper {
-    /// Everything on chain about a patient, by account, their prescriptions and orders included.
+    /// Everything on chain about a patient, by account, their prescriptions, orders and listings included.
     ///
     /// # Errors
     ///
@@ -334,13 +334,15 @@ fn describe(
                 AccessLogEvents::decode_log(inner).ok()?.data;
             (format!("{} receipts anchored", event.count), Member(event.gatekeeper), None)
         }
-        // Nothing off chain takes part in the last six yet.
+        Contract::WaitingLists => {
+            return describe_waiting(WaitingListsEvents::decode_log(inner).ok()?.data);
+        }
+        // Nothing off chain takes part in the last five yet.
         Contract::Registry
         | Contract::WebAuthnVerifier
         | Contract::PatientAccounts
         | Contract::Trials
         | Contract::Devices
-        | Contract::WaitingLists
         | Contract::PaymentToken
         | Contract::Claims
         | Contract::DataExchange => return None,
@@ -532,6 +534,38 @@ const fn surgery_state(state: u8) -> &'static str {
     }
 }
 
+fn describe_waiting(event: WaitingListsEvents) -> Option<(String, Actor, Option<B256>)> {
+    use Actor::Member;
+    Some(match event {
+        WaitingListsEvents::PatientListed(event) => {
+            let what = format!("referred to the waiting list of {}", event.hospital);
+            (what, Member(event.referrer), Some(event.id))
+        }
+        WaitingListsEvents::ListingPrioritised(event) => {
+            let what = format!("waits with priority {}", event.priority);
+            (what, Member(event.by), Some(event.id))
+        }
+        WaitingListsEvents::AppointmentScheduled(event) => {
+            let what = format!("appointment at {}", Timestamp(event.appointmentAt.to()));
+            (what, Member(event.by), Some(event.id))
+        }
+        WaitingListsEvents::PatientAttended(event) => {
+            let days = event.waited.to::<u64>() / 86_400;
+            let what = format!("came to the appointment, after {days} full days");
+            (what, Member(event.by), Some(event.id))
+        }
+        WaitingListsEvents::AppointmentMissed(event) => {
+            let what = format!("did not come to the appointment, time {}", event.missed);
+            (what, Member(event.by), Some(event.id))
+        }
+        WaitingListsEvents::ListingRemoved(event) => {
+            ("removed from the waiting list".into(), by(event.by, event.patient), Some(event.id))
+        }
+        // It names nobody, and is about nobody.
+        WaitingListsEvents::CensusPublished(_) => return None,
+    })
+}
+
 fn by(who: Address, patient: Address) -> Actor {
     if who == patient { Actor::Patient(who) } else { Actor::Member(who) }
 }
@@ -545,7 +579,7 @@ mod tests {
     use alloy_consensus::Receipt;
     use alloy_primitives::U256;
     use alloy_sol_types::SolEvent;
-    use bindings::{EmergencyAccess, LabOrders, Records};
+    use bindings::{EmergencyAccess, LabOrders, Records, WaitingLists};
 
     use super::*;
 
@@ -651,5 +685,8 @@ mod tests {
         let cancelled = |by| LabOrders::LabOrderCancelled { id, patient: PATIENT, by };
         check(Contract::LabOrders, &cancelled(PATIENT), Actor::Patient(PATIENT));
         check(Contract::LabOrders, &cancelled(PROFESSIONAL), Actor::Member(PROFESSIONAL));
+        let removed = |by| WaitingLists::ListingRemoved { id, patient: PATIENT, by, reason: id };
+        check(Contract::WaitingLists, &removed(PATIENT), Actor::Patient(PATIENT));
+        check(Contract::WaitingLists, &removed(PROFESSIONAL), Actor::Member(PROFESSIONAL));
     }
 }

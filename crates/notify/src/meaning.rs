@@ -11,7 +11,7 @@ use bindings::{
     Consents::ConsentsEvents, Contract, Deployment, EmergencyAccess::EmergencyAccessEvents,
     LabOrders::LabOrdersEvents, PatientAccount, Prescriptions::PrescriptionsEvents,
     Records::RecordsEvents, Relationships::RelationshipsEvents, Surgeries::SurgeriesEvents,
-    convert::timestamp,
+    WaitingLists::WaitingListsEvents, convert::timestamp,
 };
 use domain::Timestamp;
 
@@ -40,6 +40,7 @@ pub(crate) enum Event {
     Prescriptions(PrescriptionsEvents),
     LabOrders(LabOrdersEvents),
     Surgeries(SurgeriesEvents),
+    WaitingLists(WaitingListsEvents),
     /// Of the patient's account at this address.
     Account(Address, Recovery),
 }
@@ -95,13 +96,13 @@ impl Event {
             Contract::Prescriptions => decoded!(Prescriptions, PrescriptionsEvents),
             Contract::LabOrders => decoded!(LabOrders, LabOrdersEvents),
             Contract::Surgeries => decoded!(Surgeries, SurgeriesEvents),
+            Contract::WaitingLists => decoded!(WaitingLists, WaitingListsEvents),
             Contract::Registry
             | Contract::WebAuthnVerifier
             | Contract::PatientAccounts
             | Contract::AccessLog
             | Contract::Trials
             | Contract::Devices
-            | Contract::WaitingLists
             | Contract::PaymentToken
             | Contract::Claims
             | Contract::DataExchange => None,
@@ -114,6 +115,7 @@ impl Event {
         use LabOrdersEvents as Order;
         use PrescriptionsEvents as Prescription;
         use SurgeriesEvents as Surgery;
+        use WaitingListsEvents as Waiting;
         Some(match self {
             Self::Consents(ConsentsEvents::ConsentGranted(granted)) => of_patient(granted.patient),
             Self::Emergency(Emergency::EmergencyOpened(opened)) => of_patient(opened.patient),
@@ -167,6 +169,18 @@ impl Event {
                 };
                 Key(Scope::Surgery, id)
             }
+            Self::WaitingLists(event) => {
+                let id = match event {
+                    Waiting::PatientListed(event) => event.id,
+                    Waiting::ListingPrioritised(event) => event.id,
+                    Waiting::AppointmentScheduled(event) => event.id,
+                    Waiting::PatientAttended(event) => event.id,
+                    Waiting::AppointmentMissed(event) => event.id,
+                    Waiting::ListingRemoved(event) => event.id,
+                    Waiting::CensusPublished(_) => return None,
+                };
+                Key(Scope::WaitingList, id)
+            }
             _ => return None,
         })
     }
@@ -182,6 +196,7 @@ impl Event {
             Self::Prescriptions(event) => prescription(event, parties),
             Self::LabOrders(event) => lab_order(event, parties),
             Self::Surgeries(event) => surgery(event, parties),
+            Self::WaitingLists(event) => waiting_list(event, parties),
             Self::Account(account, recovery) => {
                 Some(Meaning::about(*account, *account).tell(recovery.topic(), [*account]))
             }
@@ -495,5 +510,41 @@ fn surgery(event: &SurgeriesEvents, parties: &Parties) -> Option<Meaning> {
         | Event::Implanted(_)
         | Event::ImplantVoided(_)
         | Event::Explanted(_) => return None,
+    })
+}
+
+fn waiting_list(event: &WaitingListsEvents, parties: &Parties) -> Option<Meaning> {
+    use WaitingListsEvents as Event;
+    let referrer = || parties.of(Part::Professional);
+    let told = |patient, id: B256, topic, by| {
+        Meaning::about(patient, id).tell(topic, [patient]).tell(topic, referrer()).not_to(by)
+    };
+    Some(match event {
+        Event::PatientListed(event) => {
+            let key = Key(Scope::WaitingList, event.id);
+            Meaning::about(event.patient, event.id)
+                .tell(Topic::WaitingListed, [event.patient, event.hospital])
+                .party(key, Part::Professional, event.referrer, true)
+                .party(key, Part::Counterpart, event.hospital, true)
+        }
+        Event::ListingPrioritised(event) => {
+            told(event.patient, event.id, Topic::WaitingPrioritised, event.by)
+        }
+        Event::AppointmentScheduled(event) => {
+            told(event.patient, event.id, Topic::AppointmentScheduled, event.by)
+        }
+        Event::AppointmentMissed(event) => {
+            told(event.patient, event.id, Topic::AppointmentMissed, event.by)
+        }
+        // Who came knows it.
+        Event::PatientAttended(event) => Meaning::about(event.patient, event.id)
+            .tell(Topic::WaitingAttended, referrer())
+            .not_to(event.by),
+        Event::ListingRemoved(event) => Meaning::about(event.patient, event.id)
+            .tell(Topic::WaitingRemoved, [event.patient])
+            .tell(Topic::WaitingRemoved, referrer().chain(parties.of(Part::Counterpart)))
+            .not_to(event.by),
+        // It names nobody.
+        Event::CensusPublished(_) => return None,
     })
 }

@@ -16,17 +16,18 @@ pub(crate) enum Scope {
     LabOrder = 3,
     Emergency = 4,
     Surgery = 5,
+    WaitingList = 8,
 }
 
 /// A part in something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Patient = 1,
-    /// Who prescribed, ordered or opened.
+    /// Who prescribed, ordered, opened or referred.
     Professional = 2,
     /// For which institution they acted.
     Institution = 3,
-    /// The laboratory, or a pharmacy that was permitted.
+    /// The laboratory, a pharmacy that was permitted, or the hospital where the patient waits.
     Counterpart = 4,
     /// A steward in an active relationship.
     Steward = 5,

@@ -124,6 +124,18 @@ topics! {
     SurgeryContinued = "surgery-continued",
     /// The surgery is called off; to patient, hospital and who referred.
     SurgeryCancelled = "surgery-cancelled",
+    /// The patient is on a waiting list; to patient and hospital.
+    WaitingListed = "waiting-listed",
+    /// Waiting has a priority, or another one; to the patient and who referred.
+    WaitingPrioritised = "waiting-prioritised",
+    /// There is an appointment, or another one; to the patient and who referred.
+    AppointmentScheduled = "appointment-scheduled",
+    /// The patient did not come; to the patient and who referred.
+    AppointmentMissed = "appointment-missed",
+    /// The patient came; to who referred.
+    WaitingAttended = "waiting-attended",
+    /// The patient waits no more; to patient, hospital and who referred.
+    WaitingRemoved = "waiting-removed",
 
     /// Guardians are replacing the account's key; to the patient, who can still object.
     RecoveryBegun = "recovery-begun",

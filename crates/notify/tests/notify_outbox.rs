@@ -22,7 +22,7 @@ use axum::{
 };
 use bindings::{
     Consents, Contract, EmergencyAccess, LabOrders, PatientAccount, PatientAccounts, Prescriptions,
-    Records, Relationships, Surgeries,
+    Records, Relationships, Surgeries, WaitingLists,
     convert::{make_id, to_anchor, to_grant, to_opening, to_uint40},
     patient_account::{Recover, deadline, guardians_digest, recover_digest},
 };
@@ -182,6 +182,25 @@ async fn tells_those_whom_an_event_concerns(place: Place) {
         "surgery-complication hospital",
         "surgery-cancelled physician",
         "surgery-cancelled hospital",
+    ])
+    .await;
+
+    waiting(&world).await;
+    check(&[
+        "waiting-listed pat",
+        "waiting-listed hospital",
+        "waiting-prioritised pat",
+        "waiting-prioritised physician",
+        "appointment-scheduled pat",
+        "appointment-scheduled physician",
+        "appointment-missed pat",
+        "appointment-missed physician",
+        "appointment-scheduled pat",
+        "waiting-attended physician",
+        "waiting-listed pat",
+        "waiting-listed hospital",
+        "waiting-removed physician",
+        "waiting-removed hospital",
     ])
     .await;
 
@@ -386,6 +405,45 @@ async fn surgery(world: &World) {
     world.send("nurse", SURGERIES, &complication).await;
     let cancel = Surgeries::cancelCall { id, reason: B256::ZERO };
     world.send("pat", SURGERIES, &cancel).await;
+}
+
+async fn waiting(world: &World) {
+    use Contract::WaitingLists as LISTS;
+    let list = |salt| WaitingLists::listCall {
+        salt,
+        patient: address("pat"),
+        hospital: address("hospital"),
+        referral: keccak256("a referral"),
+        entry: keccak256("sealed"),
+    };
+    let hour = Duration::from_secs(3_600);
+    let (salt, again) = (keccak256("a listing"), keccak256("another listing"));
+    let id = make_id(address("physician"), salt);
+    let schedule = || {
+        let appointment = to_uint40(world.now().after(hour));
+        WaitingLists::scheduleCall { id, appointmentAt: appointment }
+    };
+    world.send("physician", LISTS, &list(salt)).await;
+    world.send("surgeon", LISTS, &WaitingLists::prioritiseCall { id, priority: 2 }).await;
+    world.send("surgeon", LISTS, &schedule()).await;
+    world.advance(hour);
+    world.send("surgeon", LISTS, &WaitingLists::missCall { id }).await;
+    world.send("physician", LISTS, &schedule()).await;
+    world.advance(hour);
+    world.send("surgeon", LISTS, &WaitingLists::attendCall { id }).await;
+    world.send("physician", LISTS, &list(again)).await;
+    let id = make_id(address("physician"), again);
+    let remove = WaitingLists::removeCall { id, reason: keccak256("the reason") };
+    world.send("pat", LISTS, &remove).await;
+    // A census concerns nobody.
+    let census = WaitingLists::publishCensusCall {
+        hospital: B256::right_padding_from(b"0999"),
+        month: 202_401,
+        root: keccak256("a root"),
+        rows: 2,
+        total: 3,
+    };
+    world.send("hospital", LISTS, &census).await;
 }
 
 /// An account whose only guardian begins to replace its key; returns the account.

@@ -1,6 +1,7 @@
 //! What the commands other than `up` do on a consortium.
 
 mod surgery;
+mod waitlist;
 
 use std::{fmt::Write as _, path::Path, sync::Arc, time::Duration};
 
@@ -58,6 +59,7 @@ pub(crate) async fn execute(consortium: &Consortium, command: Command, directory
         Command::Lab(command) => commands.lab(command).await,
         Command::Emergency(command) => commands.emergency(command).await,
         Command::Surgery(command) => commands.surgery(command).await,
+        Command::Waitlist(command) => commands.waitlist(command).await,
         Command::Timeline { subject } => commands.timeline(&subject).await,
         Command::Log { patient, at } => commands.log(&patient, &at).await,
         Command::Reconcile { at, json } => commands.reconcile(at.as_deref(), json).await,

@@ -4,6 +4,7 @@
 mod medicines;
 mod results;
 mod surgery;
+mod waiting;
 
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,8 @@ pub(crate) async fn play(consortium: &Consortium) -> Result<Story, Error> {
     teller.versions_of_a_result().await?;
     teller.emergency().await?;
     teller.surgery().await?;
+    teller.waiting_list().await?;
+    teller.census().await?;
     teller.own_records().await?;
     teller.log().await?;
     teller.timeline().await?;

@@ -123,6 +123,12 @@ fn set_up() -> tempfile::TempDir {
             "releases a preliminary result: refused",
             "begins before sign-in and time-out: refused",
             "traces the implant to surgery and patient",
+            "lists the same referral a second time: refused",
+            "gives an appointment without a priority: refused",
+            "says a second time that the patient came: refused",
+            "leaves the waiting list",
+            "counts all rows again: 364 people, as published",
+            "finds the two rows between which one person was moved",
             "in their own vault",
             "found exactly these three",
             "Gas and cost",
@@ -218,6 +224,73 @@ fn operate(data: &Path) {
     assert!(signed.contains("complete"), "{signed}");
     assert!(good(data, &["surgery", "show", id]).starts_with("signed in, round 1"));
     assert!(good(data, &["timeline", id]).contains("sign-in signed, complete"));
+}
+
+#[test]
+fn a_patient_waits_and_a_census_is_counted_again() {
+    let dir = set_up();
+    let data = dir.path().join("data");
+    let _serving = Serving::start(&data, &[]);
+    let refer = ["waitlist", "refer", "P002", "Cardiology", "--reason", "planted words"];
+    let referred = good(&data, &refer);
+    let (id, number) = (word_after(&referred, "listing "), word_after(&referred, "referral "));
+    let again = bad(&data, &[&refer[..], &["--referral", number]].concat());
+    assert!(again.contains("the contract refuses: StillLive"), "{again}");
+    assert!(good(&data, &["waitlist", "show", id]).contains("P002 waits for a priority"));
+    assert!(bad(&data, &["waitlist", "schedule", "P002", id]).contains("WrongState"));
+    good(&data, &["waitlist", "prioritise", id, "2"]);
+    good(&data, &["waitlist", "schedule", "P002", id]);
+    assert!(bad(&data, &["waitlist", "attend", id]).contains("InvalidTime"));
+    assert!(bad(&data, &["waitlist", "miss", id]).contains("InvalidTime"));
+    let by = ["waitlist", "remove", "P002", id, "--reason", "planted words", "--as", "paramedic"];
+    assert!(bad(&data, &by).contains("NotAllowed"));
+    good(&data, &by[..6]);
+    assert!(good(&data, &["waitlist", "show", id]).contains("P002 waits no more"));
+    let timeline = good(&data, &["timeline", id]);
+    for told in ["waiting list of hospital", "priority 2", "appointment at", "removed from"] {
+        assert!(timeline.contains(told), "{told}: {timeline}");
+    }
+    assert!(!timeline.contains("planted"), "{timeline}");
+
+    let rows = include_str!("../demo/waiting-list.csv").replace("0999", "0998");
+    let write = |name: &str, text: String| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let whole = write("whole.csv", rows.clone());
+    let changed = write("changed.csv", rows.replacen(",41\n", ",42\n", 1));
+    let broken = write("broken.csv", rows.replacen(",41\n", ",many\n", 1));
+    let code = |arguments: &[&str]| {
+        let output = run(&data, arguments);
+        (output.status.code(), text(&output.stdout))
+    };
+    let (refused, said) = code(&["waitlist", "census", &broken, "--anchor"]);
+    assert_eq!(refused, Some(1), "{said}");
+    assert!(said.contains("broken.csv, line 2: its total is no whole number"), "{said}");
+    assert!(said.contains("nothing is anchored"), "{said}");
+    let (absent, said) = code(&["waitlist", "census", &whole, "--check"]);
+    assert!(absent == Some(1) && said.contains("not published"), "{said}");
+    let anchored = good(&data, &["waitlist", "census", &whole, "--anchor"]);
+    assert!(anchored.contains("7 rows, 364 people"), "{anchored}");
+    let same = good(&data, &["waitlist", "census", &whole, "--check"]);
+    assert!(same.contains("version 1, the same"), "{same}");
+    let (differs, said) = code(&["waitlist", "census", &changed, "--check"]);
+    assert!(differs == Some(1) && said.contains("version 1 DIFFERS: 7 rows, 364"), "{said}");
+
+    let proof = dir.path().join("row.json");
+    let path = proof.to_str().unwrap();
+    let prove = ["--row", "3", "--out", path];
+    let other = bad(&data, &[&["waitlist", "prove", &changed], &prove[..]].concat());
+    assert!(other.contains("not the rows that were published"), "{other}");
+    good(&data, &[&["waitlist", "prove", &whole], &prove[..]].concat());
+    let proven = good(&data, &["waitlist", "verify", path]);
+    assert!(proven.contains(": in the census of hospital 0998 for 2024-01"), "{proven}");
+    let mut forged: Value = serde_json::from_slice(&fs::read(&proof).unwrap()).unwrap();
+    forged["row"]["count"] = json!(forged["row"]["count"].as_u64().unwrap() + 1);
+    fs::write(&proof, forged.to_string()).unwrap();
+    let (forged, said) = code(&["waitlist", "verify", path]);
+    assert!(forged == Some(1) && said.contains("NOT in the census"), "{said}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod error;
 mod step;
 
 pub mod access;
+pub mod census;
 pub mod consent;
 pub mod copies;
 pub mod emergency;
@@ -17,6 +18,7 @@ pub mod prescription;
 pub mod record;
 pub mod relationship;
 pub mod surgery;
+pub mod waiting_list;
 
 pub use actors::{Gateway, PatientActor, Person};
 pub use error::WorkflowError;
