@@ -110,7 +110,7 @@ impl Scene {
         let keeper = &self.world.gateway("hospital").gatekeeper;
         keeper.refresh(self.world.now()).await.unwrap();
         let projection = keeper.projection().await;
-        projection.workflows.lab_order(&id).unwrap().result.unwrap_or_default()
+        projection.workflows.lab_order(&id).unwrap().result.unwrap_or(RecordDigest(B256::ZERO))
     }
 
     async fn escalate(&self, who: &str, id: B256) -> Result<Step, WorkflowError> {

@@ -1,13 +1,73 @@
-//! The story's checks of what is prescribed, and its controlled medicine.
+//! The story's prescriptions: one dispensed once, and a controlled medicine that is held against the records.
 
 use std::time::Duration;
 
+use domain::{Kind, Purpose};
 use workflows::prescription::{self, Checked, Dose, Known, Order, Product};
 
 use super::Teller;
 use crate::Error;
 
 impl Teller<'_> {
+    pub(super) async fn prescription(&mut self) -> Result<(), Error> {
+        self.heading("A prescription, permitted by prescriber and patient, dispensed once");
+        let (hospital, pharmacy) = (self.gateway("hospital"), self.gateway("pharmacy"));
+        let (physician, pharmacist) = (self.person("physician"), self.person("pharmacist"));
+        let patient = self.patient;
+        let order = prescription::Order {
+            medication: (
+                "http://www.nlm.nih.gov/research/umls/rxnorm".into(),
+                "314076".into(),
+                "lisinopril 10 MG Oral Tablet".into(),
+            ),
+            dosage: "one tablet in the morning".into(),
+            dose: prescription::Dose::of_milligrams("10", 1),
+            quantity: 30,
+            fills: 1,
+            valid_for: Duration::from_secs(30 * 86_400),
+            controlled: false,
+            as_written: false,
+        };
+        let checked = self.checked(&order).await?;
+        let (anchor, steps) =
+            prescription::issue(hospital, physician, patient, &checked, self.now()).await?;
+        steps.into_iter().for_each(|step| self.tell(step));
+        let id = anchor.record.0;
+        let medication = [Kind::Medication];
+        let read = || {
+            let record = Some(anchor.record);
+            self.read("hospital", "pharmacist", &medication, record, Purpose::Treatment)
+        };
+        self.refused("pharmacist", "reads the prescription", read().await)?;
+        let claim = prescription::claim(pharmacy, pharmacist, id).await;
+        self.refused("pharmacist", "claims it", claim)?;
+        let member = pharmacy.member();
+        let step = prescription::permit_by_prescriber(hospital, physician, id, member).await?;
+        self.tell(step);
+        let claim = prescription::claim(pharmacy, pharmacist, id).await;
+        self.refused("pharmacist", "claims it with the prescriber's permission alone", claim)?;
+        let step =
+            prescription::permit_by_patient(hospital, patient, &anchor, member, self.now()).await?;
+        self.tell(step);
+        let record = Some(anchor.record);
+        let count =
+            self.read("hospital", "pharmacist", &medication, record, Purpose::Treatment).await?;
+        self.told("pharmacist", &format!("reads the prescription: {count} record"));
+        let step = prescription::claim(pharmacy, pharmacist, id).await?;
+        self.tell(step);
+        let product = prescription::Product {
+            quantity: 30,
+            batch: "LX-4711".into(),
+            expires: self.now().after(Duration::from_secs(400 * 86_400)),
+        };
+        let dispensed =
+            prescription::dispense(pharmacy, pharmacist, patient, id, &product, self.now()).await?;
+        dispensed.1.into_iter().for_each(|step| self.tell(step));
+        let again =
+            prescription::dispense(pharmacy, pharmacist, patient, id, &product, self.now()).await;
+        self.refused("pharmacist", "dispenses it a second time", again)
+    }
+
     /// Holds an order against what the hospital knows of the patient. Whatever that is, the story goes on.
     pub(super) async fn checked<'o>(&self, order: &'o Order) -> Result<Checked<'o>, Error> {
         let (hospital, physician) = (self.gateway("hospital"), self.person("physician"));

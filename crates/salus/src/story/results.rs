@@ -1,13 +1,72 @@
-//! The story's specimen that changes hands, and its result in three versions.
+//! The story's results: one shared by two consents, and one in three versions whose specimen changes hands.
+
+use std::time::Duration;
 
 use alloy_primitives::B256;
+use domain::{Kind, KindSet, Period, Purpose, PurposeSet, Terms};
 use serde_json::json;
-use workflows::laboratory::{self, Version};
+use workflows::{
+    consent,
+    laboratory::{self, Version},
+};
 
 use super::Teller;
 use crate::Error;
 
 impl Teller<'_> {
+    pub(super) async fn laboratory(&mut self) -> Result<(), Error> {
+        self.heading("A laboratory result: alert, release, dual consent, revocation");
+        let (hospital, lab) = (self.gateway("hospital"), self.gateway("laboratory"));
+        let (physician, scientist) = (self.person("physician"), self.person("scientist"));
+        let patient = self.patient;
+        let code = json!({ "coding": [{ "system": "http://loinc.org", "code": "2823-3" }],
+            "text": "Potassium [Moles/volume] in Serum or Plasma" });
+        let (order, steps) =
+            laboratory::order(hospital, physician, patient, lab, &code, self.now()).await?;
+        steps.into_iter().for_each(|step| self.tell(step));
+        let id = order.record.0;
+        let record = Some(order.record);
+        let kinds = [Kind::Laboratory];
+        let count = self.read("hospital", "scientist", &kinds, record, Purpose::Treatment).await?;
+        self.told("scientist", &format!("reads the order: {count} record"));
+        let label = B256::from(lab.gatekeeper.entropy().bytes::<32>());
+        let step = laboratory::collect(lab, scientist, id, label).await?;
+        self.tell(step);
+        let result = json!({ "code": code, "valueQuantity": { "value": 6.8, "unit": "mmol/L" } });
+        let (result, steps) =
+            laboratory::report(lab, scientist, patient, id, &result, true, self.now()).await?;
+        steps.into_iter().for_each(|step| self.tell(step));
+        let step = laboratory::acknowledge(hospital, physician, id, result.digest).await?;
+        self.tell(step);
+        let step = laboratory::release(lab, scientist, id, result.digest).await?;
+        self.tell(step);
+
+        let record = Some(result.record);
+        let read = || self.read("laboratory", "consultant", &kinds, record, Purpose::Treatment);
+        self.refused("consultant", "reads the result", read().await)?;
+        let terms = Terms {
+            period: Period::new(self.now(), self.now().after(Duration::from_secs(7 * 86_400)))?,
+            kinds: KindSet::of(&kinds),
+            purposes: PurposeSet::of(&[Purpose::Treatment]),
+        };
+        let reader = self.gateway("emergency").member();
+        let granted = consent::grant(hospital, patient, reader, None, &terms, self.now()).await?;
+        let (version, step) = granted;
+        self.tell(step);
+        let read = || self.read("laboratory", "consultant", &kinds, record, Purpose::Treatment);
+        self.refused("consultant", "reads it on the patient's consent alone", read().await)?;
+        let account = patient.account();
+        let step = consent::countersign(lab, account, reader, None, version).await?;
+        self.tell(step);
+        let count =
+            self.read("laboratory", "consultant", &kinds, record, Purpose::Treatment).await?;
+        self.told("consultant", &format!("reads the result: {count} record"));
+        let step = consent::revoke(hospital, patient, reader, None, self.now()).await?;
+        self.tell(step);
+        let read = || self.read("laboratory", "consultant", &kinds, record, Purpose::Treatment);
+        self.refused("consultant", "reads it again", read().await)
+    }
+
     pub(super) async fn versions_of_a_result(&mut self) -> Result<(), Error> {
         self.heading("A result in three versions, and the specimen's chain of custody");
         let (hospital, lab) = (self.gateway("hospital"), self.gateway("laboratory"));

@@ -2,6 +2,11 @@
 //!
 //! Nobody is told of what they did themselves, and nobody twice of one event under one topic.
 
+mod laboratory;
+mod prescriptions;
+mod surgeries;
+mod waiting_lists;
+
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
@@ -112,10 +117,6 @@ impl Event {
     /// Whose parties have to be known to tell what the event means.
     pub(crate) fn key(&self) -> Option<Key> {
         use EmergencyAccessEvents as Emergency;
-        use LabOrdersEvents as Order;
-        use PrescriptionsEvents as Prescription;
-        use SurgeriesEvents as Surgery;
-        use WaitingListsEvents as Waiting;
         Some(match self {
             Self::Consents(ConsentsEvents::ConsentGranted(granted)) => of_patient(granted.patient),
             Self::Emergency(Emergency::EmergencyOpened(opened)) => of_patient(opened.patient),
@@ -123,64 +124,10 @@ impl Event {
             Self::Emergency(Emergency::EmergencyReviewed(reviewed)) => {
                 Key(Scope::Emergency, reviewed.id)
             }
-            Self::Prescriptions(event) => {
-                let id = match event {
-                    Prescription::PrescriptionIssued(event) => event.id,
-                    Prescription::PharmacyPermitted(event) => event.id,
-                    Prescription::PharmacyWithdrawn(event) => event.id,
-                    Prescription::PrescriptionClaimed(event) => event.id,
-                    Prescription::ClaimReleased(event) => event.id,
-                    Prescription::Dispensed(event) => event.id,
-                    Prescription::PrescriptionCompleted(event) => event.id,
-                    Prescription::PrescriptionCancelled(event) => event.id,
-                    Prescription::SignatureAwaited(event) => event.id,
-                    Prescription::PrescriptionCountersigned(event) => event.id,
-                    Prescription::SubstitutionForbidden(event) => event.id,
-                    Prescription::ProductSubstituted(event) => event.id,
-                    Prescription::CollectionConfirmed(event) => event.id,
-                };
-                Key(Scope::Prescription, id)
-            }
-            Self::LabOrders(event) => {
-                let id = match event {
-                    Order::LabOrdered(event) => event.id,
-                    Order::SpecimenCollected(event) => event.id,
-                    Order::ResultReported(event) => event.id,
-                    Order::ResultReleased(event) => event.id,
-                    Order::ResultAcknowledged(event) => event.id,
-                    Order::LabOrderCancelled(event) => event.id,
-                    Order::SpecimenHandedOver(event) => event.id,
-                    Order::PreliminaryReported(event) => event.id,
-                    Order::ResultCorrected(event) => event.id,
-                    Order::CriticalEscalated(event) => event.id,
-                };
-                Key(Scope::LabOrder, id)
-            }
-            Self::Surgeries(event) => {
-                let id = match event {
-                    Surgery::SurgeryReferred(event) => event.id,
-                    Surgery::SurgeryConsented(event) => event.id,
-                    Surgery::SurgeryCertified(event) => event.id,
-                    Surgery::SurgeryConsentWithdrawn(event) => event.id,
-                    Surgery::ComplicationReported(event) => event.id,
-                    Surgery::SurgeryContinued(event) => event.id,
-                    Surgery::SurgeryCancelled(event) => event.id,
-                    _ => return None,
-                };
-                Key(Scope::Surgery, id)
-            }
-            Self::WaitingLists(event) => {
-                let id = match event {
-                    Waiting::PatientListed(event) => event.id,
-                    Waiting::ListingPrioritised(event) => event.id,
-                    Waiting::AppointmentScheduled(event) => event.id,
-                    Waiting::PatientAttended(event) => event.id,
-                    Waiting::AppointmentMissed(event) => event.id,
-                    Waiting::ListingRemoved(event) => event.id,
-                    Waiting::CensusPublished(_) => return None,
-                };
-                Key(Scope::WaitingList, id)
-            }
+            Self::Prescriptions(event) => return prescriptions::key(event),
+            Self::LabOrders(event) => return laboratory::key(event),
+            Self::Surgeries(event) => return surgeries::key(event),
+            Self::WaitingLists(event) => return waiting_lists::key(event),
             _ => return None,
         })
     }
@@ -193,10 +140,10 @@ impl Event {
             Self::Records(event) => record(event),
             Self::Consents(event) => Some(consent(event, parties)),
             Self::Emergency(event) => emergency(event, parties),
-            Self::Prescriptions(event) => prescription(event, parties),
-            Self::LabOrders(event) => lab_order(event, parties),
-            Self::Surgeries(event) => surgery(event, parties),
-            Self::WaitingLists(event) => waiting_list(event, parties),
+            Self::Prescriptions(event) => prescriptions::meaning(event, parties),
+            Self::LabOrders(event) => laboratory::meaning(event, parties),
+            Self::Surgeries(event) => surgeries::meaning(event, parties),
+            Self::WaitingLists(event) => waiting_lists::meaning(event, parties),
             Self::Account(account, recovery) => {
                 Some(Meaning::about(*account, *account).tell(recovery.topic(), [*account]))
             }
@@ -373,178 +320,5 @@ fn emergency(event: &EmergencyAccessEvents, parties: &Parties) -> Option<Meaning
             meaning
         }
         EmergencyAccessEvents::EmergencyRestricted(_) => return None,
-    })
-}
-
-fn prescription(event: &PrescriptionsEvents, parties: &Parties) -> Option<Meaning> {
-    use PrescriptionsEvents as Event;
-    if let Event::PrescriptionIssued(event) = event {
-        let key = Key(Scope::Prescription, event.id);
-        let meaning = Meaning::about(event.patient, event.id)
-            .tell(Topic::PrescriptionIssued, [event.patient])
-            .party(key, Part::Patient, event.patient, true)
-            .party(key, Part::Professional, event.prescriber, true);
-        return Some(meaning);
-    }
-    // Nothing happens to a prescription that was not issued before.
-    let patient = parties.patient()?;
-    let both = || [patient].into_iter().chain(parties.of(Part::Professional));
-    let to_both = |id: B256, topic| Meaning::about(patient, id).tell(topic, both());
-    Some(match event {
-        // Of these the timeline tells. The patient is asked for a permit when it can be given.
-        Event::PrescriptionIssued(_)
-        | Event::SignatureAwaited(_)
-        | Event::PrescriptionCountersigned(_)
-        | Event::SubstitutionForbidden(_)
-        | Event::ProductSubstituted(_)
-        | Event::CollectionConfirmed(_) => return None,
-        Event::PharmacyPermitted(event) => to_both(event.id, Topic::PrescriptionPermitted)
-            .tell(Topic::PrescriptionPermitted, [event.pharmacy])
-            .not_to(event.by)
-            .party(Key(Scope::Prescription, event.id), Part::Counterpart, event.pharmacy, true),
-        Event::PharmacyWithdrawn(event) => to_both(event.id, Topic::PrescriptionPermitWithdrawn)
-            .tell(Topic::PrescriptionPermitWithdrawn, [event.pharmacy])
-            .not_to(event.by),
-        Event::PrescriptionClaimed(event) => to_both(event.id, Topic::PrescriptionClaimed),
-        Event::ClaimReleased(event) => to_both(event.id, Topic::PrescriptionReleased),
-        Event::Dispensed(event) => to_both(event.id, Topic::PrescriptionDispensed),
-        Event::PrescriptionCompleted(event) => to_both(event.id, Topic::PrescriptionCompleted),
-        Event::PrescriptionCancelled(event) => to_both(event.id, Topic::PrescriptionCancelled)
-            .tell(Topic::PrescriptionCancelled, parties.of(Part::Counterpart))
-            .not_to(event.by),
-    })
-}
-
-fn lab_order(event: &LabOrdersEvents, parties: &Parties) -> Option<Meaning> {
-    use LabOrdersEvents as Event;
-    let orderer = || parties.of(Part::Professional);
-    let orderers = || orderer().chain(parties.of(Part::Institution));
-    let laboratory = || parties.of(Part::Counterpart);
-    let resulted = |patient, id: B256, critical| {
-        let meaning = Meaning::about(patient, id).tell(Topic::LabResulted, orderers());
-        if critical { meaning.tell(Topic::LabCritical, orderers()) } else { meaning }
-    };
-    Some(match event {
-        Event::LabOrdered(event) => {
-            let key = Key(Scope::LabOrder, event.id);
-            Meaning::about(event.patient, event.id)
-                .tell(Topic::LabOrdered, [event.patient, event.laboratory])
-                .party(key, Part::Professional, event.orderer, true)
-                .party(key, Part::Institution, event.institution, true)
-                .party(key, Part::Counterpart, event.laboratory, true)
-        }
-        Event::SpecimenCollected(event) => Meaning::about(event.patient, event.id)
-            .tell(Topic::LabCollected, [event.patient])
-            .tell(Topic::LabCollected, orderer().chain(laboratory()))
-            .not_to(event.by),
-        Event::ResultReported(event) => resulted(event.patient, event.id, event.critical),
-        Event::PreliminaryReported(event) => resulted(event.patient, event.id, event.critical),
-        Event::ResultCorrected(event) => resulted(event.patient, event.id, event.critical),
-        Event::CriticalEscalated(event) => {
-            Meaning::about(event.patient, event.id).tell(Topic::LabCritical, orderers())
-        }
-        Event::SpecimenHandedOver(_) => return None,
-        Event::ResultReleased(event) => Meaning::about(event.patient, event.id)
-            .tell(Topic::LabReleased, [event.patient])
-            .tell(Topic::LabReleased, orderer())
-            .not_to(event.by),
-        Event::ResultAcknowledged(event) => {
-            Meaning::about(event.patient, event.id).tell(Topic::LabAcknowledged, laboratory())
-        }
-        Event::LabOrderCancelled(event) => Meaning::about(event.patient, event.id)
-            .tell(Topic::LabCancelled, [event.patient])
-            .tell(Topic::LabCancelled, orderer().chain(laboratory()))
-            .not_to(event.by),
-    })
-}
-
-fn surgery(event: &SurgeriesEvents, parties: &Parties) -> Option<Meaning> {
-    use SurgeriesEvents as Event;
-    let referrer = || parties.of(Part::Professional);
-    let hospital = || parties.of(Part::Counterpart);
-    Some(match event {
-        Event::SurgeryReferred(event) => {
-            let key = Key(Scope::Surgery, event.id);
-            Meaning::about(event.patient, event.id)
-                .tell(Topic::SurgeryReferred, [event.patient, event.hospital])
-                .party(key, Part::Professional, event.referrer, true)
-                .party(key, Part::Counterpart, event.hospital, true)
-        }
-        Event::SurgeryAssessed(event) => {
-            Meaning::about(event.patient, event.id).tell(Topic::SurgeryPlanned, [event.patient])
-        }
-        Event::ReturnedToTheatre(event) => {
-            Meaning::about(event.patient, event.id).tell(Topic::SurgeryPlanned, [event.patient])
-        }
-        Event::SurgeryConsented(event) => {
-            Meaning::about(event.patient, event.id).tell(Topic::SurgeryConsented, hospital())
-        }
-        Event::SurgeryCertified(event) => Meaning::about(event.patient, event.id)
-            .tell(Topic::SurgeryCertified, [event.patient])
-            .tell(Topic::SurgeryCertified, hospital()),
-        Event::SurgeryConsentWithdrawn(event) => {
-            Meaning::about(event.patient, event.id).tell(Topic::SurgeryConsentWithdrawn, hospital())
-        }
-        Event::SurgeryScheduled(event) => Meaning::about(event.patient, event.id)
-            .tell(Topic::SurgeryScheduled, [event.patient])
-            .tell(Topic::SurgeryScheduled, event.team)
-            .not_to(event.by),
-        Event::TeamChanged(event) => Meaning::about(event.patient, event.id)
-            .tell(Topic::SurgeryScheduled, [event.member])
-            .not_to(event.by),
-        Event::ComplicationReported(event) => Meaning::about(event.patient, event.id)
-            .tell(Topic::SurgeryComplication, [event.patient])
-            .tell(Topic::SurgeryComplication, referrer().chain(hospital()))
-            .not_to(event.by),
-        Event::SurgeryContinued(event) => Meaning::about(event.patient, event.id)
-            .tell(Topic::SurgeryContinued, [event.patient])
-            .tell(Topic::SurgeryContinued, referrer())
-            .not_to(event.by),
-        Event::SurgeryCancelled(event) => Meaning::about(event.patient, event.id)
-            .tell(Topic::SurgeryCancelled, [event.patient])
-            .tell(Topic::SurgeryCancelled, referrer().chain(hospital()))
-            .not_to(event.by),
-        // The team is there; of these the timeline tells.
-        Event::ChecklistSigned(_)
-        | Event::SurgeryIncised(_)
-        | Event::Implanted(_)
-        | Event::ImplantVoided(_)
-        | Event::Explanted(_) => return None,
-    })
-}
-
-fn waiting_list(event: &WaitingListsEvents, parties: &Parties) -> Option<Meaning> {
-    use WaitingListsEvents as Event;
-    let referrer = || parties.of(Part::Professional);
-    let told = |patient, id: B256, topic, by| {
-        Meaning::about(patient, id).tell(topic, [patient]).tell(topic, referrer()).not_to(by)
-    };
-    Some(match event {
-        Event::PatientListed(event) => {
-            let key = Key(Scope::WaitingList, event.id);
-            Meaning::about(event.patient, event.id)
-                .tell(Topic::WaitingListed, [event.patient, event.hospital])
-                .party(key, Part::Professional, event.referrer, true)
-                .party(key, Part::Counterpart, event.hospital, true)
-        }
-        Event::ListingPrioritised(event) => {
-            told(event.patient, event.id, Topic::WaitingPrioritised, event.by)
-        }
-        Event::AppointmentScheduled(event) => {
-            told(event.patient, event.id, Topic::AppointmentScheduled, event.by)
-        }
-        Event::AppointmentMissed(event) => {
-            told(event.patient, event.id, Topic::AppointmentMissed, event.by)
-        }
-        // Who came knows it.
-        Event::PatientAttended(event) => Meaning::about(event.patient, event.id)
-            .tell(Topic::WaitingAttended, referrer())
-            .not_to(event.by),
-        Event::ListingRemoved(event) => Meaning::about(event.patient, event.id)
-            .tell(Topic::WaitingRemoved, [event.patient])
-            .tell(Topic::WaitingRemoved, referrer().chain(parties.of(Part::Counterpart)))
-            .not_to(event.by),
-        // It names nobody.
-        Event::CensusPublished(_) => return None,
     })
 }

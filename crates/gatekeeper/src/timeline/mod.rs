@@ -6,6 +6,11 @@
 //! step of a block that is one of the chain's. It can leave steps out, and the hash of a step's
 //! transaction is its word alone: receipts do not hold it.
 
+mod laboratory;
+mod prescriptions;
+mod surgeries;
+mod waiting_lists;
+
 use std::collections::BTreeMap;
 
 use alloy_consensus::{ReceiptEnvelope, proofs::calculate_receipt_root};
@@ -18,7 +23,7 @@ use bindings::{
     AccessLog::AccessLogEvents, Consents::ConsentsEvents, Contract,
     EmergencyAccess::EmergencyAccessEvents, LabOrders::LabOrdersEvents,
     Prescriptions::PrescriptionsEvents, Records::RecordsEvents, Relationships::RelationshipsEvents,
-    Surgeries, Surgeries::SurgeriesEvents, WaitingLists::WaitingListsEvents, convert::timestamp,
+    Surgeries, Surgeries::SurgeriesEvents, WaitingLists::WaitingListsEvents,
 };
 use domain::{KindSet, Timestamp};
 use ledger::{EndpointError, Projection};
@@ -287,55 +292,17 @@ fn describe(
             }
         },
         Contract::Prescriptions => {
-            describe_prescription(PrescriptionsEvents::decode_log(inner).ok()?.data, projection)
+            prescriptions::describe(PrescriptionsEvents::decode_log(inner).ok()?.data, projection)
         }
-        Contract::Surgeries => describe_surgery(SurgeriesEvents::decode_log(inner).ok()?.data),
-        Contract::LabOrders => match LabOrdersEvents::decode_log(inner).ok()?.data {
-            LabOrdersEvents::LabOrdered(event) => {
-                ("laboratory order placed".into(), Member(event.orderer), Some(event.id))
-            }
-            LabOrdersEvents::SpecimenCollected(event) => {
-                ("specimen collected".into(), Member(event.by), Some(event.id))
-            }
-            LabOrdersEvents::ResultReported(event) => {
-                let critical = if event.critical { ", critical" } else { "" };
-                (format!("result reported{critical}"), Member(event.by), Some(event.id))
-            }
-            LabOrdersEvents::ResultReleased(event) => {
-                ("result released to the patient".into(), Member(event.by), Some(event.id))
-            }
-            LabOrdersEvents::ResultAcknowledged(event) => {
-                ("result acknowledged".into(), Member(event.by), Some(event.id))
-            }
-            LabOrdersEvents::LabOrderCancelled(event) => {
-                let who = by(event.by, event.patient);
-                ("laboratory order cancelled".into(), who, Some(event.id))
-            }
-            LabOrdersEvents::SpecimenHandedOver(event) => {
-                ("specimen taken over".into(), Member(event.by), Some(event.id))
-            }
-            LabOrdersEvents::PreliminaryReported(event) => {
-                let critical = if event.critical { ", critical" } else { "" };
-                let what = format!("preliminary result reported{critical}");
-                (what, Member(event.by), Some(event.id))
-            }
-            LabOrdersEvents::ResultCorrected(event) => {
-                let critical = if event.critical { ", critical" } else { "" };
-                let what = format!("result corrected, version {}{critical}", event.version);
-                (what, Member(event.by), Some(event.id))
-            }
-            LabOrdersEvents::CriticalEscalated(event) => {
-                let what = format!("critical result escalated, time {}", event.escalations);
-                (what, Member(event.by), Some(event.id))
-            }
-        },
+        Contract::Surgeries => surgeries::describe(SurgeriesEvents::decode_log(inner).ok()?.data),
+        Contract::LabOrders => laboratory::describe(LabOrdersEvents::decode_log(inner).ok()?.data),
         Contract::AccessLog => {
             let AccessLogEvents::ReceiptsAppended(event) =
                 AccessLogEvents::decode_log(inner).ok()?.data;
             (format!("{} receipts anchored", event.count), Member(event.gatekeeper), None)
         }
         Contract::WaitingLists => {
-            return describe_waiting(WaitingListsEvents::decode_log(inner).ok()?.data);
+            return waiting_lists::describe(WaitingListsEvents::decode_log(inner).ok()?.data);
         }
         // Nothing off chain takes part in the last five yet.
         Contract::Registry
@@ -349,7 +316,10 @@ fn describe(
     })
 }
 
-fn describe_record(event: RecordsEvents) -> (String, Actor, Option<B256>) {
+/// What happened in words, who did it, and the record, workflow or opening that it is about.
+type Described = (String, Actor, Option<B256>);
+
+fn describe_record(event: RecordsEvents) -> Described {
     use Actor::{Member, Patient, Unknown};
     match event {
         RecordsEvents::RecordProposed(event) => {
@@ -391,179 +361,6 @@ fn describe_record(event: RecordsEvents) -> (String, Actor, Option<B256>) {
             ("batch accepted".into(), Patient(event.patient), Some(event.root))
         }
     }
-}
-
-fn describe_prescription(
-    event: PrescriptionsEvents,
-    projection: &Projection,
-) -> (String, Actor, Option<B256>) {
-    use Actor::Member;
-    // These events say who permits, but not whose prescription it is.
-    let either = |id: B256, who: Address| {
-        let held = projection.workflows.prescription(&id);
-        by(who, held.map_or(Address::ZERO, |held| held.patient))
-    };
-    match event {
-        PrescriptionsEvents::PrescriptionIssued(event) => {
-            ("prescription issued".into(), Member(event.prescriber), Some(event.id))
-        }
-        PrescriptionsEvents::PharmacyPermitted(event) => {
-            let what = format!("dispensing permitted to {}", event.pharmacy);
-            (what, either(event.id, event.by), Some(event.id))
-        }
-        PrescriptionsEvents::PharmacyWithdrawn(event) => {
-            let what = format!("permission of {} withdrawn", event.pharmacy);
-            (what, either(event.id, event.by), Some(event.id))
-        }
-        PrescriptionsEvents::PrescriptionClaimed(event) => {
-            ("prescription claimed".into(), Member(event.pharmacist), Some(event.id))
-        }
-        PrescriptionsEvents::ClaimReleased(event) => {
-            ("claim released".into(), Member(event.pharmacist), Some(event.id))
-        }
-        PrescriptionsEvents::Dispensed(event) => {
-            let quantity = event.dispensing.quantity;
-            let what = format!("{quantity} units dispensed, fill {}", event.fill);
-            (what, Member(event.pharmacist), Some(event.id))
-        }
-        PrescriptionsEvents::PrescriptionCompleted(event) => {
-            ("prescription completed".into(), Member(event.pharmacist), Some(event.id))
-        }
-        PrescriptionsEvents::PrescriptionCancelled(event) => {
-            ("prescription cancelled".into(), by(event.by, event.patient), Some(event.id))
-        }
-        PrescriptionsEvents::SignatureAwaited(event) => {
-            let prescriber = projection.workflows.prescription(&event.id);
-            let by = prescriber.map_or(Actor::Unknown, |held| Member(held.prescriber));
-            ("second signature awaited".into(), by, Some(event.id))
-        }
-        PrescriptionsEvents::PrescriptionCountersigned(event) => {
-            ("prescription signed a second time".into(), Member(event.by), Some(event.id))
-        }
-        PrescriptionsEvents::SubstitutionForbidden(event) => {
-            ("substitution forbidden".into(), Member(event.prescriber), Some(event.id))
-        }
-        PrescriptionsEvents::ProductSubstituted(event) => {
-            ("product substituted".into(), Member(event.pharmacist), Some(event.id))
-        }
-        PrescriptionsEvents::CollectionConfirmed(event) => {
-            let what = format!("collection confirmed, fill {}", event.fill);
-            (what, Actor::Patient(event.patient), Some(event.id))
-        }
-    }
-}
-
-fn describe_surgery(event: SurgeriesEvents) -> (String, Actor, Option<B256>) {
-    use Actor::{Member, Patient};
-    use SurgeriesEvents as Event;
-    match event {
-        Event::SurgeryReferred(event) => {
-            ("referred for surgery".into(), Member(event.referrer), Some(event.id))
-        }
-        Event::SurgeryAssessed(event) => {
-            let what = format!("surgery assessed, round {}", event.round);
-            (what, Member(event.by), Some(event.id))
-        }
-        Event::SurgeryConsented(event) => {
-            let what = format!("consent to surgery, round {}", event.round);
-            (what, Patient(event.patient), Some(event.id))
-        }
-        Event::SurgeryCertified(event) => {
-            let complete = if event.complete { ", twice: it stands for the consent" } else { "" };
-            let what = format!("surgery certified to be urgent{complete}");
-            (what, Member(event.by), Some(event.id))
-        }
-        Event::SurgeryConsentWithdrawn(event) => {
-            ("consent to surgery withdrawn".into(), Patient(event.patient), Some(event.id))
-        }
-        Event::SurgeryScheduled(event) => {
-            let what = format!("surgery scheduled for {}", timestamp(event.scheduledAt));
-            (what, Member(event.by), Some(event.id))
-        }
-        Event::TeamChanged(event) => {
-            ("surgical team changed".into(), Member(event.by), Some(event.id))
-        }
-        Event::ChecklistSigned(event) => {
-            let complete = if event.complete { ", complete" } else { "" };
-            let what = format!("{} signed{complete}", surgery_state(event.step));
-            (what, Member(event.by), Some(event.id))
-        }
-        Event::SurgeryIncised(event) => {
-            let what = format!("surgery begun, round {}", event.round);
-            (what, Member(event.by), Some(event.id))
-        }
-        Event::Implanted(event) => {
-            let what = format!("implant put in, round {}", event.round);
-            (what, Member(event.by), Some(event.id))
-        }
-        Event::ImplantVoided(event) => {
-            let what = format!("implant taken back as a mistake, round {}", event.round);
-            (what, Member(event.by), Some(event.id))
-        }
-        Event::Explanted(event) => {
-            let what = format!("implant taken out, round {}", event.round);
-            (what, Member(event.by), Some(event.id))
-        }
-        Event::ComplicationReported(event) => {
-            ("complication of surgery reported".into(), Member(event.by), Some(event.id))
-        }
-        Event::SurgeryContinued(event) => {
-            let what = format!("surgery: {}", surgery_state(event.state));
-            (what, Member(event.by), Some(event.id))
-        }
-        Event::ReturnedToTheatre(event) => {
-            let what = format!("returned to theatre, round {}", event.round);
-            (what, Member(event.by), Some(event.id))
-        }
-        Event::SurgeryCancelled(event) => {
-            ("surgery called off".into(), by(event.by, event.patient), Some(event.id))
-        }
-    }
-}
-
-/// What a state of `Surgeries.sol` is called where its events name it.
-const fn surgery_state(state: u8) -> &'static str {
-    match state {
-        5 => "sign-in",
-        6 => "time-out",
-        8 => "sign-out",
-        9 => "in recovery",
-        10 => "discharged",
-        11 => "followed up",
-        _ => "another step",
-    }
-}
-
-fn describe_waiting(event: WaitingListsEvents) -> Option<(String, Actor, Option<B256>)> {
-    use Actor::Member;
-    Some(match event {
-        WaitingListsEvents::PatientListed(event) => {
-            let what = format!("referred to the waiting list of {}", event.hospital);
-            (what, Member(event.referrer), Some(event.id))
-        }
-        WaitingListsEvents::ListingPrioritised(event) => {
-            let what = format!("waits with priority {}", event.priority);
-            (what, Member(event.by), Some(event.id))
-        }
-        WaitingListsEvents::AppointmentScheduled(event) => {
-            let what = format!("appointment at {}", Timestamp(event.appointmentAt.to()));
-            (what, Member(event.by), Some(event.id))
-        }
-        WaitingListsEvents::PatientAttended(event) => {
-            let days = event.waited.to::<u64>() / 86_400;
-            let what = format!("came to the appointment, after {days} full days");
-            (what, Member(event.by), Some(event.id))
-        }
-        WaitingListsEvents::AppointmentMissed(event) => {
-            let what = format!("did not come to the appointment, time {}", event.missed);
-            (what, Member(event.by), Some(event.id))
-        }
-        WaitingListsEvents::ListingRemoved(event) => {
-            ("removed from the waiting list".into(), by(event.by, event.patient), Some(event.id))
-        }
-        // It names nobody, and is about nobody.
-        WaitingListsEvents::CensusPublished(_) => return None,
-    })
 }
 
 fn by(who: Address, patient: Address) -> Actor {

@@ -1,11 +1,18 @@
 //! What can be typed.
 
+mod surgery;
+mod waitlist;
+
 use std::path::PathBuf;
 
 use alloy_primitives::{Address, B256};
 use clap::{Args, Parser, Subcommand};
 use domain::{Kind, Purpose};
-use workflows::census::{Hospital, Month};
+
+use crate::story::Chapter;
+
+pub(crate) use surgery::{SurgeryCommand, SurgeryNote, SurgeryPlan};
+pub(crate) use waitlist::{CensusRows, WaitlistCommand};
 
 /// Patients' records, shared under the patient's consent, governed on Ethereum.
 #[derive(Debug, Parser)]
@@ -120,8 +127,11 @@ pub(crate) struct UpOptions {
     /// Stop after the story instead of serving.
     #[arg(long)]
     pub(crate) once: bool,
+    /// Tell only this part of the story.
+    #[arg(long)]
+    pub(crate) only: Option<Chapter>,
     /// Serve without playing the story.
-    #[arg(long, conflicts_with = "once")]
+    #[arg(long, conflicts_with_all = ["once", "only"])]
     pub(crate) no_story: bool,
     /// Where JSON-RPC listens.
     #[arg(long, env = "SALUS_RPC", default_value = "127.0.0.1:8545")]
@@ -659,340 +669,6 @@ pub(crate) enum EmergencyCommand {
         #[arg(long)]
         all: bool,
     },
-}
-
-/// What can be done about surgery.
-#[derive(Debug, Subcommand)]
-pub(crate) enum SurgeryCommand {
-    /// The physician refers a patient to the hospital.
-    Refer {
-        /// Whom.
-        patient: String,
-        /// The operation, in words.
-        operation: String,
-        /// Why.
-        #[arg(long)]
-        reason: String,
-    },
-    /// The surgeon writes the plan that the patient is asked to consent to.
-    Assess(SurgeryPlan),
-    /// The patient opens the plan and consents to it.
-    Consent {
-        /// Who consents.
-        patient: String,
-        /// Which surgery.
-        id: B256,
-        /// The plan's record.
-        plan: B256,
-    },
-    /// A surgeon or physician certifies that the patient can neither consent nor wait.
-    Certify {
-        /// Whose operation.
-        patient: String,
-        /// Which surgery.
-        id: B256,
-        /// Why.
-        #[arg(long)]
-        reason: String,
-        /// Who certifies.
-        #[arg(long = "as")]
-        person: String,
-    },
-    /// The patient withdraws the consent.
-    Withdraw {
-        /// Who.
-        patient: String,
-        /// Which surgery.
-        id: B256,
-    },
-    /// The nurse names time and theatre; surgeon, physician and nurse are the team.
-    Schedule {
-        /// Which surgery.
-        id: B256,
-        /// In how many hours.
-        #[arg(long, default_value_t = 24)]
-        hours: u64,
-        /// Where.
-        #[arg(long, default_value = "theatre 1")]
-        theatre: String,
-    },
-    /// Print what a phase of the checklist asks.
-    Checklist {
-        /// Which phase.
-        #[arg(value_parser = ["sign-in", "time-out", "sign-out"])]
-        phase: String,
-    },
-    /// Sign the sign-in or the time-out: fill it in, or with --digest sign what another filled in.
-    Sign {
-        /// Whose operation.
-        patient: String,
-        /// Which surgery.
-        id: B256,
-        /// Which phase.
-        #[arg(value_parser = ["sign-in", "time-out"])]
-        phase: String,
-        /// Who signs.
-        #[arg(long = "as")]
-        person: String,
-        /// What another filled in.
-        #[arg(long, conflicts_with = "answers")]
-        digest: Option<B256>,
-        /// An answer, ITEM=TEXT; once for each item.
-        #[arg(long = "answer")]
-        answers: Vec<String>,
-    },
-    /// The surgeon begins.
-    Incise {
-        /// Which surgery.
-        id: B256,
-    },
-    /// The nurse records an implant.
-    Implant {
-        /// In whom.
-        patient: String,
-        /// During which surgery.
-        id: B256,
-        /// Who made it.
-        #[arg(long)]
-        maker: String,
-        /// What it is.
-        #[arg(long)]
-        model: String,
-        /// Its serial number.
-        #[arg(long)]
-        serial: String,
-        /// Its lot.
-        #[arg(long)]
-        lot: String,
-    },
-    /// The nurse takes back an implant that was recorded by mistake, before the sign-out.
-    Void {
-        /// During which surgery.
-        id: B256,
-        /// The implant's digest.
-        implant: B256,
-    },
-    /// The surgeon records that an implant was taken out.
-    Explant {
-        /// During which surgery.
-        id: B256,
-        /// The implant's digest.
-        implant: B256,
-    },
-    /// Sign the sign-out: write the report, or with --digest sign what another wrote.
-    SignOut {
-        /// Whose operation.
-        patient: String,
-        /// Which surgery.
-        id: B256,
-        /// Who signs.
-        #[arg(long = "as")]
-        person: String,
-        /// What another wrote.
-        #[arg(long, conflicts_with_all = ["answers", "performed"])]
-        digest: Option<B256>,
-        /// What was done, in words.
-        #[arg(long, required_unless_present = "digest")]
-        performed: Option<String>,
-        /// An answer, ITEM=TEXT; once for each item.
-        #[arg(long = "answer")]
-        answers: Vec<String>,
-    },
-    /// The physician, as anaesthetist, hands the patient over to recovery.
-    HandOver(SurgeryNote),
-    /// The surgeon discharges the patient.
-    Discharge(SurgeryNote),
-    /// The physician sees the patient again.
-    FollowUp(SurgeryNote),
-    /// The nurse reports a complication.
-    Complication(SurgeryNote),
-    /// The surgeon takes the patient back to the theatre, with another plan.
-    Return(SurgeryPlan),
-    /// The surgeon calls it off before the incision.
-    Cancel(SurgeryNote),
-    /// Where it stands, with its implants.
-    Show {
-        /// Which surgery.
-        id: B256,
-    },
-    /// From an implant to surgery and patient.
-    Trace {
-        /// Who made it.
-        maker: String,
-        /// Its serial number.
-        serial: String,
-    },
-    /// From a lot to everybody who has an implant of it.
-    Recall {
-        /// Who made it.
-        maker: String,
-        /// The lot.
-        lot: String,
-    },
-}
-
-/// What is planned.
-#[derive(Debug, Args)]
-pub(crate) struct SurgeryPlan {
-    /// Whose operation.
-    pub(crate) patient: String,
-    /// Which surgery.
-    pub(crate) id: B256,
-    /// The operation, in words.
-    #[arg(long)]
-    pub(crate) operation: String,
-    /// Where on the body, with the side.
-    #[arg(long)]
-    pub(crate) site: String,
-    /// Risks and alternatives that the patient was told of.
-    #[arg(long)]
-    pub(crate) disclosed: String,
-}
-
-/// What is to be said at a step.
-#[derive(Debug, Args)]
-pub(crate) struct SurgeryNote {
-    /// Whose operation.
-    pub(crate) patient: String,
-    /// Which surgery.
-    pub(crate) id: B256,
-    /// In words.
-    pub(crate) text: String,
-}
-
-/// What can be done with waiting lists.
-#[derive(Debug, Subcommand)]
-pub(crate) enum WaitlistCommand {
-    /// A doctor refers a patient, who is on the hospital's list from then on.
-    Refer {
-        /// Whom.
-        patient: String,
-        /// For which specialty, in words.
-        specialty: String,
-        /// Why, in words.
-        #[arg(long)]
-        reason: String,
-        /// Who refers.
-        #[arg(long = "as", default_value = "physician")]
-        referrer: String,
-        /// To which hospital.
-        #[arg(long, default_value = "hospital")]
-        to: String,
-        /// The number of a referral that was made before; a new one without it.
-        #[arg(long)]
-        referral: Option<B256>,
-    },
-    /// A doctor of the hospital gives a priority.
-    Prioritise {
-        /// Which listing.
-        id: B256,
-        /// From 1, the most urgent, to 4.
-        priority: u8,
-        /// Who.
-        #[arg(long = "as", default_value = "physician")]
-        by: String,
-    },
-    /// A doctor or nurse of the hospital gives an appointment.
-    Schedule {
-        /// To whom.
-        patient: String,
-        /// Which listing.
-        id: B256,
-        /// In how many minutes.
-        #[arg(long = "in", default_value_t = 14 * 24 * 60)]
-        minutes: u64,
-        /// Who.
-        #[arg(long = "as", default_value = "physician")]
-        by: String,
-    },
-    /// A doctor or nurse of the hospital says that the patient came.
-    Attend {
-        /// Which listing.
-        id: B256,
-        /// Who.
-        #[arg(long = "as", default_value = "physician")]
-        by: String,
-    },
-    /// A doctor or nurse of the hospital says that the patient did not come; the patient waits on.
-    Miss {
-        /// Which listing.
-        id: B256,
-        /// Who.
-        #[arg(long = "as", default_value = "physician")]
-        by: String,
-    },
-    /// The patient, who referred, or a doctor of the hospital ends the waiting.
-    Remove {
-        /// Whose.
-        patient: String,
-        /// Which listing.
-        id: B256,
-        /// Why.
-        #[arg(long)]
-        reason: String,
-        /// Who; the patient when left out.
-        #[arg(long = "as")]
-        by: Option<String>,
-    },
-    /// Where it stands.
-    Show {
-        /// Which listing.
-        id: B256,
-    },
-    /// Count published files by hospital and month. Exits with 1 when a row is not understood, or what is
-    /// on chain differs.
-    Census {
-        #[command(flatten)]
-        rows: CensusRows,
-        /// Publish them.
-        #[arg(long, conflicts_with = "check")]
-        anchor: bool,
-        /// Hold them against what was published.
-        #[arg(long)]
-        check: bool,
-        /// Who publishes, or did.
-        #[arg(long, default_value = "hospital")]
-        at: String,
-    },
-    /// Write the proof that a row is in a census that was published.
-    Prove {
-        #[command(flatten)]
-        rows: CensusRows,
-        /// Which row of the census, from 1.
-        #[arg(long)]
-        row: u32,
-        /// Who published it.
-        #[arg(long, default_value = "hospital")]
-        at: String,
-        /// Which version; the newest when left out.
-        #[arg(long)]
-        version: Option<u64>,
-        /// Where to.
-        #[arg(long)]
-        out: PathBuf,
-    },
-    /// Check such a proof against the chain. Exits with 1 when the row is not in the census.
-    Verify {
-        /// The proof.
-        proof: PathBuf,
-    },
-}
-
-/// Rows of published files.
-#[derive(Debug, Args)]
-pub(crate) struct CensusRows {
-    /// The files, as CSV.
-    #[arg(required = true)]
-    pub(crate) files: Vec<PathBuf>,
-    /// Whose rows these are, where a file does not say: the hospital's number.
-    #[arg(long)]
-    pub(crate) of: Option<Hospital>,
-    /// Only this hospital, by its number.
-    #[arg(long)]
-    pub(crate) hospital: Option<Hospital>,
-    /// Only this month, such as 2020-01.
-    #[arg(long)]
-    pub(crate) month: Option<Month>,
 }
 
 /// What can be asked about transactions.
