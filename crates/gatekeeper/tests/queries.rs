@@ -559,7 +559,8 @@ async fn patients_read_their_own_by_their_account() {
     let ask = |whose, nonce, signer: &ledger::Patient| {
         let query =
             Query { purpose: Purpose::PatientRequest, ..world.query("phone", whose, nonce) };
-        let signature = signer.sign_message(CHAIN_ID, query.signing_digest(world.domain()));
+        let signature =
+            signer.sign_message(CHAIN_ID, query.signing_digest(world.domain())).unwrap();
         let signature = QuerySignature::Account { account: signer.account(), signature };
         let recipient_key = sealing_key("phone").public_key().to_bytes();
         SignedQuery { query, recipient_key, signature }

@@ -7,10 +7,11 @@
 use std::{sync::Arc, time::Duration};
 
 use alloy_consensus::{
-    SignableTransaction as _, TxEip1559, TxEnvelope, TxLegacy, TypedTransaction,
+    SignableTransaction as _, Transaction as _, TxEip1559, TxEnvelope, TxLegacy, TypedTransaction,
 };
 use alloy_eips::{BlockId, BlockNumberOrTag, Encodable2718 as _};
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy_network::TransactionResponse as _;
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use alloy_provider::Provider as _;
 use alloy_rpc_types_eth::{TransactionInput, TransactionReceipt, TransactionRequest};
 use alloy_signer::Signer;
@@ -19,7 +20,9 @@ use alloy_transport::TransportError;
 use bindings::ContractError;
 use tokio::{sync::Mutex, time::Instant};
 
-use crate::{EndpointError, Fees, Finality, Ledger, endpoint::revert_data};
+use crate::{
+    EndpointError, Fees, Finality, Ledger, NotSigned, Submitted, Wallet, endpoint::revert_data,
+};
 
 /// How often a lost race for a nonce is run again.
 const NONCE_ATTEMPTS: usize = 16;
@@ -59,6 +62,9 @@ pub enum SendError {
     /// The key could not sign.
     #[error("could not sign")]
     Signer(#[source] alloy_signer::Error),
+    /// Whoever has the key did not sign. Nothing was sent.
+    #[error(transparent)]
+    NotSigned(#[from] NotSigned),
     /// The chain could not be asked.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
@@ -80,6 +86,21 @@ pub struct Signed {
     pub hash: B256,
     /// Its bytes.
     pub raw: Bytes,
+}
+
+impl Signed {
+    fn of(envelope: &TxEnvelope) -> Self {
+        Self { hash: *envelope.tx_hash(), raw: envelope.encoded_2718().into() }
+    }
+}
+
+async fn sign_with(
+    signer: &(dyn Signer + Send + Sync),
+    transaction: TypedTransaction,
+) -> Result<Signed, SendError> {
+    let digest = transaction.signature_hash();
+    let signature = signer.sign_hash(&digest).await.map_err(SendError::Signer)?;
+    Ok(Signed::of(&TxEnvelope::from(transaction.into_signed(signature))))
 }
 
 /// What a transaction did, once it is final.
@@ -124,22 +145,41 @@ pub struct Sender(Arc<Inner>);
 
 struct Inner {
     ledger: Ledger,
-    signer: Arc<dyn Signer + Send + Sync>,
+    key: Key,
     /// The nonce that is next, when it is known.
     next: Mutex<Option<u64>>,
+}
+
+/// Where the key is.
+enum Key {
+    Here(Arc<dyn Signer + Send + Sync>),
+    Elsewhere(Arc<dyn Wallet>),
 }
 
 impl Sender {
     /// Sends through `ledger`, signed by `signer`.
     #[must_use]
     pub fn new(ledger: Ledger, signer: impl Signer + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Inner { ledger, signer: Arc::new(signer), next: Mutex::new(None) }))
+        Self::with(ledger, Key::Here(Arc::new(signer)))
+    }
+
+    /// Sends through `ledger` what a wallet elsewhere signs, or follows what it sends.
+    #[must_use]
+    pub fn elsewhere(ledger: Ledger, wallet: Arc<dyn Wallet>) -> Self {
+        Self::with(ledger, Key::Elsewhere(wallet))
+    }
+
+    fn with(ledger: Ledger, key: Key) -> Self {
+        Self(Arc::new(Inner { ledger, key, next: Mutex::new(None) }))
     }
 
     /// The address that the key signs for.
     #[must_use]
     pub fn address(&self) -> Address {
-        self.0.signer.address()
+        match &self.0.key {
+            Key::Here(signer) => signer.address(),
+            Key::Elsewhere(wallet) => wallet.address(),
+        }
     }
 
     /// The chain it sends to.
@@ -148,10 +188,16 @@ impl Sender {
         &self.0.ledger
     }
 
-    /// The key, to sign what is not a transaction.
-    #[must_use]
-    pub fn signer(&self) -> &(dyn Signer + Send + Sync) {
-        &*self.0.signer
+    /// Signs what is not a transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Signer`], and [`SendError::NotSigned`] with a key elsewhere, which signs transactions only.
+    pub async fn sign_hash(&self, hash: &B256) -> Result<Signature, SendError> {
+        match &self.0.key {
+            Key::Here(signer) => signer.sign_hash(hash).await.map_err(SendError::Signer),
+            Key::Elsewhere(_) => Err(NotSigned::Declined.into()),
+        }
     }
 
     /// Calls a contract in a transaction and waits until it is final.
@@ -258,7 +304,20 @@ impl Sender {
                 Some(nonce) => nonce,
                 None => provider.get_transaction_count(self.address()).pending().await?,
             };
-            let signed = self.sign(to, input.clone(), value, nonce, gas_limit).await?;
+            let transaction = self.make(to, input.clone(), value, nonce, gas_limit).await?;
+            let signed = match &self.0.key {
+                Key::Here(signer) => sign_with(&**signer, transaction).await?,
+                Key::Elsewhere(wallet) => match wallet.submit(transaction.clone()).await? {
+                    Submitted::Signature(signature) => {
+                        let signed = TxEnvelope::from(transaction.into_signed(signature));
+                        if signed.recover_signer().ok() != Some(wallet.address()) {
+                            return Err(NotSigned::Wrong.into());
+                        }
+                        Signed::of(&signed)
+                    }
+                    Submitted::Sent(hash) => return self.adopt(hash, &transaction).await,
+                },
+            };
             match provider.send_raw_transaction(&signed.raw).await {
                 Ok(_) => {
                     *next = Some(nonce + 1);
@@ -296,9 +355,24 @@ impl Sender {
         nonce: u64,
         gas_limit: u64,
     ) -> Result<Signed, SendError> {
+        let transaction = self.make(to, input, value, nonce, gas_limit).await?;
+        match &self.0.key {
+            Key::Here(signer) => sign_with(&**signer, transaction).await,
+            Key::Elsewhere(_) => Err(NotSigned::Declined.into()),
+        }
+    }
+
+    async fn make(
+        &self,
+        to: TxKind,
+        input: Bytes,
+        value: U256,
+        nonce: u64,
+        gas_limit: u64,
+    ) -> Result<TypedTransaction, SendError> {
         let ledger = self.ledger();
         let chain_id = ledger.chain_id();
-        let transaction: TypedTransaction = match ledger.policy().fees {
+        Ok(match ledger.policy().fees {
             Fees::BaseFee { tip } => {
                 let latest = ledger.block(BlockNumberOrTag::Latest).await?;
                 let base_fee = u128::from(latest.header.base_fee_per_gas.unwrap_or_default());
@@ -319,11 +393,26 @@ impl Sender {
                 TxLegacy { chain_id: Some(chain_id), nonce, gas_price, gas_limit, to, value, input }
                     .into()
             }
-        };
-        let digest = transaction.signature_hash();
-        let signature = self.signer().sign_hash(&digest).await.map_err(SendError::Signer)?;
-        let envelope = TxEnvelope::from(transaction.into_signed(signature));
-        Ok(Signed { hash: *envelope.tx_hash(), raw: envelope.encoded_2718().into() })
+        })
+    }
+
+    /// Takes a transaction that a wallet sent for the one that it was asked for, if it does the same.
+    async fn adopt(&self, hash: B256, wanted: &TypedTransaction) -> Result<B256, SendError> {
+        let (ledger, deadline) = (self.ledger(), Instant::now() + PATIENCE);
+        let mut news = ledger.news();
+        loop {
+            if let Some(sent) = ledger.provider().get_transaction_by_hash(hash).await? {
+                let same = sent.from() == self.address()
+                    && (sent.kind(), sent.value()) == (wanted.kind(), wanted.value())
+                    && sent.input() == wanted.input();
+                return if same { Ok(hash) } else { Err(NotSigned::Wrong.into()) };
+            }
+            // It may be sent by another way, and not be here yet.
+            if Instant::now() >= deadline {
+                return Err(NotSigned::Wrong.into());
+            }
+            news.wait(deadline.saturating_duration_since(Instant::now())).await;
+        }
     }
 
     /// Waits until a transaction is final and says what it did.

@@ -161,7 +161,7 @@ async fn patients_act_by_passkey_and_by_wallet(world: World) {
         assert_eq!(granted[0].patient, patient.account());
 
         let digest = B256::repeat_byte(9);
-        let signature = patient.sign_message(common::CHAIN_ID, digest);
+        let signature = patient.sign_message(common::CHAIN_ID, digest).unwrap();
         let account = patient.account();
         let check = |hash, signature| is_valid_signature(world.ledger(), account, hash, signature);
         assert!(check(digest, signature.clone()).await.unwrap());

@@ -45,6 +45,35 @@ pub async fn open(
     Ok((opened, Step::new(&professional.name, what, "emergency.open", &outcome)))
 }
 
+/// An opening of a patient's records, as its event announced it.
+///
+/// # Errors
+///
+/// [`WorkflowError::Unknown`] when there is none with this id.
+pub async fn opened(
+    department: &Gateway,
+    patient: Address,
+    id: B256,
+    now: Timestamp,
+) -> Result<Opened, WorkflowError> {
+    let keeper = &department.gatekeeper;
+    keeper.refresh(now).await?;
+    let projection = keeper.projection().await;
+    let openings = projection.consents.emergency_openings(patient);
+    let held = openings.iter().find(|held| held.opening.id == id);
+    let held = held.ok_or(WorkflowError::Unknown { what: "opening", id })?;
+    Ok(Opened {
+        id,
+        patient,
+        professional: held.opening.professional,
+        institution: held.institution,
+        opensAt: to_uint40(held.opened_for.opens_at()),
+        closesAt: to_uint40(held.opened_for.closes_at()),
+        kinds: held.opening.kinds.bits(),
+        reason: held.reason,
+    })
+}
+
 /// The professional ends the opening before its time.
 ///
 /// # Errors

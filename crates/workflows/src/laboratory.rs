@@ -34,19 +34,15 @@ pub async fn order(
     hospital: &Gateway,
     orderer: &Person,
     patient: &PatientActor,
-    laboratory: &Gateway,
+    laboratory: Address,
     code: &Value,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
     let salt = hospital.make_salt();
     let id = RecordId(make_id(orderer.member, salt));
     let contract = hospital.at(Contract::LabOrders);
-    let order = |digest| LabOrders::orderCall {
-        salt,
-        patient: patient.account(),
-        laboratory: laboratory.member(),
-        digest,
-    };
+    let order =
+        |digest| LabOrders::orderCall { salt, patient: patient.account(), laboratory, digest };
     orderer.check(contract, &order(B256::repeat_byte(1))).await?;
     let resource = json!({
         "resourceType": "ServiceRequest",
@@ -57,7 +53,7 @@ pub async fn order(
         "subject": { "reference": format!("Patient/{}", patient.account()) },
         "authoredOn": now.to_string(),
         "requester": { "reference": format!("Practitioner/{}", orderer.member) },
-        "performer": [{ "reference": format!("Organization/{}", laboratory.member()) }],
+        "performer": [{ "reference": format!("Organization/{laboratory}") }],
     });
     let draft = Draft { kind: Kind::Laboratory, resource };
     let new = draft.first_version(id, orderer, patient, now);

@@ -230,6 +230,23 @@ pub async fn materialise(
     Ok(Some(Step::new(&steward.name, what, "record.materialise", &outcome)))
 }
 
+/// The newest version of a record that an institution holds, when it stands by itself on chain.
+///
+/// # Errors
+///
+/// [`WorkflowError`] when vault or chain cannot be asked.
+pub async fn newest(
+    steward: &Gateway,
+    record: RecordId,
+    now: Timestamp,
+) -> Result<Option<Anchor>, WorkflowError> {
+    let keeper = &steward.gatekeeper;
+    keeper.refresh(now).await?;
+    let Some(entry) = keeper.vault().head(record).await? else { return Ok(None) };
+    let found = keeper.inclusion(record, entry.header.version).await?;
+    Ok(found.and_then(|(anchor, place)| matches!(place, Inclusion::Alone).then_some(anchor)))
+}
+
 /// The steward destroys one version and every key to it, and says so on chain. A record that came in a
 /// batch is first given a place of its own there.
 ///

@@ -133,7 +133,8 @@ impl Scene {
         let (orderer, code) = (self.world.person(who), json!({ "text": "potassium" }));
         let now = self.world.now();
         let (anchor, steps) =
-            laboratory::order(hospital, orderer, &self.patient, laboratory, &code, now).await?;
+            laboratory::order(hospital, orderer, &self.patient, laboratory.member(), &code, now)
+                .await?;
         steps_are_listed(&steps);
         Ok(anchor)
     }

@@ -39,7 +39,8 @@ impl Scene {
         let (physician, code) = (self.world.person("physician"), json!({ "text": "culture" }));
         let now = self.world.now();
         let ordered =
-            laboratory::order(hospital, physician, &self.patient, laboratory, &code, now).await;
+            laboratory::order(hospital, physician, &self.patient, laboratory.member(), &code, now)
+                .await;
         ordered.unwrap().0.record.0
     }
 

@@ -47,7 +47,7 @@ impl Scene {
     async fn known(&self) -> Known {
         let hospital = self.world.gateway("hospital");
         let (physician, account) = (self.person("physician"), self.patient.account());
-        Known::read(hospital, physician, account, self.world.now()).await.unwrap()
+        Known::read(hospital, physician.member, account, self.world.now()).await.unwrap()
     }
 
     /// What stands against an order, by what the hospital knows.
@@ -219,7 +219,7 @@ async fn who_may_not_read_cannot_check_and_checks_are_for_one_patient() {
     let (world, hospital) = (&scene.world, scene.world.gateway("hospital"));
     let account = scene.patient.account();
     // The surgeon is not in the care team.
-    let read = Known::read(hospital, &scene.surgeon, account, world.now()).await;
+    let read = Known::read(hospital, scene.surgeon.member, account, world.now()).await;
     assert!(matches!(read, Err(WorkflowError::Invalid(_))));
     let known = scene.known().await;
     let order = order("lisinopril 10 MG");

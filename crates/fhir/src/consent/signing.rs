@@ -3,6 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use axum::http::StatusCode;
+use bindings::patient_account::{Execute, deadline, typed_data};
 use domain::{Kind, KindSet, Outcome, Timestamp};
 use ledger::SendError;
 use serde_json::{Value, json};
@@ -45,36 +46,9 @@ pub(crate) async fn to_sign(
     let until = resources.now().after(SIGNATURE_PERIOD);
     let to_sign = filed.change().to_sign(gateway, account, until).await?;
     let chain_id = resources.gatekeeper().ledger().chain_id();
-    let (to, data) = (to_sign.call.to.to_string(), to_sign.call.data.to_string());
-    let field = |name: &str, of: &str| json!({ "name": name, "type": of });
-    let typed_data = json!({
-        "types": {
-            "EIP712Domain": [
-                field("name", "string"),
-                field("version", "string"),
-                field("chainId", "uint256"),
-                field("verifyingContract", "address"),
-            ],
-            "Call": [field("to", "address"), field("value", "uint256"), field("data", "bytes")],
-            "Execute": [
-                field("calls", "Call[]"),
-                field("nonce", "uint256"),
-                field("deadline", "uint40"),
-            ],
-        },
-        "primaryType": "Execute",
-        "domain": {
-            "name": "Salus Patient Account",
-            "version": "1",
-            "chainId": chain_id,
-            "verifyingContract": account.to_string(),
-        },
-        "message": {
-            "calls": [{ "to": to, "value": "0", "data": data }],
-            "nonce": to_sign.nonce.to_string(),
-            "deadline": until.0,
-        },
-    });
+    let calls = vec![to_sign.call];
+    let batch = Execute { calls, nonce: to_sign.nonce, deadline: deadline(until) };
+    let typed_data = typed_data(chain_id, account, &batch);
     let text = |name: &str, value: String| json!({ "name": name, "valueString": value });
     Ok(Reply::json(&json!({
         "resourceType": "Parameters",

@@ -53,6 +53,13 @@ pub(crate) enum Command {
     },
     /// Who takes part: institutions, people, patients, with their addresses.
     Who,
+    /// Sign what a step that was begun over the interface waits for, as somebody of the demonstration.
+    Sign {
+        /// Who signs.
+        who: String,
+        /// The digest that the step names.
+        digest: B256,
+    },
     /// An institution and a patient agree that it keeps records for them.
     Relate {
         /// The patient.

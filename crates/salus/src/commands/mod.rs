@@ -6,12 +6,12 @@ mod waitlist;
 use std::{fmt::Write as _, path::Path, sync::Arc, time::Duration};
 
 use alloy_primitives::{Address, B256};
-use bindings::{EmergencyAccess, convert::to_uint40};
+use bindings::Contract;
 use domain::{
     Anchor, Kind, KindSet, Period, Purpose, PurposeSet, RecordId, RecordVersion, RelationshipState,
     Terms, Timestamp,
 };
-use gatekeeper::{Actor, Inclusion, Report, Timeline};
+use gatekeeper::{Actor, Report, Timeline};
 use serde_json::json;
 use vault::Listing;
 use workflows::{
@@ -49,6 +49,7 @@ pub(crate) async fn execute(consortium: &Consortium, command: Command, directory
         }
         Command::Token { who, at } => Ok((gateway::token(consortium, &who, &at).await? + "\n", 0)),
         Command::Who => Ok((commands.who(), 0)),
+        Command::Sign { who, digest } => commands.sign(&who, digest).await,
         Command::Relate { patient, institution, countersigned } => {
             commands.relate(&patient, &institution, countersigned).await
         }
@@ -118,6 +119,19 @@ impl<'a> Commands<'a> {
             table.row(vec![patient.name.clone(), "patient".into(), account]);
         }
         table.to_string()
+    }
+
+    /// What `POST /api/steps/{id}` takes.
+    async fn sign(&self, who: &str, digest: B256) -> Output {
+        let said = if let Some(patient) = self.consortium.patients.find(who) {
+            let key = patient.patient.key().ok_or("the patient's key is not here")?;
+            let signer = key.signer(self.consortium.deployment.address(Contract::WebAuthnVerifier));
+            json!({ "authorisation": { "signer": signer, "signature": key.sign(digest) } })
+        } else {
+            let signature = self.person(who)?.sender.sign_hash(&digest).await?;
+            json!({ "signature": alloy_primitives::hex::encode_prefixed(signature.as_bytes()) })
+        };
+        Ok((format!("{said}\n"), 0))
     }
 
     async fn relate(&self, patient: &str, institution: &str, countersigned: bool) -> Output {
@@ -327,17 +341,13 @@ impl<'a> Commands<'a> {
     }
 
     /// The newest anchor of a record that stands by itself, and who keeps it.
-    async fn anchor(&self, record: RecordId) -> Result<(&'a Gateway, Anchor), Error> {
+    async fn anchor(&self, id: RecordId) -> Result<(&'a Gateway, Anchor), Error> {
         for gateway in self.consortium.institutions() {
-            let keeper = &gateway.gatekeeper;
-            keeper.refresh(self.now()).await?;
-            let Some(entry) = keeper.vault().head(record).await? else { continue };
-            let found = keeper.inclusion(record, entry.header.version).await?;
-            if let Some((anchor, Inclusion::Alone)) = found {
+            if let Some(anchor) = record::newest(gateway, id, self.now()).await? {
                 return Ok((gateway, anchor));
             }
         }
-        Err(format!("no record {record} stands by itself at any institution here").into())
+        Err(format!("no record {id} stands by itself at any institution here").into())
     }
 
     async fn consent(&self, command: ConsentCommand) -> Output {
@@ -442,7 +452,8 @@ impl<'a> Commands<'a> {
                     as_written,
                 };
                 let account = patient.account();
-                let known = prescription::Known::read(hospital, physician, account, now).await?;
+                let known =
+                    prescription::Known::read(hospital, physician.member, account, now).await?;
                 let checked = match prescription::check(&order, &known, despite.as_deref()) {
                     Ok(checked) => checked,
                     Err(findings) => return Ok((findings_text(&findings), 1)),
@@ -555,7 +566,8 @@ impl<'a> Commands<'a> {
                 let patient = self.patient(&patient)?;
                 let code = json!({ "text": test });
                 let (anchor, steps) =
-                    laboratory::order(hospital, physician, &patient, lab, &code, now).await?;
+                    laboratory::order(hospital, physician, &patient, lab.member(), &code, now)
+                        .await?;
                 let text = steps.iter().map(step_text).collect::<String>();
                 return Ok((format!("order {}\n{text}", anchor.record), 0));
             }
@@ -701,28 +713,10 @@ impl<'a> Commands<'a> {
     }
 
     /// An opening as the contract wants it back.
-    async fn opening(
-        &self,
-        patient: &str,
-        id: B256,
-    ) -> Result<EmergencyAccess::EmergencyOpened, Error> {
+    async fn opening(&self, patient: &str, id: B256) -> Result<emergency::Opened, Error> {
         let patient = self.patient(patient)?.account();
-        let keeper = &self.gateway("emergency")?.gatekeeper;
-        keeper.refresh(self.now()).await?;
-        let projection = keeper.projection().await;
-        let openings = projection.consents.emergency_openings(patient);
-        let held = openings.iter().find(|held| held.opening.id == id);
-        let held = held.ok_or("there is no such opening of this patient's records")?;
-        Ok(EmergencyAccess::EmergencyOpened {
-            id,
-            patient,
-            professional: held.opening.professional,
-            institution: held.institution,
-            opensAt: to_uint40(held.opened_for.opens_at()),
-            closesAt: to_uint40(held.opened_for.closes_at()),
-            kinds: held.opening.kinds.bits(),
-            reason: held.reason,
-        })
+        let department = self.gateway("emergency")?;
+        Ok(emergency::opened(department, patient, id, self.now()).await?)
     }
 
     async fn list_openings(&self, patient: &str) -> Output {

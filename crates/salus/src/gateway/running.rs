@@ -135,7 +135,7 @@ pub(super) async fn open_exchange(
 fn sign_with(sender: Sender) -> Arc<SignRequest> {
     Arc::new(move |digest| {
         let sender = sender.clone();
-        async move { Ok(sender.signer().sign_hash(&digest).await?.as_bytes().to_vec()) }.boxed()
+        async move { Ok(sender.sign_hash(&digest).await?.as_bytes().to_vec()) }.boxed()
     })
 }
 

@@ -72,7 +72,7 @@ impl Teller<'_> {
     pub(super) async fn checked<'o>(&self, order: &'o Order) -> Result<Checked<'o>, Error> {
         let (hospital, physician) = (self.gateway("hospital"), self.person("physician"));
         let account = self.patient.account();
-        let known = Known::read(hospital, physician, account, self.now()).await?;
+        let known = Known::read(hospital, physician.member, account, self.now()).await?;
         let what = format!(
             "holds the order against {} allergies and {} medicines",
             known.allergies.len(),

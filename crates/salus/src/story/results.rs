@@ -22,7 +22,8 @@ impl Teller<'_> {
         let code = json!({ "coding": [{ "system": "http://loinc.org", "code": "2823-3" }],
             "text": "Potassium [Moles/volume] in Serum or Plasma" });
         let (order, steps) =
-            laboratory::order(hospital, physician, patient, lab, &code, self.now()).await?;
+            laboratory::order(hospital, physician, patient, lab.member(), &code, self.now())
+                .await?;
         steps.into_iter().for_each(|step| self.tell(step));
         let id = order.record.0;
         let record = Some(order.record);
@@ -75,7 +76,8 @@ impl Teller<'_> {
         let code = json!({ "coding": [{ "system": "http://loinc.org", "code": "600-7" }],
             "text": "Bacteria identified in Blood by Culture" });
         let (order, steps) =
-            laboratory::order(hospital, physician, patient, lab, &code, self.now()).await?;
+            laboratory::order(hospital, physician, patient, lab.member(), &code, self.now())
+                .await?;
         steps.into_iter().for_each(|step| self.tell(step));
         let id = order.record.0;
         let label = B256::from(hospital.gatekeeper.entropy().bytes::<32>());

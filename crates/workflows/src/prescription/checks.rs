@@ -8,15 +8,17 @@
 use std::{fmt, sync::LazyLock};
 
 use alloy_primitives::Address;
-use domain::{AnchorState, Kind, KindSet, Purpose, Timestamp};
+use domain::{AnchorState, Kind, KindSet, Purpose, RecordId, Timestamp};
+use gatekeeper::{Reading, Versions};
 use serde::Deserialize;
 use serde_json::Value;
+use vault::Listing;
 
 use super::Order;
-use crate::{
-    Gateway, Person, WorkflowError,
-    access::{self, Wanted},
-};
+use crate::{Gateway, WorkflowError};
+
+/// How many records are opened at a time.
+const READ_AT_ONCE: usize = 200;
 
 /// How much, how often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +64,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// Reads it at the steward, as the prescriber, who gets a receipt for it like for any read. What the patient
+    /// Reads it at the institution that prescribes, as the prescriber, who gets a receipt like for any read. What the patient
     /// rejected, and medicines whose prescription was cancelled or is over, do not count.
     ///
     /// # Errors
@@ -71,26 +73,36 @@ impl Known {
     /// part, and a part proves nothing. [`WorkflowError::Answer`] when the steward refuses.
     pub async fn read(
         hospital: &Gateway,
-        prescriber: &Person,
+        prescriber: Address,
         patient: Address,
         now: Timestamp,
     ) -> Result<Self, WorkflowError> {
         let keeper = &hospital.gatekeeper;
         keeper.refresh(now).await?;
-        if !keeper.cares_for(patient, prescriber.member).await {
+        let reader = keeper.projection().await.registry.reader_of(prescriber, now);
+        let cares = keeper.cares_for(patient, prescriber).await;
+        let Some(reader) = reader.filter(|_| cares) else {
             let why = "who prescribes is not in the patient's care team, so nothing can be checked";
             return Err(WorkflowError::Invalid(why.into()));
-        }
+        };
+        let reading = Reading { reader, purpose: Purpose::Treatment };
         let kinds = KindSet::of(&[Kind::Allergy, Kind::Medication]);
-        let wanted = Wanted { patient, kinds, record: None, purpose: Purpose::Treatment };
+        let listing = Listing { patient, steward: Some(hospital.member()), kinds };
         let mut known =
             Self { patient, allergies: Vec::new(), medicines: Vec::new(), unreadable: 0 };
         let mut after = None;
         loop {
-            let (answered, _) = access::ask_after(keeper, prescriber, &wanted, after, now).await?;
-            known.unreadable += answered.unavailable.len();
+            let page = keeper.vault().list(&listing, after, READ_AT_ONCE).await?;
+            let Some(last) = page.last() else { return Ok(known) };
+            after = Some(last.header.record);
+            let records: Vec<RecordId> = page.iter().map(|entry| entry.header.record).collect();
+            let (found, refused) = keeper.find(reading, &records, Versions::Newest, now).await?;
+            known.unreadable += refused.len();
+            let count = found.len();
+            let opened = keeper.give(reading, found, now).await?;
+            known.unreadable += count - opened.len();
             let projection = keeper.projection().await;
-            for found in &answered.records {
+            for found in &opened {
                 let prescription = projection.workflows.prescription(&found.record.0);
                 let over =
                     prescription.is_some_and(|held| held.cancelled || held.valid_until <= now);
@@ -102,16 +114,6 @@ impl Known {
                     Err(_) => known.unreadable += 1,
                 }
             }
-            let last = answered.records.iter().map(|found| found.record).next_back();
-            after = match (answered.more, last) {
-                (true, Some(last)) => Some(last),
-                // Whatever there is beyond cannot be asked for.
-                (true, None) => {
-                    known.unreadable += 1;
-                    return Ok(known);
-                }
-                (false, _) => return Ok(known),
-            };
         }
     }
 

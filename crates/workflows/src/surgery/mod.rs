@@ -230,14 +230,11 @@ pub async fn assess(
     Ok((anchor, vec![sealed, step]))
 }
 
-/// The patient consents to exactly this plan and, unless they answered its record before, accepts that
-/// too, in one signature. The hospital then seals the consent form, signed by the doctor who told the
-/// patient of the risks. Two steps.
+/// The patient consents, and the hospital seals the form: [`sign_consent`] and [`file_consent`].
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Send`] when another plan stands, or the surgery waits for no consent. When only the
-/// form fails, the consent stands.
+/// As these. When only the form fails, the consent stands.
 pub async fn consent(
     hospital: &Gateway,
     doctor: &Person,
@@ -246,21 +243,52 @@ pub async fn consent(
     plan: &Anchor,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    let records = hospital.at(Contract::Records);
+    let signed = sign_consent(hospital, patient, id, plan, now).await?;
+    let (form, sealed) = file_consent(hospital, doctor, patient, plan, now).await?;
+    Ok((form, vec![signed, sealed]))
+}
+
+/// The patient consents to exactly this plan and, unless they answered its record before, accepts that
+/// too, in one signature.
+///
+/// # Errors
+///
+/// [`WorkflowError::Send`] when another plan stands, or the surgery waits for no consent.
+pub async fn sign_consent(
+    relay: &Gateway,
+    patient: &PatientActor,
+    id: B256,
+    plan: &Anchor,
+    now: Timestamp,
+) -> Result<Step, WorkflowError> {
+    let records = relay.at(Contract::Records);
     let state = Records::stateOfCall { anchor: to_anchor(plan) };
     let latest = Default::default();
-    let state = hospital.gatekeeper.ledger().call(records, &state, latest).await?;
+    let state = relay.gatekeeper.ledger().call(records, &state, latest).await?;
     let mut calls = Vec::new();
     if state == PROPOSED {
         let accept = Records::acceptCall { anchor: to_anchor(plan) };
         calls.push(Call::to_contract(records, &accept));
     }
     let consent = Surgeries::consentCall { id, plan: plan.digest.0 };
-    calls.push(Call::to_contract(hospital.at(Contract::Surgeries), &consent));
-    let consented = patient.act(hospital.sender(), calls, now).await?;
+    calls.push(Call::to_contract(relay.at(Contract::Surgeries), &consent));
+    let consented = patient.act(relay.sender(), calls, now).await?;
     let what = "opens the plan, accepts it and consents to the operation";
-    let step = Step::new(&patient.name, what, "surgery.consent", &consented);
+    Ok(Step::new(&patient.name, what, "surgery.consent", &consented))
+}
 
+/// The hospital seals the form of a consent, in the name of the doctor who told the patient of the risks.
+///
+/// # Errors
+///
+/// [`WorkflowError`] when it is not kept.
+pub async fn file_consent(
+    hospital: &Gateway,
+    doctor: &Person,
+    patient: &PatientActor,
+    plan: &Anchor,
+    now: Timestamp,
+) -> Result<(Anchor, Step), WorkflowError> {
     let resource = json!({
         "resourceType": "Consent",
         "status": "active",
@@ -295,8 +323,7 @@ pub async fn consent(
     let form = form.first_version(hospital.make_record_id(), doctor, patient, now);
     let (form, anchored) = hospital.gatekeeper.put_and_propose(form, None).await?;
     let what = "proposes the record of the consent form";
-    let sealed = Step::new(&hospital.name, what, "record.propose", &anchored);
-    Ok((form, vec![step, sealed]))
+    Ok((form, Step::new(&hospital.name, what, "record.propose", &anchored)))
 }
 
 /// A surgeon or a physician of the hospital certifies that the patient can neither consent nor wait.

@@ -1,0 +1,75 @@
+//! Steps of breaking the glass.
+
+use std::time::Duration;
+
+use alloy_primitives::{Address, B256};
+use domain::{Kind, KindSet};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use workflows::{
+    WorkflowError,
+    emergency::{self, Verdict},
+};
+
+use super::cast::{Cast, taken};
+
+/// A step with what goes into it.
+#[derive(Deserialize)]
+#[serde(tag = "step", deny_unknown_fields)]
+pub(super) enum Wanted {
+    #[serde(rename = "emergency.open")]
+    Open { patient: Address, kinds: Vec<String>, minutes: u32, reason: String },
+    #[serde(rename = "emergency.end")]
+    End { patient: Address, id: B256 },
+    /// `note` is a digest of what the officer wrote down.
+    #[serde(rename = "emergency.review")]
+    Review { patient: Address, id: B256, justified: bool, note: B256 },
+    #[serde(rename = "emergency.restrict")]
+    Restrict { patient: Address, kinds: Vec<String>, opted_out: bool },
+}
+
+impl Wanted {
+    pub(super) const fn patient(&self) -> Option<Address> {
+        match self {
+            Self::Open { patient, .. }
+            | Self::End { patient, .. }
+            | Self::Review { patient, .. }
+            | Self::Restrict { patient, .. } => Some(*patient),
+        }
+    }
+
+    pub(super) async fn take(self, cast: &Cast) -> Result<Value, WorkflowError> {
+        let (here, now) = (&cast.gateway, cast.now);
+        match self {
+            Self::Open { patient, kinds, minutes, reason } => {
+                let (who, kinds) = (cast.person()?, parse_kinds(&kinds)?);
+                let period = Duration::from_secs(u64::from(minutes) * 60);
+                let (opened, step) =
+                    emergency::open(here, &who, patient, kinds, period, &reason).await?;
+                let mut value = taken([step]);
+                value["id"] = json!(opened.id);
+                Ok(value)
+            }
+            Self::End { patient, id } => {
+                let (who, opened) = (cast.person()?, emergency::opened(here, patient, id, now));
+                Ok(taken([emergency::end(here, &who, &opened.await?).await?]))
+            }
+            Self::Review { patient, id, justified, note } => {
+                let (who, opened) = (cast.person()?, emergency::opened(here, patient, id, now));
+                let verdict = if justified { Verdict::Justified } else { Verdict::Unjustified };
+                let reviewed = emergency::review(here, &who, &opened.await?, verdict, note);
+                Ok(taken([reviewed.await?]))
+            }
+            Self::Restrict { kinds, opted_out, .. } => {
+                let (who, kinds) = (cast.patient()?, parse_kinds(&kinds)?);
+                Ok(taken([emergency::restrict(here, &who, kinds, opted_out, now).await?]))
+            }
+        }
+    }
+}
+
+fn parse_kinds(names: &[String]) -> Result<KindSet, WorkflowError> {
+    let kinds: Option<Vec<Kind>> = names.iter().map(|name| name.parse().ok()).collect();
+    let unknown = || WorkflowError::Invalid("`kinds` are names of kinds of record".into());
+    kinds.map(|kinds| KindSet::of(&kinds)).ok_or_else(unknown)
+}

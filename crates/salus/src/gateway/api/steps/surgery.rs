@@ -1,0 +1,261 @@
+//! Steps of an operation.
+
+use std::collections::BTreeMap;
+
+use alloy_primitives::{Address, B256};
+use domain::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use workflows::{
+    WorkflowError,
+    surgery::{self, Implant, Phase, Plan, Referral, Seat, Signed, Team},
+};
+
+use super::cast::{Cast, sealed, taken};
+
+/// A step with what goes into it.
+#[derive(Deserialize)]
+#[serde(tag = "step", deny_unknown_fields)]
+pub(super) enum Wanted {
+    #[serde(rename = "surgery.refer")]
+    Refer { patient: Address, hospital: Address, operation: String, reason: String },
+    #[serde(rename = "surgery.assess")]
+    Assess { patient: Address, id: B256, operation: String, site: String, disclosed: String },
+    #[serde(rename = "surgery.return")]
+    Return { patient: Address, id: B256, operation: String, site: String, disclosed: String },
+    #[serde(rename = "surgery.consent")]
+    Consent { patient: Address, id: B256, plan: B256 },
+    #[serde(rename = "surgery.file-consent")]
+    FileConsent { patient: Address, plan: B256 },
+    #[serde(rename = "surgery.withdraw")]
+    Withdraw { patient: Address, id: B256 },
+    #[serde(rename = "surgery.certify")]
+    Certify { patient: Address, id: B256, reason: String },
+    #[serde(rename = "surgery.schedule")]
+    Schedule {
+        id: B256,
+        surgeon: Address,
+        anaesthetist: Address,
+        nurse: Address,
+        at: u64,
+        theatre: String,
+    },
+    #[serde(rename = "surgery.relieve")]
+    Relieve { id: B256, seat: Place, member: Address },
+    #[serde(rename = "surgery.fill-in")]
+    FillIn { patient: Address, id: B256, phase: Part, answers: BTreeMap<String, String> },
+    #[serde(rename = "surgery.report")]
+    Report { patient: Address, id: B256, performed: String, answers: BTreeMap<String, String> },
+    #[serde(rename = "surgery.sign")]
+    Sign { id: B256, phase: Part, digest: B256 },
+    #[serde(rename = "surgery.incise")]
+    Incise { id: B256 },
+    #[serde(rename = "surgery.implant")]
+    Implant {
+        patient: Address,
+        id: B256,
+        maker: String,
+        model: String,
+        serial: String,
+        lot: String,
+        lot_digest: Option<B256>,
+    },
+    #[serde(rename = "surgery.void-implant")]
+    VoidImplant { id: B256, implant: B256 },
+    #[serde(rename = "surgery.explant")]
+    Explant { id: B256, implant: B256 },
+    #[serde(rename = "surgery.complication")]
+    Complication { patient: Address, id: B256, text: String },
+    #[serde(rename = "surgery.hand-over")]
+    HandOver { patient: Address, id: B256, text: String },
+    #[serde(rename = "surgery.discharge")]
+    Discharge { patient: Address, id: B256, text: String },
+    #[serde(rename = "surgery.follow-up")]
+    FollowUp { patient: Address, id: B256, text: String },
+    /// By the patient no reason is asked for.
+    #[serde(rename = "surgery.cancel")]
+    Cancel { patient: Address, id: B256, text: Option<String> },
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Place {
+    Surgeon,
+    Anaesthetist,
+    Nurse,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Part {
+    SignIn,
+    TimeOut,
+    SignOut,
+}
+
+impl Part {
+    const fn phase(self) -> Phase {
+        match self {
+            Self::SignIn => Phase::SignIn,
+            Self::TimeOut => Phase::TimeOut,
+            Self::SignOut => Phase::SignOut,
+        }
+    }
+}
+
+impl Wanted {
+    pub(super) const fn patient(&self) -> Option<Address> {
+        match self {
+            Self::Refer { patient, .. }
+            | Self::Assess { patient, .. }
+            | Self::Return { patient, .. }
+            | Self::Consent { patient, .. }
+            | Self::FileConsent { patient, .. }
+            | Self::Withdraw { patient, .. }
+            | Self::Certify { patient, .. }
+            | Self::FillIn { patient, .. }
+            | Self::Report { patient, .. }
+            | Self::Implant { patient, .. }
+            | Self::Complication { patient, .. }
+            | Self::HandOver { patient, .. }
+            | Self::Discharge { patient, .. }
+            | Self::FollowUp { patient, .. }
+            | Self::Cancel { patient, .. } => Some(*patient),
+            Self::Schedule { .. }
+            | Self::Relieve { .. }
+            | Self::Sign { .. }
+            | Self::Incise { .. }
+            | Self::VoidImplant { .. }
+            | Self::Explant { .. } => None,
+        }
+    }
+
+    pub(super) async fn take(self, cast: &Cast) -> Result<Value, WorkflowError> {
+        let (here, now) = (&cast.gateway, cast.now);
+        match self {
+            Self::Refer { patient, hospital, operation, reason } => {
+                let (who, patient) = (cast.person()?, cast.about(patient));
+                let referral = Referral { operation, reason };
+                let referred = surgery::refer(here, &who, &patient, hospital, &referral, now);
+                Ok(sealed(referred.await?))
+            }
+            Self::Assess { patient, id, operation, site, disclosed } => {
+                let (who, patient) = (cast.person()?, cast.about(patient));
+                let plan = Plan { operation, site, disclosed };
+                Ok(sealed(surgery::assess(here, &who, &patient, id, &plan, now).await?))
+            }
+            Self::Return { patient, id, operation, site, disclosed } => {
+                let (who, patient) = (cast.person()?, cast.about(patient));
+                let plan = Plan { operation, site, disclosed };
+                let returned = surgery::return_to_theatre(here, &who, &patient, id, &plan, now);
+                Ok(sealed(returned.await?))
+            }
+            Self::Consent { id, plan, .. } => {
+                let (who, plan) = (cast.patient()?, cast.anchor(plan).await?);
+                Ok(taken([surgery::sign_consent(here, &who, id, &plan, now).await?]))
+            }
+            Self::FileConsent { patient, plan } => {
+                let (who, patient) = (cast.person()?, cast.about(patient));
+                let plan = cast.anchor(plan).await?;
+                let (form, step) = surgery::file_consent(here, &who, &patient, &plan, now).await?;
+                Ok(sealed((form, vec![step])))
+            }
+            Self::Withdraw { id, .. } => {
+                Ok(taken([surgery::withdraw_consent(here, &cast.patient()?, id, now).await?]))
+            }
+            Self::Certify { patient, id, reason } => {
+                let (who, patient) = (cast.person()?, cast.about(patient));
+                let (_, held) = surgery::standing(here, id).await?;
+                let about = (id, held.plan);
+                let certified = surgery::certify(here, &who, &patient, about, &reason, now);
+                Ok(sealed(certified.await?))
+            }
+            Self::Schedule { id, surgeon, anaesthetist, nurse, at, theatre } => {
+                let (who, team) = (cast.person()?, Team { surgeon, anaesthetist, nurse });
+                let scheduled =
+                    surgery::schedule(here, &who, id, &team, Timestamp(at), &theatre).await?;
+                Ok(taken([scheduled]))
+            }
+            Self::Relieve { id, seat, member } => {
+                let seat = match seat {
+                    Place::Surgeon => Seat::Surgeon,
+                    Place::Anaesthetist => Seat::Anaesthetist,
+                    Place::Nurse => Seat::Nurse,
+                };
+                let who = cast.person()?;
+                Ok(taken([surgery::relieve(here, &who, id, seat, member).await?]))
+            }
+            Self::FillIn { patient, id, phase, answers } => {
+                let (who, patient) = (cast.person()?, cast.about(patient));
+                let answers = pairs(&answers);
+                let phase = phase.phase();
+                let filled = surgery::fill_in(here, &who, &patient, id, phase, &answers, now);
+                Ok(signed(filled.await?))
+            }
+            Self::Report { patient, id, performed, answers } => {
+                let (who, patient) = (cast.person()?, cast.about(patient));
+                let answers = pairs(&answers);
+                let report = surgery::report(here, &who, &patient, id, &performed, &answers, now);
+                Ok(signed(report.await?))
+            }
+            Self::Sign { id, phase, digest } => {
+                let who = cast.person()?;
+                Ok(signed(surgery::sign(here, &who, id, phase.phase(), digest).await?))
+            }
+            Self::Incise { id } => Ok(taken([surgery::incise(here, &cast.person()?, id).await?])),
+            Self::Implant { patient, id, maker, model, serial, lot, lot_digest } => {
+                let (who, patient) = (cast.person()?, cast.about(patient));
+                let device = Implant { maker, model, serial, lot, lot_digest };
+                let (implant, steps) =
+                    surgery::implant(here, &who, &patient, id, &device, now).await?;
+                let mut value = taken(steps);
+                value["implant"] = json!(implant);
+                Ok(value)
+            }
+            Self::VoidImplant { id, implant } => {
+                let who = cast.person()?;
+                Ok(taken([surgery::void_implant(here, &who, id, implant).await?]))
+            }
+            Self::Explant { id, implant } => {
+                Ok(taken([surgery::explant(here, &cast.person()?, id, implant).await?]))
+            }
+            Self::Complication { patient, id, text } => {
+                let (who, patient) = (cast.person()?, cast.about(patient));
+                let reported = surgery::report_complication(here, &who, &patient, id, &text, now);
+                Ok(sealed(reported.await?))
+            }
+            Self::HandOver { patient, id, text } => {
+                let (who, patient) = (cast.person()?, cast.about(patient));
+                Ok(sealed(surgery::hand_over(here, &who, &patient, id, &text, now).await?))
+            }
+            Self::Discharge { patient, id, text } => {
+                let (who, patient) = (cast.person()?, cast.about(patient));
+                Ok(sealed(surgery::discharge(here, &who, &patient, id, &text, now).await?))
+            }
+            Self::FollowUp { patient, id, text } => {
+                let (who, patient) = (cast.person()?, cast.about(patient));
+                Ok(sealed(surgery::follow_up(here, &who, &patient, id, &text, now).await?))
+            }
+            Self::Cancel { id, .. } if cast.is_patient() => {
+                Ok(taken([surgery::cancel_by_patient(here, &cast.patient()?, id, now).await?]))
+            }
+            Self::Cancel { patient, id, text } => {
+                let (who, patient) = (cast.person()?, cast.about(patient));
+                let why = "a reason is needed, as `text`";
+                let text = text.ok_or_else(|| WorkflowError::Invalid(why.into()))?;
+                Ok(sealed(surgery::cancel(here, &who, &patient, id, &text, now).await?))
+            }
+        }
+    }
+}
+
+fn pairs(answers: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
+    answers.iter().map(|(item, answer)| (item.as_str(), answer.as_str())).collect()
+}
+
+fn signed(Signed { digest, complete, steps }: Signed) -> Value {
+    let mut value = taken(steps);
+    value["digest"] = json!(digest);
+    value["complete"] = json!(complete);
+    value
+}
