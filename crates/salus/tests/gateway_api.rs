@@ -550,9 +550,6 @@ fn webhooks_are_signed_and_go_nowhere_they_should_not() {
     assert!(figures.contains("salus_webhook_deliveries_total{gateway=\"hospital\"} "), "{figures}");
 }
 
-/// A time that is not soon over, in seconds since 1970.
-const FAR: u64 = 1_900_000_000;
-
 /// Begins a step, and signs whatever it waits for as `who`, until it is over.
 fn step(hospital: &Hospital, who: &str, wanted: &Value) -> Answer {
     let token = hospital.token(who);
@@ -585,6 +582,7 @@ fn an_operation_goes_over_the_interface() {
     });
     let referred = done(&hospital, "physician", &refer);
     let id = referred["record"].as_str().unwrap();
+    let tomorrow = referred["steps"][1]["time"].as_u64().unwrap() + 86_400;
     let plan = json!({
         "step": "surgery.assess", "patient": patient, "id": id,
         "operation": "hip replacement", "site": "left hip", "disclosed": "infection",
@@ -597,7 +595,7 @@ fn an_operation_goes_over_the_interface() {
     let schedule = json!({
         "step": "surgery.schedule", "id": id, "surgeon": who("surgeon"),
         "anaesthetist": who("physician"), "nurse": who("nurse"),
-        "at": FAR, "theatre": "theatre 1",
+        "at": tomorrow, "theatre": "theatre 1",
     });
     problem(&step(&hospital, "nurse", &schedule), 422);
     let consent =
