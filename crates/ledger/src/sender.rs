@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use alloy_consensus::{
     SignableTransaction as _, Transaction as _, TxEip1559, TxEnvelope, TxLegacy, TypedTransaction,
+    transaction::SignerRecoverable as _,
 };
 use alloy_eips::{BlockId, BlockNumberOrTag, Encodable2718 as _};
 use alloy_network::TransactionResponse as _;

@@ -3,7 +3,6 @@
 use std::{collections::HashMap, time::Duration};
 
 use axum::http::StatusCode;
-use bindings::patient_account::{Execute, deadline, typed_data};
 use domain::{Kind, KindSet, Outcome, Timestamp};
 use ledger::SendError;
 use serde_json::{Value, json};
@@ -45,10 +44,6 @@ pub(crate) async fn to_sign(
     gatekeeper.note(caller.reading(), account, kinds, outcome, now).await?;
     let until = resources.now().after(SIGNATURE_PERIOD);
     let to_sign = filed.change().to_sign(gateway, account, until).await?;
-    let chain_id = resources.gatekeeper().ledger().chain_id();
-    let calls = vec![to_sign.call];
-    let batch = Execute { calls, nonce: to_sign.nonce, deadline: deadline(until) };
-    let typed_data = typed_data(chain_id, account, &batch);
     let text = |name: &str, value: String| json!({ "name": name, "valueString": value });
     Ok(Reply::json(&json!({
         "resourceType": "Parameters",
@@ -57,7 +52,7 @@ pub(crate) async fn to_sign(
             text("digest", to_sign.digest.to_string()),
             text("nonce", to_sign.nonce.to_string()),
             text("deadline", until.0.to_string()),
-            text("typedData", typed_data.to_string()),
+            text("typedData", to_sign.typed_data.to_string()),
         ],
     })))
 }

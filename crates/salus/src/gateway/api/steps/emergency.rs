@@ -55,9 +55,10 @@ impl Wanted {
                 Ok(taken([emergency::end(here, &who, &opened.await?).await?]))
             }
             Self::Review { patient, id, justified, note } => {
-                let (who, opened) = (cast.person()?, emergency::opened(here, patient, id, now));
+                let who = cast.person()?;
+                let opened = emergency::opened(here, patient, id, now).await?;
                 let verdict = if justified { Verdict::Justified } else { Verdict::Unjustified };
-                let reviewed = emergency::review(here, &who, &opened.await?, verdict, note);
+                let reviewed = emergency::review(here, &who, &opened, verdict, note);
                 Ok(taken([reviewed.await?]))
             }
             Self::Restrict { kinds, opted_out, .. } => {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use alloy_consensus::{Transaction as _, TypedTransaction};
+use alloy_consensus::{SignableTransaction as _, Transaction as _, TypedTransaction};
 use alloy_primitives::{Address, B256, Bytes, Signature};
 use bindings::{
     DecodedCall, Deployment, decode_call,
