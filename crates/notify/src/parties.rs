@@ -33,22 +33,32 @@ pub(crate) enum Part {
     Steward = 5,
     /// One whose policy wants its signature under consents.
     Countersigner = 6,
+    /// Somebody whom the patient wants told when the glass is broken.
+    Contact = 7,
 }
 
 impl Part {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Patient,
         Self::Professional,
         Self::Institution,
         Self::Counterpart,
         Self::Steward,
         Self::Countersigner,
+        Self::Contact,
     ];
 }
 
 /// What the parties of something are looked up by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key(pub(crate) Scope, pub(crate) B256);
+
+impl Key {
+    /// What concerns a patient's relationships, and so whatever happens to their records.
+    pub(crate) fn of_patient(patient: Address) -> Self {
+        Self(Scope::Relationships, patient.into_word())
+    }
+}
 
 /// Who has a part in one thing.
 #[derive(Clone, Debug, Default)]

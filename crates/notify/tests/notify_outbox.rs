@@ -101,11 +101,15 @@ async fn tells_those_whom_an_event_concerns(place: Place) {
     ])
     .await;
 
+    outbox.set_contacts(address("pat"), &[address("nobody")]).await.unwrap();
+    outbox.set_contacts(address("pat"), &[address("quinn")]).await.unwrap();
+    assert_eq!(outbox.contacts(address("pat")).await.unwrap(), [address("quinn")]);
     emergency(&world).await;
     check(&[
         "emergency-opened pat",
         "emergency-opened emergency",
         "emergency-opened hospital",
+        "emergency-opened quinn",
         "emergency-ended pat",
         "emergency-ended emergency",
         "emergency-reviewed pat",

@@ -676,3 +676,47 @@ fn a_step_is_its_owners_and_takes_their_signature_only() {
     }
     problem(&hospital.ask(&physician, "POST", "steps", &refer.to_string()), 429);
 }
+
+#[test]
+fn contacts_are_told_and_repeated_use_shows() {
+    let hospital = Hospital::start();
+    let (first, second) = (hospital.token("P001"), hospital.token("P002"));
+    let contact = json!({ "contacts": [hospital.who("P002")] }).to_string();
+    problem(&hospital.ask(&hospital.token("physician"), "PUT", "contacts", &contact), 403);
+    let stranger = json!({ "contacts": [hospital.who("physician")] }).to_string();
+    problem(&hospital.ask(&first, "PUT", "contacts", &stranger), 422);
+    let own = json!({ "contacts": [hospital.who("P001")] }).to_string();
+    problem(&hospital.ask(&first, "PUT", "contacts", &own), 422);
+    assert_eq!(hospital.ask(&first, "PUT", "contacts", &contact).status, 204);
+    let kept = hospital.ask(&first, "GET", "contacts", "").json();
+    assert_eq!(kept["contacts"], json!([hospital.who("P002").to_lowercase()]));
+    assert_eq!(hospital.ask(&second, "GET", "contacts", "").json()["contacts"], json!([]));
+
+    for _ in 0..2 {
+        let open = ["emergency", "open", "P001", "--reason", "planted words"];
+        let opened = good(&hospital.data, &open);
+        let id = opened.split_whitespace().nth(1).unwrap();
+        good(&hospital.data, &["emergency", "end", "P001", id]);
+    }
+    let told = |inbox: &Value| {
+        let all = inbox["notifications"].as_array().unwrap();
+        all.iter().any(|one| one["topic"] == "emergency-opened")
+    };
+    while !told(&hospital.ask(&second, "GET", "inbox", "").json()) {
+        std::thread::yield_now();
+    }
+    let report = good(&hospital.data, &["emergency", "report"]);
+    assert!(report.contains("paramedic") && report.contains("repeated"), "{report}");
+
+    let department = hospital.serving.address("emergency");
+    let usage = |who: &str| {
+        let token = good(&hospital.data, &["token", who, "--at", "emergency"]);
+        let bearer = format!("Bearer {}", token.trim());
+        send(&department, "GET", "/api/emergency-use", &[("authorization", &*bearer)], "")
+    };
+    problem(&usage("paramedic"), 403);
+    let used = usage("officer").json()["professionals"][0].clone();
+    assert_eq!(used["professional"], hospital.who("paramedic").to_lowercase());
+    assert_eq!((&used["openings"], &used["patients"]), (&json!(2), &json!(1)));
+    assert_eq!((&used["repeated"], &used["overdue"]), (&json!(true), &json!(0)));
+}

@@ -5,6 +5,8 @@
 //! The department's privacy officer reviews every opening; unreviewed past its time, it blocks that
 //! professional's next one.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use alloy_primitives::{Address, B256};
 use bindings::{
     Contract, EmergencyAccess,
@@ -12,9 +14,19 @@ use bindings::{
     patient_account::Call,
 };
 use domain::{KindSet, RecordDigest, Timestamp};
-use ledger::Outcome;
+use ledger::{EmergencyOpening, Outcome};
 
 use crate::{Gateway, PatientActor, Person, Step, WorkflowError};
+
+/// How long after its beginning an opening is to be reviewed.
+///
+/// # Source
+///
+/// `REVIEW_PERIOD` in `EmergencyAccess.sol`.
+const REVIEW_PERIOD: std::time::Duration = std::time::Duration::from_secs(72 * 3_600);
+
+/// How many openings of one professional are repeated use.
+const REPEATED: usize = 3;
 
 /// An opening as its event announced it.
 pub type Opened = EmergencyAccess::EmergencyOpened;
@@ -121,6 +133,86 @@ pub async fn review(
         Verdict::Unjustified => "reviews the access: not justified",
     };
     Ok(Step::new(&officer.name, what, "emergency.review", &outcome))
+}
+
+/// How often one professional broke the glass in some time, and what came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Who, by member address.
+    pub professional: Address,
+    /// How often.
+    pub openings: usize,
+    /// Of how many patients.
+    pub patients: usize,
+    /// How many were reviewed and found justified.
+    pub justified: usize,
+    /// How many were reviewed and found not justified.
+    pub unjustified: usize,
+    /// How many wait for a review for longer than they may.
+    pub overdue: usize,
+}
+
+impl Usage {
+    /// Whether somebody should look at it: several openings, or one patient more than once.
+    #[must_use]
+    pub const fn is_repeated(&self) -> bool {
+        self.openings >= REPEATED || self.openings > self.patients
+    }
+
+    /// What openings come to, those who broke the glass most often first.
+    fn of<'a>(
+        openings: impl Iterator<Item = (&'a Address, &'a EmergencyOpening)>,
+        now: Timestamp,
+    ) -> Vec<Self> {
+        let mut used: BTreeMap<Address, (Self, BTreeSet<Address>)> = BTreeMap::new();
+        for (patient, held) in openings {
+            let professional = held.opening.professional;
+            let (usage, patients) = used.entry(professional).or_insert_with(|| {
+                let nothing = Self {
+                    professional,
+                    openings: 0,
+                    patients: 0,
+                    justified: 0,
+                    unjustified: 0,
+                    overdue: 0,
+                };
+                (nothing, BTreeSet::new())
+            });
+            usage.openings += 1;
+            patients.insert(*patient);
+            usage.patients = patients.len();
+            match held.justified {
+                Some(true) => usage.justified += 1,
+                Some(false) => usage.unjustified += 1,
+                None if held.opened_for.opens_at().after(REVIEW_PERIOD) <= now => {
+                    usage.overdue += 1;
+                }
+                None => {}
+            }
+        }
+        let mut used: Vec<Self> = used.into_values().map(|(usage, _)| usage).collect();
+        used.sort_by_key(|usage| std::cmp::Reverse(usage.openings));
+        used
+    }
+}
+
+/// How often each of an institution's people broke the glass in the time before now.
+///
+/// # Errors
+///
+/// [`WorkflowError::Gatekeeper`] when the chain cannot be asked.
+pub async fn usage(
+    department: &Gateway,
+    period: std::time::Duration,
+    now: Timestamp,
+) -> Result<Vec<Usage>, WorkflowError> {
+    let keeper = &department.gatekeeper;
+    keeper.refresh(now).await?;
+    let projection = keeper.projection().await;
+    let own = projection.consents.all_openings().filter(|(_, held)| {
+        held.institution == department.member() && held.opened_for.opens_at().after(period) > now
+    });
+    Ok(Usage::of(own, now))
 }
 
 /// The patient closes kinds of record to emergency access beforehand, or all of it.

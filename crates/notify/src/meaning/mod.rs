@@ -118,8 +118,10 @@ impl Event {
     pub(crate) fn key(&self) -> Option<Key> {
         use EmergencyAccessEvents as Emergency;
         Some(match self {
-            Self::Consents(ConsentsEvents::ConsentGranted(granted)) => of_patient(granted.patient),
-            Self::Emergency(Emergency::EmergencyOpened(opened)) => of_patient(opened.patient),
+            Self::Consents(ConsentsEvents::ConsentGranted(granted)) => {
+                Key::of_patient(granted.patient)
+            }
+            Self::Emergency(Emergency::EmergencyOpened(opened)) => Key::of_patient(opened.patient),
             Self::Emergency(Emergency::EmergencyEnded(ended)) => Key(Scope::Emergency, ended.id),
             Self::Emergency(Emergency::EmergencyReviewed(reviewed)) => {
                 Key(Scope::Emergency, reviewed.id)
@@ -203,10 +205,6 @@ impl Meaning {
     }
 }
 
-fn of_patient(patient: Address) -> Key {
-    Key(Scope::Relationships, patient.into_word())
-}
-
 fn relationship(event: &RelationshipsEvents) -> Meaning {
     use RelationshipsEvents as Event;
     match event {
@@ -217,14 +215,14 @@ fn relationship(event: &RelationshipsEvents) -> Meaning {
         Event::OfferDeclined(event) => Meaning::about(event.patient, event.steward)
             .tell(Topic::RelationshipDeclined, [event.steward]),
         Event::RelationshipAccepted(event) => {
-            let (key, steward) = (of_patient(event.patient), event.steward);
+            let (key, steward) = (Key::of_patient(event.patient), event.steward);
             Meaning::about(event.patient, steward)
                 .tell(Topic::RelationshipAccepted, [steward])
                 .party(key, Part::Steward, steward, true)
                 .party(key, Part::Countersigner, steward, event.countersigned)
         }
         Event::RelationshipEnded(event) => {
-            let (key, steward) = (of_patient(event.patient), event.steward);
+            let (key, steward) = (Key::of_patient(event.patient), event.steward);
             Meaning::about(event.patient, steward)
                 .tell(Topic::RelationshipEnded, [event.patient, steward])
                 .not_to(event.by)
@@ -234,7 +232,7 @@ fn relationship(event: &RelationshipsEvents) -> Meaning {
         Event::PolicyProposed(event) => Meaning::about(event.patient, event.steward)
             .tell(Topic::PolicyProposed, [event.patient]),
         Event::PolicyChanged(event) => {
-            let (key, steward) = (of_patient(event.patient), event.steward);
+            let (key, steward) = (Key::of_patient(event.patient), event.steward);
             Meaning::about(event.patient, steward).tell(Topic::PolicyChanged, [steward]).party(
                 key,
                 Part::Countersigner,
@@ -292,7 +290,6 @@ fn consent(event: &ConsentsEvents, parties: &Parties) -> Meaning {
     }
 }
 
-/// Guardians stand on chain as a digest only, so nobody can tell who they are.
 fn emergency(event: &EmergencyAccessEvents, parties: &Parties) -> Option<Meaning> {
     Some(match event {
         EmergencyAccessEvents::EmergencyOpened(event) => {
@@ -300,7 +297,10 @@ fn emergency(event: &EmergencyAccessEvents, parties: &Parties) -> Option<Meaning
             let reminded_after = REVIEW_PERIOD.saturating_sub(REMINDED_BEFORE);
             let mut meaning = Meaning::about(event.patient, event.id)
                 .tell(Topic::EmergencyOpened, [event.patient, event.institution])
-                .tell(Topic::EmergencyOpened, parties.of(Part::Steward))
+                .tell(
+                    Topic::EmergencyOpened,
+                    parties.of(Part::Steward).chain(parties.of(Part::Contact)),
+                )
                 .party(key, Part::Institution, event.institution, true);
             meaning.review = Some(Review::Wanted {
                 opening: event.id,

@@ -660,6 +660,12 @@ pub(crate) enum EmergencyCommand {
         #[arg(value_parser = ["justified", "unjustified"])]
         verdict: String,
     },
+    /// How often each of the department's people broke the glass.
+    Report {
+        /// In how many days until now.
+        #[arg(long, default_value_t = 90)]
+        days: u64,
+    },
     /// All openings of a patient's records.
     List {
         /// Whose.

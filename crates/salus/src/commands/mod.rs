@@ -690,6 +690,24 @@ impl<'a> Commands<'a> {
                 let step = emergency::end(department, self.person("paramedic")?, &opened).await?;
                 Ok((step_text(&step), 0))
             }
+            EmergencyCommand::Report { days } => {
+                let period = Duration::from_secs(days.saturating_mul(86_400));
+                let head =
+                    ["who", "openings", "patients", "justified", "unjustified", "overdue", ""];
+                let mut table = Table::new(&head, &[1, 2, 3, 4, 5]);
+                for used in emergency::usage(department, period, self.now()).await? {
+                    table.row(vec![
+                        self.consortium.name_of(used.professional),
+                        used.openings.to_string(),
+                        used.patients.to_string(),
+                        used.justified.to_string(),
+                        used.unjustified.to_string(),
+                        used.overdue.to_string(),
+                        if used.is_repeated() { "repeated".into() } else { String::new() },
+                    ]);
+                }
+                Ok((table.to_string(), 0))
+            }
             EmergencyCommand::Review { patient, id, verdict } => {
                 let opened = self.opening(&patient, id).await?;
                 let verdict = match verdict.as_str() {

@@ -9,6 +9,7 @@
 mod access_log;
 mod acts;
 mod care;
+mod emergencies;
 mod inbox;
 mod problem;
 mod rate;
@@ -112,6 +113,8 @@ impl Api {
             .route("/care-team", get(care::list).put(care::join).delete(care::leave))
             .route("/access-log", get(access_log::list))
             .route("/acts", get(acts::list))
+            .route("/contacts", get(emergencies::contacts).put(emergencies::set_contacts))
+            .route("/emergency-use", get(emergencies::usage))
             .route("/steps", post(steps::begin))
             .route("/steps/{id}", get(steps::show).post(steps::sign).delete(steps::give_up))
             .fallback(nothing)

@@ -234,7 +234,7 @@ pub(super) async fn begin(State(api): State<Api>, headers: HeaderMap, body: Body
     tokio::spawn(async move {
         let outcome = match task.await {
             Ok(Ok(result)) => Progress::Done(result),
-            Ok(Err(error)) => Progress::Failed(problem(&error)),
+            Ok(Err(error)) => Progress::Failed(error.into()),
             Err(_) => Progress::Failed(Problem::new(StatusCode::GONE, "the step was given up")),
         };
         progress.send_replace(outcome);
@@ -360,21 +360,5 @@ impl Api {
         let place = HeaderValue::try_from(format!("/api/steps/{id}"));
         response.headers_mut().insert(header::LOCATION, place.expect("an id is hexadecimal"));
         Ok(response)
-    }
-}
-
-/// Why a step did not happen, for whoever wanted it.
-fn problem(error: &WorkflowError) -> Problem {
-    use ledger::SendError;
-    if error.is_refusal() {
-        return Problem::unprocessable(error.to_string());
-    }
-    match error {
-        WorkflowError::Invalid(text) => Problem::unprocessable(text.clone()),
-        WorkflowError::Unknown { .. } => Problem::unprocessable(error.to_string()),
-        WorkflowError::Send(SendError::NotSigned(_) | SendError::NotTaken { .. }) => {
-            Problem::new(StatusCode::CONFLICT, error.to_string())
-        }
-        error => Problem::internal(error),
     }
 }
