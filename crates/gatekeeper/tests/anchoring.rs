@@ -15,7 +15,7 @@ use common::{World, address, id, secret, sql, tamper, version};
 use domain::{AnchorState, RecordVersion};
 use gatekeeper::{AnchorError, Entropy, FindingKind, Gatekeeper, Inclusion, Resumed, Settings};
 use ledger::{Projection, SendError, Sender};
-use vault::NewRecord;
+use vault::{NewRecord, PutError};
 
 const FIRST: RecordVersion = RecordVersion::FIRST;
 
@@ -154,6 +154,19 @@ async fn refused_proposal_leaves_nothing_behind() {
     gatekeeper.refresh(world.now()).await.unwrap();
     assert_eq!(gatekeeper.resume_anchoring().await.unwrap(), sent(0));
     assert!(gatekeeper.reconcile(world.now()).await.unwrap().is_clean());
+}
+
+/// The chain refuses a version that it has; whoever wrote it second is told that somebody was before them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn second_writer_of_a_version_is_told_of_the_first() {
+    let world = World::with_relationships().await;
+    let gatekeeper = world.gatekeeper("hospital").await;
+    let (first, _) = gatekeeper.put_and_propose(world.record(1, "pat"), None).await.unwrap();
+    let put = gatekeeper.put_and_propose(world.record(1, "pat"), None).await;
+    let Err(AnchorError::Put(PutError::Conflict { record, version, kept })) = put else {
+        panic!("{put:?}");
+    };
+    assert_eq!((record, version, kept), (id(1), FIRST, first.digest));
 }
 
 /// Proposals that were kept and could not be sent, because there was no ether to pay with.

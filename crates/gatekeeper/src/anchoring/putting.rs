@@ -5,7 +5,7 @@ use alloy_primitives::{B256, TxKind};
 use bindings::Contract;
 use domain::{Anchor, RecordDigest};
 use ledger::SendError;
-use vault::{Entry, NewRecord};
+use vault::{Entry, NewRecord, PutError};
 
 use super::{
     Along, AnchorError, MANIFEST_RECORDS_MAX,
@@ -188,7 +188,11 @@ impl Gatekeeper {
 
     /// Asks the chain whether it would take a record, before anything of it is kept; returns how much gas that
     /// may use.
-    async fn probe(&self, record: &NewRecord, succession: &Succession) -> Result<u64, SendError> {
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Conflict`] when it is refused and somebody else kept the same version by now: that is why.
+    async fn probe(&self, record: &NewRecord, succession: &Succession) -> Result<u64, AnchorError> {
         let probe = Anchor {
             record: record.record,
             version: record.version,
@@ -200,7 +204,18 @@ impl Gatekeeper {
         };
         let contract = self.deployment().address(Contract::Records);
         let call = succession.proposal(&probe);
-        self.sender().gas_limit(TxKind::Call(contract), call).await
+        let refused = match self.sender().gas_limit(TxKind::Call(contract), call).await {
+            Err(error @ (SendError::Refused(_) | SendError::Reverted { .. })) => error,
+            answer => return Ok(answer?),
+        };
+        let (record, version) = (record.record, record.version);
+        let versions = self.vault().versions_of(&[record]).await?;
+        match versions.into_iter().find(|entry| entry.header.version == version) {
+            Some(Entry { digest: kept, .. }) => {
+                Err(PutError::Conflict { record, version, kept }.into())
+            }
+            None => Err(refused.into()),
+        }
     }
 }
 
