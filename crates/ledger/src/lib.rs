@@ -26,4 +26,4 @@ pub use projection::{
     Institution, LabOrder, LabOrderState, Moment, Prescription, Professional, Profile, Projection,
     Records, Registry, Relationship, SaveError, Workflows,
 };
-pub use sender::{Outcome, SendError, Sender, Signed};
+pub use sender::{Outcome, Prepared, SendError, Sender, Signed};

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, Bytes, aliases::U24};
+use alloy_provider::Provider as _;
+use alloy_rpc_types_eth::{TransactionInput, TransactionRequest};
 use alloy_signer::SignerSync as _;
 use alloy_signer_local::PrivateKeySigner;
 use bindings::{
@@ -120,9 +123,26 @@ impl Patient {
             Acting::Here { verifier, key } => {
                 Authorisation { signer: key.signer(*verifier), signature: key.sign(digest) }
             }
-            Acting::Elsewhere(device) => device.sign(self.account, &batch, digest).await?,
+            Acting::Elsewhere(device) => {
+                self.check(ledger, &batch.calls).await?;
+                device.sign(self.account, &batch, digest).await?
+            }
         };
         Ok(execute_call(&batch, &signer, &signature))
+    }
+
+    /// Asks whether the contracts would refuse one of these calls of the account now. What a call before it
+    /// changes is not there yet, so batches do not rest on their own calls.
+    async fn check(&self, ledger: &Ledger, calls: &[Call]) -> Result<(), SendError> {
+        for call in calls {
+            let request = TransactionRequest::default()
+                .from(self.account)
+                .to(call.to)
+                .value(call.value)
+                .input(TransactionInput::new(call.data.clone()));
+            ledger.provider().call(request).block(BlockId::pending()).await?;
+        }
+        Ok(())
     }
 
     /// Signs a batch of calls and has a gateway relay it.

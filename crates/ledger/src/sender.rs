@@ -89,6 +89,22 @@ pub struct Signed {
     pub raw: Bytes,
 }
 
+/// A call that the contract would take, signed when the key is elsewhere, and not sent.
+#[derive(Debug)]
+pub struct Prepared {
+    to: TxKind,
+    input: Bytes,
+    gas_limit: u64,
+    submitted: Option<Asked>,
+}
+
+/// What a wallet made of what it was asked for.
+#[derive(Debug)]
+enum Asked {
+    Signed(Signed),
+    Sent(B256),
+}
+
 impl Signed {
     fn of(envelope: &TxEnvelope) -> Self {
         Self { hash: *envelope.tx_hash(), raw: envelope.encoded_2718().into() }
@@ -210,6 +226,70 @@ impl Sender {
         self.send_input(TxKind::Call(to), call.abi_encode().into()).await
     }
 
+    /// Asks whether the contract would take a call, and has it signed if the key is elsewhere, without
+    /// sending it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`]. After [`SendError::NotSigned`] nothing happened.
+    pub async fn prepare<C: SolCall>(&self, to: Address, call: &C) -> Result<Prepared, SendError> {
+        let (to, input) = (TxKind::Call(to), Bytes::from(call.abi_encode()));
+        let gas_limit = self.gas_limit(to, input.clone()).await?;
+        let submitted = match &self.0.key {
+            Key::Here(_) => None,
+            Key::Elsewhere(wallet) => {
+                let pending = self.ledger().provider().get_transaction_count(self.address());
+                let nonce = pending.pending().await?;
+                let transaction =
+                    self.make(to, input.clone(), U256::ZERO, nonce, gas_limit).await?;
+                Some(self.ask(&**wallet, transaction).await?)
+            }
+        };
+        Ok(Prepared { to, input, gas_limit, submitted })
+    }
+
+    /// Sends what was prepared, and waits until it is final. Whoever signed it is asked once more when another
+    /// transaction took its nonce meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`].
+    pub async fn send_prepared(&self, prepared: Prepared) -> Result<Outcome, SendError> {
+        let Prepared { to, input, gas_limit, submitted } = prepared;
+        let hash = match submitted {
+            Some(Asked::Sent(hash)) => hash,
+            Some(Asked::Signed(signed)) => {
+                match self.ledger().provider().send_raw_transaction(&signed.raw).await {
+                    Ok(_) => signed.hash,
+                    Err(error) if error.as_error_resp().is_some() => {
+                        self.submit_within(to, input, U256::ZERO, gas_limit).await?
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            None => self.submit_within(to, input, U256::ZERO, gas_limit).await?,
+        };
+        self.outcome(hash).await
+    }
+
+    /// Has a wallet sign or send, and holds what comes back against what was asked for.
+    async fn ask(
+        &self,
+        wallet: &dyn Wallet,
+        transaction: TypedTransaction,
+    ) -> Result<Asked, SendError> {
+        match wallet.submit(transaction.clone()).await? {
+            Submitted::Signature(signature) => {
+                let signed = TxEnvelope::from(transaction.into_signed(signature));
+                if signed.recover_signer().ok() != Some(wallet.address()) {
+                    return Err(NotSigned::Wrong.into());
+                }
+                Ok(Asked::Signed(Signed::of(&signed)))
+            }
+            Submitted::Sent(hash) => Ok(Asked::Sent(self.adopt(hash, &transaction).await?)),
+        }
+    }
+
     /// Asks whether the contract would refuse a call from this key now, without sending it.
     ///
     /// # Errors
@@ -308,15 +388,9 @@ impl Sender {
             let transaction = self.make(to, input.clone(), value, nonce, gas_limit).await?;
             let signed = match &self.0.key {
                 Key::Here(signer) => sign_with(&**signer, transaction).await?,
-                Key::Elsewhere(wallet) => match wallet.submit(transaction.clone()).await? {
-                    Submitted::Signature(signature) => {
-                        let signed = TxEnvelope::from(transaction.into_signed(signature));
-                        if signed.recover_signer().ok() != Some(wallet.address()) {
-                            return Err(NotSigned::Wrong.into());
-                        }
-                        Signed::of(&signed)
-                    }
-                    Submitted::Sent(hash) => return self.adopt(hash, &transaction).await,
+                Key::Elsewhere(wallet) => match self.ask(&**wallet, transaction).await? {
+                    Asked::Signed(signed) => signed,
+                    Asked::Sent(hash) => return Ok(hash),
                 },
             };
             match provider.send_raw_transaction(&signed.raw).await {
@@ -403,7 +477,9 @@ impl Sender {
         let mut news = ledger.news();
         loop {
             if let Some(sent) = ledger.provider().get_transaction_by_hash(hash).await? {
+                // One that was sent before somebody was asked is another step.
                 let same = sent.from() == self.address()
+                    && sent.nonce() >= wanted.nonce()
                     && (sent.kind(), sent.value()) == (wanted.kind(), wanted.value())
                     && sent.input() == wanted.input();
                 return if same { Ok(hash) } else { Err(NotSigned::Wrong.into()) };

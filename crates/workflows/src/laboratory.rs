@@ -14,11 +14,10 @@ use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, keccak256};
 use alloy_rpc_types_eth::Filter;
 use alloy_sol_types::{SolCall, SolEvent as _, SolValue as _};
-use bindings::{Contract, LabOrders, convert::make_id};
-use domain::{Anchor, Kind, RecordDigest, RecordId, RecordVersion, Timestamp};
+use bindings::{Contract, LabOrders, convert::make_id, patient_account::Call};
+use domain::{Anchor, Kind, RecordDigest, RecordId, Timestamp};
 use ledger::CallError;
 use serde_json::{Value, json};
-use vault::NewRecord;
 
 use crate::{
     Gateway, PatientActor, Person, Step, WorkflowError,
@@ -43,7 +42,6 @@ pub async fn order(
     let contract = hospital.at(Contract::LabOrders);
     let order =
         |digest| LabOrders::orderCall { salt, patient: patient.account(), laboratory, digest };
-    orderer.check(contract, &order(B256::repeat_byte(1))).await?;
     let resource = json!({
         "resourceType": "ServiceRequest",
         "status": "active",
@@ -56,14 +54,11 @@ pub async fn order(
         "performer": [{ "reference": format!("Organization/{laboratory}") }],
     });
     let draft = Draft { kind: Kind::Laboratory, resource };
-    let new = draft.first_version(id, orderer, patient, now);
-    let (anchor, anchored) = hospital.gatekeeper.put_and_propose(new, None).await?;
-    let ordered = orderer.sender.send(contract, &order(anchor.digest.0)).await?;
-    let steps = vec![
-        Step::new(&hospital.name, "proposes the order record", "record.propose", &anchored),
-        Step::new(&orderer.name, "orders a laboratory test", "lab.order", &ordered),
-    ];
-    Ok((anchor, steps))
+    let written = Written { gateway: hospital, author: orderer, patient, now };
+    let (anchor, sealed, ordered) =
+        written.and_send(id, &draft, Contract::LabOrders, order).await?;
+    let step = Step::new(&orderer.name, "orders a laboratory test", "lab.order", &ordered);
+    Ok((anchor, vec![sealed, step]))
 }
 
 /// The laboratory takes the specimen; `specimen` is its label.
@@ -96,20 +91,16 @@ pub async fn report(
     critical: bool,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    let contract = laboratory.at(Contract::LabOrders);
-    let report = |digest| LabOrders::reportCall { id, digest, critical };
-    scientist.check(contract, &report(B256::repeat_byte(1))).await?;
-    let resource = observation(id, "final", result, scientist, patient, now);
+    let resource = observation(id, "final", result, scientist, patient, now)?;
     let draft = Draft { kind: Kind::Laboratory, resource };
-    let new = draft.first_version(laboratory.make_record_id(), scientist, patient, now);
-    let (anchor, anchored) = laboratory.gatekeeper.put_and_propose(new, None).await?;
-    let reported = scientist.sender.send(contract, &report(anchor.digest.0)).await?;
+    let written = written(laboratory, scientist, patient, id, now).await?;
+    let call = |digest| LabOrders::reportCall { id, digest, critical };
+    let record = laboratory.make_record_id();
+    let (anchor, sealed, reported) =
+        written.and_send(record, &draft, Contract::LabOrders, call).await?;
     let what = if critical { "reports a critical result" } else { "reports the result" };
-    let steps = vec![
-        Step::new(&laboratory.name, "proposes the result record", "record.propose", &anchored),
-        Step::new(&scientist.name, what, "lab.report", &reported),
-    ];
-    Ok((anchor, steps))
+    let step = Step::new(&scientist.name, what, "lab.report", &reported);
+    Ok((anchor, vec![sealed, step]))
 }
 
 /// A version of a result.
@@ -136,9 +127,9 @@ pub async fn report_preliminary(
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
     let Version { result, critical } = version;
-    let resource = observation(id, "preliminary", result, scientist, patient, now);
+    let resource = observation(id, "preliminary", result, scientist, patient, now)?;
     let draft = Draft { kind: Kind::Laboratory, resource };
-    let written = Written { gateway: laboratory, author: scientist, patient, now };
+    let written = written(laboratory, scientist, patient, id, now).await?;
     let call = |digest| LabOrders::reportPreliminaryCall { id, digest, critical };
     let record = laboratory.make_record_id();
     let (anchor, sealed, outcome) =
@@ -167,11 +158,11 @@ pub async fn report_final(
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
     let Version { result, critical } = version;
-    let resource = observation(id, "final", result, scientist, patient, now);
-    let written = Written { gateway: laboratory, author: scientist, patient, now };
+    let resource = observation(id, "final", result, scientist, patient, now)?;
+    let written = written(laboratory, scientist, patient, id, now).await?;
     let call = |digest| LabOrders::reportCall { id, digest, critical };
     let what = if critical { "reports a critical result" } else { "reports the result" };
-    next_version(written, previous, resource, call, (what, "lab.report")).await
+    next_version(written, (id, previous), resource, call, (what, "lab.report")).await
 }
 
 /// The laboratory corrects a result, released or not, as the next version of its record. It is to be
@@ -191,44 +182,62 @@ pub async fn correct(
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
     let Version { result, critical } = version;
-    let resource = observation(id, "corrected", result, scientist, patient, now);
-    let written = Written { gateway: laboratory, author: scientist, patient, now };
+    let resource = observation(id, "corrected", result, scientist, patient, now)?;
+    let written = written(laboratory, scientist, patient, id, now).await?;
     let call = |digest| LabOrders::correctCall { id, digest, critical };
     let what = if critical { "corrects the result: critical" } else { "corrects the result" };
-    next_version(written, previous, resource, call, (what, "lab.correct")).await
+    next_version(written, (id, previous), resource, call, (what, "lab.correct")).await
 }
 
-/// Seals and proposes the version after `previous`, which is withdrawn when the patient has not answered
-/// it, and sends the call that the digest goes into.
+/// Seals and proposes the version after `previous`, which has to be the one that the order holds, and sends the
+/// call that the digest goes into.
 async fn next_version<C: SolCall>(
     written: Written<'_>,
-    previous: &Anchor,
+    (id, previous): (B256, &Anchor),
     resource: Value,
     call: impl Fn(B256) -> C,
     (what, operation): (&str, &'static str),
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    let Written { gateway, author, patient, now } = written;
-    let contract = gateway.at(Contract::LabOrders);
-    author.check(contract, &call(B256::repeat_byte(1))).await?;
-    let version = RecordVersion::try_from(previous.version.get() + 1)
-        .map_err(|_| WorkflowError::Invalid("no version follows this one".into()))?;
+    let Written { gateway, author, .. } = written;
+    let held = LabOrders::resultOfCall { id };
+    let at = gateway.at(Contract::LabOrders);
+    let held = gateway.gatekeeper.ledger().call(at, &held, BlockId::pending()).await?;
+    if !held.is_zero() && held != previous.digest.0 {
+        let why = "the order holds another version than the one that this follows";
+        return Err(WorkflowError::Invalid(why.into()));
+    }
     let draft = Draft { kind: Kind::Laboratory, resource };
-    let new = draft.first_version(previous.record, author, patient, now);
-    let new = NewRecord { version, ..new };
-    gateway.gatekeeper.refresh(now).await?;
-    let put = gateway.gatekeeper.put_and_propose_along(
-        new,
-        Some(previous),
-        Box::new(|_| Box::pin(std::future::ready(Ok(())))),
-    );
-    let (anchor, anchored) = put.await?;
-    let outcome = author.sender.send(contract, &call(anchor.digest.0)).await?;
-    let proposes = format!("proposes version {version} of the result record");
-    let steps = vec![
-        Step::new(&gateway.name, proposes, "record.amend", &anchored),
-        Step::new(&author.name, what, operation, &outcome),
-    ];
-    Ok((anchor, steps))
+    let (anchor, sealed, outcome) =
+        written.next_and_send(previous, &draft, Contract::LabOrders, call).await?;
+    Ok((anchor, vec![sealed, Step::new(&author.name, what, operation, &outcome)]))
+}
+
+/// Where a document of an order is written, once it is certain that it is about the patient of that order: the
+/// contract knows whose it is, but not in whose name a record is sealed.
+async fn written<'a>(
+    gateway: &'a Gateway,
+    author: &'a Person,
+    patient: &'a PatientActor,
+    id: B256,
+    now: Timestamp,
+) -> Result<Written<'a>, WorkflowError> {
+    if patient_of(gateway, id).await? != patient.account() {
+        return Err(WorkflowError::Invalid("the order is another patient's".into()));
+    }
+    Ok(Written { gateway, author, patient, now })
+}
+
+/// Whose order it is.
+///
+/// # Errors
+///
+/// [`WorkflowError::Unknown`] when there is none.
+pub async fn patient_of(gateway: &Gateway, id: B256) -> Result<Address, WorkflowError> {
+    let call = LabOrders::orderOfCall { id };
+    let (at, latest) = (gateway.at(Contract::LabOrders), Default::default());
+    let held = gateway.gatekeeper.ledger().call(at, &call, latest).await?;
+    let unknown = WorkflowError::Unknown { what: "order", id };
+    (!held.patient.is_zero()).then_some(held.patient).ok_or(unknown)
 }
 
 fn observation(
@@ -238,7 +247,7 @@ fn observation(
     scientist: &Person,
     patient: &PatientActor,
     now: Timestamp,
-) -> Value {
+) -> Result<Value, WorkflowError> {
     let mut resource = json!({
         "resourceType": "Observation",
         "status": status,
@@ -246,15 +255,27 @@ fn observation(
             "system": "http://terminology.hl7.org/CodeSystem/observation-category",
             "code": "laboratory",
         }] }],
-        "basedOn": [{ "reference": format!("ServiceRequest/{id}") }],
+        "basedOn": [{ "reference": format!("ServiceRequest/{id:x}") }],
         "subject": { "reference": format!("Patient/{}", patient.account()) },
         "performer": [{ "reference": format!("Practitioner/{}", scientist.member) }],
         "issued": now.to_string(),
     });
-    for (field, value) in result.as_object().into_iter().flatten() {
+    let fields = result.as_object().filter(|fields| {
+        // What the gateway vouches for is not in anybody's gift.
+        fields.keys().all(|field| resource.get(field).is_none() && field != "id" && field != "meta")
+    });
+    let fields = fields.ok_or_else(|| {
+        let why =
+            "a result has the fields of an Observation that say what was found, and no others";
+        WorkflowError::Invalid(why.into())
+    })?;
+    for (field, value) in fields {
         resource[field] = value.clone();
     }
-    resource
+    if resource.get("code").is_none() {
+        resource["code"] = json!({ "text": "laboratory test" });
+    }
+    Ok(resource)
 }
 
 /// A scientist of the laboratory or a nurse of the ordering institution takes the specimen over, and seals
@@ -276,7 +297,7 @@ pub async fn take_over(
         "resourceType": "Specimen",
         "status": "available",
         "subject": { "reference": format!("Patient/{}", patient.account()) },
-        "request": [{ "reference": format!("ServiceRequest/{id}") }],
+        "request": [{ "reference": format!("ServiceRequest/{id:x}") }],
         "receivedTime": now.to_string(),
         "note": [{
             "authorReference": { "reference": format!("Practitioner/{}", person.member) },
@@ -285,7 +306,7 @@ pub async fn take_over(
         }],
     });
     let draft = Draft { kind: Kind::Laboratory, resource };
-    let written = Written { gateway, author: person, patient, now };
+    let written = written(gateway, person, patient, id, now).await?;
     let call =
         |handover| LabOrders::takeOverCall { id, handOver: handover, previousHead: previous };
     let record = gateway.make_record_id();
@@ -362,6 +383,22 @@ pub async fn escalate(gateway: &Gateway, person: &Person, id: B256) -> Result<St
     let outcome = person.sender.send(gateway.at(Contract::LabOrders), &call).await?;
     let what = "escalates a critical result that nobody acknowledged";
     Ok(Step::new(&person.name, what, "lab.escalate", &outcome))
+}
+
+/// The patient cancels the order before there is a result.
+///
+/// # Errors
+///
+/// [`WorkflowError::Send`] when there is a result already, or it is not theirs.
+pub async fn cancel_by_patient(
+    relay: &Gateway,
+    patient: &PatientActor,
+    id: B256,
+    now: Timestamp,
+) -> Result<Step, WorkflowError> {
+    let call = Call::to_contract(relay.at(Contract::LabOrders), &LabOrders::cancelCall { id });
+    let outcome = patient.act(relay.sender(), vec![call], now).await?;
+    Ok(Step::new(&patient.name, "cancels the order", "lab.cancel-by-patient", &outcome))
 }
 
 /// An ordering doctor cancels the order before there is a result.

@@ -18,7 +18,10 @@ use bindings::{
 use domain::{Anchor, Kind, RecordDigest, RecordId, Timestamp};
 use serde_json::json;
 
-use crate::{Gateway, PatientActor, Person, Step, WorkflowError, record::Draft};
+use crate::{
+    Gateway, PatientActor, Person, Step, WorkflowError,
+    record::{Draft, Written},
+};
 
 /// The system under which referrals have their numbers.
 const REFERRALS: &str = "urn:salus:referral";
@@ -104,7 +107,6 @@ pub async fn refer(
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
     let salt = from.make_salt();
     let id = RecordId(make_id(referrer.member, salt));
-    let contract = from.at(Contract::WaitingLists);
     let list = |entry| WaitingLists::listCall {
         salt,
         patient: patient.account(),
@@ -112,7 +114,6 @@ pub async fn refer(
         referral: referral.digest(),
         entry,
     };
-    referrer.check(contract, &list(B256::repeat_byte(1))).await?;
     let resource = json!({
         "resourceType": "ServiceRequest",
         "identifier": [{ "system": REFERRALS, "value": referral.number.to_string() }],
@@ -127,15 +128,12 @@ pub async fn refer(
         "reasonCode": [{ "text": referral.reason }],
     });
     let draft = Draft { kind: Kind::Order, resource };
-    let new = draft.first_version(id, referrer, patient, now);
-    let (anchor, anchored) = from.gatekeeper.put_and_propose(new, None).await?;
-    let listed = referrer.sender.send(contract, &list(anchor.digest.0)).await?;
+    let written = Written { gateway: from, author: referrer, patient, now };
+    let (anchor, sealed, listed) =
+        written.and_send(id, &draft, Contract::WaitingLists, list).await?;
     let what = "refers the patient, who is on the waiting list now";
-    let steps = vec![
-        Step::new(&from.name, "proposes the referral record", "record.propose", &anchored),
-        Step::new(&referrer.name, what, "waiting-list.list", &listed),
-    ];
-    Ok((anchor, steps))
+    let step = Step::new(&referrer.name, what, "waiting-list.list", &listed);
+    Ok((anchor, vec![sealed, step]))
 }
 
 /// A doctor of the hospital gives a priority, from 1, the most urgent, to 4; also another one.
@@ -170,15 +168,13 @@ pub async fn schedule(
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
     require_patient(hospital, patient, id).await?;
-    let contract = hospital.at(Contract::WaitingLists);
-    let call = WaitingLists::scheduleCall { id, appointmentAt: to_uint40(appointment_at) };
-    person.check(contract, &call).await?;
+    let call = |_| WaitingLists::scheduleCall { id, appointmentAt: to_uint40(appointment_at) };
     let part =
         |reference: String| json!({ "actor": { "reference": reference }, "status": "accepted" });
     let resource = json!({
         "resourceType": "Appointment",
         "status": "booked",
-        "basedOn": [{ "reference": format!("ServiceRequest/{id}") }],
+        "basedOn": [{ "reference": format!("ServiceRequest/{id:x}") }],
         "start": appointment_at.to_string(),
         "end": appointment_at.after(APPOINTMENT).to_string(),
         "created": now.to_string(),
@@ -188,15 +184,13 @@ pub async fn schedule(
         ],
     });
     let draft = Draft { kind: Kind::Encounter, resource };
-    let new = draft.first_version(hospital.make_record_id(), person, patient, now);
-    let (anchor, anchored) = hospital.gatekeeper.put_and_propose(new, None).await?;
-    let scheduled = person.sender.send(contract, &call).await?;
+    let written = Written { gateway: hospital, author: person, patient, now };
+    let record = hospital.make_record_id();
+    let (anchor, sealed, scheduled) =
+        written.and_send(record, &draft, Contract::WaitingLists, call).await?;
     let what = format!("gives an appointment at {appointment_at}; the patient is alerted");
-    let steps = vec![
-        Step::new(&hospital.name, "proposes the appointment record", "record.propose", &anchored),
-        Step::new(&person.name, what, "waiting-list.schedule", &scheduled),
-    ];
-    Ok((anchor, steps))
+    let step = Step::new(&person.name, what, "waiting-list.schedule", &scheduled);
+    Ok((anchor, vec![sealed, step]))
 }
 
 /// A doctor or nurse of the hospital says that the patient came.
@@ -242,29 +236,25 @@ pub async fn remove(
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
     require_patient(gateway, patient, id).await?;
-    let contract = gateway.at(Contract::WaitingLists);
     let remove = |reason| WaitingLists::removeCall { id, reason };
-    person.check(contract, &remove(B256::repeat_byte(1))).await?;
     let resource = json!({
         "resourceType": "Task",
         "status": "cancelled",
         "intent": "order",
-        "focus": { "reference": format!("ServiceRequest/{id}") },
+        "focus": { "reference": format!("ServiceRequest/{id:x}") },
         "for": { "reference": format!("Patient/{}", patient.account()) },
         "authoredOn": now.to_string(),
         "requester": { "reference": format!("Practitioner/{}", person.member) },
         "statusReason": { "text": reason },
     });
     let draft = Draft { kind: Kind::Order, resource };
-    let new = draft.first_version(gateway.make_record_id(), person, patient, now);
-    let (anchor, anchored) = gateway.gatekeeper.put_and_propose(new, None).await?;
-    let removed = person.sender.send(contract, &remove(anchor.digest.0)).await?;
+    let written = Written { gateway, author: person, patient, now };
+    let record = gateway.make_record_id();
+    let (anchor, sealed, removed) =
+        written.and_send(record, &draft, Contract::WaitingLists, remove).await?;
     let what = "takes the patient off the list; the patient is alerted";
-    let steps = vec![
-        Step::new(&gateway.name, "proposes the record of the reason", "record.propose", &anchored),
-        Step::new(&person.name, what, "waiting-list.remove", &removed),
-    ];
-    Ok((anchor, steps))
+    let step = Step::new(&person.name, what, "waiting-list.remove", &removed);
+    Ok((anchor, vec![sealed, step]))
 }
 
 /// The patient waits no longer. The reason stays with the patient: with the salt that is returned, its

@@ -10,9 +10,10 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 use alloy_primitives::{Address, B256};
 use common::{DAY, HOUR, World, bundle, passkey, refusal, secret};
 use domain::{Anchor, Kind, KindSet, Purpose, RecordDigest, RecordId};
+use gatekeeper::AnchorError;
 use serde_json::json;
 use tempfile::TempDir;
-use vault::ErasureReason;
+use vault::{ErasureReason, PutError};
 use workflows::{
     PatientActor, Step, WorkflowError,
     access::{self, Answered, Wanted},
@@ -602,7 +603,15 @@ async fn amended_record_becomes_the_next_version() {
     scene.answer(&first, Verdict::Accept).await.unwrap();
     let second = scene.amend(&first, "hypertension, stage 2").await.unwrap();
     assert_eq!((second.record, second.version.get(), second.base), (first.record, 2, 1));
-    refused_as(scene.amend(&first, "twice").await, "VersionTaken");
+    let twice = scene.amend(&first, "twice").await;
+    let kept =
+        PutError::Conflict { record: first.record, version: second.version, kept: second.digest };
+    match twice {
+        Err(WorkflowError::Anchor(AnchorError::Put(found))) => {
+            assert_eq!(found.to_string(), kept.to_string());
+        }
+        other => panic!("{other:?}"),
+    }
     scene.answer(&second, Verdict::Accept).await.unwrap();
     refused_as(scene.answer(&first, Verdict::Dispute).await, "WrongState");
     assert_eq!(scene.versions("hospital").await, 2, "refused amendments leave nothing behind");

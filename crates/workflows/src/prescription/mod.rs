@@ -11,8 +11,8 @@ mod checks;
 use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, U256};
 use bindings::{
-    Contract, Prescriptions, Records,
-    convert::{make_id, timestamp, to_anchor, to_uint40},
+    Contract, Prescriptions,
+    convert::{make_id, timestamp, to_uint40},
     patient_account::Call,
 };
 use domain::{Anchor, Kind, RecordId, Timestamp};
@@ -22,7 +22,7 @@ pub use checks::{Checked, Dose, Finding, Known, check};
 
 use crate::{
     Gateway, PatientActor, Person, Step, WorkflowError,
-    record::{Draft, Written},
+    record::{Draft, Written, accept_call},
 };
 
 /// What is prescribed.
@@ -68,7 +68,6 @@ pub async fn issue(
     let order = checked.order();
     let salt = hospital.make_salt();
     let id = RecordId(make_id(prescriber.member, salt));
-    let contract = hospital.at(Contract::Prescriptions);
     let terms = |digest| Prescriptions::Terms {
         patient: patient.account(),
         digest,
@@ -80,45 +79,55 @@ pub async fn issue(
     let issue = |digest| Prescriptions::issueCall { salt, terms: terms(digest) };
     let issue_controlled =
         |digest| Prescriptions::issueControlledCall { salt, terms: terms(digest) };
-    let probe = B256::repeat_byte(1);
-    if order.controlled {
-        prescriber.check(contract, &issue_controlled(probe)).await?;
-    } else {
-        prescriber.check(contract, &issue(probe)).await?;
-    }
-    let mut steps = Vec::new();
     let mut resource = medication_request(order, prescriber, patient, now);
-    if !checked.findings().is_empty() {
+    let overridden = (!checked.findings().is_empty()).then(|| hospital.make_record_id());
+    if let Some(record) = overridden {
+        let issue = format!("DetectedIssue/{:x}", record.0);
+        resource["detectedIssue"] = json!([{ "reference": issue }]);
+    }
+    let draft = Draft { kind: Kind::Medication, resource };
+    let written = Written { gateway: hospital, author: prescriber, patient, now };
+    let contract = Contract::Prescriptions;
+    let signed = if order.controlled {
+        written.sign(id, &draft, contract, issue_controlled).await?
+    } else {
+        written.sign(id, &draft, contract, issue).await?
+    };
+    let mut steps = Vec::new();
+    if let Some(record) = overridden {
         let draft = detected_issue(id, checked, prescriber, patient, now);
-        let record = hospital.make_record_id();
         let new = draft.first_version(record, prescriber, patient, now);
         let (_, outcome) = hospital.gatekeeper.put_and_propose(new, None).await?;
         let count = checked.findings().len();
         let what = format!("overrides what the checks found ({count}), with a reason");
         steps.push(Step::new(&prescriber.name, what, "record.propose", &outcome));
-        resource["detectedIssue"] = json!([{ "reference": format!("DetectedIssue/{record}") }]);
     }
-    let draft = Draft { kind: Kind::Medication, resource };
-    let new = draft.first_version(id, prescriber, patient, now);
-    let (anchor, anchored) = hospital.gatekeeper.put_and_propose(new, None).await?;
-    let what = "proposes the prescription record";
-    steps.push(Step::new(&hospital.name, what, "record.propose", &anchored));
-    let sender = &prescriber.sender;
-    let (what, operation, issued) = if order.controlled {
-        let issued = sender.send(contract, &issue_controlled(anchor.digest.0)).await?;
-        ("issues a controlled prescription", "prescription.issue-controlled", issued)
+    let (anchor, sealed, issued) = signed.keep_and_send().await?;
+    steps.push(sealed);
+    let (what, operation) = if order.controlled {
+        ("issues a controlled prescription", "prescription.issue-controlled")
     } else {
-        let issued = sender.send(contract, &issue(anchor.digest.0)).await?;
-        ("issues the prescription", "prescription.issue", issued)
+        ("issues the prescription", "prescription.issue")
     };
     steps.push(Step::new(&prescriber.name, what, operation, &issued));
-    if order.as_written {
-        let call = Prescriptions::forbidSubstitutionCall { id: id.0 };
-        let outcome = sender.send(contract, &call).await?;
-        let what = "forbids another product";
-        steps.push(Step::new(&prescriber.name, what, "prescription.forbid-substitution", &outcome));
-    }
     Ok((anchor, steps))
+}
+
+/// The prescriber forbids another product than the one that they wrote down. What is ordered as written takes
+/// this step after it was issued.
+///
+/// # Errors
+///
+/// [`WorkflowError::Send`] when it is not theirs, or something was dispensed.
+pub async fn forbid_substitution(
+    hospital: &Gateway,
+    prescriber: &Person,
+    id: B256,
+) -> Result<Step, WorkflowError> {
+    let call = Prescriptions::forbidSubstitutionCall { id };
+    let outcome = prescriber.sender.send(hospital.at(Contract::Prescriptions), &call).await?;
+    let what = "forbids another product";
+    Ok(Step::new(&prescriber.name, what, "prescription.forbid-substitution", &outcome))
 }
 
 fn medication_request(
@@ -128,6 +137,10 @@ fn medication_request(
     now: Timestamp,
 ) -> serde_json::Value {
     let (system, code, text) = &order.medication;
+    let mut medication = json!({ "text": text });
+    if !system.is_empty() && !code.is_empty() {
+        medication["coding"] = json!([{ "system": system, "code": code, "display": text }]);
+    }
     let mut instruction = json!({ "text": order.dosage });
     if let Some(dose) = order.dose {
         instruction["timing"] = json!({ "repeat": {
@@ -144,9 +157,7 @@ fn medication_request(
         "resourceType": "MedicationRequest",
         "status": "active",
         "intent": "order",
-        "medicationCodeableConcept": {
-            "coding": [{ "system": system, "code": code, "display": text }],
-        },
+        "medicationCodeableConcept": medication,
         "subject": { "reference": format!("Patient/{}", patient.account()) },
         "authoredOn": now.to_string(),
         "requester": { "reference": format!("Practitioner/{}", prescriber.member) },
@@ -175,7 +186,7 @@ fn detected_issue(
         "patient": { "reference": format!("Patient/{}", patient.account()) },
         "identifiedDateTime": now.to_string(),
         "author": author,
-        "implicated": [{ "reference": format!("MedicationRequest/{id}") }],
+        "implicated": [{ "reference": format!("MedicationRequest/{:x}", id.0) }],
         "detail": findings.join("; "),
         "mitigation": [{
             "action": { "text": checked.reason() },
@@ -231,12 +242,9 @@ pub async fn permit_by_patient(
     pharmacy: Address,
     now: Timestamp,
 ) -> Result<Step, WorkflowError> {
-    let accept = Records::acceptCall { anchor: to_anchor(anchor) };
     let permit = Prescriptions::permitCall { id: anchor.record.0, pharmacy };
-    let calls = vec![
-        Call::to_contract(relay.at(Contract::Records), &accept),
-        Call::to_contract(relay.at(Contract::Prescriptions), &permit),
-    ];
+    let mut calls = Vec::from_iter(accept_call(relay, anchor).await?);
+    calls.push(Call::to_contract(relay.at(Contract::Prescriptions), &permit));
     let outcome = patient.act(relay.sender(), calls, now).await?;
     let what = "accepts the prescription and permits the pharmacy";
     Ok(Step::new(&patient.name, what, "prescription.permit-by-patient", &outcome))
@@ -295,7 +303,7 @@ pub async fn substitute(
         "medicationCodeableConcept": { "text": product },
         "subject": { "reference": format!("Patient/{}", patient.account()) },
         "performer": [{ "actor": { "reference": format!("Practitioner/{}", pharmacist.member) } }],
-        "authorizingPrescription": [{ "reference": format!("MedicationRequest/{id}") }],
+        "authorizingPrescription": [{ "reference": format!("MedicationRequest/{id:x}") }],
         "substitution": {
             "wasSubstituted": true,
             "reason": [{ "text": reason }],
@@ -306,7 +314,7 @@ pub async fn substitute(
     });
     let draft = Draft { kind: Kind::Medication, resource };
     let call = |reason| Prescriptions::substituteCall { id, product: digest, reason };
-    let written = Written { gateway: pharmacy, author: pharmacist, patient, now };
+    let written = written(pharmacy, pharmacist, patient, id, now).await?;
     let record = pharmacy.make_record_id();
     let (anchor, sealed, outcome) =
         written.and_send(record, &draft, Contract::Prescriptions, call).await?;
@@ -341,39 +349,118 @@ pub async fn dispense(
     product: &Product,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    let mut dispensing = Prescriptions::Dispensing {
-        quantity: product.quantity,
-        productExpiry: to_uint40(product.expires),
-        batch: pharmacy.keyed_digest("salus/product-batch/v1", product.batch.as_bytes()),
-        record: B256::repeat_byte(1),
+    let call = |record| Prescriptions::dispenseCall {
+        id,
+        dispensing: Prescriptions::Dispensing {
+            quantity: product.quantity,
+            productExpiry: to_uint40(product.expires),
+            batch: pharmacy.keyed_digest("salus/product-batch/v1", product.batch.as_bytes()),
+            record,
+        },
     };
-    let call = |dispensing| Prescriptions::dispenseCall { id, dispensing };
-    let contract = pharmacy.at(Contract::Prescriptions);
-    pharmacist.check(contract, &call(dispensing.clone())).await?;
     let resource = json!({
         "resourceType": "MedicationDispense",
         "status": "completed",
+        "medicationCodeableConcept": { "text": "as prescribed, or as substituted" },
         "subject": { "reference": format!("Patient/{}", patient.account()) },
         "performer": [{ "actor": { "reference": format!("Practitioner/{}", pharmacist.member) } }],
-        "authorizingPrescription": [{ "reference": format!("MedicationRequest/{id}") }],
+        "authorizingPrescription": [{ "reference": format!("MedicationRequest/{id:x}") }],
         "quantity": { "value": product.quantity },
         "whenHandedOver": now.to_string(),
         "note": [{ "text": format!("batch {}, expires {}", product.batch, product.expires) }],
     });
     let draft = Draft { kind: Kind::Medication, resource };
-    let new = draft.first_version(pharmacy.make_record_id(), pharmacist, patient, now);
-    let (anchor, anchored) = pharmacy.gatekeeper.put_and_propose(new, None).await?;
-    dispensing.record = anchor.digest.0;
-    let dispensed = pharmacist.sender.send(contract, &call(dispensing)).await?;
+    let written = written(pharmacy, pharmacist, patient, id, now).await?;
+    let record = pharmacy.make_record_id();
+    let (anchor, sealed, dispensed) =
+        written.and_send(record, &draft, Contract::Prescriptions, call).await?;
     let what = format!("dispenses {} units", product.quantity);
-    let steps = vec![
-        Step::new(&pharmacy.name, "proposes the dispensing record", "record.propose", &anchored),
-        Step::new(&pharmacist.name, what, "prescription.dispense", &dispensed),
-    ];
-    Ok((anchor, steps))
+    let step = Step::new(&pharmacist.name, what, "prescription.dispense", &dispensed);
+    Ok((anchor, vec![sealed, step]))
 }
 
-/// The prescriber or, through their account, the patient cancels it.
+/// Where a document of a prescription is written, once it is certain that it is about the patient of that
+/// prescription: the contract knows whose it is, but not in whose name a record is sealed.
+async fn written<'a>(
+    gateway: &'a Gateway,
+    author: &'a Person,
+    patient: &'a PatientActor,
+    id: B256,
+    now: Timestamp,
+) -> Result<Written<'a>, WorkflowError> {
+    if patient_of(gateway, id).await? != patient.account() {
+        return Err(WorkflowError::Invalid("the prescription is another patient's".into()));
+    }
+    Ok(Written { gateway, author, patient, now })
+}
+
+/// Whose prescription it is.
+///
+/// # Errors
+///
+/// [`WorkflowError::Unknown`] when there is none.
+pub async fn patient_of(gateway: &Gateway, id: B256) -> Result<Address, WorkflowError> {
+    let call = Prescriptions::prescriptionOfCall { id };
+    let (at, latest) = (gateway.at(Contract::Prescriptions), Default::default());
+    let held = gateway.gatekeeper.ledger().call(at, &call, latest).await?;
+    let unknown = WorkflowError::Unknown { what: "prescription", id };
+    (!held.patient.is_zero()).then_some(held.patient).ok_or(unknown)
+}
+
+/// The prescriber takes a pharmacy's permission back; it reads and claims no more.
+///
+/// # Errors
+///
+/// [`WorkflowError::Send`] when the prescription is not theirs.
+pub async fn withdraw_permit(
+    hospital: &Gateway,
+    prescriber: &Person,
+    id: B256,
+    pharmacy: Address,
+) -> Result<Step, WorkflowError> {
+    let call = Prescriptions::withdrawPermitCall { id, pharmacy };
+    let outcome = prescriber.sender.send(hospital.at(Contract::Prescriptions), &call).await?;
+    let what = "takes the pharmacy's permission back";
+    Ok(Step::new(&prescriber.name, what, "prescription.withdraw-permit", &outcome))
+}
+
+/// The patient takes a pharmacy's permission back; it reads and claims no more.
+///
+/// # Errors
+///
+/// [`WorkflowError::Send`] when the prescription is not theirs.
+pub async fn withdraw_permit_by_patient(
+    relay: &Gateway,
+    patient: &PatientActor,
+    id: B256,
+    pharmacy: Address,
+    now: Timestamp,
+) -> Result<Step, WorkflowError> {
+    let call = Prescriptions::withdrawPermitCall { id, pharmacy };
+    let call = Call::to_contract(relay.at(Contract::Prescriptions), &call);
+    let outcome = patient.act(relay.sender(), vec![call], now).await?;
+    let what = "takes the pharmacy's permission back";
+    Ok(Step::new(&patient.name, what, "prescription.withdraw-permit", &outcome))
+}
+
+/// The patient cancels the prescription.
+///
+/// # Errors
+///
+/// [`WorkflowError::Send`] when it is completed or cancelled already, or not theirs.
+pub async fn cancel_by_patient(
+    relay: &Gateway,
+    patient: &PatientActor,
+    id: B256,
+    now: Timestamp,
+) -> Result<Step, WorkflowError> {
+    let call = Prescriptions::cancelCall { id };
+    let call = Call::to_contract(relay.at(Contract::Prescriptions), &call);
+    let outcome = patient.act(relay.sender(), vec![call], now).await?;
+    Ok(Step::new(&patient.name, "cancels the prescription", "prescription.cancel", &outcome))
+}
+
+/// The prescriber cancels it.
 ///
 /// # Errors
 ///

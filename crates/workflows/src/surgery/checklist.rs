@@ -94,7 +94,7 @@ impl Phase {
             "status": "completed",
             "intent": "order",
             "code": { "text": format!("surgical safety checklist: {}", self.name()) },
-            "focus": { "reference": format!("ServiceRequest/{id}") },
+            "focus": { "reference": format!("ServiceRequest/{id:x}") },
             "for": subject(patient),
             "authoredOn": now.to_string(),
             "requester": practitioner(author),

@@ -13,12 +13,15 @@ mod checklist;
 mod theatre;
 
 use alloy_primitives::{Address, B256};
+use alloy_rpc_types_eth::Filter;
+use alloy_sol_types::SolEvent as _;
 use bindings::{
-    Contract, Records, Surgeries,
-    convert::{make_id, to_anchor, to_uint40},
+    Contract, Surgeries,
+    convert::{make_id, to_uint40},
     patient_account::Call,
 };
 use domain::{Anchor, Kind, RecordId, Timestamp};
+use ledger::CallError;
 use serde_json::{Value, json};
 
 pub use checklist::{Answer, Item, Phase};
@@ -30,7 +33,7 @@ pub use theatre::{
 
 use crate::{
     Gateway, PatientActor, Person, Step, WorkflowError,
-    record::{Draft, Written},
+    record::{Draft, Written, accept_call},
 };
 
 /// Where a surgery stands.
@@ -154,7 +157,7 @@ impl Plan {
         let resource = json!({
             "resourceType": "Procedure",
             "status": "preparation",
-            "basedOn": [{ "reference": format!("ServiceRequest/{id}") }],
+            "basedOn": [{ "reference": format!("ServiceRequest/{id:x}") }],
             "category": { "coding": [surgical_procedure()] },
             "code": { "text": self.operation },
             "bodySite": [{ "text": self.site }],
@@ -164,6 +167,26 @@ impl Plan {
         });
         Draft { kind: Kind::Procedure, resource }
     }
+}
+
+/// Where a document of a surgery is written, once it is certain that it is about the patient of that surgery:
+/// the contract knows whose it is, but not in whose name a record is sealed.
+async fn written<'a>(
+    gateway: &'a Gateway,
+    author: &'a Person,
+    patient: &'a PatientActor,
+    id: B256,
+    now: Timestamp,
+) -> Result<Written<'a>, WorkflowError> {
+    require_same(standing(gateway, id).await?.1.patient, patient)?;
+    Ok(Written { gateway, author, patient, now })
+}
+
+fn require_same(held: Address, patient: &PatientActor) -> Result<(), WorkflowError> {
+    if held == patient.account() {
+        return Ok(());
+    }
+    Err(WorkflowError::Invalid("the surgery is another patient's".into()))
 }
 
 /// A doctor refers a patient to a hospital. Two steps.
@@ -220,7 +243,7 @@ pub async fn assess(
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
     let draft = plan.draft(id, doctor, patient, now);
-    let written = Written { gateway: hospital, author: doctor, patient, now };
+    let written = written(hospital, doctor, patient, id, now).await?;
     let call = |plan| Surgeries::assessCall { id, plan };
     let record = hospital.make_record_id();
     let (anchor, sealed, assessed) =
@@ -244,7 +267,7 @@ pub async fn consent(
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
     let signed = sign_consent(hospital, patient, id, plan, now).await?;
-    let (form, sealed) = file_consent(hospital, doctor, patient, plan, now).await?;
+    let (form, sealed) = file_consent(hospital, doctor, patient, id, plan, now).await?;
     Ok((form, vec![signed, sealed]))
 }
 
@@ -261,15 +284,7 @@ pub async fn sign_consent(
     plan: &Anchor,
     now: Timestamp,
 ) -> Result<Step, WorkflowError> {
-    let records = relay.at(Contract::Records);
-    let state = Records::stateOfCall { anchor: to_anchor(plan) };
-    let latest = Default::default();
-    let state = relay.gatekeeper.ledger().call(records, &state, latest).await?;
-    let mut calls = Vec::new();
-    if state == PROPOSED {
-        let accept = Records::acceptCall { anchor: to_anchor(plan) };
-        calls.push(Call::to_contract(records, &accept));
-    }
+    let mut calls = Vec::from_iter(accept_call(relay, plan).await?);
     let consent = Surgeries::consentCall { id, plan: plan.digest.0 };
     calls.push(Call::to_contract(relay.at(Contract::Surgeries), &consent));
     let consented = patient.act(relay.sender(), calls, now).await?;
@@ -277,18 +292,41 @@ pub async fn sign_consent(
     Ok(Step::new(&patient.name, what, "surgery.consent", &consented))
 }
 
-/// The hospital seals the form of a consent, in the name of the doctor who told the patient of the risks.
+/// The hospital seals the form of a consent that stands on chain, in the name of the doctor who told the
+/// patient of the risks.
 ///
 /// # Errors
 ///
-/// [`WorkflowError`] when it is not kept.
+/// [`WorkflowError::Invalid`] when the patient did not consent to this plan, or it is no doctor who says so.
 pub async fn file_consent(
     hospital: &Gateway,
     doctor: &Person,
     patient: &PatientActor,
+    id: B256,
     plan: &Anchor,
     now: Timestamp,
 ) -> Result<(Anchor, Step), WorkflowError> {
+    use domain::ProfessionalRole::{Physician, Surgeon};
+    let (_, held) = standing(hospital, id).await?;
+    require_same(held.patient, patient)?;
+    if !matches!(doctor.role, Physician | Surgeon) || held.hospital != hospital.member() {
+        let why = "a doctor of the hospital says what the patient was told";
+        return Err(WorkflowError::Invalid(why.into()));
+    }
+    let filter = Filter::new()
+        .address(hospital.at(Contract::Surgeries))
+        .event_signature(Surgeries::SurgeryConsented::SIGNATURE_HASH)
+        .topic1(id)
+        .from_block(0);
+    let ledger = hospital.gatekeeper.ledger();
+    let logs = ledger.logs(&filter).await.map_err(CallError::from)?;
+    let consented = logs.iter().any(|log| {
+        let event = Surgeries::SurgeryConsented::decode_log(&log.inner);
+        event.is_ok_and(|event| (event.data.round, event.data.plan) == (held.round, plan.digest.0))
+    });
+    if !consented {
+        return Err(WorkflowError::Invalid("the patient has not consented to this plan".into()));
+    }
     let resource = json!({
         "resourceType": "Consent",
         "status": "active",
@@ -314,7 +352,7 @@ pub async fn file_consent(
                 "reference": practitioner(doctor),
             }],
             "data": [{ "meaning": "instance", "reference": {
-                "reference": format!("Procedure/{}", plan.record),
+                "reference": format!("Procedure/{:x}", plan.record.0),
                 "identifier": { "system": DIGEST_SYSTEM, "value": plan.digest.to_string() },
             } }],
         },
@@ -341,7 +379,7 @@ pub async fn certify(
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
     let draft = note(id, "certificate of urgency", reason, doctor, patient, now);
-    let written = Written { gateway: hospital, author: doctor, patient, now };
+    let written = written(hospital, doctor, patient, id, now).await?;
     let call = |reason| Surgeries::certifyCall { id, plan, reason };
     let record = hospital.make_record_id();
     let (anchor, sealed, certified) =
@@ -430,7 +468,7 @@ pub async fn cancel(
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
     let draft = note(id, "cancellation", reason, person, patient, now);
-    let written = Written { gateway: hospital, author: person, patient, now };
+    let written = written(hospital, person, patient, id, now).await?;
     let call = |reason| Surgeries::cancelCall { id, reason };
     let record = hospital.make_record_id();
     let (anchor, sealed, cancelled) =
@@ -471,7 +509,7 @@ pub async fn return_to_theatre(
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
     let draft = plan.draft(id, surgeon, patient, now);
-    let written = Written { gateway: hospital, author: surgeon, patient, now };
+    let written = written(hospital, surgeon, patient, id, now).await?;
     let call = |plan| Surgeries::returnToTheatreCall { id, plan };
     let record = hospital.make_record_id();
     let (anchor, sealed, returned) =
@@ -496,9 +534,6 @@ pub async fn standing(
     let unknown = WorkflowError::Unknown { what: "surgery", id };
     Ok((State::from_number(surgery.state).ok_or(unknown)?, surgery))
 }
-
-/// `Proposed` in `Records.sol`.
-const PROPOSED: u8 = 1;
 
 /// How records call each other by what stands on chain.
 pub(crate) const DIGEST_SYSTEM: &str = "urn:salus:record-digest";
@@ -529,7 +564,7 @@ fn note(
         "resourceType": "Communication",
         "status": "completed",
         "category": [{ "text": title }],
-        "about": [{ "reference": format!("ServiceRequest/{id}") }],
+        "about": [{ "reference": format!("ServiceRequest/{id:x}") }],
         "subject": subject(patient),
         "sender": practitioner(author),
         "sent": now.to_string(),

@@ -10,11 +10,8 @@ use domain::{Anchor, Kind, Timestamp};
 use ledger::{CallError, Outcome};
 use serde_json::json;
 
-use super::{Answer, Phase, note, practitioner, standing, subject};
-use crate::{
-    Gateway, PatientActor, Person, Step, WorkflowError,
-    record::{Draft, Written},
-};
+use super::{Answer, Phase, note, practitioner, standing, subject, written};
+use crate::{Gateway, PatientActor, Person, Step, WorkflowError, record::Draft};
 
 /// What came of a signature.
 #[derive(Clone, Debug)]
@@ -83,13 +80,17 @@ pub async fn report(
         "resourceType": "Procedure",
         "contained": [checklist],
         "status": "completed",
-        "basedOn": [{ "reference": format!("ServiceRequest/{id}") }],
+        "basedOn": [{ "reference": format!("ServiceRequest/{id:x}") }],
         "category": { "coding": [super::surgical_procedure()] },
         "code": { "text": performed },
         "subject": subject(patient),
         "performedDateTime": now.to_string(),
         "recorder": practitioner(person),
-        "report": [{ "reference": "#checklist" }],
+        // No element of a procedure takes a task.
+        "extension": [{
+            "url": "urn:salus:surgical-safety-checklist",
+            "valueReference": { "reference": "#checklist" },
+        }],
     });
     if !devices.is_empty() {
         resource["focalDevice"] = json!(devices);
@@ -107,7 +108,7 @@ async fn seal_and_sign(
     draft: &Draft,
     now: Timestamp,
 ) -> Result<Signed, WorkflowError> {
-    let written = Written { gateway: hospital, author: person, patient, now };
+    let written = written(hospital, person, patient, id, now).await?;
     let (record, contract) = (hospital.make_record_id(), Contract::Surgeries);
     let (anchor, sealed, outcome) = match phase {
         Phase::SignIn => {
@@ -244,7 +245,7 @@ pub async fn implant(
         "note": [{ "text": format!("put in during surgery {id}") }],
     });
     let draft = Draft { kind: Kind::Device, resource };
-    let written = Written { gateway: hospital, author: person, patient, now };
+    let written = written(hospital, person, patient, id, now).await?;
     // The event names the implant, not the record: the record names both.
     let call = |_| Surgeries::recordImplantCall { id, implant, lot };
     let record = hospital.make_record_id();
@@ -371,12 +372,12 @@ pub async fn report_complication(
         "subject": subject(patient),
         "recorder": practitioner(person),
         "recordedDate": now.to_string(),
-        "evidence": [{ "detail": [{ "reference": format!("ServiceRequest/{id}") }] }],
+        "evidence": [{ "detail": [{ "reference": format!("ServiceRequest/{id:x}") }] }],
         "note": [{ "text": format!("complication of an operation, which was {}", state.name()) }],
     });
     let draft = Draft { kind: Kind::Condition, resource };
     let call = |digest| Surgeries::reportComplicationCall { id, digest };
-    let written = Written { gateway: hospital, author: person, patient, now };
+    let written = written(hospital, person, patient, id, now).await?;
     let record = hospital.make_record_id();
     let (anchor, sealed, outcome) =
         written.and_send(record, &draft, Contract::Surgeries, call).await?;
@@ -400,7 +401,7 @@ pub async fn hand_over(
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
     let draft = note(id, "hand-over to recovery", text, anaesthetist, patient, now);
     let call = |digest| Surgeries::handOverCall { id, digest };
-    let written = Written { gateway: hospital, author: anaesthetist, patient, now };
+    let written = written(hospital, anaesthetist, patient, id, now).await?;
     let record = hospital.make_record_id();
     let (anchor, sealed, outcome) =
         written.and_send(record, &draft, Contract::Surgeries, call).await?;
@@ -431,11 +432,11 @@ pub async fn discharge(
         "subject": subject(patient),
         "created": now.to_string(),
         "author": practitioner(doctor),
-        "supportingInfo": [{ "reference": format!("ServiceRequest/{id}") }],
+        "supportingInfo": [{ "reference": format!("ServiceRequest/{id:x}") }],
     });
     let draft = Draft { kind: Kind::CarePlan, resource };
     let call = |digest| Surgeries::dischargeCall { id, digest };
-    let written = Written { gateway: hospital, author: doctor, patient, now };
+    let written = written(hospital, doctor, patient, id, now).await?;
     let record = hospital.make_record_id();
     let (anchor, sealed, outcome) =
         written.and_send(record, &draft, Contract::Surgeries, call).await?;
@@ -465,11 +466,11 @@ pub async fn follow_up(
         "subject": subject(patient),
         "date": now.to_string(),
         "assessor": practitioner(doctor),
-        "supportingInfo": [{ "reference": format!("ServiceRequest/{id}") }],
+        "supportingInfo": [{ "reference": format!("ServiceRequest/{id:x}") }],
     });
     let draft = Draft { kind: Kind::Condition, resource };
     let call = |digest| Surgeries::followUpCall { id, digest };
-    let written = Written { gateway, author: doctor, patient, now };
+    let written = written(gateway, doctor, patient, id, now).await?;
     let record = gateway.make_record_id();
     let (anchor, sealed, outcome) =
         written.and_send(record, &draft, Contract::Surgeries, call).await?;
