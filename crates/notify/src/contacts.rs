@@ -1,15 +1,12 @@
 //! Whom patients want told when the glass is broken: parents, guardians, whomever they trust. The chain does
-//! not say who that is, so patients say it to the gateway.
+//! not say who that is, so patients say it to the gateway; what follows from the chain can be made anew, and
+//! this cannot.
 
 use alloy_primitives::Address;
-use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, any::AnyRow};
 use vault::StoreError;
 
-use crate::{
-    Outbox,
-    columns::address,
-    parties::{Key, Part, PartyChange},
-};
+use crate::{Outbox, columns::address};
 
 /// How many contacts a patient has at most.
 pub const CONTACTS_MAX: usize = 8;
@@ -21,17 +18,8 @@ impl Outbox {
     ///
     /// [`StoreError`] when the database failed.
     pub async fn contacts(&self, patient: Address) -> Result<Vec<Address>, StoreError> {
-        let Key(scope, subject) = Key::of_patient(patient);
-        let rows = sqlx::query(
-            "select party from notify_parties where scope = $1 and subject = $2 and part = $3
-            order by party",
-        )
-        .bind(scope as i64)
-        .bind(subject.to_vec())
-        .bind(Part::Contact as i64)
-        .fetch_all(self.database().readers())
-        .await?;
-        rows.iter().map(|row: &AnyRow| address(row, 0)).collect()
+        let mut connection = self.database().readers().acquire().await?;
+        contacts_of(&mut connection, patient).await
     }
 
     /// Gives a patient these contacts, and no others. They are told of what happens from now on, as far as this
@@ -50,18 +38,31 @@ impl Outbox {
         contacts: &[Address],
     ) -> Result<(), StoreError> {
         assert!(contacts.len() <= CONTACTS_MAX);
-        let key = Key::of_patient(patient);
         let mut transaction = self.database().begin().await?;
-        sqlx::query("delete from notify_parties where scope = $1 and subject = $2 and part = $3")
-            .bind(key.0 as i64)
-            .bind(key.1.to_vec())
-            .bind(Part::Contact as i64)
+        sqlx::query("delete from notify_contacts where patient = $1")
+            .bind(patient.to_vec())
             .execute(&mut *transaction)
             .await?;
         for contact in contacts {
-            let change = PartyChange { key, part: Part::Contact, party: *contact, joins: true };
-            change.write(&mut transaction).await?;
+            sqlx::query("insert into notify_contacts (patient, contact) values ($1, $2)")
+                .bind(patient.to_vec())
+                .bind(contact.to_vec())
+                .execute(&mut *transaction)
+                .await?;
         }
         transaction.commit().await
     }
+}
+
+/// A patient's contacts, as they are while something is taken in.
+pub(crate) async fn contacts_of(
+    connection: &mut AnyConnection,
+    patient: Address,
+) -> Result<Vec<Address>, StoreError> {
+    let rows =
+        sqlx::query("select contact from notify_contacts where patient = $1 order by contact")
+            .bind(patient.to_vec())
+            .fetch_all(connection)
+            .await?;
+    rows.iter().map(|row: &AnyRow| address(row, 0)).collect()
 }

@@ -33,19 +33,16 @@ pub(crate) enum Part {
     Steward = 5,
     /// One whose policy wants its signature under consents.
     Countersigner = 6,
-    /// Somebody whom the patient wants told when the glass is broken.
-    Contact = 7,
 }
 
 impl Part {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 6] = [
         Self::Patient,
         Self::Professional,
         Self::Institution,
         Self::Counterpart,
         Self::Steward,
         Self::Countersigner,
-        Self::Contact,
     ];
 }
 
@@ -62,7 +59,11 @@ impl Key {
 
 /// Who has a part in one thing.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Parties(Vec<(Part, Address)>);
+pub(crate) struct Parties {
+    parts: Vec<(Part, Address)>,
+    /// Whom the patient wants told when the glass is broken.
+    pub(crate) contacts: Vec<Address>,
+}
 
 impl Parties {
     pub(crate) async fn load(connection: &mut AnyConnection, key: Key) -> Result<Self, StoreError> {
@@ -79,11 +80,12 @@ impl Parties {
             let part = Part::ALL.into_iter().find(|part| *part as i64 == number);
             Ok((part.ok_or(StoreError::Corrupt { what: "part" })?, address(row, 1)?))
         };
-        rows.iter().map(party).collect::<Result<_, _>>().map(Self)
+        let parts = rows.iter().map(party).collect::<Result<_, _>>()?;
+        Ok(Self { parts, contacts: Vec::new() })
     }
 
     pub(crate) fn of(&self, part: Part) -> impl Iterator<Item = Address> {
-        self.0.iter().filter(move |(held, _)| *held == part).map(|(_, party)| *party)
+        self.parts.iter().filter(move |(held, _)| *held == part).map(|(_, party)| *party)
     }
 
     pub(crate) fn patient(&self) -> Option<Address> {

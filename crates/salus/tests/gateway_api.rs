@@ -584,7 +584,7 @@ fn an_operation_goes_over_the_interface() {
     let id = referred["record"].as_str().unwrap();
     let tomorrow = referred["steps"][1]["time"].as_u64().unwrap() + 86_400;
     let plan = json!({
-        "step": "surgery.assess", "patient": patient, "id": id,
+        "step": "surgery.assess", "id": id,
         "operation": "hip replacement", "site": "left hip", "disclosed": "infection",
     });
     // What the contract refuses is not signed first, and leaves nothing behind.
@@ -598,13 +598,13 @@ fn an_operation_goes_over_the_interface() {
         "at": tomorrow, "theatre": "theatre 1",
     });
     problem(&step(&hospital, "nurse", &schedule), 422);
-    let consent =
-        json!({ "step": "surgery.consent", "patient": patient, "id": id, "plan": plan["record"] });
+    let consent = json!({ "step": "surgery.consent", "id": id, "plan": plan["record"] });
     problem(&step(&hospital, "surgeon", &consent), 422);
     problem(&step(&hospital, "P002", &consent), 403);
+    let form = json!({ "step": "surgery.file-consent", "id": id, "plan": plan["record"] });
+    problem(&step(&hospital, "surgeon", &form), 422);
     done(&hospital, "P001", &consent);
-    let form =
-        json!({ "step": "surgery.file-consent", "patient": patient, "plan": plan["record"] });
+    problem(&step(&hospital, "nurse", &form), 422);
     done(&hospital, "surgeon", &form);
     done(&hospital, "nurse", &schedule);
     assert!(good(&hospital.data, &["surgery", "show", id]).starts_with("scheduled, round 1"));
@@ -642,7 +642,10 @@ fn a_step_is_its_owners_and_takes_their_signature_only() {
     assert!(!begun.to_string().contains("planted"), "{begun}");
     // Others do not even learn that it is there.
     problem(&hospital.ask(&hospital.token("nurse"), "GET", &path, ""), 404);
-    problem(&hospital.ask(&hospital.token("nurse"), "POST", &path, "{\"declined\":true}"), 404);
+    let decline =
+        |said: &Value| json!({ "digest": said["sign"]["digest"], "declined": true }).to_string();
+    let declined = decline(&begun);
+    problem(&hospital.ask(&hospital.token("nurse"), "POST", &path, &declined), 404);
     assert_eq!(hospital.ask(&physician, "GET", &path, "").json()["sign"], *sign);
     // Somebody else's signature is not taken, and the step is over.
     let digest = sign["digest"].as_str().unwrap();
@@ -651,8 +654,12 @@ fn a_step_is_its_owners_and_takes_their_signature_only() {
     let own = good(&hospital.data, &["sign", "physician", digest]);
     problem(&hospital.ask(&physician, "POST", &path, &own), 409);
 
-    let declined = format!("steps/{}", begin()["id"].as_str().unwrap());
-    problem(&hospital.ask(&physician, "POST", &declined, "{\"declined\":true}"), 409);
+    let begun = begin();
+    let path = format!("steps/{}", begun["id"].as_str().unwrap());
+    // What answers another question is no answer.
+    problem(&hospital.ask(&physician, "POST", &path, &declined), 409);
+    problem(&hospital.ask(&physician, "POST", &path, &own), 409);
+    problem(&hospital.ask(&physician, "POST", &path, &decline(&begun)), 409);
     let given_up = format!("steps/{}", begin()["id"].as_str().unwrap());
     assert_eq!(hospital.ask(&physician, "DELETE", &given_up, "").status, 204);
     problem(&hospital.ask(&physician, "GET", &given_up, ""), 404);
@@ -670,7 +677,7 @@ fn a_step_is_its_owners_and_takes_their_signature_only() {
         let detail = refused.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.contains(expected) && !detail.contains("planted words"), "{detail}");
     }
-    // So many at once, and no more.
+    // So many at once, and no more; what is over does not count.
     for _ in 0..16 {
         begin();
     }

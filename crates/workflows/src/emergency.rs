@@ -33,7 +33,8 @@ pub type Opened = EmergencyAccess::EmergencyOpened;
 
 /// A professional breaks the glass.
 ///
-/// The reason stays with the institution, salted so that nobody can guess it from its digest.
+/// On chain is a digest of the reason under a salt, so that nobody can guess it. The salt comes back with the
+/// opening: with both, whoever broke the glass can show which reason it was.
 ///
 /// # Errors
 ///
@@ -45,7 +46,7 @@ pub async fn open(
     kinds: KindSet,
     period: std::time::Duration,
     reason: &str,
-) -> Result<(Opened, Step), WorkflowError> {
+) -> Result<(Opened, B256, Step), WorkflowError> {
     let salt = department.gatekeeper.entropy().bytes::<32>();
     let reason = RecordDigest::of(&[salt.as_slice(), reason.as_bytes()].concat()).0;
     let period = to_uint40(Timestamp(period.as_secs()));
@@ -54,7 +55,8 @@ pub async fn open(
     let opened = outcome.events::<Opened>().into_iter().next();
     let opened = opened.ok_or(WorkflowError::Unknown { what: "opening in", id: outcome.hash() })?;
     let what = format!("breaks the glass: {kinds}; the patient is alerted");
-    Ok((opened, Step::new(&professional.name, what, "emergency.open", &outcome)))
+    let step = Step::new(&professional.name, what, "emergency.open", &outcome);
+    Ok((opened, B256::from(salt), step))
 }
 
 /// An opening of a patient's records, as its event announced it.
@@ -99,6 +101,23 @@ pub async fn end(
     let call = EmergencyAccess::endCall { opening: to_opening(opened) };
     let outcome = professional.sender.send(department.at(Contract::EmergencyAccess), &call).await?;
     Ok(Step::new(&professional.name, "ends the emergency access", "emergency.end", &outcome))
+}
+
+/// The patient ends the opening before its time.
+///
+/// # Errors
+///
+/// [`WorkflowError::Send`] when it is over, or of somebody else's records.
+pub async fn end_by_patient(
+    relay: &Gateway,
+    patient: &PatientActor,
+    opened: &Opened,
+    now: Timestamp,
+) -> Result<Step, WorkflowError> {
+    let call = EmergencyAccess::endCall { opening: to_opening(opened) };
+    let call = Call::to_contract(relay.at(Contract::EmergencyAccess), &call);
+    let outcome = patient.act(relay.sender(), vec![call], now).await?;
+    Ok(Step::new(&patient.name, "ends the emergency access", "emergency.end", &outcome))
 }
 
 /// What a review finds.

@@ -39,7 +39,6 @@ pub async fn order(
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
     let salt = hospital.make_salt();
     let id = RecordId(make_id(orderer.member, salt));
-    let contract = hospital.at(Contract::LabOrders);
     let order =
         |digest| LabOrders::orderCall { salt, patient: patient.account(), laboratory, digest };
     let resource = json!({
@@ -398,7 +397,7 @@ pub async fn cancel_by_patient(
 ) -> Result<Step, WorkflowError> {
     let call = Call::to_contract(relay.at(Contract::LabOrders), &LabOrders::cancelCall { id });
     let outcome = patient.act(relay.sender(), vec![call], now).await?;
-    Ok(Step::new(&patient.name, "cancels the order", "lab.cancel-by-patient", &outcome))
+    Ok(Step::new(&patient.name, "cancels the order", "lab.cancel", &outcome))
 }
 
 /// An ordering doctor cancels the order before there is a result.

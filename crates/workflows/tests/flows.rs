@@ -220,7 +220,7 @@ impl Scene {
         let (department, professional) = (self.world.gateway("emergency"), self.world.person(who));
         let (account, kinds) = (self.patient.account(), KindSet::of(kinds));
         let reason = "found unconscious";
-        let (opened, step) =
+        let (opened, _, step) =
             emergency::open(department, professional, account, kinds, period, reason).await?;
         steps_are_listed(&[step]);
         Ok(opened)

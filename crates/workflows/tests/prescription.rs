@@ -64,7 +64,14 @@ impl Scene {
         let known = self.known().await;
         let checked = prescription::check(order, &known, Some("it was weighed")).unwrap();
         let (hospital, now) = (self.world.gateway("hospital"), self.world.now());
-        prescription::issue(hospital, self.person(who), &self.patient, &checked, now).await
+        let person = self.person(who);
+        let issued = prescription::issue(hospital, person, &self.patient, &checked, now).await;
+        let (anchor, mut steps) = issued?;
+        if order.as_written {
+            let id = anchor.record.0;
+            steps.push(prescription::forbid_substitution(hospital, person, id).await?);
+        }
+        Ok((anchor, steps))
     }
 
     async fn issue(&self, order: &Order) -> Anchor {

@@ -114,6 +114,14 @@ impl Event {
         }
     }
 
+    /// Whose contacts have to be known to tell what the event means.
+    pub(crate) const fn whose_contacts(&self) -> Option<Address> {
+        match self {
+            Self::Emergency(EmergencyAccessEvents::EmergencyOpened(opened)) => Some(opened.patient),
+            _ => None,
+        }
+    }
+
     /// Whose parties have to be known to tell what the event means.
     pub(crate) fn key(&self) -> Option<Key> {
         use EmergencyAccessEvents as Emergency;
@@ -297,10 +305,8 @@ fn emergency(event: &EmergencyAccessEvents, parties: &Parties) -> Option<Meaning
             let reminded_after = REVIEW_PERIOD.saturating_sub(REMINDED_BEFORE);
             let mut meaning = Meaning::about(event.patient, event.id)
                 .tell(Topic::EmergencyOpened, [event.patient, event.institution])
-                .tell(
-                    Topic::EmergencyOpened,
-                    parties.of(Part::Steward).chain(parties.of(Part::Contact)),
-                )
+                .tell(Topic::EmergencyOpened, parties.of(Part::Steward))
+                .tell(Topic::EmergencyOpened, parties.contacts.iter().copied())
                 .party(key, Part::Institution, event.institution, true);
             meaning.review = Some(Review::Wanted {
                 opening: event.id,

@@ -126,10 +126,14 @@ impl<'a> Commands<'a> {
         let said = if let Some(patient) = self.consortium.patients.find(who) {
             let key = patient.patient.key().ok_or("the patient's key is not here")?;
             let signer = key.signer(self.consortium.deployment.address(Contract::WebAuthnVerifier));
-            json!({ "authorisation": { "signer": signer, "signature": key.sign(digest) } })
+            json!({
+                "digest": digest,
+                "authorisation": { "signer": signer, "signature": key.sign(digest) },
+            })
         } else {
             let signature = self.person(who)?.sender.sign_hash(&digest).await?;
-            json!({ "signature": alloy_primitives::hex::encode_prefixed(signature.as_bytes()) })
+            let signature = alloy_primitives::hex::encode_prefixed(signature.as_bytes());
+            json!({ "digest": digest, "signature": signature })
         };
         Ok((format!("{said}\n"), 0))
     }
@@ -458,8 +462,12 @@ impl<'a> Commands<'a> {
                     Ok(checked) => checked,
                     Err(findings) => return Ok((findings_text(&findings), 1)),
                 };
-                let (anchor, steps) =
+                let (anchor, mut steps) =
                     prescription::issue(hospital, physician, &patient, &checked, now).await?;
+                if order.as_written {
+                    let id = anchor.record.0;
+                    steps.push(prescription::forbid_substitution(hospital, physician, id).await?);
+                }
                 let text = steps.iter().map(step_text).collect::<String>();
                 return Ok((format!("prescription {}\n{text}", anchor.record), 0));
             }
@@ -682,8 +690,9 @@ impl<'a> Commands<'a> {
                 let account = patient.account();
                 let opened =
                     emergency::open(department, paramedic, account, kinds, period, &reason);
-                let (opened, step) = opened.await?;
-                Ok((format!("opening {}\n{}", opened.id, step_text(&step)), 0))
+                let (opened, salt, step) = opened.await?;
+                let text = format!("opening {}\n  salt of the reason {salt}\n", opened.id);
+                Ok((text + &step_text(&step), 0))
             }
             EmergencyCommand::End { patient, id } => {
                 let opened = self.opening(&patient, id).await?;

@@ -28,7 +28,7 @@ impl Teller<'_> {
         let too_much = wanted.union(closed);
         let open = emergency::open(department, paramedic, account, too_much, hour, reason).await;
         self.refused("paramedic", "breaks the glass for what the patient closed", open)?;
-        let (opened, step) =
+        let (opened, _, step) =
             emergency::open(department, paramedic, account, wanted, hour, reason).await?;
         self.tell(step);
         let count = self.read("hospital", "paramedic", &kinds, None, Purpose::Emergency).await?;

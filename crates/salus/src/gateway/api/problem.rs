@@ -120,6 +120,10 @@ impl From<WorkflowError> for Problem {
             WorkflowError::Send(SendError::NotSigned(_) | SendError::NotTaken { .. }) => {
                 Self::new(StatusCode::CONFLICT, error.to_string())
             }
+            // It may still happen: whoever tries again without looking may do it twice.
+            WorkflowError::Send(SendError::TimedOut { .. }) => {
+                Self::new(StatusCode::GATEWAY_TIMEOUT, error.to_string())
+            }
             error => Self::internal(&error),
         }
     }

@@ -19,6 +19,7 @@ pub(super) struct Cast {
     pub(super) gateway: Gateway,
     pub(super) now: Timestamp,
     who: Who,
+    patient: Address,
     signing: Arc<Signing>,
 }
 
@@ -26,10 +27,11 @@ impl Cast {
     pub(super) const fn new(
         gateway: Gateway,
         who: Who,
+        patient: Address,
         signing: Arc<Signing>,
         now: Timestamp,
     ) -> Self {
-        Self { gateway, now, who, signing }
+        Self { gateway, now, who, patient, signing }
     }
 
     /// The professional who asked.
@@ -61,9 +63,9 @@ impl Cast {
         matches!(self.who, Who::Patient(_))
     }
 
-    /// Somebody whom a step is about.
-    pub(super) fn about(&self, account: Address) -> PatientActor {
-        let patient = Patient::elsewhere(account, Arc::new(Nobody));
+    /// The patient whom the step is about.
+    pub(super) fn about(&self) -> PatientActor {
+        let patient = Patient::elsewhere(self.patient, Arc::new(Nobody));
         PatientActor { name: "patient".into(), patient, secret: self.unused_key() }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
-use domain::{Kind, KindSet};
+use domain::{Kind, KindSet, RecordDigest};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use workflows::{
@@ -11,7 +11,10 @@ use workflows::{
     emergency::{self, Verdict},
 };
 
-use super::cast::{Cast, taken};
+use super::{
+    About,
+    cast::{Cast, taken},
+};
 
 /// A step with what goes into it.
 #[derive(Deserialize)]
@@ -21,20 +24,20 @@ pub(super) enum Wanted {
     Open { patient: Address, kinds: Vec<String>, minutes: u32, reason: String },
     #[serde(rename = "emergency.end")]
     End { patient: Address, id: B256 },
-    /// `note` is a digest of what the officer wrote down.
+    /// `note` is what the officer writes down: on chain is a digest of it under the salt that comes back.
     #[serde(rename = "emergency.review")]
-    Review { patient: Address, id: B256, justified: bool, note: B256 },
+    Review { patient: Address, id: B256, justified: bool, note: String },
     #[serde(rename = "emergency.restrict")]
     Restrict { patient: Address, kinds: Vec<String>, opted_out: bool },
 }
 
 impl Wanted {
-    pub(super) const fn patient(&self) -> Option<Address> {
+    pub(super) const fn about(&self) -> About {
         match self {
             Self::Open { patient, .. }
             | Self::End { patient, .. }
             | Self::Review { patient, .. }
-            | Self::Restrict { patient, .. } => Some(*patient),
+            | Self::Restrict { patient, .. } => About::Patient(*patient),
         }
     }
 
@@ -44,11 +47,17 @@ impl Wanted {
             Self::Open { patient, kinds, minutes, reason } => {
                 let (who, kinds) = (cast.person()?, parse_kinds(&kinds)?);
                 let period = Duration::from_secs(u64::from(minutes) * 60);
-                let (opened, step) =
+                let (opened, salt, step) =
                     emergency::open(here, &who, patient, kinds, period, &reason).await?;
                 let mut value = taken([step]);
                 value["id"] = json!(opened.id);
+                value["salt"] = json!(salt);
                 Ok(value)
+            }
+            Self::End { patient, id } if cast.is_patient() => {
+                let opened = emergency::opened(here, patient, id, now).await?;
+                let who = cast.patient()?;
+                Ok(taken([emergency::end_by_patient(here, &who, &opened, now).await?]))
             }
             Self::End { patient, id } => {
                 let (who, opened) = (cast.person()?, emergency::opened(here, patient, id, now));
@@ -58,8 +67,12 @@ impl Wanted {
                 let who = cast.person()?;
                 let opened = emergency::opened(here, patient, id, now).await?;
                 let verdict = if justified { Verdict::Justified } else { Verdict::Unjustified };
+                let salt = B256::from(here.gatekeeper.entropy().bytes::<32>());
+                let note = RecordDigest::of(&[salt.as_slice(), note.as_bytes()].concat()).0;
                 let reviewed = emergency::review(here, &who, &opened, verdict, note);
-                Ok(taken([reviewed.await?]))
+                let mut value = taken([reviewed.await?]);
+                value["salt"] = json!(salt);
+                Ok(value)
             }
             Self::Restrict { kinds, opted_out, .. } => {
                 let (who, kinds) = (cast.patient()?, parse_kinds(&kinds)?);

@@ -9,10 +9,13 @@ use workflows::{
     laboratory::{self, Version},
 };
 
-use super::cast::{Cast, sealed, taken};
+use super::{
+    About,
+    cast::{Cast, sealed, taken},
+};
 
 /// A step with what goes into it. `result` holds the fields of an Observation that say what was found; `record`
-/// is that of the version before.
+/// is that of the version before; `specimen` is what stands on the label.
 #[derive(Deserialize)]
 #[serde(tag = "step", deny_unknown_fields)]
 pub(super) enum Wanted {
@@ -20,17 +23,17 @@ pub(super) enum Wanted {
     #[serde(rename = "lab.order")]
     Order { patient: Address, laboratory: Address, code: Value },
     #[serde(rename = "lab.collect")]
-    Collect { id: B256, specimen: B256 },
+    Collect { id: B256, specimen: String },
     #[serde(rename = "lab.take-over")]
-    TakeOver { patient: Address, id: B256, condition: String },
+    TakeOver { id: B256, condition: String },
     #[serde(rename = "lab.preliminary")]
-    Preliminary { patient: Address, id: B256, result: Value, critical: bool },
+    Preliminary { id: B256, result: Value, critical: bool },
     #[serde(rename = "lab.report")]
-    Report { patient: Address, id: B256, result: Value, critical: bool },
+    Report { id: B256, result: Value, critical: bool },
     #[serde(rename = "lab.final")]
-    Final { patient: Address, id: B256, record: B256, result: Value, critical: bool },
+    Final { id: B256, record: B256, result: Value, critical: bool },
     #[serde(rename = "lab.correct")]
-    Correct { patient: Address, id: B256, record: B256, result: Value, critical: bool },
+    Correct { id: B256, record: B256, result: Value, critical: bool },
     #[serde(rename = "lab.release")]
     Release { id: B256, digest: B256 },
     #[serde(rename = "lab.acknowledge")]
@@ -42,60 +45,64 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
-    pub(super) const fn patient(&self) -> Option<Address> {
+    pub(super) const fn about(&self) -> About {
         match self {
-            Self::Order { patient, .. }
-            | Self::TakeOver { patient, .. }
-            | Self::Preliminary { patient, .. }
-            | Self::Report { patient, .. }
-            | Self::Final { patient, .. }
-            | Self::Correct { patient, .. } => Some(*patient),
-            Self::Collect { .. }
-            | Self::Release { .. }
-            | Self::Acknowledge { .. }
-            | Self::Escalate { .. }
-            | Self::Cancel { .. } => None,
+            Self::Order { patient, .. } => About::Begins(*patient),
+            Self::Collect { id, .. }
+            | Self::TakeOver { id, .. }
+            | Self::Preliminary { id, .. }
+            | Self::Report { id, .. }
+            | Self::Final { id, .. }
+            | Self::Correct { id, .. }
+            | Self::Release { id, .. }
+            | Self::Acknowledge { id, .. }
+            | Self::Escalate { id }
+            | Self::Cancel { id } => About::LabOrder(*id),
         }
     }
 
     pub(super) async fn take(self, cast: &Cast) -> Result<Value, WorkflowError> {
-        let (here, now, who) = (&cast.gateway, cast.now, cast.person()?);
+        let (here, now) = (&cast.gateway, cast.now);
+        if let (Self::Cancel { id }, true) = (&self, cast.is_patient()) {
+            let who = cast.patient()?;
+            return Ok(taken([laboratory::cancel_by_patient(here, &who, *id, now).await?]));
+        }
+        let who = cast.person()?;
         match self {
-            Self::Order { patient, laboratory, code } => {
-                let patient = cast.about(patient);
+            Self::Order { laboratory, code, .. } => {
+                let patient = cast.about();
                 let ordered = laboratory::order(here, &who, &patient, laboratory, &code, now);
                 Ok(sealed(ordered.await?))
             }
             Self::Collect { id, specimen } => {
+                // A label that others could guess must not be found by its digest.
+                let specimen = here.keyed_digest("salus/specimen/v1", specimen.as_bytes());
                 Ok(taken([laboratory::collect(here, &who, id, specimen).await?]))
             }
-            Self::TakeOver { patient, id, condition } => {
-                let patient = cast.about(patient);
+            Self::TakeOver { id, condition } => {
+                let patient = cast.about();
                 Ok(sealed(laboratory::take_over(here, &who, &patient, id, &condition, now).await?))
             }
-            Self::Preliminary { patient, id, result, critical } => {
-                let (patient, version) =
-                    (cast.about(patient), Version { result: &result, critical });
+            Self::Preliminary { id, result, critical } => {
+                let (patient, version) = (cast.about(), Version { result: &result, critical });
                 let reported =
                     laboratory::report_preliminary(here, &who, &patient, id, version, now);
                 Ok(sealed(reported.await?))
             }
-            Self::Report { patient, id, result, critical } => {
-                let patient = cast.about(patient);
+            Self::Report { id, result, critical } => {
+                let patient = cast.about();
                 let reported = laboratory::report(here, &who, &patient, id, &result, critical, now);
                 Ok(sealed(reported.await?))
             }
-            Self::Final { patient, id, record, result, critical } => {
-                let (patient, version) =
-                    (cast.about(patient), Version { result: &result, critical });
+            Self::Final { id, record, result, critical } => {
+                let (patient, version) = (cast.about(), Version { result: &result, critical });
                 let before = cast.anchor(record).await?;
                 let reported =
                     laboratory::report_final(here, &who, &patient, id, &before, version, now);
                 Ok(sealed(reported.await?))
             }
-            Self::Correct { patient, id, record, result, critical } => {
-                let (patient, version) =
-                    (cast.about(patient), Version { result: &result, critical });
+            Self::Correct { id, record, result, critical } => {
+                let (patient, version) = (cast.about(), Version { result: &result, critical });
                 let before = cast.anchor(record).await?;
                 let corrected =
                     laboratory::correct(here, &who, &patient, id, &before, version, now);

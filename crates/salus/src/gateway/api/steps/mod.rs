@@ -28,7 +28,7 @@ use axum::{
     extract::{Path, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
 };
-use domain::{ProfessionalRole, Reader};
+use domain::{ProfessionalRole, Purpose, Reader};
 use fhir::{Caller, Interaction};
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -37,7 +37,7 @@ use tokio::{
     sync::{mpsc, watch},
     task::AbortHandle,
 };
-use workflows::WorkflowError;
+use workflows::{Gateway, WorkflowError};
 
 use super::{
     Answer, Api, Problem,
@@ -53,8 +53,8 @@ const SCOPE: &str = "Task";
 /// How many steps somebody may have at once.
 const OWN_MAX: usize = 16;
 
-/// How many steps there may be at once.
-const ALL_MAX: usize = 1_024;
+/// How many steps of patients there may be at once, and as many of staff.
+const ALIKE_MAX: usize = 1_024;
 
 /// How long a step is remembered.
 const REMEMBERED: Duration = Duration::from_secs(900);
@@ -78,6 +78,7 @@ enum Progress {
 /// A step that somebody began.
 struct Begun {
     owner: Address,
+    is_patient: bool,
     at: Instant,
     progress: Arc<watch::Sender<Progress>>,
     answers: mpsc::Sender<Given>,
@@ -89,24 +90,30 @@ struct Begun {
 pub(super) struct Steps(Mutex<HashMap<B256, Begun>>);
 
 impl Steps {
-    /// Remembers a step, if there is room for it.
-    fn add(&self, id: B256, begun: Begun) -> Result<(), Problem> {
+    /// Refuses somebody who has too much begun, or who comes when too much is; what is over does not count.
+    fn room(&self, owner: Address, is_patient: bool) -> Result<(), Problem> {
         let mut steps = self.0.lock();
-        steps.retain(|_, held| {
-            let stays = held.at.elapsed() < REMEMBERED;
-            if !stays {
-                held.task.abort();
-            }
-            stays
-        });
-        let own = steps.values().filter(|held| held.owner == begun.owner).count();
-        if own >= OWN_MAX || steps.len() >= ALL_MAX {
-            begun.task.abort();
-            let text = "too many steps were begun and not ended; end one, or wait";
-            return Err(Problem::too_many(text, 60));
+        forget(&mut steps);
+        let open = || steps.values().filter(|held| held.is_open());
+        let own = open().filter(|held| held.owner == owner).count();
+        // Patients and staff do not take each other's places.
+        let alike = open().filter(|held| held.is_patient == is_patient).count();
+        if own < OWN_MAX && alike < ALIKE_MAX {
+            return Ok(());
+        }
+        let text = "too many steps were begun and are not over; end one, or wait";
+        Err(Problem::too_many(text, 60))
+    }
+
+    fn add(&self, id: B256, begun: Begun) {
+        let mut steps = self.0.lock();
+        let over = steps.iter().filter(|(_, held)| held.owner == begun.owner && !held.is_open());
+        let mut over: Vec<_> = over.map(|(id, held)| (held.at, *id)).collect();
+        over.sort_unstable_by_key(|(at, _)| *at);
+        for (_, id) in over.iter().rev().skip(OWN_MAX) {
+            steps.remove(id);
         }
         steps.insert(id, begun);
-        Ok(())
     }
 
     /// What belongs to somebody; others are not told that it is there.
@@ -116,11 +123,29 @@ impl Steps {
         owner: Address,
         read: impl FnOnce(&Begun) -> T,
     ) -> Result<T, Problem> {
-        let steps = self.0.lock();
+        let mut steps = self.0.lock();
+        forget(&mut steps);
         let held = steps.get(&id).filter(|held| held.owner == owner);
-        held.map(read)
-            .ok_or_else(|| Problem::not_found("no such step was begun, or it is long over"))
+        let gone = || Problem::not_found("no such step was begun, or it is long over");
+        held.map(read).ok_or_else(gone)
     }
+}
+
+impl Begun {
+    fn is_open(&self) -> bool {
+        matches!(*self.progress.borrow(), Progress::Working | Progress::Waiting(_))
+    }
+}
+
+/// Forgets what is old.
+fn forget(steps: &mut HashMap<B256, Begun>) {
+    steps.retain(|_, held| {
+        let stays = held.at.elapsed() < REMEMBERED;
+        if !stays {
+            held.task.abort();
+        }
+        stays
+    });
 }
 
 /// A step with what goes into it.
@@ -167,14 +192,21 @@ impl Wanted {
         }
     }
 
-    /// About which patient it is, where it names one.
-    const fn patient(&self) -> Option<Address> {
+    const fn about(&self) -> About {
         match self {
-            Self::Prescription(wanted) => wanted.patient(),
-            Self::Laboratory(wanted) => wanted.patient(),
-            Self::Emergency(wanted) => wanted.patient(),
-            Self::Surgery(wanted) => wanted.patient(),
-            Self::WaitingList(wanted) => wanted.patient(),
+            Self::Prescription(wanted) => wanted.about(),
+            Self::Laboratory(wanted) => wanted.about(),
+            Self::Emergency(wanted) => wanted.about(),
+            Self::Surgery(wanted) => wanted.about(),
+            Self::WaitingList(wanted) => wanted.about(),
+        }
+    }
+
+    /// What is read for it, by FHIR type: the token has to allow that, too.
+    const fn reads(&self) -> &'static [&'static str] {
+        match self {
+            Self::Prescription(wanted) => wanted.reads(),
+            _ => &[],
         }
     }
 
@@ -189,22 +221,53 @@ impl Wanted {
     }
 }
 
+/// What a step is about, and so about whom. Whose a workflow is, the chain says, and not who takes a step.
+#[derive(Clone, Copy, Debug)]
+enum About {
+    /// Something begins with it, at this patient's.
+    Begins(Address),
+    /// A patient's records as a whole.
+    Patient(Address),
+    Prescription(B256),
+    LabOrder(B256),
+    Surgery(B256),
+    Listing(B256),
+}
+
+impl About {
+    async fn patient(self, gateway: &Gateway) -> Result<Address, WorkflowError> {
+        use workflows::{laboratory, prescription, surgery, waiting_list};
+        Ok(match self {
+            Self::Begins(patient) | Self::Patient(patient) => patient,
+            Self::Prescription(id) => prescription::patient_of(gateway, id).await?,
+            Self::LabOrder(id) => laboratory::patient_of(gateway, id).await?,
+            Self::Surgery(id) => surgery::standing(gateway, id).await?.1.patient,
+            Self::Listing(id) => waiting_list::listing(gateway, id).await?.patient,
+        })
+    }
+}
+
 /// `POST /api/steps`.
 pub(super) async fn begin(State(api): State<Api>, headers: HeaderMap, body: Body) -> Answer {
     let (caller, _) = api.caller(&headers, SCOPE, Interaction::Create).await?;
-    let who = api.may_act(&caller)?;
     let wanted = Wanted::parse(json(&headers, body).await?)?;
-    require_about(&caller, wanted.patient())?;
-    if let (Who::Patient(account), Some(other)) = (who, wanted.patient())
-        && account != other
-    {
-        return Err(Problem::forbidden("patients take steps about themselves"));
+    for resource_type in wanted.reads() {
+        api.caller(&headers, resource_type, Interaction::Search).await?;
     }
+    let about = wanted.about();
+    let patient = about.patient(&api.0.gateway).await?;
+    require_about(&caller, Some(patient))?;
+    let who = api.may_act(&caller, about, patient).await?;
+    if !wanted.reads().is_empty() && caller.purpose != Purpose::Treatment {
+        let text = "this step reads the patient's records, for treatment only";
+        return Err(Problem::forbidden(text));
+    }
+    api.0.steps.room(caller.reader.address(), matches!(who, Who::Patient(_)))?;
     let act = Act {
         name: wanted.act(),
         actor: caller.reader.address(),
         purpose: caller.purpose,
-        patient: wanted.patient(),
+        patient: Some(patient),
         subject: Subject::None,
         outcome: "begun",
     };
@@ -215,22 +278,24 @@ pub(super) async fn begin(State(api): State<Api>, headers: HeaderMap, body: Body
     let progress = Arc::new(progress);
     let (answers, given) = mpsc::channel(1);
     let signing = Arc::new(Signing::new(
-        caller.reader.address(),
+        api.signer_of(caller.reader.address()).await,
         *gateway.gatekeeper.deployment(),
         gateway.gatekeeper.ledger().chain_id(),
         Arc::clone(&progress),
         given,
     ));
-    let cast = Cast::new(gateway, who, signing, api.now());
+    let cast = Cast::new(gateway, who, patient, signing, api.now());
     let task = tokio::spawn(async move { wanted.take(&cast).await });
     let begun = Begun {
         owner: caller.reader.address(),
+        is_patient: matches!(who, Who::Patient(_)),
         at: Instant::now(),
         progress: Arc::clone(&progress),
         answers,
         task: task.abort_handle(),
     };
-    api.0.steps.add(id, begun)?;
+    api.0.steps.add(id, begun);
+    let steps = Arc::clone(&api.0);
     tokio::spawn(async move {
         let outcome = match task.await {
             Ok(Ok(result)) => Progress::Done(result),
@@ -238,6 +303,9 @@ pub(super) async fn begin(State(api): State<Api>, headers: HeaderMap, body: Body
             Err(_) => Progress::Failed(Problem::new(StatusCode::GONE, "the step was given up")),
         };
         progress.send_replace(outcome);
+        // Whatever it came to is not kept for longer, whether or not anybody comes.
+        tokio::time::sleep(REMEMBERED).await;
+        steps.steps.0.lock().remove(&id);
     });
     api.next(id, caller.reader.address()).await
 }
@@ -252,18 +320,45 @@ pub(super) async fn show(
     api.next(id, caller.reader.address()).await
 }
 
-/// What somebody says to what they were asked to sign.
+/// What somebody says to what they were asked to sign: one thing, and to what.
 #[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-enum Said {
+#[serde(deny_unknown_fields)]
+struct Said {
+    /// The digest that they were asked to sign.
+    digest: B256,
     /// The signature of a transaction, of 65 bytes.
-    Signature(Bytes),
+    signature: Option<Bytes>,
     /// A transaction that was sent instead.
-    Sent(B256),
-    /// The signature of calls, with the signer bytes by which the account knows the key.
-    Authorisation { signer: Bytes, signature: Bytes },
+    sent: Option<B256>,
+    /// The signature of calls.
+    authorisation: Option<SaidByAccount>,
     /// No.
-    Declined(bool),
+    declined: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SaidByAccount {
+    /// The signer bytes by which the account knows the key (ERC-7913).
+    signer: Bytes,
+    signature: Bytes,
+}
+
+impl Said {
+    fn given(self) -> Result<Given, Problem> {
+        match (self.signature, self.sent, self.authorisation, self.declined) {
+            (Some(bytes), None, None, None) => Ok(Given::Signature(bytes)),
+            (None, Some(hash), None, None) => Ok(Given::Sent(hash)),
+            (None, None, Some(SaidByAccount { signer, signature }), None) => {
+                Ok(Given::Authorisation { signer, signature })
+            }
+            (None, None, None, Some(true)) => Ok(Given::Declined),
+            _ => Err(Problem::bad(
+                "beside `digest` there is one of `signature`, `sent`, `authorisation` and \
+                 `declined`: true",
+            )),
+        }
+    }
 }
 
 /// `POST /api/steps/{id}`.
@@ -275,17 +370,14 @@ pub(super) async fn sign(
 ) -> Answer {
     let (caller, _) = api.caller(&headers, SCOPE, Interaction::Update).await?;
     let owner = caller.reader.address();
-    let given = match json(&headers, body).await? {
-        Said::Signature(bytes) => Given::Signature(bytes),
-        Said::Sent(hash) => Given::Sent(hash),
-        Said::Authorisation { signer, signature } => Given::Authorisation { signer, signature },
-        Said::Declined(true) => Given::Declined,
-        Said::Declined(false) => return Err(Problem::bad("`declined` is true, or is left out")),
-    };
+    let said: Said = json(&headers, body).await?;
+    let digest = serde_json::Value::from(said.digest.to_string());
+    let given = said.given()?;
     let answers = api.0.steps.own(id, owner, |held| {
         // Of two who answer at once, one is too late.
         let is_asked = held.progress.send_if_modified(|progress| {
-            let is_asked = matches!(progress, Progress::Waiting(_));
+            let is_asked =
+                matches!(progress, Progress::Waiting(asked) if asked["digest"] == digest);
             if is_asked {
                 *progress = Progress::Working;
             }
@@ -294,7 +386,7 @@ pub(super) async fn sign(
         is_asked.then(|| held.answers.clone())
     })?;
     let Some(answers) = answers else {
-        let text = "this step does not wait for a signature now";
+        let text = "this step does not wait for a signature of this digest now";
         return Err(Problem::new(StatusCode::CONFLICT, text));
     };
     // When nobody listens any more, the step is over, and says so.
@@ -322,16 +414,37 @@ enum Who {
 }
 
 impl Api {
-    fn may_act(&self, caller: &Caller) -> Result<Who, Problem> {
+    /// Who takes a step about somebody. The contracts say who may take which; but to begin something at a
+    /// patient's takes caring for them, as writing over FHIR does.
+    async fn may_act(
+        &self,
+        caller: &Caller,
+        about: About,
+        patient: Address,
+    ) -> Result<Who, Problem> {
         match caller.reader {
-            Reader::Patient { account } => Ok(Who::Patient(account)),
+            Reader::Patient { account } if account == patient => Ok(Who::Patient(account)),
+            Reader::Patient { .. } => {
+                Err(Problem::forbidden("patients take steps about themselves"))
+            }
             Reader::Professional { member, role, .. } if self.is_own(&caller.reader) => {
+                let begins = matches!(about, About::Begins(_));
+                if begins && !self.0.gateway.gatekeeper.cares_for(patient, member).await {
+                    let text = "this step is for who cares for the patient";
+                    return Err(Problem::forbidden(text));
+                }
                 Ok(Who::Professional(member, role))
             }
             _ => Err(Problem::forbidden(
                 "steps are taken by patients, and by the people of this institution",
             )),
         }
+    }
+
+    /// The key with which a member signs now; an account is its own.
+    async fn signer_of(&self, member: Address) -> Address {
+        let projection = self.0.gateway.gatekeeper.projection().await;
+        projection.registry.professional(&member).map_or(member, |held| held.signer)
     }
 
     /// How far a step is, once there is something to do or nothing more.

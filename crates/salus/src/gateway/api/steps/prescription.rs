@@ -11,7 +11,10 @@ use workflows::{
     prescription::{self, Dose, Known, Order, Product},
 };
 
-use super::cast::{Cast, sealed, taken};
+use super::{
+    About,
+    cast::{Cast, sealed, taken},
+};
 
 /// A step with what goes into it.
 #[derive(Deserialize)]
@@ -28,17 +31,20 @@ pub(super) enum Wanted {
     Countersign { id: B256 },
     /// By the prescriber, or by the patient.
     #[serde(rename = "rx.permit")]
-    Permit { patient: Address, id: B256, pharmacy: Address },
+    Permit { id: B256, pharmacy: Address },
+    /// The same.
+    #[serde(rename = "rx.withdraw-permit")]
+    WithdrawPermit { id: B256, pharmacy: Address },
     #[serde(rename = "rx.claim")]
     Claim { id: B256 },
     #[serde(rename = "rx.release")]
     Release { id: B256 },
     #[serde(rename = "rx.substitute")]
-    Substitute { patient: Address, id: B256, product: String, reason: String },
+    Substitute { id: B256, product: String, reason: String },
     #[serde(rename = "rx.dispense")]
-    Dispense { patient: Address, id: B256, quantity: u32, batch: String, expires: u64 },
+    Dispense { id: B256, quantity: u32, batch: String, expires: u64 },
     #[serde(rename = "rx.confirm")]
-    Confirm { patient: Address, id: B256, fill: u8 },
+    Confirm { id: B256, fill: u8 },
     #[serde(rename = "rx.cancel")]
     Cancel { id: B256 },
 }
@@ -97,17 +103,28 @@ impl Medicine {
 }
 
 impl Wanted {
-    pub(super) const fn patient(&self) -> Option<Address> {
+    pub(super) const fn about(&self) -> About {
         match self {
-            Self::Issue { patient, .. }
-            | Self::Permit { patient, .. }
-            | Self::Substitute { patient, .. }
-            | Self::Dispense { patient, .. }
-            | Self::Confirm { patient, .. } => Some(*patient),
-            Self::Countersign { .. }
-            | Self::Claim { .. }
-            | Self::Release { .. }
-            | Self::Cancel { .. } => None,
+            Self::Issue { patient, .. } => About::Begins(*patient),
+            Self::Countersign { id }
+            | Self::Permit { id, .. }
+            | Self::WithdrawPermit { id, .. }
+            | Self::Claim { id }
+            | Self::Release { id }
+            | Self::Substitute { id, .. }
+            | Self::Dispense { id, .. }
+            | Self::Confirm { id, .. }
+            | Self::Cancel { id } => About::Prescription(*id),
+        }
+    }
+
+    /// What is read for it, by FHIR type.
+    pub(super) const fn reads(&self) -> &'static [&'static str] {
+        match self {
+            Self::Issue { .. } => {
+                &["AllergyIntolerance", "MedicationRequest", "MedicationStatement"]
+            }
+            _ => &[],
         }
     }
 
@@ -124,20 +141,41 @@ impl Wanted {
                         return Ok(json!({ "findings": findings.collect::<Vec<_>>() }));
                     }
                 };
-                let patient = cast.about(patient);
-                Ok(sealed(prescription::issue(here, &who, &patient, &checked, now).await?))
+                let patient = cast.about();
+                let (anchor, steps) =
+                    prescription::issue(here, &who, &patient, &checked, now).await?;
+                let id = anchor.record.0;
+                let mut value = sealed((anchor, steps));
+                if order.as_written {
+                    // It stands, whatever comes of this.
+                    match prescription::forbid_substitution(here, &who, id).await {
+                        Ok(step) => value["forbidden"] = json!(step),
+                        Err(error) => value["not_forbidden"] = json!(error.to_string()),
+                    }
+                }
+                Ok(value)
             }
             Self::Countersign { id } => {
                 Ok(taken([prescription::countersign(here, &cast.person()?, id).await?]))
             }
-            Self::Permit { id, pharmacy, .. } if cast.is_patient() => {
+            Self::Permit { id, pharmacy } if cast.is_patient() => {
                 let (who, anchor) = (cast.patient()?, cast.anchor(id).await?);
                 let permitted = prescription::permit_by_patient(here, &who, &anchor, pharmacy, now);
                 Ok(taken([permitted.await?]))
             }
-            Self::Permit { id, pharmacy, .. } => {
+            Self::Permit { id, pharmacy } => {
                 let who = cast.person()?;
                 Ok(taken([prescription::permit_by_prescriber(here, &who, id, pharmacy).await?]))
+            }
+            Self::WithdrawPermit { id, pharmacy } if cast.is_patient() => {
+                let who = cast.patient()?;
+                let withdrawn =
+                    prescription::withdraw_permit_by_patient(here, &who, id, pharmacy, now);
+                Ok(taken([withdrawn.await?]))
+            }
+            Self::WithdrawPermit { id, pharmacy } => {
+                let who = cast.person()?;
+                Ok(taken([prescription::withdraw_permit(here, &who, id, pharmacy).await?]))
             }
             Self::Claim { id } => {
                 Ok(taken([prescription::claim(here, &cast.person()?, id).await?]))
@@ -145,21 +183,25 @@ impl Wanted {
             Self::Release { id } => {
                 Ok(taken([prescription::release(here, &cast.person()?, id).await?]))
             }
-            Self::Substitute { patient, id, product, reason } => {
-                let (who, patient) = (cast.person()?, cast.about(patient));
+            Self::Substitute { id, product, reason } => {
+                let (who, patient) = (cast.person()?, cast.about());
                 let substituted =
                     prescription::substitute(here, &who, &patient, id, &product, &reason, now);
                 Ok(sealed(substituted.await?))
             }
-            Self::Dispense { patient, id, quantity, batch, expires } => {
-                let (who, patient) = (cast.person()?, cast.about(patient));
+            Self::Dispense { id, quantity, batch, expires } => {
+                let (who, patient) = (cast.person()?, cast.about());
                 let product = Product { quantity, batch, expires: Timestamp(expires) };
                 let dispensed = prescription::dispense(here, &who, &patient, id, &product, now);
                 Ok(sealed(dispensed.await?))
             }
-            Self::Confirm { id, fill, .. } => {
+            Self::Confirm { id, fill } => {
                 let who = cast.patient()?;
                 Ok(taken([prescription::confirm_collection(here, &who, id, fill, now).await?]))
+            }
+            Self::Cancel { id } if cast.is_patient() => {
+                let who = cast.patient()?;
+                Ok(taken([prescription::cancel_by_patient(here, &who, id, now).await?]))
             }
             Self::Cancel { id } => {
                 Ok(taken([prescription::cancel(here, &cast.person()?, id).await?]))

@@ -11,7 +11,10 @@ use workflows::{
     surgery::{self, Implant, Phase, Plan, Referral, Seat, Signed, Team},
 };
 
-use super::cast::{Cast, sealed, taken};
+use super::{
+    About,
+    cast::{Cast, sealed, taken},
+};
 
 /// A step with what goes into it.
 #[derive(Deserialize)]
@@ -20,17 +23,18 @@ pub(super) enum Wanted {
     #[serde(rename = "surgery.refer")]
     Refer { patient: Address, hospital: Address, operation: String, reason: String },
     #[serde(rename = "surgery.assess")]
-    Assess { patient: Address, id: B256, operation: String, site: String, disclosed: String },
+    Assess { id: B256, operation: String, site: String, disclosed: String },
     #[serde(rename = "surgery.return")]
-    Return { patient: Address, id: B256, operation: String, site: String, disclosed: String },
+    Return { id: B256, operation: String, site: String, disclosed: String },
     #[serde(rename = "surgery.consent")]
-    Consent { patient: Address, id: B256, plan: B256 },
+    Consent { id: B256, plan: B256 },
     #[serde(rename = "surgery.file-consent")]
-    FileConsent { patient: Address, plan: B256 },
+    FileConsent { id: B256, plan: B256 },
     #[serde(rename = "surgery.withdraw")]
-    Withdraw { patient: Address, id: B256 },
+    Withdraw { id: B256 },
+    /// `plan` is the digest of the plan that the doctor saw.
     #[serde(rename = "surgery.certify")]
-    Certify { patient: Address, id: B256, reason: String },
+    Certify { id: B256, plan: B256, reason: String },
     #[serde(rename = "surgery.schedule")]
     Schedule {
         id: B256,
@@ -43,16 +47,15 @@ pub(super) enum Wanted {
     #[serde(rename = "surgery.relieve")]
     Relieve { id: B256, seat: Place, member: Address },
     #[serde(rename = "surgery.fill-in")]
-    FillIn { patient: Address, id: B256, phase: Part, answers: BTreeMap<String, String> },
+    FillIn { id: B256, phase: Part, answers: BTreeMap<String, String> },
     #[serde(rename = "surgery.report")]
-    Report { patient: Address, id: B256, performed: String, answers: BTreeMap<String, String> },
+    Report { id: B256, performed: String, answers: BTreeMap<String, String> },
     #[serde(rename = "surgery.sign")]
     Sign { id: B256, phase: Part, digest: B256 },
     #[serde(rename = "surgery.incise")]
     Incise { id: B256 },
     #[serde(rename = "surgery.implant")]
     Implant {
-        patient: Address,
         id: B256,
         maker: String,
         model: String,
@@ -65,16 +68,16 @@ pub(super) enum Wanted {
     #[serde(rename = "surgery.explant")]
     Explant { id: B256, implant: B256 },
     #[serde(rename = "surgery.complication")]
-    Complication { patient: Address, id: B256, text: String },
+    Complication { id: B256, text: String },
     #[serde(rename = "surgery.hand-over")]
-    HandOver { patient: Address, id: B256, text: String },
+    HandOver { id: B256, text: String },
     #[serde(rename = "surgery.discharge")]
-    Discharge { patient: Address, id: B256, text: String },
+    Discharge { id: B256, text: String },
     #[serde(rename = "surgery.follow-up")]
-    FollowUp { patient: Address, id: B256, text: String },
-    /// By the patient no reason is asked for.
+    FollowUp { id: B256, text: String },
+    /// The patient gives no reason.
     #[serde(rename = "surgery.cancel")]
-    Cancel { patient: Address, id: B256, text: Option<String> },
+    Cancel { id: B256, text: Option<String> },
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -104,70 +107,69 @@ impl Part {
 }
 
 impl Wanted {
-    pub(super) const fn patient(&self) -> Option<Address> {
+    pub(super) const fn about(&self) -> About {
         match self {
-            Self::Refer { patient, .. }
-            | Self::Assess { patient, .. }
-            | Self::Return { patient, .. }
-            | Self::Consent { patient, .. }
-            | Self::FileConsent { patient, .. }
-            | Self::Withdraw { patient, .. }
-            | Self::Certify { patient, .. }
-            | Self::FillIn { patient, .. }
-            | Self::Report { patient, .. }
-            | Self::Implant { patient, .. }
-            | Self::Complication { patient, .. }
-            | Self::HandOver { patient, .. }
-            | Self::Discharge { patient, .. }
-            | Self::FollowUp { patient, .. }
-            | Self::Cancel { patient, .. } => Some(*patient),
-            Self::Schedule { .. }
-            | Self::Relieve { .. }
-            | Self::Sign { .. }
-            | Self::Incise { .. }
-            | Self::VoidImplant { .. }
-            | Self::Explant { .. } => None,
+            Self::Refer { patient, .. } => About::Begins(*patient),
+            Self::Assess { id, .. }
+            | Self::Return { id, .. }
+            | Self::Consent { id, .. }
+            | Self::FileConsent { id, .. }
+            | Self::Withdraw { id }
+            | Self::Certify { id, .. }
+            | Self::Schedule { id, .. }
+            | Self::Relieve { id, .. }
+            | Self::FillIn { id, .. }
+            | Self::Report { id, .. }
+            | Self::Sign { id, .. }
+            | Self::Incise { id }
+            | Self::Implant { id, .. }
+            | Self::VoidImplant { id, .. }
+            | Self::Explant { id, .. }
+            | Self::Complication { id, .. }
+            | Self::HandOver { id, .. }
+            | Self::Discharge { id, .. }
+            | Self::FollowUp { id, .. }
+            | Self::Cancel { id, .. } => About::Surgery(*id),
         }
     }
 
     pub(super) async fn take(self, cast: &Cast) -> Result<Value, WorkflowError> {
         let (here, now) = (&cast.gateway, cast.now);
         match self {
-            Self::Refer { patient, hospital, operation, reason } => {
-                let (who, patient) = (cast.person()?, cast.about(patient));
+            Self::Refer { hospital, operation, reason, .. } => {
+                let (who, patient) = (cast.person()?, cast.about());
                 let referral = Referral { operation, reason };
                 let referred = surgery::refer(here, &who, &patient, hospital, &referral, now);
                 Ok(sealed(referred.await?))
             }
-            Self::Assess { patient, id, operation, site, disclosed } => {
-                let (who, patient) = (cast.person()?, cast.about(patient));
+            Self::Assess { id, operation, site, disclosed } => {
+                let (who, patient) = (cast.person()?, cast.about());
                 let plan = Plan { operation, site, disclosed };
                 Ok(sealed(surgery::assess(here, &who, &patient, id, &plan, now).await?))
             }
-            Self::Return { patient, id, operation, site, disclosed } => {
-                let (who, patient) = (cast.person()?, cast.about(patient));
+            Self::Return { id, operation, site, disclosed } => {
+                let (who, patient) = (cast.person()?, cast.about());
                 let plan = Plan { operation, site, disclosed };
                 let returned = surgery::return_to_theatre(here, &who, &patient, id, &plan, now);
                 Ok(sealed(returned.await?))
             }
-            Self::Consent { id, plan, .. } => {
+            Self::Consent { id, plan } => {
                 let (who, plan) = (cast.patient()?, cast.anchor(plan).await?);
                 Ok(taken([surgery::sign_consent(here, &who, id, &plan, now).await?]))
             }
-            Self::FileConsent { patient, plan } => {
-                let (who, patient) = (cast.person()?, cast.about(patient));
+            Self::FileConsent { id, plan } => {
+                let (who, patient) = (cast.person()?, cast.about());
                 let plan = cast.anchor(plan).await?;
-                let (form, step) = surgery::file_consent(here, &who, &patient, &plan, now).await?;
+                let (form, step) =
+                    surgery::file_consent(here, &who, &patient, id, &plan, now).await?;
                 Ok(sealed((form, vec![step])))
             }
-            Self::Withdraw { id, .. } => {
+            Self::Withdraw { id } => {
                 Ok(taken([surgery::withdraw_consent(here, &cast.patient()?, id, now).await?]))
             }
-            Self::Certify { patient, id, reason } => {
-                let (who, patient) = (cast.person()?, cast.about(patient));
-                let (_, held) = surgery::standing(here, id).await?;
-                let about = (id, held.plan);
-                let certified = surgery::certify(here, &who, &patient, about, &reason, now);
+            Self::Certify { id, plan, reason } => {
+                let (who, patient) = (cast.person()?, cast.about());
+                let certified = surgery::certify(here, &who, &patient, (id, plan), &reason, now);
                 Ok(sealed(certified.await?))
             }
             Self::Schedule { id, surgeon, anaesthetist, nurse, at, theatre } => {
@@ -185,15 +187,15 @@ impl Wanted {
                 let who = cast.person()?;
                 Ok(taken([surgery::relieve(here, &who, id, seat, member).await?]))
             }
-            Self::FillIn { patient, id, phase, answers } => {
-                let (who, patient) = (cast.person()?, cast.about(patient));
+            Self::FillIn { id, phase, answers } => {
+                let (who, patient) = (cast.person()?, cast.about());
                 let answers = pairs(&answers);
                 let phase = phase.phase();
                 let filled = surgery::fill_in(here, &who, &patient, id, phase, &answers, now);
                 Ok(signed(filled.await?))
             }
-            Self::Report { patient, id, performed, answers } => {
-                let (who, patient) = (cast.person()?, cast.about(patient));
+            Self::Report { id, performed, answers } => {
+                let (who, patient) = (cast.person()?, cast.about());
                 let answers = pairs(&answers);
                 let report = surgery::report(here, &who, &patient, id, &performed, &answers, now);
                 Ok(signed(report.await?))
@@ -203,8 +205,8 @@ impl Wanted {
                 Ok(signed(surgery::sign(here, &who, id, phase.phase(), digest).await?))
             }
             Self::Incise { id } => Ok(taken([surgery::incise(here, &cast.person()?, id).await?])),
-            Self::Implant { patient, id, maker, model, serial, lot, lot_digest } => {
-                let (who, patient) = (cast.person()?, cast.about(patient));
+            Self::Implant { id, maker, model, serial, lot, lot_digest } => {
+                let (who, patient) = (cast.person()?, cast.about());
                 let device = Implant { maker, model, serial, lot, lot_digest };
                 let (implant, steps) =
                     surgery::implant(here, &who, &patient, id, &device, now).await?;
@@ -219,28 +221,28 @@ impl Wanted {
             Self::Explant { id, implant } => {
                 Ok(taken([surgery::explant(here, &cast.person()?, id, implant).await?]))
             }
-            Self::Complication { patient, id, text } => {
-                let (who, patient) = (cast.person()?, cast.about(patient));
+            Self::Complication { id, text } => {
+                let (who, patient) = (cast.person()?, cast.about());
                 let reported = surgery::report_complication(here, &who, &patient, id, &text, now);
                 Ok(sealed(reported.await?))
             }
-            Self::HandOver { patient, id, text } => {
-                let (who, patient) = (cast.person()?, cast.about(patient));
+            Self::HandOver { id, text } => {
+                let (who, patient) = (cast.person()?, cast.about());
                 Ok(sealed(surgery::hand_over(here, &who, &patient, id, &text, now).await?))
             }
-            Self::Discharge { patient, id, text } => {
-                let (who, patient) = (cast.person()?, cast.about(patient));
+            Self::Discharge { id, text } => {
+                let (who, patient) = (cast.person()?, cast.about());
                 Ok(sealed(surgery::discharge(here, &who, &patient, id, &text, now).await?))
             }
-            Self::FollowUp { patient, id, text } => {
-                let (who, patient) = (cast.person()?, cast.about(patient));
+            Self::FollowUp { id, text } => {
+                let (who, patient) = (cast.person()?, cast.about());
                 Ok(sealed(surgery::follow_up(here, &who, &patient, id, &text, now).await?))
             }
             Self::Cancel { id, .. } if cast.is_patient() => {
                 Ok(taken([surgery::cancel_by_patient(here, &cast.patient()?, id, now).await?]))
             }
-            Self::Cancel { patient, id, text } => {
-                let (who, patient) = (cast.person()?, cast.about(patient));
+            Self::Cancel { id, text } => {
+                let (who, patient) = (cast.person()?, cast.about());
                 let why = "a reason is needed, as `text`";
                 let text = text.ok_or_else(|| WorkflowError::Invalid(why.into()))?;
                 Ok(sealed(surgery::cancel(here, &who, &patient, id, &text, now).await?))

@@ -9,7 +9,10 @@ use workflows::{
     waiting_list::{self, Referral},
 };
 
-use super::cast::{Cast, sealed, taken};
+use super::{
+    About,
+    cast::{Cast, sealed, taken},
+};
 
 /// A step with what goes into it.
 #[derive(Deserialize)]
@@ -27,30 +30,32 @@ pub(super) enum Wanted {
     #[serde(rename = "waitlist.prioritise")]
     Prioritise { id: B256, priority: u8 },
     #[serde(rename = "waitlist.schedule")]
-    Schedule { patient: Address, id: B256, at: u64 },
+    Schedule { id: B256, at: u64 },
     #[serde(rename = "waitlist.attend")]
     Attend { id: B256 },
     #[serde(rename = "waitlist.miss")]
     Miss { id: B256 },
     #[serde(rename = "waitlist.remove")]
-    Remove { patient: Address, id: B256, reason: String },
+    Remove { id: B256, reason: String },
 }
 
 impl Wanted {
-    pub(super) const fn patient(&self) -> Option<Address> {
+    pub(super) const fn about(&self) -> About {
         match self {
-            Self::Refer { patient, .. }
-            | Self::Schedule { patient, .. }
-            | Self::Remove { patient, .. } => Some(*patient),
-            Self::Prioritise { .. } | Self::Attend { .. } | Self::Miss { .. } => None,
+            Self::Refer { patient, .. } => About::Begins(*patient),
+            Self::Prioritise { id, .. }
+            | Self::Schedule { id, .. }
+            | Self::Attend { id }
+            | Self::Miss { id }
+            | Self::Remove { id, .. } => About::Listing(*id),
         }
     }
 
     pub(super) async fn take(self, cast: &Cast) -> Result<Value, WorkflowError> {
         let (here, now) = (&cast.gateway, cast.now);
         match self {
-            Self::Refer { patient, hospital, specialty, reason, referral: number } => {
-                let (who, patient) = (cast.person()?, cast.about(patient));
+            Self::Refer { hospital, specialty, reason, referral: number, .. } => {
+                let (who, patient) = (cast.person()?, cast.about());
                 let mut referral = Referral::new(here, specialty, reason);
                 referral.number = number.unwrap_or(referral.number);
                 let referred = waiting_list::refer(here, &who, &patient, hospital, &referral, now);
@@ -62,8 +67,8 @@ impl Wanted {
                 let who = cast.person()?;
                 Ok(taken([waiting_list::prioritise(here, &who, id, priority).await?]))
             }
-            Self::Schedule { patient, id, at } => {
-                let (who, patient) = (cast.person()?, cast.about(patient));
+            Self::Schedule { id, at } => {
+                let (who, patient) = (cast.person()?, cast.about());
                 let at = Timestamp(at);
                 Ok(sealed(waiting_list::schedule(here, &who, &patient, id, at, now).await?))
             }
@@ -71,15 +76,15 @@ impl Wanted {
                 Ok(taken([waiting_list::attend(here, &cast.person()?, id).await?]))
             }
             Self::Miss { id } => Ok(taken([waiting_list::miss(here, &cast.person()?, id).await?])),
-            Self::Remove { id, reason, .. } if cast.is_patient() => {
+            Self::Remove { id, reason } if cast.is_patient() => {
                 let (salt, step) =
                     waiting_list::leave(here, &cast.patient()?, id, &reason, now).await?;
                 let mut value = taken([step]);
                 value["salt"] = json!(salt);
                 Ok(value)
             }
-            Self::Remove { patient, id, reason } => {
-                let (who, patient) = (cast.person()?, cast.about(patient));
+            Self::Remove { id, reason } => {
+                let (who, patient) = (cast.person()?, cast.about());
                 Ok(sealed(waiting_list::remove(here, &who, &patient, id, &reason, now).await?))
             }
         }
