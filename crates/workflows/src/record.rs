@@ -31,6 +31,11 @@ impl Draft {
         patient: &PatientActor,
         now: Timestamp,
     ) -> NewRecord {
+        let mut resource = self.resource.clone();
+        if let Some(fields) = resource.as_object_mut() {
+            // As others refer to it, and as whoever gets a copy finds it.
+            fields.entry("id").or_insert_with(|| format!("{:x}", record.0).into());
+        }
         NewRecord {
             record,
             version: RecordVersion::FIRST,
@@ -39,7 +44,7 @@ impl Draft {
             content: Content::FhirJson,
             author: author.member,
             created: now,
-            body: serde_json::to_vec(&self.resource).expect("a JSON value has a text"),
+            body: serde_json::to_vec(&resource).expect("a JSON value has a text"),
         }
     }
 }
