@@ -87,7 +87,7 @@ pub fn typed_data(chain_id: u64, account: Address, batch: &Execute) -> Value {
     let calls: Vec<Value> = batch
         .calls
         .iter()
-        .map(|call| json!({ "to": call.to, "value": call.value.to_string(), "data": call.data }))
+        .map(|call| json!({ "to": call.to.to_string(), "value": call.value.to_string(), "data": call.data }))
         .collect();
     json!({
         "types": {
@@ -109,7 +109,7 @@ pub fn typed_data(chain_id: u64, account: Address, batch: &Execute) -> Value {
             "name": DOMAIN_NAME,
             "version": DOMAIN_VERSION,
             "chainId": chain_id,
-            "verifyingContract": account,
+            "verifyingContract": account.to_string(),
         },
         "message": {
             "calls": calls,
