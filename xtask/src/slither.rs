@@ -3,6 +3,8 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
@@ -26,19 +28,16 @@ struct Explained {
 pub(crate) fn run() -> Result<(), Failure> {
     let slither = tools::install_slither()?;
     tools::install_npm()?;
-    let (contracts, target) = (root().join("contracts"), root().join("target"));
-    fs::create_dir_all(&target).map_err(|error| error.to_string())?;
+    let contracts = root().join("contracts");
+    let dir = working_folder(&contracts)?;
     let input = output(program("node", &["slither-input.mjs"]).current_dir(&contracts))?;
-    let (input_file, report) = (target.join("slither-input.json"), target.join("slither.json"));
-    fs::write(&input_file, input).map_err(|error| error.to_string())?;
-    // Slither refuses to write over what is there.
-    let _ = fs::remove_file(&report);
-    let mut command = program(&slither.to_string_lossy(), &[]);
-    command.arg(&input_file).args(["--compile-force-framework", "solc-json"]);
-    command.args(["--solc", "./solc-wrap", "--fail-none", "--json"]).arg(&report);
+    fs::write(dir.join("input.json"), input).map_err(|error| error.to_string())?;
+    let mut command = program(&slither.to_string_lossy(), &["input.json"]);
+    command.args(["--compile-force-framework", "solc-json", "--solc", "./solc-wrap"]);
+    command.args(["--fail-none", "--json", "report.json"]);
     // What it prints of libraries would hide what matters; the report has all of it.
-    output(command.current_dir(&contracts))?;
-    let report = fs::read(report).map_err(|error| error.to_string())?;
+    output(command.current_dir(&dir))?;
+    let report = fs::read(dir.join("report.json")).map_err(|error| error.to_string())?;
     let report: Value = serde_json::from_slice(&report).map_err(|error| error.to_string())?;
     if report["success"] != true {
         return Err(format!("Slither failed: {}", report["error"]));
@@ -47,6 +46,18 @@ pub(crate) fn run() -> Result<(), Failure> {
     let explained = serde_json::from_slice(&explained).map_err(|error| error.to_string())?;
     let wrong = compare(&report, explained);
     if wrong.is_empty() { Ok(()) } else { Err(format!("\n{}", wrong.join("\n"))) }
+}
+
+/// A new folder below `target` where the contracts' files are found under their names. Beside
+/// `foundry.toml` Slither would run forge, and download a compiler.
+fn working_folder(contracts: &Path) -> Result<PathBuf, Failure> {
+    let dir = root().join("target/slither-work");
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
+    for name in ["src", "node_modules", "solc-wrap"] {
+        symlink(contracts.join(name), dir.join(name)).map_err(|error| error.to_string())?;
+    }
+    Ok(dir)
 }
 
 /// What is found and not explained, and what is explained and not found.
@@ -83,9 +94,10 @@ fn compare(report: &Value, mut explained: Explained) -> Vec<String> {
 /// Whether a finding is in a source of ours, and not in a library alone.
 fn is_ours(finding: &Value) -> bool {
     let elements = finding["elements"].as_array();
-    elements.into_iter().flatten().any(|element| {
-        text(&element["source_mapping"], "filename_relative").starts_with("src/")
-    })
+    elements
+        .into_iter()
+        .flatten()
+        .any(|element| text(&element["source_mapping"], "filename_relative").starts_with("src/"))
 }
 
 /// Where a finding is: contract, function and variable, as far as it has them. Lines would change with
@@ -143,7 +155,9 @@ mod tests {
     #[test]
     fn what_is_not_found_any_more_is_told() {
         let findings = json!({ "equality": { "Records.reject": "because" } });
-        let all = explained(json!({ "detectors": { "other": "x", "equality": "y" }, "findings": findings }));
+        let all = explained(
+            json!({ "detectors": { "other": "x", "equality": "y" }, "findings": findings }),
+        );
         let wrong = compare(&report("src/Records.sol"), all);
         assert_eq!(wrong.len(), 2, "{wrong:?}");
     }

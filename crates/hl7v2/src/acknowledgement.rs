@@ -4,10 +4,7 @@
 //!
 //! HL7 v2.5.1, section 2.9.2 and segments MSA and ERR; up to version 2.4 `ERR-1` says what later fields do.
 
-use crate::{
-    error::ReadError,
-    message::Header,
-};
+use crate::{error::ReadError, message::Header};
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +33,8 @@ impl Answer<'_> {
 pub fn acknowledge(header: &Header, answer: Answer<'_>, id: &str, time: &str) -> String {
     let is_old = ["2.3", "2.4"].iter().any(|old| header.version.starts_with(old));
     let version = if header.version.is_empty() { "2.5.1" } else { &header.version };
+    let processing =
+        if header.processing.is_empty() { "P".into() } else { escaped(&header.processing) };
     let mut text = format!(
         "MSH|^~\\&|{}|{}|{}|{}|{time}||ACK^R01{}|{}|{}|{}\rMSA|{}|{}",
         header.receiving_application,
@@ -44,7 +43,7 @@ pub fn acknowledge(header: &Header, answer: Answer<'_>, id: &str, time: &str) ->
         header.sending_facility,
         if is_old { "" } else { "^ACK" },
         escaped(id),
-        if header.processing.is_empty() { "P" } else { &*escaped(&header.processing) },
+        processing,
         escaped(version),
         answer.code(),
         escaped(&header.control_id),

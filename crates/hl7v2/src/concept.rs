@@ -134,7 +134,9 @@ impl Authority {
         let universal = self.universal.as_str();
         match self.kind.as_str() {
             "ISO" | "" if is_oid(universal) => Some(format!("urn:oid:{universal}")),
-            "UUID" | "GUID" => Some(format!("urn:uuid:{}", encoded(&universal.to_lowercase()))),
+            "UUID" | "GUID" if !universal.is_empty() => {
+                Some(format!("urn:uuid:{}", encoded(&universal.to_lowercase())))
+            }
             "URI" | "URL" if is_uri(universal) => Some(universal.into()),
             _ if is_uri(&self.namespace) => Some(self.namespace.clone()),
             _ if self.namespace.is_empty() && universal.is_empty() => None,
@@ -151,11 +153,8 @@ pub(crate) fn number(field: Field<'_>) -> Result<(Option<String>, String), ReadE
     let authority = Authority::within(field.component(4))?;
     // The one number whose system HL7 and FHIR both know without an authority.
     let is_social = authority.uri().is_none() && field.component(5).text()? == "SS";
-    let system = if is_social {
-        Some("http://hl7.org/fhir/sid/us-ssn".into())
-    } else {
-        authority.uri()
-    };
+    let system =
+        if is_social { Some("http://hl7.org/fhir/sid/us-ssn".into()) } else { authority.uri() };
     Ok((system, field.text()?))
 }
 
@@ -215,7 +214,9 @@ pub(crate) fn person(field: Field<'_>) -> Result<Option<Value>, ReadError> {
 
 fn is_oid(text: &str) -> bool {
     text.contains('.')
-        && text.split('.').all(|arc| !arc.is_empty() && arc.bytes().all(|byte| byte.is_ascii_digit()))
+        && text
+            .split('.')
+            .all(|arc| !arc.is_empty() && arc.bytes().all(|byte| byte.is_ascii_digit()))
         && text.starts_with(['0', '1', '2'])
 }
 

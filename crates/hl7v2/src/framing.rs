@@ -59,7 +59,8 @@ fn split<'a>(bytes: &'a [u8], found: &mut Vec<&'a [u8]>) -> Result<(), ReadError
         let len = bytes[at..].iter().position(|byte| matches!(byte, b'\r' | b'\n'));
         let end = len.map_or(bytes.len(), |len| at + len);
         let line = &bytes[at..end];
-        let is_envelope = [&b"FHS"[..], b"BHS", b"BTS", b"FTS"].iter().any(|name| line.starts_with(name));
+        let is_envelope =
+            [&b"FHS"[..], b"BHS", b"BTS", b"FTS"].iter().any(|name| line.starts_with(name));
         if line.starts_with(b"MSH") || is_envelope {
             close(bytes, began.take(), at, found)?;
         }

@@ -109,7 +109,8 @@ mod tests {
     use super::*;
 
     fn message(rest: &str) -> Message {
-        Message::parse(format!("MSH|^~\\&|A|B|C|D|1||ORU^R01|1|P|2.5.1\r{rest}").as_bytes()).unwrap()
+        Message::parse(format!("MSH|^~\\&|A|B|C|D|1||ORU^R01|1|P|2.5.1\r{rest}").as_bytes())
+            .unwrap()
     }
 
     #[track_caller]
@@ -140,6 +141,9 @@ mod tests {
         refused("PID|1\rOBR|1\rORC|RE\rOBX|1", "OBX[1] comes before an OBR");
         refused("PID|1\rPID|2", "PID[2] is about a second patient");
         refused("OBR|1\rPID|1", "PID[1] comes after results");
-        refused("PID|1\rOBR|1\rDSC|x", "DSC[1] says that the message goes on elsewhere, which is not read");
+        refused(
+            "PID|1\rOBR|1\rDSC|x",
+            "DSC[1] says that the message goes on elsewhere, which is not read",
+        );
     }
 }

@@ -35,9 +35,8 @@ pub const REPETITIONS_MAX: usize = 1_000;
 pub const COMPONENTS_MAX: usize = 100;
 
 /// The versions that are read.
-const VERSIONS: &[&str] = &[
-    "2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.7.1", "2.8", "2.8.1", "2.8.2",
-];
+const VERSIONS: &[&str] =
+    &["2.3", "2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.7.1", "2.8", "2.8.1", "2.8.2"];
 
 #[derive(Clone, Copy, Debug)]
 struct Separators {
@@ -288,12 +287,11 @@ const CONTROL_ID_LEN_MAX: usize = 199;
 
 /// What a formatting command stands for in a text.
 fn formatted(command: &str) -> String {
-    let (name, count) = command.split_at(command.len().min(2));
-    let count = || count.trim().parse().unwrap_or(1).clamp(1, 20);
-    match name {
-        "br" | "ce" => "\n".into(),
-        "sp" => "\n".repeat(count()),
-        "sk" => " ".repeat(count()),
+    let count = |text: &str| text.trim().parse().unwrap_or(1).clamp(1, 20);
+    match command.split_at_checked(2) {
+        Some(("br" | "ce", _)) => "\n".into(),
+        Some(("sp", lines)) => "\n".repeat(count(lines)),
+        Some(("sk", spaces)) => " ".repeat(count(spaces)),
         _ => String::new(),
     }
 }
@@ -316,8 +314,8 @@ fn separators(bytes: &[u8]) -> Result<Separators, ReadError> {
         let all = [field, component, repetition, escape, subcomponent];
         let are_different = (1..all.len()).all(|at| !all[..at].contains(&all[at]));
         // Since version 2.7 there may be a sixth, for truncation.
-        let end = letter(8).is_none_or(|end| end == field)
-            || letter(9).is_none_or(|end| end == field);
+        let end =
+            letter(8).is_none_or(|end| end == field) || letter(9).is_none_or(|end| end == field);
         (all.iter().all(char::is_ascii_punctuation) && are_different && end).then_some(separators)
     };
     let what = "does not name five different separators";
@@ -381,15 +379,17 @@ impl<'a> Field<'a> {
     /// Whether nothing stands there.
     pub(crate) fn is_empty(self) -> bool {
         let separators = &self.segment.message.separators;
-        let between =
-            [separators.component, separators.repetition, separators.subcomponent, ' '];
+        let between = [separators.component, separators.repetition, separators.subcomponent, ' '];
         self.raw == "\"\"" || self.raw.chars().all(|letter| between.contains(&letter))
     }
 
     /// Its repetitions, those that say nothing left out.
     pub(crate) fn repetitions(self) -> impl Iterator<Item = Self> {
         let repetition = self.segment.message.separators.repetition;
-        self.raw.split(repetition).map(move |raw| Self { raw, ..self }).filter(|one| !one.is_empty())
+        self.raw
+            .split(repetition)
+            .map(move |raw| Self { raw, ..self })
+            .filter(|one| !one.is_empty())
     }
 
     /// A component, of the first repetition when there are several.

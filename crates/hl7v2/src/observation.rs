@@ -48,23 +48,34 @@ pub(crate) fn observation(
         Observed::Value(name, value) => observation[name] = value,
         Observed::Values(values) => {
             let code = &observation["code"];
-            let components: Vec<Value> =
-                values.into_iter().map(|(name, value)| json!({ "code": code, name: value })).collect();
+            let components: Vec<Value> = values
+                .into_iter()
+                .map(|(name, value)| json!({ "code": code, name: value }))
+                .collect();
             observation["component"] = components.into();
         }
         Observed::Nothing => observation["dataAbsentReason"] = absent("unknown"),
         Observed::Document(of_type) => {
             let of_type = of_type.map_or(String::new(), |of_type| format!(" ({of_type})"));
-            let text = format!("The message had a document here{of_type}, which was not taken over.");
+            let text =
+                format!("The message had a document here{of_type}, which was not taken over.");
             notes.push(json!({ "text": text }));
             observation["dataAbsentReason"] = absent("unsupported");
         }
     }
     let own = date_time(segment.field(14), origin)?;
-    set(&mut observation, "effectiveDateTime", own.or_else(|| shared.effective.clone()).map(Value::from));
+    set(
+        &mut observation,
+        "effectiveDateTime",
+        own.or_else(|| shared.effective.clone()).map(Value::from),
+    );
     set(&mut observation, "referenceRange", list(reference_range(segment, origin)?));
     let interpretation = interpretations(segment, origin)?;
-    set(&mut observation, "interpretation", (!interpretation.is_empty()).then(|| interpretation.into()));
+    set(
+        &mut observation,
+        "interpretation",
+        (!interpretation.is_empty()).then(|| interpretation.into()),
+    );
     set(&mut observation, "method", concept(segment.field(17), origin.facility)?);
     let observers: Vec<Value> = segment
         .field(16)
@@ -104,7 +115,7 @@ pub(crate) fn is_critical(segment: Segment<'_>) -> Result<bool, ReadError> {
 }
 
 fn interpretations(segment: Segment<'_>, origin: Origin<'_>) -> Result<Vec<Value>, ReadError> {
-    let of = |one: Field<'_>| {
+    let of = |one: Field<'_>| -> Result<Option<Value>, ReadError> {
         let named = concept(one, origin.facility)?;
         let code = one.text()?;
         // Up to version 2.6 it is a code without a system; later the system may be left out.

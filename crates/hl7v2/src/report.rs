@@ -215,7 +215,8 @@ impl<'a> LabReport<'a> {
             Stage::Final => "final",
             Stage::Corrected => "corrected",
         };
-        let mut making = Making { references, origin, contained: Vec::new(), specimens: Vec::new() };
+        let mut making =
+            Making { references, origin, contained: Vec::new(), specimens: Vec::new() };
         let mut results = Vec::new();
         let has_panels = self.parts.groups.len() > 1;
         for (number, group) in self.parts.groups.iter().enumerate() {
@@ -254,7 +255,8 @@ impl<'a> LabReport<'a> {
         // R4 has no notes here; this is where R5 has them.
         let notes = if has_panels { Vec::new() } else { notes(&first.request.notes)? };
         let url = "http://hl7.org/fhir/5.0/StructureDefinition/extension-DiagnosticReport.note";
-        let extensions = notes.into_iter().map(|note| json!({ "url": url, "valueAnnotation": note }));
+        let extensions =
+            notes.into_iter().map(|note| json!({ "url": url, "valueAnnotation": note }));
         set(&mut report, "extension", some(extensions.collect()));
         set(&mut report, "contained", some(contained));
         Ok(to_text(&report))
@@ -266,7 +268,8 @@ impl<'a> LabReport<'a> {
         let statuses: Vec<&str> = statuses.collect::<Result<_, _>>()?;
         let some = |wanted: &str| statuses.contains(&wanted);
         // Some results are there, and others not.
-        Ok(some("partial") || (some("registered") && statuses.iter().any(|one| *one != "registered")))
+        Ok(some("partial")
+            || (some("registered") && statuses.iter().any(|one| *one != "registered")))
     }
 
     /// The visit by its number, `PV1-19`.
@@ -356,7 +359,8 @@ fn request_status(field: Field<'_>) -> Result<&'static str, ReadError> {
     if code.is_empty() {
         return Err(ReadError::missing(field.place()));
     }
-    let unknown = ReadError::new(field.place(), Code::Table, "is no status of a result in table 0123");
+    let unknown =
+        ReadError::new(field.place(), Code::Table, "is no status of a result in table 0123");
     tables::report_status(&code).ok_or(unknown)
 }
 

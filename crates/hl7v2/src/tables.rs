@@ -43,10 +43,10 @@ pub(crate) fn report_status(code: &str) -> Option<&'static str> {
 ///
 /// v2-to-FHIR, table 0078 to ObservationInterpretation.
 const INTERPRETATIONS: &[&str] = &[
-    "<", ">", "A", "AA", "AC", "B", "CAR", "D", "DET", "E", "EX", "EXP", "H", "H>", "HH", "HM", "HU",
-    "HX", "I", "IE", "IND", "L", "L<", "LL", "LU", "LX", "MS", "N", "NCL", "ND", "NEG", "NR", "NS",
-    "POS", "QCF", "R", "RR", "S", "SDD", "SYN-R", "SYN-S", "TOX", "U", "UNE",
-    "VS", "W", "WR",
+    "<", ">", "A", "AA", "AC", "B", "CAR", "D", "DET", "E", "EX", "EXP", "H", "H>", "HH", "HM",
+    "HU", "HX", "I", "IE", "IND", "L", "L<", "LL", "LU", "LX", "MS", "N", "NCL", "ND", "NEG", "NR",
+    "NS", "POS", "QCF", "R", "RR", "S", "SDD", "SYN-R", "SYN-S", "TOX", "U", "UNE", "VS", "W",
+    "WR",
 ];
 
 /// The system of an interpretation (`OBX-8`).
@@ -109,14 +109,18 @@ mod tests {
 
     #[test]
     fn answers_to_queries_are_no_reports() {
-        for (code, expected) in [("F", Some("final")), ("A", Some("partial")), ("Y", None), ("Z", None)] {
+        for (code, expected) in
+            [("F", Some("final")), ("A", Some("partial")), ("Y", None), ("Z", None)]
+        {
             assert_eq!(report_status(code), expected, "{code}");
         }
     }
 
     #[test]
     fn panic_is_critical_and_abnormal_is_not() {
-        for (code, expected) in [("HH", true), ("LL", true), ("AA", true), ("H", false), ("A", false)] {
+        for (code, expected) in
+            [("HH", true), ("LL", true), ("AA", true), ("H", false), ("A", false)]
+        {
             assert_eq!(is_critical(code), expected, "{code}");
         }
     }

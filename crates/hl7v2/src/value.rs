@@ -155,7 +155,8 @@ pub(crate) fn quantity(
         quantity["unit"] = unit.into();
     }
     let name = field.component(name).text()?;
-    let system = if name == "UCUM" { Some(UCUM.into()) } else { code_system(&name, "", origin.facility) };
+    let system =
+        if name == "UCUM" { Some(UCUM.into()) } else { code_system(&name, "", origin.facility) };
     // A code is one of a system only when the message says of which.
     if let Some(system) = system.filter(|_| is_code(&code)) {
         quantity["system"] = system.into();
@@ -245,13 +246,28 @@ mod tests {
 
     #[test]
     fn numbers_keep_digits_and_units() {
-        check("NM", "5.10", "mmol/L^mmol per l^UCUM", "valueQuantity",
-            r#"{"code":"mmol/L","system":"http://unitsofmeasure.org","unit":"mmol per l","value":5.10}"#);
+        check(
+            "NM",
+            "5.10",
+            "mmol/L^mmol per l^UCUM",
+            "valueQuantity",
+            r#"{"code":"mmol/L","system":"http://unitsofmeasure.org","unit":"mmol per l","value":5.10}"#,
+        );
         check("NM", "+7", "10*9/l", "valueQuantity", r#"{"unit":"10*9/l","value":7}"#);
-        check("NM", "7", "x^^L^g/L^^UCUM", "valueQuantity",
-            r#"{"code":"g/L","system":"http://unitsofmeasure.org","unit":"g/L","value":7}"#);
-        check("NM", "7", "U^^99U", "valueQuantity",
-            r#"{"code":"U","system":"urn:salus:hl7v2:code-system:LAB:99U","unit":"U","value":7}"#);
+        check(
+            "NM",
+            "7",
+            "x^^L^g/L^^UCUM",
+            "valueQuantity",
+            r#"{"code":"g/L","system":"http://unitsofmeasure.org","unit":"g/L","value":7}"#,
+        );
+        check(
+            "NM",
+            "7",
+            "U^^99U",
+            "valueQuantity",
+            r#"{"code":"U","system":"urn:salus:hl7v2:code-system:LAB:99U","unit":"U","value":7}"#,
+        );
         check("NM", "7", "", "valueQuantity", r#"{"value":7}"#);
         refused("NM", "planted", "OBX[1]-5 is no number");
         refused("NM", "1,5", "OBX[1]-5 is no number");
@@ -261,7 +277,13 @@ mod tests {
     fn structured_numbers_are_what_they_say() {
         check("SN", ">^100", "", "valueQuantity", r#"{"comparator":">","value":100}"#);
         check("SN", "=^5", "", "valueQuantity", r#"{"value":5}"#);
-        check("SN", "^1^:^128", "", "valueRatio", r#"{"denominator":{"value":128},"numerator":{"value":1}}"#);
+        check(
+            "SN",
+            "^1^:^128",
+            "",
+            "valueRatio",
+            r#"{"denominator":{"value":128},"numerator":{"value":1}}"#,
+        );
         check("SN", "^1^-^5", "", "valueRange", r#"{"high":{"value":5},"low":{"value":1}}"#);
         check("SN", "^2^+", "", "valueString", r#""2+""#);
         check("SN", "<^1^:^8", "", "valueString", r#""<1:8""#);
@@ -279,8 +301,13 @@ mod tests {
 
     #[test]
     fn codes_dates_and_times_are_themselves() {
-        check("CWE", "3092008^Staph aureus^SCT", "", "valueCodeableConcept",
-            r#"{"coding":[{"code":"3092008","display":"Staph aureus","system":"http://snomed.info/sct"}],"text":"Staph aureus"}"#);
+        check(
+            "CWE",
+            "3092008^Staph aureus^SCT",
+            "",
+            "valueCodeableConcept",
+            r#"{"coding":[{"code":"3092008","display":"Staph aureus","system":"http://snomed.info/sct"}],"text":"Staph aureus"}"#,
+        );
         check("DT", "20261123", "", "valueDateTime", r#""2026-11-23""#);
         check("DTM", "202611231705+0100", "", "valueDateTime", r#""2026-11-23T17:05:00+01:00""#);
         check("TM", "1705", "", "valueTime", r#""17:05:00""#);
@@ -298,7 +325,10 @@ mod tests {
     #[test]
     fn documents_and_nothing_are_told_apart() {
         let of = |rest: &str| with_segment(rest, |one| observed(one, ORIGIN)).unwrap();
-        assert_eq!(of("ED|x||LIS^AP^PDF^Base64^cGxhbnRlZA==|"), Observed::Document(Some("application/pdf".into())));
+        assert_eq!(
+            of("ED|x||LIS^AP^PDF^Base64^cGxhbnRlZA==|"),
+            Observed::Document(Some("application/pdf".into()))
+        );
         assert_eq!(of("ED|x||^^^Base64^cGxhbnRlZA==|"), Observed::Document(None));
         assert_eq!(of("NM|x||\"\"|"), Observed::Nothing);
         assert_eq!(of("NM|x|||"), Observed::Nothing);

@@ -110,7 +110,11 @@ fn what_is_not_understood_is_refused_by_its_place() {
     check_refused(&with("OBX|1|NM|HB||planted||||||F"), "OBX[1]-5 is no number", Code::Type);
     check_refused(&with("OBX|1|NM|||5||||||F"), "OBX[1]-3 is empty", Code::Missing);
     check_refused(&with("OBX|1|NM|HB||5"), "OBX[1]-11 is empty", Code::Missing);
-    check_refused(&with("OBX|1|NM|HB||5||||||Q"), "OBX[1]-11 is no status of table 0085", Code::Table);
+    check_refused(
+        &with("OBX|1|NM|HB||5||||||Q"),
+        "OBX[1]-11 is no status of table 0085",
+        Code::Table,
+    );
     check_refused(
         &with("OBX|1|NM|HB||5||||||F|||202611231705"),
         "OBX[1]-14.1 has a time without an offset from UTC, and MSH-7 has none either",

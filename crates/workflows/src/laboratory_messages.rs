@@ -258,7 +258,8 @@ impl MessageDesk {
             version: noted.version,
             steps: Vec::new(),
         };
-        let is_told = noted.told || !is_newest || self.result_of(noted.order).await? == Some(entry.digest);
+        let is_told =
+            noted.told || !is_newest || self.result_of(noted.order).await? == Some(entry.digest);
         if is_told {
             return Ok(Some(taken));
         }
@@ -374,7 +375,8 @@ impl MessageDesk {
             }
             Stage::Final => {
                 let call = LabOrders::reportCall { id, digest, critical };
-                let what = if critical { "reports a critical result" } else { "reports the result" };
+                let what =
+                    if critical { "reports a critical result" } else { "reports the result" };
                 (what, "lab.report", self.send(&call).await?)
             }
             Stage::Corrected => {
@@ -414,8 +416,7 @@ impl MessageDesk {
             let bytes: Vec<u8> = row.try_get(column).map_err(StoreError::from)?;
             B256::try_from(bytes.as_slice()).map_err(|_| CORRUPT)
         };
-        let number =
-            |column: usize| row.try_get::<i64, _>(column).map_err(StoreError::from);
+        let number = |column: usize| row.try_get::<i64, _>(column).map_err(StoreError::from);
         let version = u32::try_from(number(3)?).map_err(|_| CORRUPT)?;
         Ok(Some(Noted {
             message,

@@ -168,7 +168,10 @@ async fn messages_are_versions_of_one_result() {
 
     let report = scene.report().await;
     assert!(r4::validate(&report).is_empty(), "{:?}", r4::validate(&report));
-    assert_eq!((&report["resourceType"], &report["status"]), (&json!("DiagnosticReport"), &json!("final")));
+    assert_eq!(
+        (&report["resourceType"], &report["status"]),
+        (&json!("DiagnosticReport"), &json!("final"))
+    );
     assert_eq!(report["subject"]["reference"], format!("Patient/{}", scene.patient.account()));
     assert_eq!(report["contained"][0]["valueQuantity"]["value"], 4.2);
     assert!(!report.to_string().contains("Planted"), "who the patient is stands elsewhere");

@@ -37,8 +37,8 @@ impl Commands<'_> {
         for file in files {
             let bytes = self.input_of(file)?;
             // What is no message has nothing that could be answered to.
-            let messages = hl7v2::messages(&bytes)
-                .map_err(|error| format!("{}: {error}", file.display()))?;
+            let messages =
+                hl7v2::messages(&bytes).map_err(|error| format!("{}: {error}", file.display()))?;
             for message in messages {
                 let received = desk.take(message, self.now()).await?;
                 code |= u8::from(received.outcome.is_err());
