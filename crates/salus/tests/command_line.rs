@@ -121,6 +121,8 @@ fn set_up() -> tempfile::TempDir {
             "claims it before the second signature: refused",
             "overrides what the checks found",
             "releases a preliminary result: refused",
+            "sends it for somebody else: refused",
+            "sends it again: taken before",
             "begins before sign-in and time-out: refused",
             "traces the implant to surgery and patient",
             "lists the same referral a second time: refused",
