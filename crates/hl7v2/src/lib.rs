@@ -3,8 +3,8 @@
 //! Laboratories send results as `ORU^R01` messages in the old pipe-and-hat form (ER7). [`messages`] takes
 //! them out of MLLP frames and batches, [`Message`] reads one, [`LabReport`] says what it is about, and
 //! [`LabReport::to_fhir`] makes one FHIR R4 `DiagnosticReport` of it, with its observations and specimens
-//! contained, so that a message is one record: kept whole or not at all, and read by whoever may read the
-//! result of the order. [`acknowledge`] makes the answer.
+//! contained, so that a message is one record: kept whole or not at all, and released, acknowledged and read
+//! whole. [`acknowledge`] makes the answer.
 //!
 //! Versions 2.3 to 2.8.2 are read. Values that are not understood refuse the message, with segment, field
 //! and component and never with what stands there (S1); nothing is guessed, and nothing left out but what

@@ -4,7 +4,7 @@
 //! A message names the order by its number (`ORC-2`, `OBR-2`), which is its id on chain, and the patient by a
 //! number that the laboratory bound to an account in the registry, or by the account. It is taken whole or
 //! not at all: one `DiagnosticReport` with everything in it is one record, sealed under the one digest that
-//! the order then holds, so that whoever reads the result of the order reads all of it.
+//! the order then holds, so that whoever releases, acknowledges or reads the result has all of it.
 //!
 //! A message is taken once, by sender and `MSH-10`. That is noted together with the record, in one
 //! transaction; when the chain was told, in another. So a message whose sender heard nothing, and sends it

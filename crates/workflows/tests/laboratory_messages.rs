@@ -19,7 +19,7 @@ use vault::{Content, NewRecord};
 use workflows::{
     Gateway, PatientActor, Person, Step,
     access::{self, Wanted},
-    laboratory,
+    consent, laboratory,
     laboratory_messages::{MessageDesk, NumberDigest, Received},
 };
 
@@ -176,7 +176,7 @@ async fn messages_are_versions_of_one_result() {
     assert_eq!(report["contained"][0]["valueQuantity"]["value"], 4.2);
     assert!(!report.to_string().contains("Planted"), "who the patient is stands elsewhere");
 
-    // Whoever ordered it reads all of it, and nothing else.
+    // Whoever the patient permits reads all of it, and whoever releases or acknowledges it has all of it.
     let digest = scene.held(id).await.result.unwrap();
     let (laboratory, now) = (scene.laboratory(), scene.world.now());
     let physician = scene.person("physician");
@@ -188,8 +188,12 @@ async fn messages_are_versions_of_one_result() {
         record: None,
         purpose: Purpose::Treatment,
     };
-    let (answered, _) = access::ask(&laboratory.gatekeeper, physician, &wanted, now).await.unwrap();
-    assert_eq!(answered.records.len(), 1);
+    let read = || access::ask(&laboratory.gatekeeper, physician, &wanted, now);
+    assert!(read().await.is_err(), "nobody permitted it yet");
+    let (terms, hospital) =
+        (scene.world.terms(&[Kind::Laboratory]), scene.world.gateway("hospital").member());
+    consent::grant(laboratory, &scene.patient, hospital, None, &terms, now).await.unwrap();
+    assert_eq!(read().await.unwrap().0.records.len(), 1);
 
     let third = scene.take(&sent("3", id, "C", "4.30").text()).await;
     assert_eq!(Scene::taken(&third), ["record.amend", "lab.correct"]);
