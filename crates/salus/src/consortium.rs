@@ -380,7 +380,8 @@ impl Consortium {
         patients.iter().map(number).collect()
     }
 
-    async fn bind_identity(
+    /// An authority enters a patient's number in the registry, as a digest that only it can make.
+    pub(crate) async fn bind_identity(
         &self,
         authority: &Gateway,
         patient: &PatientActor,

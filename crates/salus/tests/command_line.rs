@@ -121,6 +121,8 @@ fn set_up() -> tempfile::TempDir {
             "claims it before the second signature: refused",
             "overrides what the checks found",
             "releases a preliminary result: refused",
+            "sends it for somebody else: refused",
+            "sends it again: taken before",
             "begins before sign-in and time-out: refused",
             "traces the implant to surgery and patient",
             "lists the same referral a second time: refused",
@@ -224,6 +226,64 @@ fn operate(data: &Path) {
     assert!(signed.contains("complete"), "{signed}");
     assert!(good(data, &["surgery", "show", id]).starts_with("signed in, round 1"));
     assert!(good(data, &["timeline", id]).contains("sign-in signed, complete"));
+}
+
+#[test]
+fn results_come_as_messages() {
+    let dir = set_up();
+    let data = dir.path().join("data");
+    let _serving = Serving::start(&data, &[]);
+    let registered = ["lab", "register", "P002", "urn:oid:1.2.3.4", "A-17"];
+    good(&data, &["relate", "P002", "laboratory"]);
+    good(&data, &registered);
+    assert!(bad(&data, &registered).contains("AlreadyBound"));
+    let ordered = good(&data, &["lab", "order", "P002", "potassium"]);
+    let id = word_after(&ordered, "order ");
+    let message = |control: &str, number: &str, status: &str, flag: &str| {
+        format!(
+            "MSH|^~\\&|LIS|LAB|SALUS|LAB|20261123||ORU^R01|{control}|P|2.5.1\r\
+             PID|1||{number}^^^&1.2.3.4&ISO||Planted^Name\r\
+             OBR|1|{id}|F-1|2823-3^Potassium^LN|||202611230815||||||||||||||||||{status}\r\
+             OBX|1|NM|2823-3^Potassium^LN||6.90|mmol/L^^UCUM|3.5-5.0|{flag}|||{status}\r"
+        )
+    };
+    let take = |messages: &str, more: &[&str]| {
+        let mut command = salus(&data);
+        command.args(["lab", "import-hl7"]).args(more).arg("-");
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        process.stdin.take().unwrap().write_all(messages.as_bytes()).unwrap();
+        let output = process.wait_with_output().unwrap();
+        (output.status.code(), text(&output.stdout))
+    };
+    let offset = ["--offset", "+01:00"];
+    let first = message("1", "A-17", "P", "HH");
+    let (code, said) = take(&first, &[]);
+    assert!(code == Some(1) && said.contains("OBR[1]-7.1 has a time without an offset"), "{said}");
+    let (code, said) = take(&first, &offset);
+    assert!(code == Some(1) && said.contains("MSA|AE|1"), "the specimen is not there yet: {said}");
+    good(&data, &["lab", "collect", id]);
+    let (code, said) = take(&first, &offset);
+    assert!(code == Some(0) && said.contains("MSA|AA|1"), "{said}");
+    assert!(said.contains("reports a critical preliminary result"), "{said}");
+    let record = word_after(&said, "result ").to_owned();
+    let (code, said) = take(&message("2", "A-18", "F", "HH"), &offset);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("PID[1]-3 does not name the patient for whom the order is"), "{said}");
+    // A file with a batch: what was taken before is answered again, and one is new.
+    let batch = format!("BHS|^~\\&|LIS\r{first}{}BTS|2\r", message("2", "A-17", "F", "H"));
+    let path = dir.path().join("batch.hl7");
+    fs::write(&path, batch).unwrap();
+    let file = path.to_str().unwrap();
+    let said = good(&data, &["lab", "import-hl7", file, offset[0], offset[1]]);
+    assert!(said.contains("version 1, taken before") && said.contains("MSA|AA|2"), "{said}");
+    assert!(said.contains(&format!("result {record}, version 2\n")), "{said}");
+    assert!(!said.contains("Planted"), "{said}");
+    assert!(good(&data, &["lab", "show", id]).starts_with("Resulted for P002"));
+    let read = ["records", "read", "P002", "--as", "P002", "--at", "laboratory", "--show"];
+    let shown = good(&data, &read);
+    assert!(shown.contains("DiagnosticReport") && shown.contains("\"value\":6.90"), "{shown}");
+    assert!(good(&data, &["timeline", id]).contains("preliminary result reported, critical"));
+    assert!(good(&data, &["reconcile"]).contains("nothing differs"));
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub mod copies;
 pub mod emergency;
 pub mod import;
 pub mod laboratory;
+pub mod laboratory_messages;
 pub mod prescription;
 pub mod record;
 pub mod relationship;

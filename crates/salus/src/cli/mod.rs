@@ -32,6 +32,16 @@ impl Cli {
     pub(crate) fn data(&self) -> PathBuf {
         self.data.clone().unwrap_or_else(|| "salus-data".into())
     }
+
+    /// Whether the command reads what is typed or piped into it.
+    pub(crate) fn reads_input(&self) -> bool {
+        match &self.command {
+            Command::Lab(LabCommand::ImportHl7 { files, .. }) => {
+                files.iter().any(|file| file.as_os_str() == "-")
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What can be done.
@@ -592,6 +602,26 @@ pub(crate) enum LabCommand {
         /// Whether it needs attention at once.
         #[arg(long)]
         critical: bool,
+    },
+    /// The laboratory enters a patient's number in the registry, as a digest that only it can make: by that
+    /// number, messages name the patient.
+    Register {
+        /// Whose.
+        patient: String,
+        /// The numbering system, as a URI: `urn:oid:1.2.3` for an authority 1.2.3 of type ISO.
+        system: String,
+        /// The number.
+        number: String,
+    },
+    /// The laboratory takes results in that its own system sends as HL7 v2 messages (ORU^R01), and prints
+    /// the acknowledgements. Exits with 1 when one was not taken.
+    ImportHl7 {
+        /// Files with messages, batches or MLLP frames; - for what is piped in.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The offset from UTC of times that have none, and whose message has none: +01:00.
+        #[arg(long, allow_hyphen_values = true)]
+        offset: Option<String>,
     },
     /// The laboratory releases the result to the patient.
     Release {

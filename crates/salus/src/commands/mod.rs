@@ -1,5 +1,6 @@
 //! What the commands other than `up` do on a consortium.
 
+mod messages;
 mod surgery;
 mod waitlist;
 
@@ -40,9 +41,14 @@ type Output = Result<(String, u8), Error>;
 /// How many steps or receipts are shown.
 const LINES: usize = 1_000;
 
-/// Carries out a command that was typed in `directory`.
-pub(crate) async fn execute(consortium: &Consortium, command: Command, directory: &Path) -> Output {
-    let commands = Commands { consortium, directory };
+/// Carries out a command that was typed in `directory`, with `input` piped into it.
+pub(crate) async fn execute(
+    consortium: &Consortium,
+    command: Command,
+    directory: &Path,
+    input: &[u8],
+) -> Output {
+    let commands = Commands { consortium, directory, input };
     match command {
         Command::Up(_) | Command::Gateway(_) | Command::PatientNode(_) | Command::Verify(_) => {
             Err("this command runs by itself".into())
@@ -72,6 +78,7 @@ pub(crate) async fn execute(consortium: &Consortium, command: Command, directory
 struct Commands<'a> {
     consortium: &'a Consortium,
     directory: &'a Path,
+    input: &'a [u8],
 }
 
 impl<'a> Commands<'a> {
@@ -628,6 +635,12 @@ impl<'a> Commands<'a> {
                 let corrected =
                     laboratory::correct(lab, scientist, &patient, id, &previous, version, now);
                 return Ok(result_text(&corrected.await?));
+            }
+            LabCommand::Register { patient, system, number } => {
+                return self.register_number(&patient, &system, &number).await;
+            }
+            LabCommand::ImportHl7 { files, offset } => {
+                return self.import_messages(&files, offset.as_deref()).await;
             }
             LabCommand::Escalate { id } => {
                 vec![laboratory::escalate(hospital, physician, id).await?]

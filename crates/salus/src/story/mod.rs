@@ -105,7 +105,8 @@ impl<'a> Teller<'a> {
             }
             Chapter::Lab => {
                 self.laboratory().await?;
-                self.versions_of_a_result().await
+                self.versions_of_a_result().await?;
+                self.result_as_a_message().await
             }
             Chapter::Emergency => self.emergency().await,
             Chapter::Surgery => self.surgery().await,

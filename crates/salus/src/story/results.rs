@@ -1,17 +1,19 @@
-//! The story's results: one shared by two consents, and one in three versions whose specimen changes hands.
+//! The story's results: one shared by two consents, one in three versions whose specimen changes hands, and one that
+//! comes as a message.
 
 use std::time::Duration;
 
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use domain::{Kind, KindSet, Period, Purpose, PurposeSet, Terms};
 use serde_json::json;
 use workflows::{
     consent,
     laboratory::{self, Version},
+    laboratory_messages::MessageDesk,
 };
 
 use super::Teller;
-use crate::Error;
+use crate::{Error, gateway::number_digest};
 
 impl Teller<'_> {
     pub(super) async fn laboratory(&mut self) -> Result<(), Error> {
@@ -127,6 +129,47 @@ impl Teller<'_> {
         let step = laboratory::acknowledge(hospital, physician, id, third.digest).await?;
         self.tell(step);
         self.told("laboratory", &format!("keeps version {} of one record", third.version));
+        Ok(())
+    }
+
+    pub(super) async fn result_as_a_message(&mut self) -> Result<(), Error> {
+        self.heading("A result that the laboratory's own system sends, as an HL7 v2 message");
+        let (hospital, lab) = (self.gateway("hospital"), self.gateway("laboratory"));
+        let (physician, scientist) = (self.person("physician"), self.person("scientist"));
+        let patient = self.patient;
+        let code = json!({ "coding": [{ "system": "http://loinc.org", "code": "2823-3" }],
+            "text": "Potassium" });
+        let (order, steps) =
+            laboratory::order(hospital, physician, patient, lab, &code, self.now()).await?;
+        steps.into_iter().for_each(|step| self.tell(step));
+        let id = order.record.0;
+        let label = B256::from(lab.gatekeeper.entropy().bytes::<32>());
+        let step = laboratory::collect(lab, scientist, id, label).await?;
+        self.tell(step);
+        // No message of another run has the number of this one.
+        let number = format!("{:.16}", hex::encode(id));
+        let message = |account: Address| {
+            format!(
+                "MSH|^~\\&|LIS|LAB|SALUS|LAB|20261123090000+0100||ORU^R01^ORU_R01|{number}|P|2.5.1\r\
+                 PID|1||{account}^^^urn:salus:account\r\
+                 OBR|1|{id}|F-1|2823-3^Potassium^LN|||20261123081500||||||||||||||||||F\r\
+                 OBX|1|NM|2823-3^Potassium^LN||4.10|mmol/L^^UCUM|3.5-5.0|N|||F\r"
+            )
+        };
+        let desk = MessageDesk::open(lab, scientist, number_digest(), None).await?;
+        let other = desk.take(message(Address::ZERO).as_bytes(), self.now()).await?;
+        let Err(error) = other.outcome else {
+            return Err("a message for another patient than the order's was taken".into());
+        };
+        self.told("laboratory", &format!("sends it for somebody else: refused, {error}"));
+        let message = message(patient.account());
+        let taken = desk.take(message.as_bytes(), self.now()).await?.outcome?;
+        taken.steps.into_iter().for_each(|step| self.tell(step));
+        let again = desk.take(message.as_bytes(), self.now()).await?.outcome?;
+        if !again.steps.is_empty() {
+            return Err("a message that came twice was taken twice".into());
+        }
+        self.told("laboratory", "sends it again: taken before, and not told twice");
         Ok(())
     }
 }

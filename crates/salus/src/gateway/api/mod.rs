@@ -11,6 +11,7 @@ mod acts;
 mod care;
 mod emergencies;
 mod inbox;
+mod messages;
 mod problem;
 mod rate;
 mod resolve;
@@ -33,7 +34,7 @@ use fhir::{Caller, Interaction};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Mutex;
 use tower_http::cors::{Any, CorsLayer};
-use workflows::Gateway;
+use workflows::{Gateway, laboratory_messages::MessageDesk};
 
 use super::{
     authenticator::TokenAuthenticator, notifying::Notifying, opening::now, settings::ApiSettings,
@@ -45,6 +46,9 @@ pub(crate) use problem::Problem;
 use acts::Acts;
 use rate::Buckets;
 use steps::Steps;
+
+/// Where HL7 v2 messages are taken.
+const MESSAGES: &str = "/hl7v2";
 
 /// The longest body, in bytes.
 const BODY_BYTES_MAX: usize = 16 * 1_024;
@@ -121,6 +125,11 @@ impl Api {
             .method_not_allowed_fallback(not_so)
             .layer(cors)
             .with_state(self)
+    }
+
+    /// Where a laboratory's own system sends its results, beside `/api`.
+    pub(crate) fn messages_router(self, desk: MessageDesk) -> Router {
+        Router::new().route(MESSAGES, post(messages::take)).with_state((self, desk))
     }
 
     fn member(&self) -> Address {
