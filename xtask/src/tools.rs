@@ -51,7 +51,8 @@ pub(crate) fn forge_test() -> Result<(), Failure> {
 
 /// Measures the gas of every named operation and writes `contracts/gas.json`.
 pub(crate) fn gas() -> Result<(), Failure> {
-    let arguments = ["test", "--package", "workflows", "--test", "gas"];
+    // All of the workspace, so that nothing is built with other features than in the whole run.
+    let arguments = ["test", "--workspace", "--test", "gas"];
     succeed(program("cargo", &arguments).env("SALUS_WRITE_GAS", "1"))
 }
 

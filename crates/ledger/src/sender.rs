@@ -540,7 +540,7 @@ impl Sender {
         Err(SendError::Reverted { hash, reason })
     }
 
-    /// Runs a failed transaction again on the state before its block, to learn why it failed.
+    /// Runs a failed transaction again on the state before its block and after it, to learn why it failed.
     async fn reason(
         &self,
         receipt: &TransactionReceipt,
@@ -551,14 +551,18 @@ impl Sender {
         let Some(sent) = provider.get_transaction_by_hash(receipt.transaction_hash).await? else {
             return Ok(unknown);
         };
-        let request: TransactionRequest = sent.into_request();
-        let before = BlockId::number(number.saturating_sub(1));
-        match provider.call(request).block(before).await {
-            Ok(_) => Ok(unknown),
-            Err(error) => match revert_data(&error) {
-                Some(data) => Ok(ContractError::decode(&data)),
-                None => Err(error.into()),
-            },
+        let from = sent.from();
+        let request = TransactionRequest { from: Some(from), ..sent.into_request() };
+        // What stood in its way may have come before it in the same block.
+        for state in [number.saturating_sub(1), number] {
+            match provider.call(request.clone()).block(BlockId::number(state)).await {
+                Ok(_) => {}
+                Err(error) => match revert_data(&error) {
+                    Some(data) => return Ok(ContractError::decode(&data)),
+                    None => return Err(error.into()),
+                },
+            }
         }
+        Ok(unknown)
     }
 }

@@ -638,7 +638,7 @@ fn a_step_is_its_owners_and_takes_their_signature_only() {
         (&sign["kind"], &sign["from"]),
         (&json!("transaction"), &json!(hospital.who("physician").to_lowercase()))
     );
-    assert!(sign["does"]["call"].as_str().unwrap().starts_with("list("), "{sign}");
+    assert!(sign["does"]["call"].as_str().unwrap().starts_with("list {"), "{sign}");
     assert!(!begun.to_string().contains("planted"), "{begun}");
     // Others do not even learn that it is there.
     problem(&hospital.ask(&hospital.token("nurse"), "GET", &path, ""), 404);

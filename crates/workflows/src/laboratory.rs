@@ -372,7 +372,8 @@ pub async fn is_overdue(gateway: &Gateway, id: B256) -> Result<bool, WorkflowErr
 }
 
 /// Somebody of the ordering institution, or a scientist of the laboratory, escalates a critical result that
-/// nobody acknowledged in time: the institution is told again, and the clock starts anew.
+/// nobody acknowledged in time: the institution is told again. It stays overdue, and can be escalated again after
+/// the same time.
 ///
 /// # Errors
 ///

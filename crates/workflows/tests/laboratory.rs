@@ -247,8 +247,8 @@ async fn critical_result_that_nobody_acknowledges_is_escalated() {
     assert!(scene.overdue(id).await);
     refused_as(scene.escalate("consultant", id).await, "NotAllowed");
     scene.escalate("nurse", id).await.unwrap();
-    assert!(!scene.overdue(id).await, "the clock starts anew");
-    refused_as(scene.escalate("nurse", id).await, "NotOverdue");
+    assert!(scene.overdue(id).await, "telling somebody is no acknowledgement");
+    refused_as(scene.escalate("nurse", id).await, "AlreadyEscalated");
     scene.world.pass(HOUR);
     scene.escalate("scientist", id).await.unwrap();
     scene.world.pass(HOUR);
