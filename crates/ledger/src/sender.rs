@@ -39,14 +39,14 @@ const GAS_LIMIT_MAX: u64 = 1 << 24;
 pub enum SendError {
     /// The contract refuses it. Nothing was sent.
     #[error("the contract refuses: {0}")]
-    Refused(ContractError),
+    Refused(Box<ContractError>),
     /// The contract refused it when it ran: something had changed since it was checked.
     #[error("the contract refused transaction {hash} when it ran: {reason}")]
     Reverted {
         /// The transaction.
         hash: B256,
         /// Why.
-        reason: ContractError,
+        reason: Box<ContractError>,
     },
     /// The chain did not take it.
     #[error("the chain did not take the transaction: {reason}")]
@@ -74,7 +74,7 @@ pub enum SendError {
 impl From<TransportError> for SendError {
     fn from(error: TransportError) -> Self {
         match revert_data(&error) {
-            Some(data) => Self::Refused(ContractError::decode(&data)),
+            Some(data) => Self::Refused(Box::new(ContractError::decode(&data))),
             None => Self::Endpoint(error.into()),
         }
     }
@@ -536,7 +536,7 @@ impl Sender {
             return Ok(Outcome { receipt, time });
         }
         let hash = receipt.transaction_hash;
-        let reason = self.reason(&receipt, number).await?;
+        let reason = Box::new(self.reason(&receipt, number).await?);
         Err(SendError::Reverted { hash, reason })
     }
 

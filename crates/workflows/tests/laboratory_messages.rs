@@ -73,8 +73,14 @@ impl Scene {
     async fn order(&self) -> B256 {
         let (hospital, code) = (self.world.gateway("hospital"), json!({ "text": "potassium" }));
         let (physician, now) = (self.person("physician"), self.world.now());
-        let ordered =
-            laboratory::order(hospital, physician, &self.patient, self.laboratory(), &code, now);
+        let ordered = laboratory::order(
+            hospital,
+            physician,
+            &self.patient,
+            self.laboratory().member(),
+            &code,
+            now,
+        );
         ordered.await.unwrap().0.record.0
     }
 

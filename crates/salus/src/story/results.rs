@@ -140,7 +140,8 @@ impl Teller<'_> {
         let code = json!({ "coding": [{ "system": "http://loinc.org", "code": "2823-3" }],
             "text": "Potassium" });
         let (order, steps) =
-            laboratory::order(hospital, physician, patient, lab, &code, self.now()).await?;
+            laboratory::order(hospital, physician, patient, lab.member(), &code, self.now())
+                .await?;
         steps.into_iter().for_each(|step| self.tell(step));
         let id = order.record.0;
         let label = B256::from(lab.gatekeeper.entropy().bytes::<32>());
