@@ -26,7 +26,8 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 ///
 /// INVARIANTS
 /// - K1: a claim is for a service whose receipt exists in its workflow's contract, of the claiming provider and
-///   the covered patient, completed while the coverage ran, with exactly the evidence that the receipt names.
+///   the covered patient, with exactly the evidence that the receipt names; completed while the coverage ran, or, under
+///   a pre-authorisation, after the coverage began and before the end of the pre-authorisation.
 /// - K2: at most one claim per service that is not withdrawn, and per provider and evidence.
 /// - K3: what a claim is paid is at most its share, and that with the co-payment at most what was approved, which is at
 ///   most what was claimed. What is refunded is at most what was paid.
@@ -34,7 +35,7 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - K5: what a coverage pays, less refunds, is at most its limit.
 /// - K6: an adjudicator of the insurer decides; another one decides the appeal, never lower than before.
 /// - K7: a pre-authorisation serves one claim, which is approved to its amount unless the claim is flagged as
-///   duplicate, upcoded or excessive.
+///   duplicate, upcoded or excessive. It stands until its end, even when insurer or patient end the coverage before.
 ///
 /// ASSUMPTIONS
 /// - Safety: adjudicators apply the rules whose digest they name. The contract keeps the bounds, it cannot see
@@ -69,7 +70,7 @@ contract Claims is Purse {
     }
 
     /// @notice What an insurer offers.
-    /// @param from Unix time, in seconds. Not before the patient accepted.
+    /// @param from Unix time, in seconds. After the patient accepted.
     /// @param until Unix time, in seconds; the first second without coverage.
     /// @param copayment The patient's part, in hundredths of a percent.
     /// @param limit The most that the insurer pays in all.
@@ -93,7 +94,8 @@ contract Claims is Purse {
     }
 
     /// @dev Three slots: 256 bits; 160 + 40 + 8 = 208 bits; 128 + 128 bits.
-    /// @param until Unix time, in seconds; the first second at which it counts no more. Zero while undecided.
+    /// @param until Unix time, in seconds; the first second at which a service completed is not under it any more. Zero
+    /// while undecided.
     struct Authorisation {
         bytes32 coverage;
         address provider;
@@ -177,6 +179,9 @@ contract Claims is Purse {
     /// @notice The patient says that it did not happen.
     uint8 internal constant FLAG_CONTESTED = 128;
 
+    /// @dev What an adjudicator says.
+    uint8 private constant _FLAGS = FLAG_DUPLICATE | FLAG_UPCODED | FLAG_NOT_COVERED | FLAG_EXCESSIVE;
+
     /// @dev Reasons to approve less than was authorised.
     uint8 private constant _UNBOUND = FLAG_DUPLICATE | FLAG_UPCODED | FLAG_EXCESSIVE;
 
@@ -216,7 +221,7 @@ contract Claims is Purse {
     /// @notice The patient accepted it. It runs from that time on.
     event CoverageAccepted(bytes32 indexed id, address indexed patient, address indexed insurer, uint40 from);
 
-    /// @notice It runs no longer than that. What was done before stays covered.
+    /// @notice It runs no longer than that. What was done before stays covered, and what was granted stands.
     event CoverageEnded(bytes32 indexed id, address indexed patient, address indexed by, uint40 until);
 
     /// @notice A provider asks beforehand.
@@ -309,7 +314,7 @@ contract Claims is Purse {
     /// @notice The amount lies outside its bounds.
     error InvalidAmount(uint256 given, uint256 least, uint256 most);
 
-    /// @notice Less than claimed takes a flag, and all of it takes none.
+    /// @notice Less than claimed takes a flag, and all of it takes none. There are four flags to give.
     error WrongFlags(uint8 flags);
 
     /// @notice Nobody decides twice on one claim.
@@ -344,22 +349,24 @@ contract Claims is Purse {
         emit CoverageOffered(id, terms.patient, insurer, terms);
     }
 
-    /// @notice Accepts a coverage, as the patient. It runs from now on at the earliest, so that nobody waits for
-    /// a service before accepting.
+    /// @notice Accepts a coverage that is not over, as the patient. It runs from the next second on at the earliest, so
+    /// that nobody waits for a service before accepting, not even within a block.
     /// @param policy As the patient saw it.
     function acceptCoverage(bytes32 id, bytes32 policy) external {
         Coverage storage coverage = _coverages[id];
         if (coverage.standing != Standing.Offered) revert WrongStanding(id, coverage.standing);
         if (msg.sender != coverage.terms.patient) revert NotParty(msg.sender);
         if (policy != coverage.terms.policy) revert PolicyDiffers(coverage.terms.policy, policy);
+        if (block.timestamp + 1 >= coverage.terms.until) revert TooLate(coverage.terms.until);
 
-        if (coverage.terms.from < block.timestamp) coverage.terms.from = uint40(block.timestamp);
+        if (coverage.terms.from <= block.timestamp) coverage.terms.from = uint40(block.timestamp + 1);
         coverage.standing = Standing.Active;
 
         emit CoverageAccepted(id, msg.sender, coverage.insurer, coverage.terms.from);
     }
 
-    /// @notice Ends a coverage from this block on, as the patient or the insurer.
+    /// @notice Ends a coverage from this block on, as the patient or the insurer. A pre-authorisation that was granted
+    /// stands until its own end.
     function endCoverage(bytes32 id) external {
         Coverage storage coverage = _coverages[id];
         if (coverage.standing == Standing.None) revert WrongStanding(id, Standing.None);
@@ -396,7 +403,8 @@ contract Claims is Purse {
 
     /// @notice Answers, as an adjudicator of the insurer, once.
     /// @param granted At most what was asked for; zero refuses.
-    /// @param until Unix time, in seconds; the first second at which it counts no more.
+    /// @param until Unix time, in seconds; a service completed before it is covered, whenever it is claimed and even
+    /// when the coverage ends before.
     function decideAuthorisation(bytes32 id, uint128 granted, uint40 until) external {
         Authorisation storage authorisation = _authorisations[id];
         if (authorisation.provider == address(0) || authorisation.until != 0) revert AuthorisationRefused(id);
@@ -416,7 +424,7 @@ contract Claims is Purse {
     /// @return id `makeId(provider, salt)`.
     function submit(bytes32 salt, Submission calldata submission) external returns (bytes32 id) {
         address provider = REGISTRY.institution(msg.sender);
-        bytes32 service = _requireService(provider, submission);
+        (bytes32 service, uint40 completedAt) = _requireService(provider, submission);
         if (submission.amount == 0) revert NoAmount();
         id = makeId(provider, salt);
         Claim storage claim = _claims[id];
@@ -424,7 +432,8 @@ contract Claims is Purse {
         if (_claimed[service] != 0) revert AlreadyClaimed(_claimed[service]);
         bytes32 other = _evidence[provider][submission.evidence];
         if (other != 0) revert AlreadyClaimed(other);
-        if (submission.authorisation != 0) _useAuthorisation(provider, submission);
+        if (submission.authorisation != 0) _useAuthorisation(provider, submission, completedAt);
+        else if (!isEligible(submission.coverage, completedAt)) revert NotCovered(submission.coverage, completedAt);
 
         (_claimed[service], _evidence[provider][submission.evidence]) = (id, id);
         (claim.coverage, claim.provider, claim.state) = (submission.coverage, provider, State.Submitted);
@@ -589,7 +598,7 @@ contract Claims is Purse {
         _requireWithin(decision.approved, claim.approved, claim.amount);
         bool isWhole = decision.approved == claim.amount;
         if (isWhole != (decision.flags == 0)) revert WrongFlags(decision.flags);
-        if (decision.flags & FLAG_CONTESTED != 0) revert WrongFlags(decision.flags);
+        if (decision.flags & ~_FLAGS != 0) revert WrongFlags(decision.flags);
         Coverage storage coverage = _coverages[claim.coverage];
         if (claim.authorisation != 0 && decision.flags & _UNBOUND == 0) {
             uint128 granted = _authorisations[claim.authorisation].granted;
@@ -608,28 +617,37 @@ contract Claims is Purse {
         emit ClaimAdjudicated(id, coverage.terms.patient, by, state, decision, share);
     }
 
-    function _useAuthorisation(address provider, Submission calldata submission) private {
+    /// @dev Instead of asking whether the coverage ran at that time, for whoever grants covers what was granted.
+    function _useAuthorisation(address provider, Submission calldata submission, uint40 completedAt) private {
         Authorisation storage authorisation = _authorisations[submission.authorisation];
         bool counts = authorisation.provider == provider && authorisation.coverage == submission.coverage
-            && !authorisation.used && authorisation.granted != 0 && block.timestamp < authorisation.until;
+            && !authorisation.used && authorisation.granted != 0 && completedAt < authorisation.until;
         if (!counts) revert AuthorisationRefused(submission.authorisation);
+        bool hasBegun = _coverages[submission.coverage].terms.from <= completedAt;
+        if (!hasBegun) revert NotCovered(submission.coverage, completedAt);
         authorisation.used = true;
     }
 
     /// @return service The service's name among all workflows.
-    function _requireService(address provider, Submission calldata submission) private view returns (bytes32 service) {
+    /// @return completedAt Unix time, in seconds.
+    function _requireService(address provider, Submission calldata submission)
+        private
+        view
+        returns (bytes32 service, uint40 completedAt)
+    {
         IServices source = submission.source == Source.Prescription
             ? PRESCRIPTIONS
             : submission.source == Source.LabOrder ? LAB_ORDERS : SURGERIES;
-        (address patient, address performer, uint40 completedAt, bytes32 evidence) =
-            source.serviceOf(submission.service, submission.part);
+        address patient;
+        address performer;
+        bytes32 evidence;
+        (patient, performer, completedAt, evidence) = source.serviceOf(submission.service, submission.part);
         if (completedAt == 0) revert NoService(submission.service, submission.part);
         bool isOurs = performer == provider && patient == _coverages[submission.coverage].terms.patient;
         if (!isOurs) revert ServiceDiffers(patient, performer);
         if (evidence != submission.evidence) revert EvidenceDiffers(evidence, submission.evidence);
-        if (!isEligible(submission.coverage, completedAt)) revert NotCovered(submission.coverage, completedAt);
         if (block.timestamp > completedAt + FILING_PERIOD) revert TooLate(completedAt + FILING_PERIOD);
-        return keccak256(abi.encode(submission.source, submission.service, submission.part));
+        service = keccak256(abi.encode(submission.source, submission.service, submission.part));
     }
 
     function _requireState(bytes32 id, State state) private view returns (Claim storage claim) {

@@ -21,30 +21,38 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 ///               +-> Refunded, when nothing was delivered in time, or when a patient in it had not consented
 ///
 /// The **committee** of a study are privacy officers and auditors of institutions other than the study's own;
-/// `COMMITTEE` institutions must approve, and a regulator's auditor ends a study at any time.
+/// `COMMITTEE` institutions that are in force when the last of them approves must approve, and a regulator's auditor
+/// ends a study at any time.
 ///
 /// The patients in an extract are the leaves of a Merkle tree, pairs hashed in order, each
 /// `keccak256(bytes.concat(keccak256(abi.encode(order, patient, salt))))`. Source and patient know the salt.
 ///
 /// INVARIANTS
-/// - X1: a study counts, orders and uses only while it is approved by the committee, not ended and in its period.
+/// - X1: a study asks for consent, counts, orders, is delivered to and uses only while it is approved by the committee,
+///   not ended, in its period, and its institution in force.
 /// - X2: a withdrawal of consent never fails; no patient is paid for, and no study may rely on, an extract that
 ///   was delivered while that patient's consent did not stand. Who shows such a patient voids the order.
 /// - X3: a count is a multiple of `CELL`, and zero says "fewer than `CELL`"; no query is answered twice by one source to
 ///   one study, none that differs from an earlier cohort by 1 to `CELL - 1` people, and at most `MAX_QUERIES`.
 /// - X4: an extract is of at least `CELL` patients.
-/// - X5: money is conserved: the price of an order goes back to the buyer, or whole to source and patients; a patient
-///   is paid once per order.
+/// - X5: money is conserved: the price of an order goes back to the buyer, or is shared. Then the source has what the
+///   offer leaves it, whatever number of patients it says; the patients' part is divided evenly, and what the division
+///   leaves over, or nobody claimed within `CLAIM_PERIOD`, is the buyer's. A patient is paid once per order.
 /// - X6: extracts are delivered and uses recorded only by who knows of every withdrawal so far, and uses never after
 ///   a refund.
 /// - X7: a source delivers an extract to one order only.
+/// - X8: nobody decides about a study or a dispute of their own institution.
 ///
 /// ASSUMPTIONS
 /// - Safety: a source counts rightly and compares each cohort with all that it answered before. The contract refuses
 ///   what it says is too close, and keeps who said so.
+/// - Safety: a source says rightly how many patients are in an extract. By too many it gains nothing; but each share is
+///   smaller, and the rest is the buyer's in the end, so source and buyer can agree on it. Too few void the order once
+///   a patient comes for a share and there is none left.
 /// - Safety: who has read an extract has read it. Withdrawing binds what comes after.
 /// - Safety: anybody can consent and withdraw, and make sources and researchers look again. It costs them a call each.
-/// - Liveness: a dispute waits for a regulator's auditor.
+/// - Liveness: a delivery to a buyer that was expelled, who cannot dispute it, waits for a regulator's auditor as well.
+/// - Liveness: a dispute waits for an auditor of a regulator that is neither buyer nor source.
 contract DataExchange is Purse {
     /* TYPES */
 
@@ -82,7 +90,7 @@ contract DataExchange is Purse {
     }
 
     /// @dev Three slots: 160 + 8 + 8 + 40 + 32 = 248 bits; 256 bits; 48 bits.
-    /// @param approvals Institutions that approved.
+    /// @param approvals Institutions that approved, and were in force when the latest of them did.
     /// @param until Unix time, in seconds; the first second without use.
     /// @param withdrawals How often a consent to it was withdrawn.
     /// @param protocol Digest of purpose and protocol.
@@ -99,9 +107,9 @@ contract DataExchange is Purse {
 
     /// @dev Eight slots: 256 bits; 256 bits; 160 + 8 + 40 + 8 = 216 bits; 128 + 128 bits; 256 bits; 256 bits;
     /// 32 + 32 + 32 + 48 = 144 bits; 256 bits.
-    /// @param breached Whether somebody showed a patient without consent.
+    /// @param breached Whether somebody showed a patient without consent, or more patients than there should be.
     /// @param since When it came to its state, Unix time in seconds.
-    /// @param forEach What each patient is paid; zero before it is settled.
+    /// @param forEach What each patient is paid; zero before it is settled, and after the rest went back.
     /// @param extract Digest of the extract, as sealed to the buyer.
     /// @param patients Root of the tree of patients.
     /// @param uses Recorded uses.
@@ -146,6 +154,9 @@ contract DataExchange is Purse {
     /// @notice How long the buyer has to dispute.
     uint256 internal constant DISPUTE_PERIOD = 14 days;
 
+    /// @notice How long patients have to claim their shares of a settled order.
+    uint256 internal constant CLAIM_PERIOD = 365 days;
+
     /// @notice A whole, in hundredths of a percent.
     uint256 internal constant WHOLE = 10_000;
 
@@ -155,6 +166,7 @@ contract DataExchange is Purse {
     mapping(bytes32 id => Study) private _studies;
     mapping(bytes32 id => Order) private _orders;
     mapping(bytes32 study => mapping(address institution => bool)) private _approved;
+    mapping(bytes32 study => address[] institutions) private _approvals;
 
     // At which change of the study each consent was given, withdrawn, given again and so on.
     mapping(bytes32 study => mapping(address patient => uint48[])) private _consents;
@@ -212,8 +224,10 @@ contract DataExchange is Purse {
     /// @notice The buyer does not accept it.
     event OrderDisputed(bytes32 indexed id, address indexed by, bytes32 reason);
 
-    /// @notice The price is the source's and the patients'.
-    event OrderSettled(bytes32 indexed id, address indexed source, uint128 toSource, uint128 forEach, uint32 count);
+    /// @notice The price is the source's and the patients', but for what the division left over.
+    event OrderSettled(
+        bytes32 indexed id, address indexed source, uint128 toSource, uint128 forEach, uint32 count, uint128 toBuyer
+    );
 
     /// @notice The price is the buyer's again.
     event OrderRefunded(bytes32 indexed id, address indexed buyer, uint128 price);
@@ -223,6 +237,12 @@ contract DataExchange is Purse {
 
     /// @notice Somebody showed a patient who had not consented when the extract was delivered.
     event ConsentBreached(bytes32 indexed id, address indexed patient, address indexed by);
+
+    /// @notice What no patient claimed is the buyer's again.
+    event SharesReturned(bytes32 indexed id, address indexed buyer, uint32 unpaid, uint128 amount);
+
+    /// @notice A patient in the extract had no share left: there are more patients than the source said.
+    event CountBreached(bytes32 indexed id, address indexed patient, uint32 count);
 
     /// @notice The buyer used the extract.
     event ExtractUsed(bytes32 indexed id, address indexed by, uint32 number, bytes32 receipt, bytes32 head);
@@ -250,6 +270,9 @@ contract DataExchange is Purse {
     /// @notice The study is not where this can be done.
     error WrongStanding(bytes32 study, Standing standing);
 
+    /// @notice The institution was expelled.
+    error NotInForce(address institution);
+
     /// @notice The study is over.
     error StudyOver(bytes32 study, uint40 until);
 
@@ -261,6 +284,9 @@ contract DataExchange is Purse {
 
     /// @notice Nobody approves a study of their own institution.
     error OwnStudy(address institution);
+
+    /// @notice Nobody decides a dispute of their own institution.
+    error OwnOrder(address institution);
 
     /// @notice The source answered this query before.
     error AlreadyAnswered(bytes32 query);
@@ -286,7 +312,7 @@ contract DataExchange is Purse {
     /// @notice The patient's consent did, or did not, stand when the extract was delivered.
     error WrongConsent(bytes32 id, address patient, bool consented);
 
-    /// @notice The patient was paid, or all were.
+    /// @notice The patient was paid.
     error AlreadyPaid(bytes32 id, address patient);
 
     /// @notice The source delivered this extract to another order.
@@ -361,7 +387,10 @@ contract DataExchange is Purse {
         if (_approved[id][institution]) revert AlreadyApproved(id, institution);
 
         _approved[id][institution] = true;
-        bool complete = ++study.approvals == COMMITTEE;
+        _approvals[id].push(institution);
+        uint8 approvals = _approvalsInForce(id);
+        bool complete = approvals >= COMMITTEE;
+        study.approvals = approvals;
         if (complete) study.standing = Standing.Approved;
 
         emit StudyApproved(id, institution, by, opinion, complete);
@@ -480,9 +509,11 @@ contract DataExchange is Purse {
         emit ExtractDelivered(id, source, extract, patients, count);
     }
 
-    /// @notice Settles an order: the buyer at once, anybody after `DISPUTE_PERIOD`.
+    /// @notice Settles an order: the buyer at once, anybody after `DISPUTE_PERIOD`. Not for a buyer that was expelled
+    /// and so could not dispute: a regulator resolves that.
     function settle(bytes32 id) external {
         Order storage stored = _requireOrder(id, State.Delivered);
+        if (!_isInForce(stored.buyer)) revert NotInForce(stored.buyer);
         if (block.timestamp < stored.since + DISPUTE_PERIOD) _requireBuyer(stored);
 
         _settle(id, stored);
@@ -500,11 +531,17 @@ contract DataExchange is Purse {
         emit OrderDisputed(id, stored.buyer, reason);
     }
 
-    /// @notice Decides a dispute, as an auditor of a regulator.
+    /// @notice Decides a dispute, or about a delivery to a buyer that was expelled, as an auditor of a regulator that
+    /// is neither buyer nor source.
     function resolve(bytes32 id, bool refund) external {
-        Order storage stored = _requireOrder(id, State.Disputed);
+        Order storage stored = _orders[id];
+        bool isOpen =
+            stored.state == State.Disputed || (stored.state == State.Delivered && !_isInForce(stored.buyer));
+        if (!isOpen) revert WrongState(id, stored.state);
         (address by, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
         if (!_isRegulator(role, institution)) revert NotAllowed(by, role, institution);
+        bool isParty = institution == stored.buyer || institution == _offers[stored.offer].source;
+        if (isParty) revert OwnOrder(institution);
 
         if (refund) _refund(id, stored);
         else _settle(id, stored);
@@ -518,20 +555,42 @@ contract DataExchange is Purse {
         _refund(id, stored);
     }
 
-    /// @notice Pays the caller's share of a settled order, as a patient in it whose consent stood.
+    /// @notice Pays the caller's share of a settled order, as a patient in it whose consent stood, within
+    /// `CLAIM_PERIOD`. When all shares are paid, the source said too few patients: nothing of the extract may be used
+    /// any more, as after a challenge.
     /// @param salt Of the caller's leaf.
     /// @param proof Siblings from the leaf up.
     function claimShare(bytes32 id, bytes32 salt, bytes32[] calldata proof) external {
         Order storage stored = _requireOrder(id, State.Settled);
+        _requireWithin(block.timestamp, 0, stored.since + CLAIM_PERIOD - 1);
         _requireInExtract(id, stored, msg.sender, salt, proof);
         if (!_consented(stored, msg.sender)) revert WrongConsent(id, msg.sender, false);
-        if (_paid[id][msg.sender] || stored.paid == stored.count) revert AlreadyPaid(id, msg.sender);
+        if (_paid[id][msg.sender]) revert AlreadyPaid(id, msg.sender);
+        if (stored.paid == stored.count) {
+            stored.breached = true;
+            emit CountBreached(id, msg.sender, stored.count);
+            return;
+        }
 
         _paid[id][msg.sender] = true;
         ++stored.paid;
         _give(msg.sender, stored.forEach);
 
         emit PatientPaid(id, msg.sender, stored.forEach);
+    }
+
+    /// @notice Gives the buyer what no patient claimed within `CLAIM_PERIOD`. Anybody can, once.
+    function returnShares(bytes32 id) external {
+        Order storage stored = _requireOrder(id, State.Settled);
+        _requireWithin(block.timestamp, stored.since + CLAIM_PERIOD, type(uint40).max);
+        uint32 unpaid = stored.count - stored.paid;
+        uint128 amount = stored.forEach * unpaid;
+        if (amount == 0) revert NoAmount();
+
+        stored.forEach = 0;
+        _give(stored.buyer, amount);
+
+        emit SharesReturned(id, stored.buyer, unpaid, amount);
     }
 
     /// @notice Shows a patient in the extract whose consent did not stand when it was delivered. What is not
@@ -612,14 +671,18 @@ contract DataExchange is Purse {
 
     function _settle(bytes32 id, Order storage stored) private {
         Offer storage offered = _offers[stored.offer];
-        uint128 forEach = uint128(uint256(stored.price) * offered.patientShare / WHOLE / stored.count);
-        uint128 toSource = stored.price - forEach * stored.count;
+        // The source says the count, so nothing that depends on it is the source's.
+        uint128 pool = uint128(uint256(stored.price) * offered.patientShare / WHOLE);
+        uint128 forEach = pool / stored.count;
+        uint128 toBuyer = pool - forEach * stored.count;
+        uint128 toSource = stored.price - pool;
 
         stored.forEach = forEach;
         _move(stored, State.Settled);
         _give(offered.source, toSource);
+        _give(stored.buyer, toBuyer);
 
-        emit OrderSettled(id, offered.source, toSource, forEach, stored.count);
+        emit OrderSettled(id, offered.source, toSource, forEach, stored.count, toBuyer);
     }
 
     function _refund(bytes32 id, Order storage stored) private {
@@ -653,6 +716,19 @@ contract DataExchange is Purse {
         study = _studies[id];
         if (study.standing != Standing.Approved) revert WrongStanding(id, study.standing);
         if (block.timestamp >= study.until) revert StudyOver(id, study.until);
+        if (!_isInForce(study.institution)) revert NotInForce(study.institution);
+    }
+
+    function _isInForce(address institution) private view returns (bool) {
+        return REGISTRY.roleOf(institution) != InstitutionRole.None;
+    }
+
+    /// @dev Who approved and was expelled since does not count.
+    function _approvalsInForce(bytes32 study) private view returns (uint8 count) {
+        address[] storage institutions = _approvals[study];
+        for (uint256 i; i < institutions.length; ++i) {
+            if (_isInForce(institutions[i])) ++count;
+        }
     }
 
     function _requireOrder(bytes32 id, State state) private view returns (Order storage stored) {

@@ -25,13 +25,17 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 ///
 /// INVARIANTS
 /// - V1: a batch is anchored only under the signature of the key in force of a device that is enrolled, runs
-///   accepted firmware, is not in quarantine, and is bound to the patient.
+///   accepted firmware, is not in quarantine, and was bound to the patient all the time of its readings.
 /// - V2: batches of a device are numbered without gaps, each names the head before it, and their times never
-///   overlap nor lie in the future or before the binding: none is replayed, reordered or left out.
-/// - V3: a device is bound to at most one patient, who accepted, until a time; patient and operator end it.
+///   overlap nor lie in the future, before the binding or after its end: none is replayed, reordered or left out. What
+///   was measured under a binding can be brought after its end, until the next one is accepted.
+/// - V3: a device is bound to at most one patient, who accepted, until a time; patient and operator end it, also when
+///   the device is out of force.
 /// - V4: quarantine of the operator, the maker or a regulator ends only by who imposed it.
 /// - V5: a device anchors at most `MAX_BATCHES` batches in a window of `WINDOW`, which begins with its first.
 /// - V6: a serial number of a maker is enrolled once.
+/// - V7: a firmware that a regulator recalled runs nowhere until a regulator lifts the recall, whatever its maker
+///   accepts.
 ///
 /// ASSUMPTIONS
 /// - Safety: a key never leaves its device. Who has it signs what it likes within the limits; quarantine and
@@ -39,6 +43,7 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - Safety: out of range is what the sealed care plan says; the device counts it, this contract does not.
 /// - Safety: digests of serial numbers are keyed by the maker, for serial numbers can be guessed.
 /// - Liveness: anybody may bring a signed batch. Without one, `isSilent` tells.
+/// - Liveness: a device brings what it measured before it is bound anew. What comes later is refused.
 contract Devices is EIP712 {
     /* TYPES */
 
@@ -57,20 +62,22 @@ contract Devices is EIP712 {
         bytes deviceSignature;
     }
 
-    /// @dev Five slots: 160 + 40 + 8 + 32 = 240 bits; 256 bits; 160 + 32 + 40 = 232 bits with 24 free;
-    /// 40 + 32 + 64 + 40 + 40 + 16 = 232 bits; 256 bits.
+    /// @dev Six slots: 160 + 40 + 8 + 32 = 240 bits; 256 bits; 160 + 32 + 40 = 232 bits with 24 free;
+    /// 40 + 32 + 64 + 40 + 40 + 16 = 232 bits; 256 bits; 160 + 32 = 192 bits.
     /// @param enrolledAt Zero before.
     /// @param quarantine Bit set of who imposed it.
     /// @param updates How often the device said what it runs, so that what it said once is not said again.
-    /// @param patient Whose readings it takes; zero when it is not bound.
-    /// @param binding Number of the latest binding or offer of one.
-    /// @param boundUntil Unix time, in seconds; the first second without binding.
+    /// @param patient Of the latest binding, over or not; zero before the first.
+    /// @param binding Number of the latest binding, which is that of its offer.
+    /// @param boundUntil Unix time, in seconds; the first second without binding, when it was to end or was ended.
     /// @param boundAt Unix time, in seconds.
     /// @param interval Longest time without readings, in seconds.
     /// @param batches How many there are; the number of the next.
     /// @param lastTo End of the latest batch.
     /// @param windowStart Of the batches counted in `inWindow`.
     /// @param head Zero, then `keccak256(abi.encode(previousHead, sequence, root, count, from, to))`.
+    /// @param operator Which ran it when it was enrolled, and for as long as it is in force.
+    /// @param offers How many bindings were offered; the number of the latest.
     struct Device {
         address maker;
         uint40 enrolledAt;
@@ -87,6 +94,8 @@ contract Devices is EIP712 {
         uint40 windowStart;
         uint16 inWindow;
         bytes32 head;
+        address operator;
+        uint32 offers;
     }
 
     /// @notice A binding that awaits the patient.
@@ -169,6 +178,7 @@ contract Devices is EIP712 {
     mapping(address device => mapping(uint256 sequence => bytes32 root)) private _roots;
     mapping(address device => mapping(uint256 sequence => Alert)) private _alerts;
     mapping(bytes32 model => mapping(bytes32 firmware => bool)) private _accepted;
+    mapping(bytes32 model => mapping(bytes32 firmware => bool)) private _recalled;
     mapping(address maker => mapping(bytes32 serial => address device)) private _serials;
 
     /* EVENTS */
@@ -176,8 +186,14 @@ contract Devices is EIP712 {
     /// @notice A maker accepts a firmware for a model.
     event FirmwareAccepted(address indexed maker, bytes32 indexed model, bytes32 indexed firmware, bytes32 name);
 
-    /// @notice Nobody accepts it any more.
+    /// @notice Its maker accepts it no more.
     event FirmwareWithdrawn(bytes32 indexed model, bytes32 indexed firmware, address indexed by);
+
+    /// @notice A regulator recalled it.
+    event FirmwareRecalled(bytes32 indexed model, bytes32 indexed firmware, address indexed by, bytes32 reason);
+
+    /// @notice A regulator lifted the recall.
+    event RecallLifted(bytes32 indexed model, bytes32 indexed firmware, address indexed by);
 
     /// @notice A device is enrolled.
     event DeviceEnrolled(
@@ -246,7 +262,7 @@ contract Devices is EIP712 {
     /// @notice The Registry knows the device as another model.
     error ModelDiffers(bytes32 expected, bytes32 given);
 
-    /// @notice The maker does not accept this firmware.
+    /// @notice The maker does not accept this firmware, or a regulator recalled it.
     error FirmwareRefused(bytes32 model, bytes32 firmware);
 
     /// @notice The device, or its serial number, is enrolled already.
@@ -309,9 +325,7 @@ contract Devices is EIP712 {
     /// @notice Accepts a firmware for a model of the caller's, as its maker.
     /// @param name Of the model.
     function acceptFirmware(bytes32 name, bytes32 firmware) external {
-        address maker = REGISTRY.institution(msg.sender);
-        InstitutionRole role = REGISTRY.roleOf(maker);
-        if (role != InstitutionRole.DeviceMaker) revert WrongInstitution(maker, role);
+        address maker = _requireRole(InstitutionRole.DeviceMaker);
         bytes32 model = modelOf(maker, name);
 
         _accepted[model][firmware] = true;
@@ -319,23 +333,41 @@ contract Devices is EIP712 {
         emit FirmwareAccepted(maker, model, firmware, name);
     }
 
-    /// @notice Accepts a firmware no more, as the maker of the model or as a regulator. Devices that run it stop.
-    function withdrawFirmware(address maker, bytes32 name, bytes32 firmware) external {
-        address by = REGISTRY.institution(msg.sender);
-        InstitutionRole role = REGISTRY.roleOf(by);
-        if (by != maker && role != InstitutionRole.Regulator) revert WrongInstitution(by, role);
+    /// @notice Accepts a firmware no more, as the maker of the model. Devices that run it stop.
+    /// @param name Of the model.
+    function withdrawFirmware(bytes32 name, bytes32 firmware) external {
+        address maker = _requireRole(InstitutionRole.DeviceMaker);
         bytes32 model = modelOf(maker, name);
 
         _accepted[model][firmware] = false;
 
-        emit FirmwareWithdrawn(model, firmware, by);
+        emit FirmwareWithdrawn(model, firmware, maker);
+    }
+
+    /// @notice Recalls a firmware, as a regulator. Devices that run it stop, and no other begins to.
+    /// @param reason Digest of the reason.
+    function recallFirmware(bytes32 model, bytes32 firmware, bytes32 reason) external {
+        address by = _requireRole(InstitutionRole.Regulator);
+
+        _recalled[model][firmware] = true;
+
+        emit FirmwareRecalled(model, firmware, by, reason);
+    }
+
+    /// @notice Lifts a recall, as any regulator. The maker's acceptance counts again.
+    function liftRecall(bytes32 model, bytes32 firmware) external {
+        address by = _requireRole(InstitutionRole.Regulator);
+
+        _recalled[model][firmware] = false;
+
+        emit RecallLifted(model, firmware, by);
     }
 
     /// @notice Says that a device runs another firmware, signed by the device. Anybody brings it.
     function updateFirmware(address device, bytes32 firmware, uint40 deadline, bytes calldata signature) external {
         Device storage stored = _requireEnrolled(device);
         (address operator, bytes32 model) = _requireInForce(device);
-        if (!_accepted[model][firmware]) revert FirmwareRefused(model, firmware);
+        if (!isAccepted(model, firmware)) revert FirmwareRefused(model, firmware);
         _requireFirmwareSigned(device, operator, firmware, stored.updates, deadline, signature);
 
         stored.firmware = firmware;
@@ -355,7 +387,7 @@ contract Devices is EIP712 {
         if (role != InstitutionRole.DeviceMaker) revert WrongInstitution(maker, role);
         bytes32 expected = modelOf(maker, attestation.name);
         if (model != expected) revert ModelDiffers(expected, model);
-        if (!_accepted[model][attestation.firmware]) revert FirmwareRefused(model, attestation.firmware);
+        if (!isAccepted(model, attestation.firmware)) revert FirmwareRefused(model, attestation.firmware);
         Device storage stored = _devices[device];
         if (stored.enrolledAt != 0) revert AlreadyEnrolled(device);
         address other = _serials[maker][attestation.serial];
@@ -368,7 +400,7 @@ contract Devices is EIP712 {
         _requireSigned(REGISTRY.signerOf(maker), attest, attestation.makerSignature);
 
         (stored.maker, stored.enrolledAt, stored.firmware) = (maker, uint40(block.timestamp), attestation.firmware);
-        stored.updates = 1;
+        (stored.updates, stored.operator) = (1, operator);
         _serials[maker][attestation.serial] = device;
 
         emit DeviceEnrolled(device, operator, maker, attestation.serial, attestation.firmware);
@@ -385,23 +417,22 @@ contract Devices is EIP712 {
         _requireWithin(until, block.timestamp + 1, block.timestamp + MAX_BINDING);
         _requireWithin(interval, 1, MAX_BINDING);
 
-        uint32 binding = ++stored.binding;
-        stored.patient = address(0);
+        uint32 binding = ++stored.offers;
         _offers[device] = Offer(patient, until, interval);
 
         emit BindingOffered(device, patient, binding, until, interval);
     }
 
-    /// @notice Accepts to be measured, as the patient.
+    /// @notice Accepts to be measured, as the patient. Nothing is anchored of an earlier binding from now on.
     /// @param binding As the patient saw it.
     function acceptBinding(address device, uint32 binding) external {
         Device storage stored = _requireEnrolled(device);
         Offer memory offer = _offers[device];
-        bool isOffered = offer.patient == msg.sender && stored.binding == binding && block.timestamp < offer.until;
+        bool isOffered = offer.patient == msg.sender && stored.offers == binding && block.timestamp < offer.until;
         if (!isOffered) revert NotOffered(device, binding);
 
         delete _offers[device];
-        (stored.patient, stored.boundUntil) = (msg.sender, offer.until);
+        (stored.patient, stored.binding, stored.boundUntil) = (msg.sender, binding, offer.until);
         (stored.boundAt, stored.interval) = (uint40(block.timestamp), offer.interval);
 
         emit DeviceBound(device, msg.sender, binding, offer.until);
@@ -410,35 +441,36 @@ contract Devices is EIP712 {
     /// @notice Ends the binding, or takes the offer of one back, as the patient or the operator.
     function unbind(address device) external {
         Device storage stored = _requireEnrolled(device);
-        address patient = _isBound(stored) ? stored.patient : _offers[device].patient;
+        bool isBound = _isBound(stored);
+        address patient = isBound ? stored.patient : _offers[device].patient;
         if (patient == address(0)) revert NotBound(device, stored.binding);
         address by = msg.sender;
         if (by != patient) {
             (address member,, uint40 until) = REGISTRY.keyOf(msg.sender);
             by = member;
-            (,, address operator) = _operatorOf(device);
-            if (member != operator || until != 0) revert NotParty(msg.sender);
+            if (member != stored.operator || until != 0) revert NotParty(msg.sender);
         }
 
         delete _offers[device];
-        stored.patient = address(0);
+        if (isBound) stored.boundUntil = uint40(block.timestamp);
 
-        emit DeviceUnbound(device, patient, stored.binding, by);
+        emit DeviceUnbound(device, patient, isBound ? stored.binding : stored.offers, by);
     }
 
     /* Readings */
 
-    /// @notice Anchors a batch that a device signed. Anybody brings it.
+    /// @notice Anchors a batch that a device signed. Anybody brings it, during the binding or after it.
     function anchor(address device, Batch calldata batch, bytes calldata signature) external {
         Device storage stored = _requireTrusted(device);
-        if (!_isBound(stored) || batch.binding != stored.binding) revert NotBound(device, batch.binding);
+        if (stored.patient == address(0) || batch.binding != stored.binding) revert NotBound(device, batch.binding);
         if (batch.sequence != stored.batches) revert WrongSequence(stored.batches, batch.sequence);
         if (batch.previousHead != stored.head) revert Fork(stored.head, batch.previousHead);
         if (batch.root == 0 || batch.count == 0 || batch.count > MAX_COUNT || batch.outOfRange > batch.count) {
             revert InvalidBatch(batch.root, batch.count, batch.outOfRange);
         }
         uint40 since = stored.lastTo > stored.boundAt ? stored.lastTo : stored.boundAt;
-        _requireWithin(batch.to, uint256(batch.from) + 1, block.timestamp);
+        uint256 latest = _isBound(stored) ? block.timestamp : stored.boundUntil;
+        _requireWithin(batch.to, uint256(batch.from) + 1, latest);
         _requireWithin(batch.from, since, batch.to);
         _requireSigned(REGISTRY.signerOf(device), _hash(device, batch), signature);
         _count(device, stored);
@@ -456,7 +488,7 @@ contract Devices is EIP712 {
 
     /// @notice Says that an alert was seen, as a physician, surgeon or nurse of the operator.
     function acknowledge(address device, uint64 sequence) external {
-        (,, address operator) = _operatorOf(device);
+        address operator = _devices[device].operator;
         (address by, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
         bool may = role == ProfessionalRole.Physician || role == ProfessionalRole.Surgeon || role == ProfessionalRole.Nurse;
         if (!may || institution != operator) revert NotAllowed(by, role, institution);
@@ -518,9 +550,9 @@ contract Devices is EIP712 {
         return alert.dueAt != 0 && !alert.acknowledged && block.timestamp >= alert.dueAt;
     }
 
-    /// @notice Whether a model may run a firmware.
-    function isAccepted(bytes32 model, bytes32 firmware) external view returns (bool) {
-        return _accepted[model][firmware];
+    /// @notice Whether a model may run a firmware: its maker accepts it, and no regulator recalled it.
+    function isAccepted(bytes32 model, bytes32 firmware) public view returns (bool) {
+        return _accepted[model][firmware] && !_recalled[model][firmware];
     }
 
     /// @notice Whether a reading is in a batch.
@@ -569,14 +601,10 @@ contract Devices is EIP712 {
         return stored.patient != address(0) && block.timestamp < stored.boundUntil;
     }
 
-    /// @dev The operator in force, by the device's key in force.
-    function _operatorOf(address device) private view returns (address member, bytes32 model, address operator) {
-        (member, operator, model) = REGISTRY.device(REGISTRY.signerOf(device));
-    }
-
+    /// @dev By the device's key in force.
     function _requireInForce(address device) private view returns (address operator, bytes32 model) {
         address member;
-        (member, model, operator) = _operatorOf(device);
+        (member, operator, model) = REGISTRY.device(REGISTRY.signerOf(device));
         if (member != device) revert NotEnrolled(device);
     }
 
@@ -588,8 +616,14 @@ contract Devices is EIP712 {
     function _requireTrusted(address device) private view returns (Device storage stored) {
         stored = _requireEnrolled(device);
         (, bytes32 model) = _requireInForce(device);
-        if (!_accepted[model][stored.firmware]) revert FirmwareRefused(model, stored.firmware);
+        if (!isAccepted(model, stored.firmware)) revert FirmwareRefused(model, stored.firmware);
         if (stored.quarantine != 0) revert InQuarantine(device, stored.quarantine);
+    }
+
+    function _requireRole(InstitutionRole expected) private view returns (address by) {
+        by = REGISTRY.institution(msg.sender);
+        InstitutionRole role = REGISTRY.roleOf(by);
+        if (role != expected) revert WrongInstitution(by, role);
     }
 
     function _requireOperator(address device) private view returns (address operator) {
@@ -597,14 +631,13 @@ contract Devices is EIP712 {
         if (REGISTRY.institution(msg.sender) != operator) revert NotOperator(device, msg.sender);
     }
 
-    /// @dev The operator need not be asked whether the device is in force: it may be quarantined anyway.
+    /// @dev A device out of force may be quarantined as well.
     function _requireGuard(address device, Device storage stored) private view returns (address by, uint8 bit) {
         by = REGISTRY.institution(msg.sender);
         InstitutionRole role = REGISTRY.roleOf(by);
         if (role == InstitutionRole.Regulator) return (by, _BY_REGULATOR);
         if (by == stored.maker) return (by, _BY_MAKER);
-        (address operator,) = _requireInForce(device);
-        if (by != operator) revert NotOperator(device, by);
+        if (by != stored.operator) revert NotOperator(device, by);
         return (by, _BY_OPERATOR);
     }
 

@@ -29,8 +29,11 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// INVARIANTS
 /// - O1: each step happens at most once per version of the result, in the order drawn above, by a role that
 ///   the step asks for.
-/// - O2: each version is acknowledged at most once, after it came in, by an ordering doctor.
-/// - O3: a critical result is overdue exactly from `ACKNOWLEDGE_PERIOD` after it came in until it is acknowledged.
+/// - O2: each version is acknowledged at most once, after it came in, by an ordering doctor; it is acknowledged and
+///   released by its digest, so nobody does either to a version that they have not seen.
+/// - O3: a critical result is overdue exactly from `ACKNOWLEDGE_PERIOD` after it came in until it is acknowledged. The
+///   first such time stands until a doctor acknowledges: neither another version, critical or not, nor an escalation
+///   moves it.
 /// - O4: a cancelled order never gets a result, and an order with a result is never cancelled.
 /// - O5: each hand-over of the specimen continues the chain of custody from its present head.
 /// - O6: an identifier belongs to who ordered, so nobody can take it first.
@@ -53,11 +56,14 @@ contract LabOrders is IServices {
         Cancelled
     }
 
-    /// @dev Four slots: 160 + 8 + 8 + 8 + 40 + 8 + 8 = 240 bits; 160 bits; 160 bits; 160 + 40 + 40 = 240 bits.
+    /// @dev Four slots: 160 + 8 + 8 + 8 + 40 + 8 + 8 = 240 bits; 160 + 40 = 200 bits; 160 bits; 160 + 40 + 40 = 240
+    /// bits.
     /// @param stored Any state but `Acknowledged`.
-    /// @param acknowledgeBy Unix time in seconds, from which a critical result is overdue; zero otherwise.
+    /// @param acknowledgeBy Unix time in seconds, from which a critical result is overdue: set by the first, zero once
+    /// a doctor acknowledged. A version that is not critical leaves it as it is, for the next one that is.
     /// @param version Of the result, from 1; zero before there is a final one.
     /// @param escalations How often a critical result was escalated.
+    /// @param escalateBy Unix time in seconds, before which it is not escalated again; zero before.
     /// @param institution The institution of who ordered.
     /// @param resultedAt Unix time in seconds, when the latest version came in.
     /// @param completedAt Unix time in seconds, when the first final version came in. A correction does not move it.
@@ -70,6 +76,7 @@ contract LabOrders is IServices {
         uint8 version;
         uint8 escalations;
         address orderer;
+        uint40 escalateBy;
         address institution;
         address laboratory;
         uint40 resultedAt;
@@ -123,10 +130,12 @@ contract LabOrders is IServices {
     );
 
     /// @notice The patient's alert: the result is there to be read.
-    event ResultReleased(bytes32 indexed id, address indexed patient, address indexed by);
+    /// @param digest Of the version that was released.
+    event ResultReleased(bytes32 indexed id, address indexed patient, address indexed by, bytes32 digest);
 
     /// @notice An ordering doctor has seen the result.
-    event ResultAcknowledged(bytes32 indexed id, address indexed patient, address indexed by);
+    /// @param digest Of the version that was seen.
+    event ResultAcknowledged(bytes32 indexed id, address indexed patient, address indexed by, bytes32 digest);
 
     /// @notice There will be no result.
     event LabOrderCancelled(bytes32 indexed id, address indexed patient, address indexed by);
@@ -170,6 +179,12 @@ contract LabOrders is IServices {
     /// @notice The specimen was handed over since.
     error CustodyDiffers(bytes32 expected, bytes32 given);
 
+    /// @notice Another version of the result is the latest.
+    error ResultDiffers(bytes32 expected, bytes32 given);
+
+    /// @notice It was escalated, and that is not long enough ago.
+    error AlreadyEscalated(bytes32 id, uint40 until);
+
     /// @notice Nothing critical is overdue.
     error NotOverdue(bytes32 id);
 
@@ -211,7 +226,7 @@ contract LabOrders is IServices {
         id = makeId(orderer, salt);
         if (_orders[id].stored != State.None) revert AlreadyOrdered(id);
 
-        _orders[id] = Order(patient, State.Ordered, false, false, 0, 0, 0, orderer, institution, laboratory, 0, 0);
+        _orders[id] = Order(patient, State.Ordered, false, false, 0, 0, 0, orderer, 0, institution, laboratory, 0, 0);
 
         emit LabOrdered(id, patient, laboratory, orderer, institution, digest);
     }
@@ -287,46 +302,51 @@ contract LabOrders is IServices {
         emit SpecimenHandedOver(id, stored.patient, member, handOver, head);
     }
 
-    /// @notice Tells somebody else of an overdue critical result, as a scientist of the laboratory or any
-    /// professional of the ordering institution. The clock starts anew.
+    /// @notice Tells somebody else of an overdue critical result, as a scientist of the laboratory, or a physician,
+    /// surgeon or nurse of the ordering institution; again after `ACKNOWLEDGE_PERIOD`. It stays overdue.
     function escalate(bytes32 id) external {
         Order storage stored = _orders[id];
         if (!isOverdue(id)) revert NotOverdue(id);
         (address member, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
-        bool may = institution == stored.institution || _isScientist(stored, role, institution);
-        if (!may) revert NotAllowed(member, role, institution);
+        bool isCarer = (_isDoctor(role) || role == ProfessionalRole.Nurse) && institution == stored.institution;
+        if (!isCarer && !_isScientist(stored, role, institution)) revert NotAllowed(member, role, institution);
+        if (block.timestamp < stored.escalateBy) revert AlreadyEscalated(id, stored.escalateBy);
         if (stored.escalations == type(uint8).max) revert TooMany(type(uint8).max);
 
-        stored.acknowledgeBy = uint40(block.timestamp + ACKNOWLEDGE_PERIOD);
+        stored.escalateBy = uint40(block.timestamp + ACKNOWLEDGE_PERIOD);
         uint8 escalations = ++stored.escalations;
 
         emit CriticalEscalated(id, stored.patient, member, escalations);
     }
 
     /// @notice Releases the result to the patient, as an ordering doctor or a scientist of the laboratory.
-    function release(bytes32 id) external {
+    /// @param digest As the caller saw it: a correction on its way is not released unseen.
+    function release(bytes32 id, bytes32 digest) external {
         Order storage stored = _require(id, State.Resulted);
         (address member, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
         bool isDoctor = _isDoctor(role) && institution == stored.institution;
         if (!isDoctor && !_isScientist(stored, role, institution)) revert NotAllowed(member, role, institution);
+        if (digest != _results[id]) revert ResultDiffers(_results[id], digest);
 
         stored.stored = State.Released;
 
-        emit ResultReleased(id, stored.patient, member);
+        emit ResultReleased(id, stored.patient, member, digest);
     }
 
     /// @notice Says, as an ordering doctor, that the result was seen.
-    function acknowledge(bytes32 id) external {
+    /// @param digest As the doctor saw it: a correction on its way is not acknowledged unseen.
+    function acknowledge(bytes32 id, bytes32 digest) external {
         Order storage stored = _orders[id];
         State state = stored.stored;
         bool isPreliminary = state == State.Collected && stored.resultedAt != 0;
         if (state != State.Resulted && state != State.Released && !isPreliminary) revert WrongState(id, state);
         if (stored.acknowledged) revert AlreadyAcknowledged(id);
         address member = _requireDoctor(stored);
+        if (digest != _results[id]) revert ResultDiffers(_results[id], digest);
 
-        stored.acknowledged = true;
+        (stored.acknowledged, stored.acknowledgeBy, stored.escalateBy) = (true, 0, 0);
 
-        emit ResultAcknowledged(id, stored.patient, member);
+        emit ResultAcknowledged(id, stored.patient, member, digest);
     }
 
     /// @notice Cancels the order before there is a result, as an ordering doctor or the patient.
@@ -391,11 +411,14 @@ contract LabOrders is IServices {
         private
         returns (uint40 acknowledgeBy)
     {
-        // Reporting again does not buy time.
-        bool runs = stored.critical && !stored.acknowledged;
-        if (critical) acknowledgeBy = runs ? stored.acknowledgeBy : uint40(block.timestamp + ACKNOWLEDGE_PERIOD);
+        // Reporting again does not buy time, nor does saying in between that it is not critical.
+        if (critical) {
+            acknowledgeBy = stored.acknowledgeBy;
+            if (acknowledgeBy == 0) acknowledgeBy = uint40(block.timestamp + ACKNOWLEDGE_PERIOD);
+            stored.acknowledgeBy = acknowledgeBy;
+        }
         (stored.critical, stored.acknowledged) = (critical, false);
-        (stored.acknowledgeBy, stored.resultedAt) = (acknowledgeBy, uint40(block.timestamp));
+        stored.resultedAt = uint40(block.timestamp);
         _results[id] = digest;
     }
 

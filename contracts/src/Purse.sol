@@ -21,8 +21,13 @@ import {Registry} from "./Registry.sol";
 /// - M2: a balance grows by deposits and payments, and shrinks only by its holder's withdrawal or by a payment
 ///   that the contract's rules make.
 /// - M3: what is paid in for any key of an institution, old or new, is the institution's.
+/// - M4: every holder can withdraw: an institution, in or out of force, with its latest key; whoever is none, itself,
+///   whatever else its address was made since, such as an institution's key.
 ///
 /// ASSUMPTIONS
+/// - Safety: a majority of the institutions admits nobody who did not ask. By a vote it could admit a patient's account
+///   and then replace its key, and get at that account's money; or name the account as the key of an institution,
+///   and get at what is paid in for it afterwards, but not at what was there. Both are events of the Registry.
 /// - Safety: the token is an ERC-20 that does not change balances by itself. A token that takes a fee or
 ///   pays out something else than it was asked for is refused at the deposit.
 abstract contract Purse {
@@ -57,8 +62,11 @@ abstract contract Purse {
     /// @notice The token moved another amount than it was asked to.
     error WrongTransfer(uint256 expected, uint256 moved);
 
-    /// @notice A key that was replaced holds nothing.
-    error NotHolder(address signer);
+    /// @notice The caller is not the holder, nor the institution's latest key.
+    error NotHolder(address holder, address caller);
+
+    /// @notice Money that goes out does not stay here.
+    error InvalidReceiver(address to);
 
     /// @notice Nobody holds money at the address zero.
     error NoHolder();
@@ -78,8 +86,7 @@ abstract contract Purse {
     function deposit(address holder, uint256 amount) external {
         if (amount == 0) revert NoAmount();
         if (holder == address(0)) revert NoHolder();
-        address institution = _institutionOf(holder);
-        address whose = institution == address(0) ? holder : institution;
+        address whose = holderOf(holder);
         uint256 before = TOKEN.balanceOf(address(this));
 
         held += amount;
@@ -91,10 +98,13 @@ abstract contract Purse {
         if (moved != amount) revert WrongTransfer(amount, moved);
     }
 
-    /// @notice Pays from the caller's balance to any address. An institution in or out of force can, with its
-    /// latest key.
-    function withdraw(address to, uint256 amount) external {
-        address holder = holderOf(msg.sender);
+    /// @notice Pays from a holder's balance to any address but this contract's. An institution in or out of force can,
+    /// with its latest key; anybody else, with their own address.
+    /// @dev The caller says whose money it is: an address that became the key of an institution holds what it held.
+    function withdraw(address holder, address to, uint256 amount) external {
+        address signer = REGISTRY.termOf(holder) == 0 ? holder : REGISTRY.signerOf(holder);
+        if (msg.sender != signer) revert NotHolder(holder, msg.sender);
+        if (to == address(this)) revert InvalidReceiver(to);
         _take(holder, amount);
         held -= amount;
         emit Withdrawn(holder, to, amount);
@@ -107,12 +117,10 @@ abstract contract Purse {
         return _balances[holder];
     }
 
-    /// @notice Whose money a signer moves: its institution's, or its own when it is the key of none.
-    function holderOf(address signer) public view returns (address) {
-        address institution = _institutionOf(signer);
-        if (institution == address(0)) return signer;
-        if (REGISTRY.signerOf(institution) != signer) revert NotHolder(signer);
-        return institution;
+    /// @notice Whose money it is that is paid in for an address: the institution's of which it is a key, or its own.
+    function holderOf(address holder) public view returns (address) {
+        address institution = _institutionOf(holder);
+        return institution == address(0) ? holder : institution;
     }
 
     /* Internal */

@@ -28,10 +28,11 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - U1: no incision without, in the same round, a consent to exactly the plan that stands, a sign-in
 ///   and a time-out, each with every signature that it takes.
 /// - U2: a patient's withdrawal before the incision takes the surgery back to Assessed, and no doctors'
-///   certificate replaces the patient's consent from then on in that round.
+///   certificate replaces the patient's consent from then on, in that round or a later one, until the patient consents.
 /// - U3: each step is signed by who owns it, in force at the hospital at that moment.
-/// - U4: an implant is put into one patient once; each implant leads to its surgery and patient, and
-///   each surgery lists its implants.
+/// - U4: an implant is put into a patient once, however many say so of other patients; patient and implant lead to the
+///   surgery, events lead from an implant to everybody of whom it was said, and each surgery lists its implants. Until
+///   the sign-out the team takes back what it recorded by mistake, and nothing of a round changes after it.
 /// - U5: a service receipt exists for a round exactly from its sign-out on, and never changes.
 /// - U6: an identifier belongs to who opened it, so nobody can take it first.
 ///
@@ -39,9 +40,12 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - Safety: signatures say what people did. The contract refuses a wrong order, it cannot see a theatre.
 /// - Safety: the digest of an implant is keyed (HMAC) by its maker or the hospital, for serial numbers
 ///   can be guessed. Lots are digests under a key of the maker, who finds them in a recall.
+/// - Safety: an implant that is said to be in two patients is in one of them at most, and the contract cannot see in
+///   which. It keeps neither team from recording, so that nobody blocks an implant by naming it first.
 /// - Safety: a surgeon and a physician together certify that a patient cannot consent and cannot wait.
 ///   The certificate is an event that the patient sees.
-/// - Liveness: a team member who cannot go on is relieved by any doctor or nurse of the hospital.
+/// - Liveness: a team member who cannot go on is relieved by any doctor or nurse of the hospital, until the patient is
+///   handed over.
 contract Surgeries is IServices {
     /* TYPES */
 
@@ -73,7 +77,7 @@ contract Surgeries is IServices {
     /// alone in one; 256 bits twice at the end.
     /// @param round How often the patient goes to the theatre, from 1.
     /// @param signatures Bit set of seats that signed the running step, or of the doctors who certified.
-    /// @param refused Whether the patient withdrew in this round.
+    /// @param refused Whether the patient withdrew and did not consent since, in whatever round.
     /// @param scheduledAt Unix time, in seconds.
     /// @param team By `Seat`.
     /// @param plan Digest of the sealed plan, which the patient consents to.
@@ -99,10 +103,12 @@ contract Surgeries is IServices {
     }
 
     /// @notice Where an implant is.
-    /// @dev Two slots: 256 bits; 160 + 8 bits.
+    /// @dev Two slots: 256 bits; 8 + 8 bits.
+    /// @param surgery Zero when it was never put in.
+    /// @param round Of the surgery, in which it was put in.
     struct Implant {
         bytes32 surgery;
-        address patient;
+        uint8 round;
         bool removed;
     }
 
@@ -132,7 +138,7 @@ contract Surgeries is IServices {
     mapping(bytes32 id => Surgery) private _surgeries;
     mapping(bytes32 id => mapping(uint256 round => Receipt)) private _receipts;
     mapping(bytes32 id => bytes32[]) private _implantsOf;
-    mapping(bytes32 implant => Implant) private _implants;
+    mapping(address patient => mapping(bytes32 implant => Implant)) private _implants;
 
     /* EVENTS */
 
@@ -186,6 +192,11 @@ contract Surgeries is IServices {
         bytes32 indexed implant, bytes32 indexed lot, address indexed patient, bytes32 id, uint8 round, address by
     );
 
+    /// @notice An implant was not put in: it was recorded by mistake.
+    event ImplantVoided(
+        bytes32 indexed implant, address indexed patient, bytes32 indexed id, uint8 round, address by
+    );
+
     /// @notice An implant was taken out.
     event Explanted(bytes32 indexed implant, address indexed patient, bytes32 indexed id, uint8 round, address by);
 
@@ -232,7 +243,7 @@ contract Surgeries is IServices {
     /// @notice Another plan stands.
     error PlanDiffers(bytes32 expected, bytes32 given);
 
-    /// @notice The patient refused in this round.
+    /// @notice The patient refused and did not consent since.
     error Refused(bytes32 id);
 
     /// @notice The time lies outside its bounds, in seconds.
@@ -241,7 +252,7 @@ contract Surgeries is IServices {
     /// @notice A digest that must be given is zero.
     error Zero();
 
-    /// @notice The implant was used before.
+    /// @notice The implant was put into this patient before.
     error AlreadyImplanted(bytes32 implant, bytes32 surgery);
 
     /// @notice The implant is not in this patient.
@@ -374,7 +385,7 @@ contract Surgeries is IServices {
     function relieve(bytes32 id, Seat seat, address member) external {
         Surgery storage surgery = _surgeries[id];
         State state = surgery.state;
-        if (state < State.Scheduled || state > State.Incised) revert WrongState(id, state);
+        if (state < State.Scheduled || state > State.SignedOut) revert WrongState(id, state);
         (address by, ProfessionalRole role,) = _requireHospital(surgery);
         if (!_isDoctor(role) && role != ProfessionalRole.Nurse) revert NotAllowed(by, role, surgery.hospital);
         _requireFits(surgery, seat, member);
@@ -410,21 +421,36 @@ contract Surgeries is IServices {
     }
 
     /// @notice Records an implant, as surgeon or nurse of the team.
-    /// @param implant Keyed digest of the serial number, never used before.
+    /// @param implant Keyed digest of the serial number, never put into this patient before.
     /// @param lot Keyed digest of the lot, for recalls.
     function recordImplant(bytes32 id, bytes32 implant, bytes32 lot) external {
         Surgery storage surgery = _requireState(id, State.Incised);
         address by = _requireSeat(surgery, _SURGEON | _NURSE);
         if (implant == 0) revert Zero();
-        Implant storage stored = _implants[implant];
-        if (stored.patient != address(0)) revert AlreadyImplanted(implant, stored.surgery);
+        Implant storage stored = _implants[surgery.patient][implant];
+        if (stored.surgery != 0) revert AlreadyImplanted(implant, stored.surgery);
         bytes32[] storage implants = _implantsOf[id];
         if (implants.length == MAX_IMPLANTS) revert TooMany(MAX_IMPLANTS);
 
-        (stored.surgery, stored.patient) = (id, surgery.patient);
+        (stored.surgery, stored.round) = (id, surgery.round);
         implants.push(implant);
 
         emit Implanted(implant, lot, surgery.patient, id, surgery.round, by);
+    }
+
+    /// @notice Takes back what was recorded by mistake in this round, as surgeon or nurse of the team, before the
+    /// sign-out. It can be recorded again, also of another patient.
+    function voidImplant(bytes32 id, bytes32 implant) external {
+        Surgery storage surgery = _requireState(id, State.Incised);
+        address by = _requireSeat(surgery, _SURGEON | _NURSE);
+        Implant storage stored = _implants[surgery.patient][implant];
+        bool isOfRound = stored.surgery == id && stored.round == surgery.round && !stored.removed;
+        if (!isOfRound) revert NotImplanted(implant, surgery.patient);
+
+        delete _implants[surgery.patient][implant];
+        _forget(_implantsOf[id], implant);
+
+        emit ImplantVoided(implant, surgery.patient, id, surgery.round, by);
     }
 
     /// @notice Records that an implant of the patient was taken out, as the surgeon of the team. It is
@@ -432,8 +458,8 @@ contract Surgeries is IServices {
     function recordExplant(bytes32 id, bytes32 implant) external {
         Surgery storage surgery = _requireState(id, State.Incised);
         address by = _requireSeat(surgery, _SURGEON);
-        Implant storage stored = _implants[implant];
-        if (stored.patient != surgery.patient || stored.removed) revert NotImplanted(implant, surgery.patient);
+        Implant storage stored = _implants[surgery.patient][implant];
+        if (stored.surgery == 0 || stored.removed) revert NotImplanted(implant, surgery.patient);
 
         stored.removed = true;
 
@@ -481,7 +507,7 @@ contract Surgeries is IServices {
         if (surgery.round == MAX_ROUNDS) revert TooMany(MAX_ROUNDS);
 
         uint8 round = surgery.round + 1;
-        (surgery.state, surgery.round, surgery.refused, surgery.plan) = (State.Assessed, round, false, plan);
+        (surgery.state, surgery.round, surgery.plan) = (State.Assessed, round, plan);
 
         emit ReturnedToTheatre(id, surgery.patient, by, round, plan);
     }
@@ -534,9 +560,9 @@ contract Surgeries is IServices {
         return _implantsOf[id];
     }
 
-    /// @notice The surgery and the patient of an implant; zero when it was never put in.
-    function implantOf(bytes32 implant) external view returns (Implant memory) {
-        return _implants[implant];
+    /// @notice The surgery in which an implant was put into a patient; zero when it never was.
+    function implantOf(address patient, bytes32 implant) external view returns (Implant memory) {
+        return _implants[patient][implant];
     }
 
     /// @inheritdoc IServices
@@ -575,6 +601,17 @@ contract Surgeries is IServices {
         surgery.state = state;
 
         emit SurgeryContinued(id, surgery.patient, by, state, surgery.round, digest);
+    }
+
+    /// @dev The others keep their order.
+    function _forget(bytes32[] storage implants, bytes32 implant) private {
+        uint256 last = implants.length - 1;
+        bool found;
+        for (uint256 i; i < last; ++i) {
+            found = found || implants[i] == implant;
+            if (found) implants[i] = implants[i + 1];
+        }
+        implants.pop();
     }
 
     function _requireState(bytes32 id, State state) private view returns (Surgery storage surgery) {

@@ -24,15 +24,18 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 ///     seed       = keccak256(abi.encode(sponsor's seed, custodian's seed))
 ///     arm        = uint256(keccak256(abi.encode(seed, id, patient, nonce))) % arms
 ///
-/// The nonce is the patient's, given with the consent. Seeds are revealed only after the data is locked,
-/// so that until then nobody who knows one seed knows any arm. Whoever hands out treatments (a pharmacist who
-/// is not blinded, with both seeds) commits to each subject's arm beforehand, which is checked afterwards.
+/// The nonce is the patient's, who commits to it with the first consent, as `keccak256(abi.encode(nonce))`, and opens
+/// it once enrolled. Seeds are revealed only after the data is locked, so that until then nobody who knows one seed
+/// knows any arm; and who knows both, to hand out treatments (a pharmacist of the site who is not blinded), knows the
+/// arm of nobody who is not enrolled yet. The pharmacist commits to each subject's arm before the first visit, which
+/// is checked afterwards.
 ///
 /// INVARIANTS
 /// - R1: protocol, endpoints and criteria are on chain before the first consent; endpoints, number of arms
 ///   and both commitments never change afterwards.
-/// - R2: an arm is determined by two seeds committed before the first consent and by the patient's nonce;
-///   neither party, nor a site, has anything left to choose once it could know an arm.
+/// - R2: an arm is determined by two seeds committed before the first consent and by the patient's nonce, committed
+///   with it; neither party, nor a site, nor a pharmacist with both seeds, can know an arm before the patient is
+///   enrolled, and nothing is left to choose then. No data is entered for a subject whose arm was not committed to.
 /// - R3: seeds are revealed only after the lock, and only those that were committed.
 /// - R4: data is entered only for a subject who is enrolled, not withdrawn, and consented to the protocol
 ///   version in force; every entry is in the head, in order; after the lock there is none.
@@ -43,13 +46,18 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 ///   site became aware, and overdue exactly from `REPORT_PERIOD` after its report until it is acknowledged.
 ///
 /// ASSUMPTIONS
-/// - Safety: sponsor and custodian do not both tell their seed to one who chooses nonces or subjects.
+/// - Safety: sponsor and custodian do not both tell their seed to a patient, who chooses a nonce. Who hands out
+///   treatments has both seeds and tells no arm to those who enter data or talk to subjects. The pharmacists of the
+///   sponsor hand out nothing, unless the sponsor is the subject's site.
+/// - Safety: nonces are random, and told to nobody before they are opened: who can guess one knows what opening it
+///   tells.
+/// - Liveness: an enrolled subject who never opens the nonce has no arm, and no data is entered for them.
 /// - Safety: a site says rightly when it became aware, and whether an event is serious.
 /// - Safety: that an account takes part in a trial is public among members; which trial it is, only to who
 ///   holds the protocol.
 /// - Liveness: a site that goes on entering data or reporting events delays the lock; everybody sees which one.
-/// - Liveness: a party that never reveals its seed keeps the results from being published. It cannot choose
-///   among outcomes by it: revealing is for all subjects or for none.
+/// - Liveness: a party that never reveals its seed, or committed to zero, which is refused, keeps the results from being
+///   published. It cannot choose among outcomes by it: revealing is for all subjects or for none.
 contract Trials {
     /* TYPES */
 
@@ -120,11 +128,12 @@ contract Trials {
         bytes32 criteria;
     }
 
-    /// @dev Three slots: 160 + 8 + 16 + 16 + 8 = 208 bits; 256 bits each.
+    /// @dev Four slots: 160 + 8 + 16 + 16 + 8 = 208 bits; 256 bits each.
     /// @param version Of the protocol that the patient consented to.
     /// @param visits Data entries so far.
     /// @param unblinded Whether a doctor had to know the arm.
-    /// @param nonce The patient's share of the randomness.
+    /// @param commitment `keccak256(abi.encode(nonce))`, from the first consent.
+    /// @param nonce The patient's share of the randomness; zero until opened.
     /// @param allocation Zero, or `keccak256(abi.encode(id, patient, arm, salt))`.
     struct Subject {
         address site;
@@ -132,6 +141,7 @@ contract Trials {
         uint16 version;
         uint16 visits;
         bool unblinded;
+        bytes32 commitment;
         bytes32 nonce;
         bytes32 allocation;
     }
@@ -194,8 +204,11 @@ contract Trials {
 
     /// @notice The patient consented to a version, at a site.
     event SubjectConsented(
-        bytes32 indexed id, address indexed patient, address indexed site, uint16 version, bytes32 nonce
+        bytes32 indexed id, address indexed patient, address indexed site, uint16 version, bytes32 commitment
     );
+
+    /// @notice An enrolled patient opened the nonce: both seeds and it give the arm.
+    event NonceOpened(bytes32 indexed id, address indexed patient, bytes32 nonce);
 
     /// @notice The site found the patient eligible by the criteria in force, or not.
     /// @param screening Digest of the sealed screening record.
@@ -284,6 +297,15 @@ contract Trials {
 
     /// @notice The subject did not consent to the version in force.
     error ConsentOutdated(address patient, uint16 consented, uint16 version);
+
+    /// @notice The patient committed to another nonce, or opened it before.
+    error NonceRefused(address patient);
+
+    /// @notice The patient did not open the nonce yet.
+    error NonceSealed(address patient);
+
+    /// @notice Nobody committed to the subject's arm yet.
+    error NotAllocated(address patient);
 
     /// @notice The arm of the subject was committed to before.
     error AlreadyAllocated(address patient);
@@ -425,8 +447,8 @@ contract Trials {
 
     /// @notice Consents to the protocol, at a site; also again, to another version.
     /// @param version As the patient saw it.
-    /// @param nonce Random. Counts with the first consent only.
-    function consent(bytes32 id, address site, uint16 version, bytes32 nonce) external {
+    /// @param commitment `keccak256(abi.encode(nonce))` of a random nonce. Counts with the first consent only.
+    function consent(bytes32 id, address site, uint16 version, bytes32 commitment) external {
         Trial storage trial = _requireState(id, State.Recruiting);
         Subject storage subject = _subjects[id][msg.sender];
         if (subject.standing == Standing.Excluded || subject.standing == Standing.Withdrawn) {
@@ -436,11 +458,25 @@ contract Trials {
         if (_sites[id][site] != _JOINED) revert NotSite(id, site);
 
         if (subject.standing == Standing.None) {
-            (subject.standing, subject.nonce) = (Standing.Consented, nonce);
+            if (commitment == 0) revert Zero();
+            (subject.standing, subject.commitment) = (Standing.Consented, commitment);
         }
         (subject.site, subject.version) = (site, version);
 
-        emit SubjectConsented(id, msg.sender, site, version, subject.nonce);
+        emit SubjectConsented(id, msg.sender, site, version, subject.commitment);
+    }
+
+    /// @notice Opens the nonce, as a patient who is enrolled: nobody knew it when they were screened.
+    /// @param nonce Not zero.
+    function openNonce(bytes32 id, bytes32 nonce) external {
+        _requireState(id, State.Recruiting);
+        Subject storage subject = _requireStanding(id, msg.sender, Standing.Enrolled);
+        bool fits = nonce != 0 && subject.nonce == 0 && keccak256(abi.encode(nonce)) == subject.commitment;
+        if (!fits) revert NonceRefused(msg.sender);
+
+        subject.nonce = nonce;
+
+        emit NonceOpened(id, msg.sender, nonce);
     }
 
     /// @notice Withdraws the caller, for good. Nothing is entered any more.
@@ -471,14 +507,14 @@ contract Trials {
         emit SubjectScreened(id, patient, by, eligible, criteria, screening);
     }
 
-    /// @notice Commits to the arm of an enrolled subject, as a pharmacist of the site or of the sponsor.
+    /// @notice Commits to the arm of an enrolled subject who opened the nonce, as a pharmacist of the site.
     /// @param allocation `keccak256(abi.encode(id, patient, arm, salt))`, with a secret salt.
     function allocate(bytes32 id, address patient, bytes32 allocation) external {
-        Trial storage trial = _requireState(id, State.Recruiting);
+        _requireState(id, State.Recruiting);
         Subject storage subject = _requireStanding(id, patient, Standing.Enrolled);
-        (address by, ProfessionalRole role, address institution) = REGISTRY.professional(msg.sender);
-        bool isThere = institution == trial.sponsor || (institution == subject.site && _sites[id][institution] == _JOINED);
-        if (role != ProfessionalRole.Pharmacist || !isThere) revert NotAllowed(by, role, institution);
+        (address by, ProfessionalRole role, address institution) = _requireSite(id, subject.site);
+        if (role != ProfessionalRole.Pharmacist) revert NotAllowed(by, role, institution);
+        if (subject.nonce == 0) revert NonceSealed(patient);
         if (allocation == 0) revert Zero();
         if (subject.allocation != 0) revert AlreadyAllocated(patient);
 
@@ -487,13 +523,15 @@ contract Trials {
         emit SubjectAllocated(id, patient, by, allocation);
     }
 
-    /// @notice Enters data of a visit, as a researcher, physician or nurse of the subject's site.
+    /// @notice Enters data of a visit of a subject whose arm was committed to, as a researcher, physician or nurse of
+    /// the subject's site.
     /// @param digest Digest of the sealed data.
     function enter(bytes32 id, address patient, bytes32 digest) external {
         Trial storage trial = _requireState(id, State.Recruiting);
         Subject storage subject = _requireStanding(id, patient, Standing.Enrolled);
         address by = _requireStaff(id, subject.site);
         _requireCurrent(trial, patient, subject);
+        if (subject.allocation == 0) revert NotAllocated(patient);
         if (digest == 0) revert Zero();
 
         uint16 visit = ++subject.visits;
@@ -570,8 +608,10 @@ contract Trials {
 
     /// @notice Reveals a party's seed, after the lock. Whoever knows it can.
     /// @param party Sponsor or custodian.
+    /// @param seed Not zero, which says that none was revealed.
     function reveal(bytes32 id, address party, bytes32 seed) external {
         Trial storage trial = _requireState(id, State.Locked);
+        if (seed == 0) revert Zero();
         bytes32 commitment = commitmentOf(id, party, seed);
         if (party == trial.sponsor && trial.sponsorSeed == 0 && commitment == trial.sponsorCommitment) {
             trial.sponsorSeed = seed;
@@ -645,14 +685,26 @@ contract Trials {
         return keccak256(abi.encode(id, party, seed));
     }
 
-    /// @notice The arm of a subject, from 0, once both seeds are known.
+    /// @notice The arm that seeds and nonce give, from 0.
+    function armFor(
+        bytes32 sponsorSeed,
+        bytes32 custodianSeed,
+        bytes32 id,
+        address patient,
+        bytes32 nonce,
+        uint256 arms
+    ) public pure returns (uint256) {
+        bytes32 seed = keccak256(abi.encode(sponsorSeed, custodianSeed));
+        return uint256(keccak256(abi.encode(seed, id, patient, nonce))) % arms;
+    }
+
+    /// @notice The arm of a subject who opened the nonce, from 0, once both seeds are known.
     function armOf(bytes32 id, address patient) public view returns (uint256) {
         Trial storage trial = _trials[id];
         if (trial.state != State.Unblinded && trial.state != State.Published) revert WrongState(id, trial.state);
         Subject storage subject = _subjects[id][patient];
-        if (subject.site == address(0)) revert WrongStanding(id, patient, subject.standing);
-        bytes32 seed = keccak256(abi.encode(trial.sponsorSeed, trial.custodianSeed));
-        return uint256(keccak256(abi.encode(seed, id, patient, subject.nonce))) % trial.arms;
+        if (subject.nonce == 0) revert NonceSealed(patient);
+        return armFor(trial.sponsorSeed, trial.custodianSeed, id, patient, subject.nonce, trial.arms);
     }
 
     /// @notice Whether the treatment handed out was that of the subject's arm.

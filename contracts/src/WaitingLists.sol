@@ -20,8 +20,9 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 ///        +-----------+--------------+-> Removed
 ///     A patient who did not attend goes back from Scheduled to Prioritised.
 ///
-/// A leaf is `keccak256(bytes.concat(keccak256(abi.encode(row))))`, pairs hashed in order; a node without a
-/// sibling moves up as it is.
+/// A leaf is `keccak256(bytes.concat(keccak256(abi.encode(number, specialty, group, count))))`, with the row's number
+/// from 0; of a pair the smaller node is hashed first, and a node without a sibling moves up as it is. Because of the
+/// numbers, the same rows in another order make another root.
 ///
 /// INVARIANTS
 /// - Q1: one listing per referral and hospital is live at a time; Attended and Removed are final.
@@ -343,18 +344,20 @@ contract WaitingLists {
         if (version != 0 && version <= versions.length) census = versions[version - 1];
     }
 
-    /// @notice Whether a row is in a census.
+    /// @notice Whether a row is in a census, under that number.
+    /// @param number From 0.
     /// @param proof Siblings from its leaf up.
     function isRow(
         address publisher,
         bytes32 hospital,
         uint32 month,
         uint256 version,
+        uint32 number,
         Row calldata row,
         bytes32[] calldata proof
     ) external view returns (bool) {
-        bytes32 root = censusOf(publisher, hospital, month, version).root;
-        return root != 0 && MerkleProof.verifyCalldata(proof, root, leafOf(row));
+        Census memory census = censusOf(publisher, hospital, month, version);
+        return number < census.rows && MerkleProof.verifyCalldata(proof, census.root, leafOf(number, row));
     }
 
     /// @notice Whether these are all rows of a census, in their order, and their sum is the published total.
@@ -368,15 +371,16 @@ contract WaitingLists {
         bytes32[] memory level = new bytes32[](rows.length);
         uint256 total;
         for (uint256 i; i < rows.length; ++i) {
-            level[i] = leafOf(rows[i]);
+            level[i] = leafOf(uint32(i), rows[i]);
             total += rows[i].count;
         }
         return total == census.total && _rootOf(level) == census.root;
     }
 
     /// @notice The leaf of a row.
-    function leafOf(Row calldata row) public pure returns (bytes32) {
-        return keccak256(bytes.concat(keccak256(abi.encode(row.specialty, row.group, row.count))));
+    /// @param number From 0.
+    function leafOf(uint32 number, Row calldata row) public pure returns (bytes32) {
+        return keccak256(bytes.concat(keccak256(abi.encode(number, row.specialty, row.group, row.count))));
     }
 
     /* Internal */

@@ -76,7 +76,7 @@ contract ClaimsTest is Steps {
     function reach(uint256 state) internal override {
         if (state >= 1) offer(terms());
         if (state >= 2) {
-            accept();
+            acceptAndWait();
             fill(SALT, RECORD);
         }
         if (state >= 3) ask();
@@ -119,9 +119,15 @@ contract ClaimsTest is Steps {
         claims.acceptCoverage(coverage, "policy");
     }
 
+    /// @dev A coverage runs from the second after it was accepted on.
+    function acceptAndWait() internal {
+        accept();
+        skip(1);
+    }
+
     function cover() internal {
         offer(terms());
-        accept();
+        acceptAndWait();
     }
 
     /// @notice One fill of a prescription of the patient's, dispensed by the network's pharmacy.
@@ -262,16 +268,26 @@ contract ClaimsTest is Steps {
         accept();
     }
 
+    function test_what_is_over_is_not_accepted() public {
+        offer(terms());
+        uint40 until = terms().until;
+        vm.warp(until - 1);
+        refuse(abi.encodeWithSelector(Claims.TooLate.selector, until));
+        accept();
+        vm.warp(until - 2);
+        accept();
+        assertTrue(claims.isEligible(coverage, until - 1), "a second");
+    }
+
     function test_K1_nobody_waits_for_the_service_before_accepting() public {
         Claims.Terms memory given = terms();
         given.from = time() - 30 days;
         offer(given);
         fill(SALT, RECORD);
         uint40 filledAt = time();
-        skip(1);
         accept();
-        assertFalse(claims.isEligible(coverage, filledAt), "not before");
-        assertTrue(claims.isEligible(coverage, time()), "from now on");
+        assertFalse(claims.isEligible(coverage, filledAt), "not before, nor in the same second");
+        assertTrue(claims.isEligible(coverage, time() + 1), "from the next on");
         refuse(abi.encodeWithSelector(Claims.NotCovered.selector, coverage, filledAt));
         submit(submission());
     }
@@ -357,6 +373,7 @@ contract ClaimsTest is Steps {
         offer(given);
         vm.prank(otherPatient);
         claims.acceptCoverage(coverage, "policy");
+        skip(1);
         fill(SALT, RECORD);
         refuse(abi.encodeWithSelector(Claims.ServiceDiffers.selector, patient, pharmacy));
         submit(submission());
@@ -388,6 +405,7 @@ contract ClaimsTest is Steps {
         other = claims.offerCoverage("coverage", terms());
         vm.prank(patient);
         claims.acceptCoverage(other, "policy");
+        skip(1);
     }
 
     function test_K2_a_paid_claim_is_not_claimed_anew() public {
@@ -478,7 +496,9 @@ contract ClaimsTest is Steps {
      * ├── asked for nothing → NoAmount; without a running coverage → NotCovered; a salt again → AlreadyUsed
      * ├── granted more than asked for → InvalidAmount; for the past, or for longer than two years → InvalidAmount
      * ├── answered twice → AuthorisationRefused
-     * ├── claimed when undecided, refused, over, used, of another provider or coverage → AuthorisationRefused
+     * ├── claimed when undecided, refused, used, of another provider or coverage → AuthorisationRefused
+     * ├── for a service completed at its end → AuthorisationRefused; a second before, claimed later: covered
+     * ├── the coverage ended meanwhile, by whom ever: covered; a service before it began → NotCovered
      * └── granted: less is approved only of a claim that is duplicate, upcoded or excessive
      */
 
@@ -486,7 +506,7 @@ contract ClaimsTest is Steps {
         offer(terms());
         refuse(abi.encodeWithSelector(Claims.NotCovered.selector, coverage, time()));
         ask();
-        accept();
+        acceptAndWait();
         refuse(abi.encodeWithSelector(Purse.NoAmount.selector));
         vm.prank(pharmacy);
         claims.requestAuthorisation("authorisation", coverage, 0, "why");
@@ -513,16 +533,59 @@ contract ClaimsTest is Steps {
         refuseAuthorisation(given);
         vm.revertToState(asked);
         answer(AMOUNT);
-        uint256 granted = vm.snapshotState();
-        skip(30 days);
-        refuseAuthorisation(given);
-        vm.revertToState(granted);
-        skip(30 days - 1);
         submit(given);
         refill(RX, "second");
         (given.part, given.evidence) = (2, "second");
         refuse(abi.encodeWithSelector(Claims.AuthorisationRefused.selector, authorisation));
         submitAnother(given);
+    }
+
+    /// @dev K7: it is the service that must be in time. Its provider claims when it can.
+    function test_K7_a_service_is_completed_before_the_authorisation_ends() public {
+        reach(4);
+        uint40 until = claims.authorisationOf(authorisation).until;
+        Claims.Submission memory given = submission();
+        (given.authorisation, given.part, given.evidence) = (authorisation, 2, "second");
+        uint256 granted = vm.snapshotState();
+        vm.warp(until);
+        refill(RX, "second");
+        refuseAuthorisation(given);
+        vm.revertToState(granted);
+        vm.warp(until - 1);
+        refill(RX, "second");
+        skip(200 days);
+        submit(given);
+    }
+
+    /// @dev K7: an insurer does not take back what it granted by ending the coverage.
+    function test_K7_what_was_granted_stands_when_the_coverage_ends() public {
+        reach(4);
+        skip(1);
+        vm.prank(insurer);
+        claims.endCoverage(coverage);
+        skip(1 days);
+        refill(RX, "second");
+        Claims.Submission memory given = submission();
+        (given.part, given.evidence) = (2, "second");
+        refuse(abi.encodeWithSelector(Claims.NotCovered.selector, coverage, time()));
+        submit(given);
+        given.authorisation = authorisation;
+        submit(given);
+        adjudicate(decision(AMOUNT));
+        assertEq(claims.claimOf(id).share, 9000, "set aside");
+    }
+
+    function test_K1_an_authorisation_does_not_reach_before_the_coverage() public {
+        fill(SALT, RECORD);
+        uint40 filledAt = time();
+        skip(1);
+        cover();
+        ask();
+        answer(AMOUNT);
+        Claims.Submission memory given = submission();
+        given.authorisation = authorisation;
+        refuse(abi.encodeWithSelector(Claims.NotCovered.selector, coverage, filledAt));
+        submit(given);
     }
 
     function refuseAuthorisation(Claims.Submission memory given) internal {
@@ -597,6 +660,11 @@ contract ClaimsTest is Steps {
         adjudicate(Claims.Decision(AMOUNT, 1, "rules", "explanation"));
         refuse(abi.encodeWithSelector(Claims.WrongFlags.selector, uint8(129)));
         adjudicate(Claims.Decision(0, 129, "rules", "explanation"));
+        // Nor what no flag stands for.
+        for (uint8 i = 4; i < 7; ++i) {
+            refuse(abi.encodeWithSelector(Claims.WrongFlags.selector, uint8(1 << i)));
+            adjudicate(Claims.Decision(0, uint8(1 << i), "rules", "explanation"));
+        }
         // Zero is a decision, too: nothing is set aside.
         adjudicate(Claims.Decision(0, 1, "rules", "explanation"));
         assertEq(claims.balanceOf(insurer), 1_000_000, "nothing set aside");
@@ -611,7 +679,7 @@ contract ClaimsTest is Steps {
         Claims.Terms memory given = terms();
         given.limit = 8999;
         offer(given);
-        accept();
+        acceptAndWait();
         fill(SALT, RECORD);
         submit(submission());
         refuseAmount(9000, 0, 8999);
@@ -623,7 +691,7 @@ contract ClaimsTest is Steps {
     function test_an_insurer_that_cannot_pay_does_not_approve() public {
         reach(5);
         vm.prank(insurer);
-        claims.withdraw(insurer, 1_000_000 - 8999);
+        claims.withdraw(insurer, insurer, 1_000_000 - 8999);
         refuse(abi.encodeWithSelector(Purse.InsufficientBalance.selector, insurer, 8999, 9000));
         adjudicate(decision(AMOUNT));
         check(Claims.State.Submitted);
@@ -756,7 +824,7 @@ contract ClaimsTest is Steps {
     function test_a_refund_takes_the_provider_s_money() public {
         reach(9);
         vm.prank(pharmacy);
-        claims.withdraw(pharmacy, 9000);
+        claims.withdraw(pharmacy, pharmacy, 9000);
         refuse(abi.encodeWithSelector(Purse.InsufficientBalance.selector, pharmacy, 0, 100));
         vm.prank(pharmacy);
         claims.refund(id, 100, 0);
@@ -769,7 +837,7 @@ contract ClaimsTest is Steps {
         assertEq(claims.balanceOf(pharmacy), 7200, "paid");
         // Its own money is still its own.
         vm.prank(insurer);
-        claims.withdraw(stranger, 1_000_000 - 7200);
+        claims.withdraw(insurer, stranger, 1_000_000 - 7200);
         assertEq(token.balanceOf(stranger), 1_000_000 - 7200, "withdrawn");
     }
 
@@ -781,7 +849,7 @@ contract ClaimsTest is Steps {
         (given.copayment, given.limit) = (uint16(bound(copayment, 0, 10_000)), 900_000);
         fund(patient, 900_000);
         offer(given);
-        accept();
+        acceptAndWait();
         fill(SALT, RECORD);
         Claims.Submission memory claimed = submission();
         claimed.amount = amount;
@@ -819,7 +887,7 @@ contract ClaimsTest is Steps {
         Claims.Terms memory given = terms();
         given.limit = type(uint128).max;
         offer(given);
-        accept();
+        acceptAndWait();
         fill(SALT, RECORD);
         Claims.Submission memory claimed = submission();
         claimed.amount = type(uint128).max;

@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import {DataExchange} from "../src/DataExchange.sol";
 import {makeId} from "../src/Ids.sol";
 import {Purse} from "../src/Purse.sol";
-import {ProfessionalRole} from "../src/Types.sol";
+import {InstitutionRole, ProfessionalRole} from "../src/Types.sol";
 import {Merkle} from "./support/Merkle.sol";
 import {Steps} from "./support/Steps.sol";
 
@@ -50,7 +50,7 @@ contract DataExchangeTest is Steps {
     }
 
     function steps() internal view override returns (Step[] memory list) {
-        list = new Step[](18);
+        list = new Step[](19);
         list[0] = Step("offer", abi.encodeCall(DataExchange.offer, ("offer", PRICE, 4000, "dataset", "terms")));
         list[1] = Step("close offer", abi.encodeCall(DataExchange.closeOffer, (offer)));
         list[2] =
@@ -71,6 +71,7 @@ contract DataExchangeTest is Steps {
             Step("challenge", abi.encodeCall(DataExchange.challenge, (id, cohort[5], saltOf(5), proofOf(5))));
         list[16] = Step("record use", abi.encodeCall(DataExchange.recordUse, (id, "receipt", withdrawals())));
         list[17] = Step("resolve for the source", abi.encodeCall(DataExchange.resolve, (id, false)));
+        list[18] = Step("return shares", abi.encodeCall(DataExchange.returnShares, (id)));
     }
 
     /// @dev 9 is Delivered with somebody who did not consent; 10 is Approved and ended; 11 and 12 are Placed and
@@ -317,6 +318,62 @@ contract DataExchangeTest is Steps {
         claimShare(0);
     }
 
+    function test_X1_a_study_of_an_expelled_institution_gets_nothing() public {
+        reach(4);
+        expel(research);
+        bytes memory gone = abi.encodeWithSelector(DataExchange.NotInForce.selector, research);
+        refuse(gone);
+        deliverWith(EXTRACT, 6, 0);
+        refuse(gone);
+        consentAs(otherPatient);
+        refuse(gone);
+        vm.prank(hospital);
+        dataExchange.answer(study, "query", 5, 5);
+        withdrawAs(patient);
+        skip(30 days);
+        dataExchange.reclaim(id);
+        assertEq(dataExchange.balanceOf(research), 1_000_000, "X5: the buyer has it back");
+    }
+
+    /// @dev Who was expelled cannot dispute, so time alone does not settle.
+    function test_only_a_regulator_settles_for_an_expelled_buyer() public {
+        reach(5);
+        refuseState(DataExchange.State.Delivered);
+        resolve(true);
+        expel(research);
+        skip(14 days);
+        refuse(abi.encodeWithSelector(DataExchange.NotInForce.selector, research));
+        vm.prank(stranger);
+        dataExchange.settle(id);
+        refuse(abi.encodeWithSelector(DataExchange.NotInForce.selector, research));
+        vm.prank(hospital);
+        dataExchange.settle(id);
+        uint256 here = vm.snapshotState();
+        resolve(false);
+        check(DataExchange.State.Settled);
+        vm.revertToState(here);
+        resolve(true);
+        check(DataExchange.State.Refunded);
+        assertEq(dataExchange.balanceOf(research), 1_000_000, "X5: the buyer has it back");
+    }
+
+    function test_X1_an_approval_of_who_was_expelled_does_not_count() public {
+        reach(1);
+        address officerOfClinic = vm.addr(0xE01);
+        accredit(clinic, officerOfClinic, ProfessionalRole.PrivacyOfficer);
+        approveAs(officerOfClinic);
+        expel(clinic);
+        approveAs(auditor);
+        assertEq(dataExchange.studyOf(study).approvals, 1, "one counts");
+        refuse(
+            abi.encodeWithSelector(DataExchange.WrongStanding.selector, study, DataExchange.Standing.Proposed)
+        );
+        consentAs(patient);
+        approveAs(hospitalOfficer);
+        assertEq(dataExchange.studyOf(study).approvals, 2, "two count");
+        consentAs(patient);
+    }
+
     function test_X1_a_regulator_ends_a_study() public {
         reach(4);
         vm.prank(auditor);
@@ -495,7 +552,7 @@ contract DataExchangeTest is Steps {
         vm.prank(clinic);
         dataExchange.order("order", study, offer, "query");
         vm.prank(research);
-        dataExchange.withdraw(research, 1_000_000 - PRICE + 1);
+        dataExchange.withdraw(research, research, 1_000_000 - PRICE + 1);
         refuse(abi.encodeWithSelector(Purse.InsufficientBalance.selector, research, PRICE - 1, PRICE));
         order();
         vm.prank(research);
@@ -581,9 +638,11 @@ contract DataExchangeTest is Steps {
 
     function test_X5_a_price_is_split_to_the_cent() public {
         reach(6);
-        // Four thousand of ten thousand of 10,003 are 4,001.2; a sixth of it 666; the source has the rest.
+        // Four thousand of ten thousand of 10,003 are 4,001.2, of which the cents are the patients'; a sixth of them is
+        // 666, and five are left over for the buyer.
         assertEq(dataExchange.orderOf(id).forEach, 666, "for each");
-        assertEq(dataExchange.balanceOf(hospital), PRICE - 6 * 666, "the source");
+        assertEq(dataExchange.balanceOf(hospital), PRICE - 4001, "the source");
+        assertEq(dataExchange.balanceOf(research), 1_000_000 - PRICE + 5, "the buyer");
         for (uint256 i; i < 6; ++i) {
             claimShare(i);
             assertTrue(dataExchange.isPaid(id, cohort[i]), "paid");
@@ -593,7 +652,58 @@ contract DataExchangeTest is Steps {
         uint256 sum = dataExchange.balanceOf(hospital) + dataExchange.balanceOf(research) + 6 * 666;
         assertEq(sum, dataExchange.held(), "X5: conserved");
         vm.prank(patient);
-        dataExchange.withdraw(patient, 666);
+        dataExchange.withdraw(patient, patient, 666);
+    }
+
+    /// @dev X5: a source that says more patients than there are makes no share its own.
+    function test_X5_a_source_gains_nothing_by_its_count() public {
+        reach(4);
+        deliverWith(EXTRACT, 50_001, 0);
+        settle();
+        assertEq(dataExchange.orderOf(id).forEach, 0, "nothing for each");
+        assertEq(dataExchange.balanceOf(hospital), PRICE - 4001, "the source's part");
+        assertEq(dataExchange.balanceOf(research), 1_000_000 - PRICE + 4001, "the rest is the buyer's");
+    }
+
+    /// @dev X5: a source that says fewer is shown by the first who finds no share left.
+    function test_X5_a_patient_without_a_share_voids_the_order() public {
+        reach(4);
+        deliverWith(EXTRACT, 5, 0);
+        settle();
+        for (uint256 i; i < 5; ++i) {
+            claimShare(i);
+        }
+        recordUse(0);
+        refuse(abi.encodeWithSelector(DataExchange.AlreadyPaid.selector, id, cohort[0]));
+        claimShare(0);
+        assertFalse(dataExchange.orderOf(id).breached, "who was paid shows nothing");
+        vm.expectEmit(address(dataExchange));
+        emit DataExchange.CountBreached(id, cohort[5], 5);
+        claimShare(5);
+        assertTrue(dataExchange.orderOf(id).breached, "breached");
+        assertFalse(dataExchange.isPaid(id, cohort[5]), "not paid");
+        assertEq(dataExchange.balanceOf(cohort[5]), 0, "X5: nothing");
+        refuseState(DataExchange.State.Settled);
+        recordUse(0);
+    }
+
+    function test_X5_what_nobody_claims_within_a_year_is_the_buyer_s() public {
+        reach(6);
+        uint256 last = uint256(time()) + 365 days - 1;
+        claimShare(0);
+        vm.warp(last);
+        refuse(abi.encodeWithSelector(DataExchange.InvalidTime.selector, last, last + 1, type(uint40).max));
+        dataExchange.returnShares(id);
+        claimShare(1);
+        skip(1);
+        refuse(abi.encodeWithSelector(DataExchange.InvalidTime.selector, last + 1, 0, last));
+        claimShare(2);
+        vm.prank(stranger);
+        dataExchange.returnShares(id);
+        assertEq(dataExchange.balanceOf(research), 1_000_000 - PRICE + 5 + 4 * 666, "the buyer");
+        assertEq(dataExchange.balanceOf(research) + PRICE - 4001 + 2 * 666, dataExchange.held(), "X5: conserved");
+        refuse(abi.encodeWithSelector(Purse.NoAmount.selector));
+        dataExchange.returnShares(id);
     }
 
     function test_only_who_is_in_the_extract_is_paid() public {
@@ -656,6 +766,53 @@ contract DataExchangeTest is Steps {
         check(DataExchange.State.Settled);
     }
 
+    /// @dev X8: as buyer or as source.
+    function test_X8_a_regulator_does_not_resolve_its_own_dispute() public {
+        reach(2);
+        bytes memory own = abi.encodeWithSelector(DataExchange.OwnOrder.selector, regulator);
+        vm.prank(regulator);
+        bytes32 offered = dataExchange.offer("offer", PRICE, 4000, "dataset", "terms");
+        vm.prank(research);
+        bytes32 bought = dataExchange.order("order", study, offered, "query");
+        vm.prank(regulator);
+        dataExchange.deliver(bought, EXTRACT, "root", 6, 0);
+        vm.prank(research);
+        dataExchange.dispute(bought, "reason");
+        refuse(own);
+        vm.prank(auditor);
+        dataExchange.resolve(bought, false);
+
+        address ownResearcher = vm.addr(0xE01);
+        accredit(regulator, ownResearcher, ProfessionalRole.Researcher);
+        vm.prank(ownResearcher);
+        bytes32 ownStudy = dataExchange.proposeStudy("own", time() + 300 days, "protocol");
+        vm.prank(hospitalOfficer);
+        dataExchange.approveStudy(ownStudy, "protocol", "opinion");
+        vm.prank(officer);
+        dataExchange.approveStudy(ownStudy, "protocol", "opinion");
+        vm.prank(hospital);
+        bytes32 free = dataExchange.offer("free", 0, 0, "dataset", "terms");
+        vm.prank(regulator);
+        bytes32 own_ = dataExchange.order("order", ownStudy, free, "query");
+        vm.prank(hospital);
+        dataExchange.deliver(own_, EXTRACT, "root", 6, 0);
+        vm.prank(regulator);
+        dataExchange.dispute(own_, "reason");
+        refuse(own);
+        vm.prank(auditor);
+        dataExchange.resolve(own_, true);
+
+        // Another regulator decides both.
+        address second = vm.addr(0xE02);
+        address secondAuditor = vm.addr(0xE03);
+        admit(second, InstitutionRole.Regulator);
+        accredit(second, secondAuditor, ProfessionalRole.Auditor);
+        vm.prank(secondAuditor);
+        dataExchange.resolve(bought, true);
+        vm.prank(secondAuditor);
+        dataExchange.resolve(own_, false);
+    }
+
     function testFuzz_X5_conserved_whatever_the_price(uint128 price, uint16 share, uint32 count) public {
         price = uint128(bound(price, 0, 1_000_000));
         share = uint16(bound(share, 0, 10_000));
@@ -669,8 +826,11 @@ contract DataExchangeTest is Steps {
         deliverWith(EXTRACT, count, 0);
         settle();
         uint256 forEach = dataExchange.orderOf(id).forEach;
-        assertEq(dataExchange.balanceOf(hospital) + forEach * count, price, "X5: whole");
-        assertTrue(dataExchange.balanceOf(hospital) >= uint256(price) * (10_000 - share) / 10_000, "the source's part");
+        uint256 pool = uint256(price) * share / 10_000;
+        assertEq(dataExchange.balanceOf(hospital), price - pool, "X5: the source's part, whatever it counts");
+        uint256 left = dataExchange.balanceOf(research) + price - 1_000_000;
+        assertEq(forEach * count + left, pool, "X5: the patients' part");
+        assertTrue(left < count, "X5: evenly");
         claimShare(0);
         claimShare(5);
         assertEq(dataExchange.balanceOf(patient), forEach, "paid");

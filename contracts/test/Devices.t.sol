@@ -33,9 +33,9 @@ contract DevicesTest is Steps {
     }
 
     function steps() internal view override returns (Step[] memory list) {
-        list = new Step[](11);
+        list = new Step[](13);
         list[0] = Step("accept firmware", abi.encodeCall(Devices.acceptFirmware, (NAME, "firmware 2")));
-        list[1] = Step("withdraw firmware", abi.encodeCall(Devices.withdrawFirmware, (maker, NAME, FIRMWARE)));
+        list[1] = Step("withdraw firmware", abi.encodeCall(Devices.withdrawFirmware, (NAME, FIRMWARE)));
         list[2] = Step("enrol", abi.encodeCall(Devices.enrol, (device, attestation("serial"))));
         list[3] =
             Step("offer binding", abi.encodeCall(Devices.offerBinding, (device, patient, time() + 30 days, 3600)));
@@ -46,6 +46,8 @@ contract DevicesTest is Steps {
         list[7] = Step("acknowledge", abi.encodeCall(Devices.acknowledge, (device, 0)));
         list[8] = Step("quarantine", abi.encodeCall(Devices.quarantine, (device, "reason")));
         list[9] = Step("lift quarantine", abi.encodeCall(Devices.liftQuarantine, (device)));
+        list[11] = Step("recall firmware", abi.encodeCall(Devices.recallFirmware, (model, FIRMWARE, "reason")));
+        list[12] = Step("lift recall", abi.encodeCall(Devices.liftRecall, (model, FIRMWARE)));
         list[10] = Step(
             "update firmware",
             abi.encodeCall(
@@ -216,7 +218,7 @@ contract DevicesTest is Steps {
      * ├── offered while bound → StillBound
      * ├── to a patient of somebody else → NotActive
      * ├── accepted by another, another number, or after its end → NotOffered
-     * ├── the patient unbinds at any time, a decommissioned device as well
+     * ├── patient and operator unbind at any time, a decommissioned device as well
      * └── over at its end
      */
 
@@ -255,6 +257,7 @@ contract DevicesTest is Steps {
      * ├── replayed → WrongSequence
      * ├── left out or reordered → WrongSequence, Fork
      * ├── of another binding, or none → NotBound
+     * ├── after the end of the binding, by its time or before it → InvalidTime; brought after it: anchored
      * ├── overlapping, in the future, before the binding, or of no time → InvalidTime
      * ├── no root, no readings, too many, more out of range than there are → InvalidBatch
      * ├── firmware accepted no more → FirmwareRefused
@@ -324,12 +327,13 @@ contract DevicesTest is Steps {
     function test_V2_another_binding_is_another() public {
         reach(4);
         Devices.Batch memory late = batch();
+        late.binding = 2;
+        refuseAnchor(late, abi.encodeWithSelector(Devices.NotBound.selector, device, 2));
+        late.binding = 1;
         vm.prank(hospital);
         devices.unbind(device);
-        refuseAnchor(late, abi.encodeWithSelector(Devices.NotBound.selector, device, 1));
         skip(1 days);
         offer();
-        refuseAnchor(late, abi.encodeWithSelector(Devices.NotBound.selector, device, 1));
         accept(2);
         refuseAnchor(late, abi.encodeWithSelector(Devices.NotBound.selector, device, 1));
         skip(1 hours);
@@ -339,6 +343,63 @@ contract DevicesTest is Steps {
         refuseAnchor(next, abi.encodeWithSelector(Devices.InvalidTime.selector, boundAt - 1, boundAt, next.to));
         next.from = boundAt;
         anchor(next);
+    }
+
+    /// @dev V1: what was measured is not lost because the patient was quicker than the network.
+    function test_V2_a_batch_of_the_binding_is_brought_after_its_end() public {
+        reach(4);
+        Devices.Batch memory late = batch();
+        uint40 endedAt = time();
+        vm.prank(patient);
+        devices.unbind(device);
+        assertEq(devices.patientOf(device), address(0), "unbound");
+        skip(1 days);
+        offer();
+        late.to = endedAt + 1;
+        refuseAnchor(late, abi.encodeWithSelector(Devices.InvalidTime.selector, late.to, late.from + 1, endedAt));
+        late.to = endedAt;
+        bytes memory by = signed(late, DEVICE_KEY);
+        vm.expectEmit(address(devices));
+        emit Devices.ReadingsAnchored(
+            device,
+            patient,
+            1,
+            ROOT,
+            100,
+            late.from,
+            endedAt,
+            keccak256(abi.encode(late.previousHead, uint64(1), ROOT, uint32(100), late.from, endedAt))
+        );
+        devices.anchor(device, late, by);
+        // The patient took nothing back but the time to come; the offer still awaits them.
+        accept(2);
+    }
+
+    function test_V2_a_batch_is_brought_after_the_binding_s_time() public {
+        reach(4);
+        uint40 until = devices.deviceOf(device).boundUntil;
+        vm.warp(until + 10 days);
+        Devices.Batch memory late = batch();
+        refuseAnchor(late, abi.encodeWithSelector(Devices.InvalidTime.selector, time(), late.from + 1, until));
+        late.to = until;
+        anchor(late);
+        late = batch();
+        late.to = until + 1;
+        refuseAnchor(late, abi.encodeWithSelector(Devices.InvalidTime.selector, until + 1, until + 1, until));
+    }
+
+    function test_a_decommissioned_device_is_unbound_and_its_alerts_seen() public {
+        reach(7);
+        vm.prank(nurse);
+        devices.acknowledge(device, 0);
+        assertFalse(devices.isOverdue(device, 0), "seen");
+        quarantineBy(hospital);
+        vm.expectRevert(abi.encodeWithSelector(Devices.NotParty.selector, clinic));
+        vm.prank(clinic);
+        devices.unbind(device);
+        vm.prank(hospital);
+        devices.unbind(device);
+        assertEq(devices.patientOf(device), address(0), "unbound");
     }
 
     function test_a_batch_has_readings() public {
@@ -356,8 +417,8 @@ contract DevicesTest is Steps {
 
     function test_V1_withdrawn_firmware_stops_a_device_until_it_runs_another() public {
         reach(4);
-        vm.prank(regulator);
-        devices.withdrawFirmware(maker, NAME, FIRMWARE);
+        vm.prank(maker);
+        devices.withdrawFirmware(NAME, FIRMWARE);
         refuseAnchor(batch(), abi.encodeWithSelector(Devices.FirmwareRefused.selector, model, FIRMWARE));
         bytes32 next = "firmware 2";
         bytes memory by = firmwareSigned(next, 1, DEVICE_KEY);
@@ -368,6 +429,36 @@ contract DevicesTest is Steps {
         devices.updateFirmware(device, next, time() + 1, by);
         vm.expectRevert(abi.encodeWithSelector(Devices.InvalidSignature.selector, device));
         devices.updateFirmware(device, next, time() + 1, by);
+        anchor(batch());
+    }
+
+    /// @dev V7: the maker accepts what it likes, and a recall stands.
+    function test_V7_a_maker_does_not_undo_a_regulator_s_recall() public {
+        reach(4);
+        vm.prank(regulator);
+        devices.recallFirmware(model, FIRMWARE, "reason");
+        bytes memory refused = abi.encodeWithSelector(Devices.FirmwareRefused.selector, model, FIRMWARE);
+        refuseAnchor(batch(), refused);
+        vm.prank(maker);
+        devices.acceptFirmware(NAME, FIRMWARE);
+        assertFalse(devices.isAccepted(model, FIRMWARE), "recalled");
+        refuseAnchor(batch(), refused);
+        // Nor does another device begin to run it, nor this one anew.
+        bytes memory by = firmwareSigned(FIRMWARE, 1, DEVICE_KEY);
+        vm.expectRevert(refused);
+        devices.updateFirmware(device, FIRMWARE, time() + 1, by);
+        address twin = vm.addr(0xF02);
+        vm.prank(hospital);
+        registry.registerDevice(twin, model);
+        Devices.Attestation memory made = attestation("another serial");
+        vm.expectRevert(refused);
+        vm.prank(hospital);
+        devices.enrol(twin, made);
+        vm.expectRevert(abi.encodeWithSelector(Devices.WrongInstitution.selector, maker, InstitutionRole.DeviceMaker));
+        vm.prank(maker);
+        devices.liftRecall(model, FIRMWARE);
+        vm.prank(regulator);
+        devices.liftRecall(model, FIRMWARE);
         anchor(batch());
     }
 

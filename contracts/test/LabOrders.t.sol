@@ -33,18 +33,22 @@ contract LabOrdersTest is Network {
     }
 
     function report(address who, bool critical) internal {
+        latest = "result";
         vm.prank(who);
         labOrders.report(ID, "result", critical);
     }
 
+    /// @dev What is released and acknowledged here is the latest. Said first: a test expects the next call to revert.
+    bytes32 internal latest = "result";
+
     function release(address who) internal {
         vm.prank(who);
-        labOrders.release(ID);
+        labOrders.release(ID, latest);
     }
 
     function acknowledge(address who) internal {
         vm.prank(who);
-        labOrders.acknowledge(ID);
+        labOrders.acknowledge(ID, latest);
     }
 
     function cancel(address who) internal {
@@ -254,7 +258,7 @@ contract LabOrdersTest is Network {
         refuseRole(nurse, ProfessionalRole.Nurse, hospital);
         release(nurse);
         vm.expectEmit(address(labOrders));
-        emit LabOrders.ResultReleased(ID, patient, colleague);
+        emit LabOrders.ResultReleased(ID, patient, colleague, "result");
         release(colleague);
         check(LabOrders.State.Released);
     }
@@ -294,7 +298,7 @@ contract LabOrdersTest is Network {
         refuseRole(nurse, ProfessionalRole.Nurse, hospital);
         acknowledge(nurse);
         vm.expectEmit(address(labOrders));
-        emit LabOrders.ResultAcknowledged(ID, patient, colleague);
+        emit LabOrders.ResultAcknowledged(ID, patient, colleague, "result");
         acknowledge(colleague);
     }
 
@@ -376,11 +380,13 @@ contract LabOrdersTest is Network {
      */
 
     function preliminary(address who, bool critical) internal {
+        latest = "preliminary";
         vm.prank(who);
         labOrders.reportPreliminary(ID, "preliminary", critical);
     }
 
     function correct(address who, bytes32 digest, bool critical) internal {
+        latest = digest;
         vm.prank(who);
         labOrders.correct(ID, digest, critical);
     }
@@ -414,6 +420,7 @@ contract LabOrdersTest is Network {
         refuseState(LabOrders.State.Resulted);
         preliminary(scientist, false);
         // The final one is another: it is acknowledged by itself.
+        latest = "result";
         acknowledge(physician);
     }
 
@@ -438,6 +445,24 @@ contract LabOrdersTest is Network {
         assertFalse(labOrders.isOverdue(ID), "not critical any more");
     }
 
+    /// @dev O3: saying in between that it is harmless does not buy an hour.
+    function test_O3_correcting_twice_does_not_buy_time() public {
+        collected();
+        report(scientist, true);
+        uint40 due = time() + 1 hours;
+        skip(50 minutes);
+        correct(scientist, "harmless", false);
+        skip(20 minutes);
+        assertFalse(labOrders.isOverdue(ID), "not critical");
+        correct(scientist, "critical again", true);
+        assertEq(labOrders.orderOf(ID).acknowledgeBy, due, "the first time stands");
+        assertTrue(labOrders.isOverdue(ID), "overdue at once");
+        correct(scientist, "harmless again", false);
+        acknowledge(physician);
+        correct(scientist, "another", true);
+        assertEq(labOrders.orderOf(ID).acknowledgeBy, time() + 1 hours, "once a doctor has seen it, a new one");
+    }
+
     function test_O1_a_correction_is_released_and_acknowledged_anew() public {
         collected();
         refuseState(LabOrders.State.Collected);
@@ -456,6 +481,24 @@ contract LabOrdersTest is Network {
         release(scientist);
         check(LabOrders.State.Released);
         acknowledge(colleague);
+        check(LabOrders.State.Acknowledged);
+    }
+
+    /// @dev O2: a correction that comes in first is neither released nor acknowledged by who saw the result before.
+    function test_O2_a_version_is_released_and_acknowledged_as_it_was_seen() public {
+        collected();
+        report(scientist, true);
+        correct(scientist, "corrected", true);
+        bytes memory differs =
+            abi.encodeWithSelector(LabOrders.ResultDiffers.selector, bytes32("corrected"), bytes32("result"));
+        vm.expectRevert(differs);
+        vm.prank(physician);
+        labOrders.release(ID, "result");
+        vm.expectRevert(differs);
+        vm.prank(physician);
+        labOrders.acknowledge(ID, "result");
+        release(physician);
+        acknowledge(physician);
         check(LabOrders.State.Acknowledged);
     }
 
@@ -513,8 +556,9 @@ contract LabOrdersTest is Network {
 
     /* escalation
      * ├── before it is overdue, or when it is acknowledged or not critical → NotOverdue
-     * ├── by another institution, or a scientist of another laboratory → NotAllowed
-     * └── overdue: told, counted, and the clock anew
+     * ├── by another institution, a scientist of another laboratory, or another role → NotAllowed
+     * ├── again within an hour → AlreadyEscalated
+     * └── overdue: told, counted, and overdue still
      */
 
     function escalate(address who) internal {
@@ -533,11 +577,19 @@ contract LabOrdersTest is Network {
         skip(1);
         refuseRole(outsider, ProfessionalRole.Physician, emergency);
         escalate(outsider);
+        address clerk = vm.addr(0xE04);
+        accredit(hospital, clerk, ProfessionalRole.PrivacyOfficer);
+        refuseRole(clerk, ProfessionalRole.PrivacyOfficer, hospital);
+        escalate(clerk);
+        uint40 due = labOrders.orderOf(ID).acknowledgeBy;
         escalate(scientist);
         assertEq(labOrders.orderOf(ID).escalations, 1, "once");
-        vm.expectRevert(abi.encodeWithSelector(LabOrders.NotOverdue.selector, ID));
+        assertTrue(labOrders.isOverdue(ID), "O3: overdue still");
+        assertEq(labOrders.orderOf(ID).acknowledgeBy, due, "O3: the first time stands");
+        skip(1 hours - 1);
+        vm.expectRevert(abi.encodeWithSelector(LabOrders.AlreadyEscalated.selector, ID, time() + 1));
         escalate(nurse);
-        skip(1 hours);
+        skip(1);
         escalate(nurse);
         assertEq(labOrders.orderOf(ID).escalations, 2, "twice");
         acknowledge(colleague);

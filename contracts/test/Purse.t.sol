@@ -35,8 +35,16 @@ contract PurseTest is WideNetwork {
     }
 
     function withdrawAs(address who, uint256 amount) internal {
+        withdrawFor(who, who, amount);
+    }
+
+    function withdrawFor(address who, address holder, uint256 amount) internal {
         vm.prank(who);
-        purse.withdraw(who, amount);
+        purse.withdraw(holder, who, amount);
+    }
+
+    function refuse(address holder, address who) internal {
+        vm.expectRevert(abi.encodeWithSelector(Purse.NotHolder.selector, holder, who));
     }
 
     function rotated(address member, uint256 newKey) internal view returns (bytes memory proof) {
@@ -120,10 +128,44 @@ contract PurseTest is WideNetwork {
         depositAs(patient, vm.addr(0xE05), 10);
         depositAs(patient, insurer, 1);
         assertEq(purse.balanceOf(insurer), 111, "M3: one balance");
-        vm.expectRevert(abi.encodeWithSelector(Purse.NotHolder.selector, insurer));
+        refuse(insurer, insurer);
         withdrawAs(insurer, 1);
-        withdrawAs(vm.addr(0xE05), 111);
+        refuse(insurer, stranger);
+        withdrawFor(stranger, insurer, 1);
+        withdrawFor(vm.addr(0xE05), insurer, 111);
         assertEq(evil.balanceOf(vm.addr(0xE05)), 111, "with the new key");
+    }
+
+    /// @dev M4: what was paid in for an address before it became a key is its own.
+    function test_M4_money_for_a_key_to_come_is_not_locked() public {
+        address next = vm.addr(0xE05);
+        depositAs(patient, next, 100);
+        bytes memory proof = rotated(insurer, 0xE05);
+        vm.prank(insurer);
+        registry.rotate(next, time(), proof);
+        depositAs(patient, next, 10);
+        assertEq(purse.holderOf(next), insurer, "whose it is from now on");
+        assertEq(purse.balanceOf(insurer), 10, "M3: the institution's");
+        withdrawAs(next, 100);
+        withdrawFor(next, insurer, 10);
+        assertEq(purse.held(), 0, "all of it");
+    }
+
+    /// @dev M4: nor does a majority lock a patient's money by making the account a key.
+    function test_M4_a_patient_s_account_named_as_a_key_keeps_its_money() public {
+        depositAs(patient, patient, 100);
+        vm.prank(hospital);
+        decide(registry.proposeRotation(insurer, patient));
+        assertEq(registry.signerOf(insurer), patient, "the key of an institution");
+        withdrawAs(patient, 100);
+        assertEq(evil.balanceOf(patient), 1000, "M4: all of it");
+    }
+
+    function test_M1_nothing_is_paid_out_to_the_contract_itself() public {
+        depositAs(patient, patient, 100);
+        vm.expectRevert(abi.encodeWithSelector(Purse.InvalidReceiver.selector, address(purse)));
+        vm.prank(patient);
+        purse.withdraw(patient, address(purse), 100);
     }
 
     /// @dev An institution accredits an address without asking it, and may replace its professionals' keys.
@@ -165,7 +207,7 @@ contract PurseTest is WideNetwork {
     function test_M1_what_was_not_paid_in_yet_is_not_paid_out() public {
         depositAs(otherPatient, otherPatient, 500);
         // The token is the holder: what it deposits is its own to withdraw, in the middle of the deposit.
-        evil.callNext(address(purse), abi.encodeCall(Purse.withdraw, (stranger, 100)), true);
+        evil.callNext(address(purse), abi.encodeCall(Purse.withdraw, (address(evil), stranger, 100)), true);
         vm.expectRevert(abi.encodeWithSelector(Purse.WrongTransfer.selector, 100, 0));
         depositAs(patient, address(evil), 100);
         assertEq(purse.held(), 500, "M1: nothing moved");
@@ -184,7 +226,7 @@ contract PurseTest is WideNetwork {
     function test_M1_a_withdrawal_is_not_made_twice() public {
         depositAs(otherPatient, otherPatient, 500);
         depositAs(patient, address(evil), 100);
-        bytes memory again = abi.encodeCall(Purse.withdraw, (address(evil), 100));
+        bytes memory again = abi.encodeCall(Purse.withdraw, (address(evil), address(evil), 100));
         evil.callNext(address(purse), again, false);
         evil.perform(address(purse), again);
         assertEq(evil.balanceOf(address(evil)), 100, "once");

@@ -44,7 +44,7 @@ contract SurgeriesTest is Steps {
     }
 
     function steps() internal view override returns (Step[] memory list) {
-        list = new Step[](20);
+        list = new Step[](21);
         list[0] = Step("refer", abi.encodeCall(Surgeries.refer, (SALT, patient, hospital, "referral")));
         list[1] = Step("assess", abi.encodeCall(Surgeries.assess, (id, "plan")));
         list[2] = Step("consent", abi.encodeCall(Surgeries.consent, (id, "plan")));
@@ -64,6 +64,7 @@ contract SurgeriesTest is Steps {
         list[16] = Step("return to theatre", abi.encodeCall(Surgeries.returnToTheatre, (id, "plan")));
         list[17] = Step("report complication", abi.encodeCall(Surgeries.reportComplication, (id, "bleeding")));
         list[18] = Step("cancel", abi.encodeCall(Surgeries.cancel, (id, "reason")));
+        list[20] = Step("void implant", abi.encodeCall(Surgeries.voidImplant, (id, "implant")));
         list[19] = Step("relieve by a stranger", abi.encodeCall(Surgeries.relieve, (id, Surgeries.Seat.Nurse, stranger)));
     }
 
@@ -232,6 +233,26 @@ contract SurgeriesTest is Steps {
         }
     }
 
+    /// @dev U2: another round is no way around a refusal.
+    function test_U2_a_refusal_outlasts_the_round() public {
+        reach(9);
+        vm.prank(surgeon);
+        surgeries.returnToTheatre(id, "plan");
+        vm.prank(patient);
+        surgeries.withdrawConsent(id);
+        vm.prank(physician);
+        surgeries.cancel(id, "reason");
+        check(Surgeries.State.Recovering);
+        vm.prank(surgeon);
+        surgeries.returnToTheatre(id, "plan");
+        vm.expectRevert(abi.encodeWithSelector(Surgeries.Refused.selector, id));
+        vm.prank(surgeon);
+        surgeries.certify(id, "plan", "reason");
+        consent("plan");
+        check(Surgeries.State.Consented);
+        assertFalse(surgeries.surgeryOf(id).refused, "the patient consented");
+    }
+
     /* certify
      * ├── one doctor alone, or twice: still Assessed → AlreadySigned
      * ├── two surgeons are not a surgeon and a physician
@@ -380,6 +401,29 @@ contract SurgeriesTest is Steps {
         check(Surgeries.State.TimedOut);
     }
 
+    /// @dev The one who hands over may leave before that as well.
+    function test_somebody_else_hands_over_when_the_anaesthetist_cannot() public {
+        reach(8);
+        vm.prank(hospital);
+        registry.revokeAccreditation(physician);
+        vm.expectRevert(abi.encodeWithSelector(Registry.NotProfessional.selector, physician));
+        handOver();
+        address second = vm.addr(0xE01);
+        accredit(hospital, second, ProfessionalRole.Physician);
+        refuseRole(second, ProfessionalRole.Physician, hospital);
+        vm.prank(second);
+        surgeries.handOver(id, "note");
+        vm.prank(nurse);
+        surgeries.relieve(id, Surgeries.Seat.Anaesthetist, second);
+        check(Surgeries.State.SignedOut);
+        vm.prank(second);
+        surgeries.handOver(id, "note");
+        check(Surgeries.State.Recovering);
+        refuseState(Surgeries.State.Recovering);
+        vm.prank(nurse);
+        surgeries.relieve(id, Surgeries.Seat.Nurse, nurse);
+    }
+
     /// @dev U1: who takes the knife took part in a time-out.
     function test_U1_nobody_begins_who_was_not_at_the_time_out() public {
         reach(6);
@@ -403,7 +447,9 @@ contract SurgeriesTest is Steps {
     }
 
     /* implants
-     * ├── used before, even in the same patient, even after it was taken out → AlreadyImplanted
+     * ├── put into this patient before, even after it was taken out → AlreadyImplanted
+     * ├── said of another patient before: recorded all the same
+     * ├── taken back: by the team of the round, before the sign-out, and not what was taken out → NotImplanted
      * ├── taken out of a patient who has it not → NotImplanted
      * └── leads to surgery and patient, and the surgery to it
      */
@@ -414,9 +460,10 @@ contract SurgeriesTest is Steps {
         bytes32[] memory all = surgeries.implantsOf(id);
         assertEq(all.length, 2, "two");
         assertEq(all[1], bytes32("second"), "by surgery");
-        Surgeries.Implant memory traced = surgeries.implantOf("second");
+        Surgeries.Implant memory traced = surgeries.implantOf(patient, "second");
         assertEq(traced.surgery, id, "surgery");
-        assertEq(traced.patient, patient, "patient");
+        assertEq(traced.round, 1, "round");
+        assertEq(surgeries.implantOf(otherPatient, "second").surgery, bytes32(0), "nobody else's");
         assertFalse(traced.removed, "in place");
 
         vm.expectRevert(abi.encodeWithSelector(Surgeries.AlreadyImplanted.selector, bytes32("second"), id));
@@ -426,12 +473,92 @@ contract SurgeriesTest is Steps {
         surgeries.recordExplant(id, "third");
         vm.prank(surgeon);
         surgeries.recordExplant(id, "second");
-        assertTrue(surgeries.implantOf("second").removed, "taken out");
+        assertTrue(surgeries.implantOf(patient, "second").removed, "taken out");
         vm.expectRevert(abi.encodeWithSelector(Surgeries.NotImplanted.selector, bytes32("second"), patient));
         vm.prank(surgeon);
         surgeries.recordExplant(id, "second");
         vm.expectRevert(abi.encodeWithSelector(Surgeries.AlreadyImplanted.selector, bytes32("second"), id));
         implant("second");
+    }
+
+    /// @dev U4: nobody blocks an implant by saying first that it is in somebody else.
+    function test_U4_an_implant_is_not_blocked_by_who_names_it_first() public {
+        reach(6);
+        address[3] memory others = [otherSurgeon, vm.addr(0xE01), otherNurse];
+        accredit(clinic, others[1], ProfessionalRole.Physician);
+        relate(otherPatient, clinic, false);
+        vm.prank(referrer);
+        bytes32 other = surgeries.refer("other", otherPatient, clinic, "referral");
+        vm.prank(otherSurgeon);
+        surgeries.assess(other, "plan");
+        vm.prank(otherPatient);
+        surgeries.consent(other, "plan");
+        vm.prank(otherNurse);
+        surgeries.schedule(other, others, time(), "theatre");
+        for (uint256 i = 1; i < 3; ++i) {
+            vm.prank(others[i]);
+            surgeries.signIn(other, "sign-in");
+        }
+        for (uint256 i; i < 3; ++i) {
+            vm.prank(others[i]);
+            surgeries.timeOut(other, "time-out");
+        }
+        vm.prank(otherSurgeon);
+        surgeries.incise(other);
+        vm.prank(otherNurse);
+        surgeries.recordImplant(other, "implant", "lot");
+
+        incise();
+        implant("implant");
+        assertEq(surgeries.implantOf(patient, "implant").surgery, id, "this patient's");
+        assertEq(surgeries.implantOf(otherPatient, "implant").surgery, other, "as they say");
+        // What the others say they take back; what is recorded here is no business of theirs.
+        vm.expectRevert(abi.encodeWithSelector(Surgeries.NotImplanted.selector, bytes32("foreign"), otherPatient));
+        vm.prank(otherNurse);
+        surgeries.voidImplant(other, "foreign");
+        vm.prank(otherNurse);
+        surgeries.voidImplant(other, "implant");
+        assertEq(surgeries.implantOf(otherPatient, "implant").surgery, bytes32(0), "taken back");
+        assertEq(surgeries.implantOf(patient, "implant").surgery, id, "this one stays");
+    }
+
+    function test_U4_a_mistake_is_taken_back_until_the_sign_out() public {
+        reach(7);
+        implant("second");
+        implant("third");
+        vm.expectEmit(address(surgeries));
+        emit Surgeries.ImplantVoided("second", patient, id, 1, nurse);
+        vm.prank(nurse);
+        surgeries.voidImplant(id, "second");
+        bytes32[] memory all = surgeries.implantsOf(id);
+        assertEq(all.length, 2, "two are left");
+        assertEq(all[0], bytes32("implant"), "in their order");
+        assertEq(all[1], bytes32("third"), "in their order");
+        refuseImplant("second");
+        implant("second");
+        vm.prank(surgeon);
+        surgeries.recordExplant(id, "third");
+        refuseImplant("third");
+        signOut();
+        refuseState(Surgeries.State.SignedOut);
+        vm.prank(nurse);
+        surgeries.voidImplant(id, "second");
+        // Nor in the next round.
+        handOver();
+        vm.prank(surgeon);
+        surgeries.returnToTheatre(id, "plan");
+        consent("plan");
+        schedule();
+        signIn();
+        timeOut();
+        incise();
+        refuseImplant("second");
+    }
+
+    function refuseImplant(bytes32 implant_) internal {
+        vm.expectRevert(abi.encodeWithSelector(Surgeries.NotImplanted.selector, implant_, patient));
+        vm.prank(nurse);
+        surgeries.voidImplant(id, implant_);
     }
 
     /* receipts and later rounds

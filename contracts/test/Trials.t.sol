@@ -29,18 +29,23 @@ contract TrialsTest is Steps {
         (names[4], names[5], names[6], names[7]) = ("Enrolled", "Entered", "Amended", "Locked");
         (names[8], names[9], names[10], names[11]) = ("Unblinded", "Published", "Stopped", "Withdrawn");
         names[12] = "Proposed";
-        return asList(names, 13);
+        string[] memory list = new string[](15);
+        for (uint256 i; i < 13; ++i) {
+            list[i] = names[i];
+        }
+        (list[13], list[14]) = ("Opened", "Allocated");
+        return list;
     }
 
     function steps() internal view override returns (Step[] memory list) {
-        list = new Step[](20);
+        list = new Step[](21);
         list[0] = Step("register", abi.encodeCall(Trials.register, (SALT, design(), commitment(research, SPONSOR_SEED))));
         list[1] = Step("approve", abi.encodeCall(Trials.approve, (id, "protocol", commitment(regulator, CUSTODIAN_SEED))));
         list[2] = Step("invite site", abi.encodeCall(Trials.inviteSite, (id, clinic)));
         list[3] = Step("join", abi.encodeCall(Trials.joinTrial, (id)));
         list[4] = Step("propose amendment", abi.encodeCall(Trials.proposeAmendment, (id, "third", "criteria")));
         list[5] = Step("approve amendment", abi.encodeCall(Trials.approveAmendment, (id, "second", "softer")));
-        list[6] = Step("consent", abi.encodeCall(Trials.consent, (id, hospital, 1, "nonce")));
+        list[6] = Step("consent", abi.encodeCall(Trials.consent, (id, hospital, 1, sealedNonce("nonce"))));
         list[7] = Step("withdraw", abi.encodeCall(Trials.withdraw, (id, true)));
         list[8] = Step("screen", abi.encodeCall(Trials.screen, (id, patient, true, "criteria", "screening")));
         list[9] = Step("allocate", abi.encodeCall(Trials.allocate, (id, patient, "allocation")));
@@ -55,10 +60,13 @@ contract TrialsTest is Steps {
         bytes32 head = trials.trialOf(id).dataHead;
         list[17] = Step("publish", abi.encodeCall(Trials.publish, (id, "endpoints", head, "results")));
         list[18] = Step("stop", abi.encodeCall(Trials.stop, (id, "reason")));
-        list[19] = Step("re-consent", abi.encodeCall(Trials.consent, (id, hospital, 2, "nonce")));
+        list[19] = Step("re-consent", abi.encodeCall(Trials.consent, (id, hospital, 2, sealedNonce("nonce"))));
+        list[20] = Step("open nonce", abi.encodeCall(Trials.openNonce, (id, "nonce")));
+
     }
 
-    /// @dev 12 is Recruiting, with an amendment that awaits approval and a site that may join.
+    /// @dev 12 is Recruiting, with an amendment that awaits approval and a site that may join; 13 and 14 are Enrolled,
+    /// before the data of 5.
     function reach(uint256 state) internal override {
         if (state >= 1) register();
         if (state >= 2) approve();
@@ -71,6 +79,10 @@ contract TrialsTest is Steps {
         }
         if (state >= 3) consentAs(patient, 1, "nonce");
         if (state >= 4) enrol(patient);
+        if (state >= 5) open();
+        if (state == 13) return;
+        if (state >= 5) allocateAs(trialPharmacist, "allocation");
+        if (state == 14) return;
         if (state >= 5) {
             enter(patient, "data");
             report(true, time());
@@ -115,13 +127,31 @@ contract TrialsTest is Steps {
 
     function consentAs(address who, uint16 version, bytes32 nonce) internal {
         vm.prank(who);
-        trials.consent(id, hospital, version, nonce);
+        trials.consent(id, hospital, version, sealedNonce(nonce));
     }
 
     function enrol(address who) internal {
         bytes32 criteria = trials.trialOf(id).criteria;
         vm.prank(siteResearcher);
         trials.screen(id, who, true, criteria, "screening");
+    }
+
+    function sealedNonce(bytes32 nonce) internal pure returns (bytes32) {
+        return keccak256(abi.encode(nonce));
+    }
+
+    function openAs(address who, bytes32 nonce) internal {
+        vm.prank(who);
+        trials.openNonce(id, nonce);
+    }
+
+    function open() internal {
+        openAs(patient, "nonce");
+    }
+
+    function allocateAs(address who, bytes32 allocation) internal {
+        vm.prank(who);
+        trials.allocate(id, patient, allocation);
     }
 
     function enter(address who, bytes32 digest) internal {
@@ -240,13 +270,73 @@ contract TrialsTest is Steps {
         consentAs(patient, 2, "nonce");
         vm.expectRevert(abi.encodeWithSelector(Trials.NotSite.selector, id, clinic));
         vm.prank(patient);
-        trials.consent(id, clinic, 1, "nonce");
+        trials.consent(id, clinic, 1, sealedNonce("nonce"));
+        vm.expectRevert(Trials.Zero.selector);
+        vm.prank(patient);
+        trials.consent(id, hospital, 1, 0);
         consentAs(patient, 1, "nonce");
         consentAs(patient, 1, "a better nonce");
-        assertEq(trials.subjectOf(id, patient).nonce, bytes32("nonce"), "R2: the first nonce stays");
+        assertEq(trials.subjectOf(id, patient).commitment, sealedNonce("nonce"), "R2: the first nonce stays");
         vm.expectRevert(abi.encodeWithSelector(Trials.CriteriaDiffer.selector, bytes32("criteria"), bytes32("softer")));
         vm.prank(siteResearcher);
         trials.screen(id, patient, true, "softer", "screening");
+    }
+
+    /* openNonce, allocate
+     * ├── opened before the patient is enrolled, or after a withdrawal → WrongStanding
+     * ├── another nonce, none, or opened twice → NonceRefused
+     * ├── allocated before it is opened → NonceSealed; by a pharmacist of the sponsor, or of another site → NotAllowed
+     * └── data entered before the allocation → NotAllocated
+     */
+
+    /// @dev R2: who has both seeds, and screens, learns an arm only when nothing is left to choose.
+    function test_R2_nobody_knows_a_nonce_before_the_screening() public {
+        reach(3);
+        Trials.Subject memory subject = trials.subjectOf(id, patient);
+        assertEq(subject.nonce, bytes32(0), "sealed");
+        assertEq(subject.commitment, keccak256(abi.encode(bytes32("nonce"))), "committed to");
+        refuseStanding(Trials.Standing.Consented);
+        open();
+        enrol(patient);
+        vm.expectRevert(abi.encodeWithSelector(Trials.NonceRefused.selector, patient));
+        openAs(patient, "a better nonce");
+        vm.expectRevert(abi.encodeWithSelector(Trials.NonceRefused.selector, patient));
+        openAs(patient, 0);
+        vm.expectRevert(abi.encodeWithSelector(Trials.NonceSealed.selector, patient));
+        allocateAs(trialPharmacist, "allocation");
+        open();
+        vm.expectRevert(abi.encodeWithSelector(Trials.NonceRefused.selector, patient));
+        open();
+        allocateAs(trialPharmacist, "allocation");
+    }
+
+    function test_R2_the_sponsor_s_pharmacist_allocates_nothing() public {
+        reach(13);
+        address ofSponsor = vm.addr(0xE01);
+        accredit(research, ofSponsor, ProfessionalRole.Pharmacist);
+        vm.expectRevert(
+            abi.encodeWithSelector(Trials.NotAllowed.selector, ofSponsor, ProfessionalRole.Pharmacist, research)
+        );
+        allocateAs(ofSponsor, "allocation");
+    }
+
+    /// @dev R2: an arm that is committed to after the data could be chosen by it.
+    function test_R2_no_data_before_the_arm_is_committed_to() public {
+        reach(13);
+        vm.expectRevert(abi.encodeWithSelector(Trials.NotAllocated.selector, patient));
+        enter(patient, "data");
+        allocateAs(trialPharmacist, "allocation");
+        enter(patient, "data");
+        vm.expectRevert(abi.encodeWithSelector(Trials.AlreadyAllocated.selector, patient));
+        allocateAs(trialPharmacist, "what came out well");
+    }
+
+    function test_a_subject_who_never_opened_has_no_arm() public {
+        reach(4);
+        lock();
+        reveal();
+        vm.expectRevert(abi.encodeWithSelector(Trials.NonceSealed.selector, patient));
+        trials.armOf(id, patient);
     }
 
     function test_R4_a_new_version_takes_a_new_consent() public {
@@ -281,7 +371,7 @@ contract TrialsTest is Steps {
     }
 
     function test_R4_the_head_holds_every_entry() public {
-        reach(4);
+        reach(14);
         enter(patient, "one");
         enter(patient, "two");
         bytes32 head = keccak256(abi.encode(bytes32(0), patient, uint16(1), bytes32("one")));
@@ -384,6 +474,17 @@ contract TrialsTest is Steps {
         trials.armOf(id, patient);
     }
 
+    /// @dev R3: zero says that a seed was not revealed, so it is none.
+    function test_R3_a_seed_of_zero_is_refused() public {
+        bytes32 zero = commitment(research, 0);
+        vm.prank(researcher);
+        trials.register(SALT, design(), zero);
+        approve();
+        lock();
+        vm.expectRevert(Trials.Zero.selector);
+        trials.reveal(id, research, 0);
+    }
+
     /// @dev R3: who copies the other's commitment cannot open it with the other's seed.
     function test_R3_a_copied_commitment_opens_nothing() public {
         register();
@@ -411,7 +512,7 @@ contract TrialsTest is Steps {
     }
 
     function test_an_allocation_is_checked_afterwards() public {
-        reach(4);
+        reach(13);
         bytes32 seed = keccak256(abi.encode(SPONSOR_SEED, CUSTODIAN_SEED));
         uint256 arm = uint256(keccak256(abi.encode(seed, id, patient, bytes32("nonce")))) % 2;
         vm.prank(trialPharmacist);
@@ -434,13 +535,13 @@ contract TrialsTest is Steps {
 
     uint256 internal constant DRAWS = 4096;
 
+    /// @dev The contract draws.
     function draw(bytes32 sponsorSeed, bytes32 custodianSeed, uint256 subject, bytes32 nonce, uint256 arms)
         internal
         view
         returns (uint256)
     {
-        bytes32 seed = keccak256(abi.encode(sponsorSeed, custodianSeed));
-        return uint256(keccak256(abi.encode(seed, id, subjectAt(subject), nonce))) % arms;
+        return trials.armFor(sponsorSeed, custodianSeed, id, subjectAt(subject), nonce, arms);
     }
 
     function subjectAt(uint256 number) internal pure returns (address) {
@@ -457,10 +558,12 @@ contract TrialsTest is Steps {
         }
     }
 
-    /// @dev What is drawn below is what the contract says, whatever the seeds, and it is even there as well.
+    /// @dev What `armFor` draws is what a trial draws, whatever the seeds, and it is even there as well.
     /// forge-config: default.fuzz.runs = 8
     function testFuzz_R2_the_arms_are_the_contract_s(bytes32 one, bytes32 other, bytes32 nonce) public {
         uint256 subjects = 128;
+        if (one == 0) one = SPONSOR_SEED;
+        if (other == 0) other = CUSTODIAN_SEED;
         bytes32[2] memory by = [commitment(research, one), commitment(regulator, other)];
         vm.prank(researcher);
         trials.register(SALT, design(), by[0]);
@@ -470,14 +573,17 @@ contract TrialsTest is Steps {
         trials.inviteSite(id, hospital);
         vm.prank(hospital);
         trials.joinTrial(id);
+        if (nonce == 0) nonce = "nonce";
         for (uint256 i; i < subjects; ++i) {
             consentAs(subjectAt(i), 1, nonce);
+            enrol(subjectAt(i));
+            openAs(subjectAt(i), nonce);
         }
         lock();
         // A party may wait to see the other's seed: what it can still do is reveal its own or nothing.
         trials.reveal(id, regulator, other);
         vm.expectRevert(abi.encodeWithSelector(Trials.SeedRefused.selector, id, research));
-        trials.reveal(id, research, ~one);
+        trials.reveal(id, research, keccak256(abi.encode(one)));
         trials.reveal(id, research, one);
         uint256 count;
         for (uint256 i; i < subjects; ++i) {

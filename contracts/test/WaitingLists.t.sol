@@ -208,6 +208,36 @@ contract WaitingListsTest is Steps {
         assertEq(waitingLists.versionsOf(regulator, HOSPITAL, 202_612), 2, "versions");
     }
 
+    function isRow(uint256 version, uint256 number, WaitingLists.Row memory row, bytes32[] memory proof)
+        internal
+        view
+        returns (bool)
+    {
+        return waitingLists.isRow(regulator, HOSPITAL, 202_612, version, uint32(number), row, proof);
+    }
+
+    /// @dev Q5: neighbours and whole halves that change places make another census.
+    function testFuzz_Q5_another_order_is_another_census(uint256 seed, uint256 size, uint256 one, uint256 other)
+        public
+    {
+        size = bound(size, 2, 40);
+        (one, other) = (bound(one, 0, size - 1), bound(other, 0, size - 1));
+        WaitingLists.Row[] memory rows = new WaitingLists.Row[](size);
+        bytes32[] memory leaves = new bytes32[](size);
+        for (uint256 i; i < size; ++i) {
+            rows[i] = WaitingLists.Row(uint16(i), keccak256(abi.encode(seed, i)), 10);
+            leaves[i] = waitingLists.leafOf(uint32(i), rows[i]);
+        }
+        publish(202_612, Merkle.rootOf(leaves), uint32(size), uint64(10 * size));
+        assertTrue(waitingLists.isTotal(regulator, HOSPITAL, 202_612, 1, rows), "in their order");
+        (rows[one], rows[other]) = (rows[other], rows[one]);
+        assertEq(waitingLists.isTotal(regulator, HOSPITAL, 202_612, 1, rows), one == other, "in another");
+        (rows[one], rows[other]) = (rows[other], rows[one]);
+        if (one == other) other = (one + 1) % size;
+        (rows[one], rows[other]) = (rows[other], rows[one]);
+        assertFalse(waitingLists.isTotal(regulator, HOSPITAL, 202_612, 1, rows), "in another, surely");
+    }
+
     /// @dev Q5, with the tree of the tests, which is written apart.
     function testFuzz_Q5_rows_are_provable_and_the_total_is_theirs(uint256 seed, uint256 size, uint256 pick) public {
         size = bound(size, 1, 60);
@@ -217,20 +247,21 @@ contract WaitingListsTest is Steps {
         for (uint256 i; i < size; ++i) {
             seed = uint256(keccak256(abi.encode(seed)));
             rows[i] = WaitingLists.Row(uint16(seed), bytes32(seed), uint32(seed >> 16) % 1000);
-            leaves[i] = waitingLists.leafOf(rows[i]);
+            leaves[i] = waitingLists.leafOf(uint32(i), rows[i]);
             total += rows[i].count;
         }
         publish(202_612, Merkle.rootOf(leaves), uint32(size), total);
         pick = bound(pick, 0, size - 1);
         bytes32[] memory proof = Merkle.proofOf(leaves, pick);
-        assertTrue(waitingLists.isRow(regulator, HOSPITAL, 202_612, 1, rows[pick], proof), "a row");
-        assertFalse(waitingLists.isRow(regulator, HOSPITAL, 202_612, 2, rows[pick], proof), "of that version");
+        assertTrue(isRow(1, pick, rows[pick], proof), "a row");
+        assertFalse(isRow(2, pick, rows[pick], proof), "of that version");
+        assertFalse(isRow(1, pick + 1, rows[pick], proof), "under that number");
         assertTrue(waitingLists.isTotal(regulator, HOSPITAL, 202_612, 1, rows), "the total");
 
         publish(202_612, Merkle.rootOf(leaves), uint32(size), total + 1);
         assertFalse(waitingLists.isTotal(regulator, HOSPITAL, 202_612, 2, rows), "another total");
         rows[pick].count += 1;
-        assertFalse(waitingLists.isRow(regulator, HOSPITAL, 202_612, 1, rows[pick], proof), "a changed row");
+        assertFalse(isRow(1, pick, rows[pick], proof), "a changed row");
         assertFalse(waitingLists.isTotal(regulator, HOSPITAL, 202_612, 1, rows), "a changed total");
         // Another row takes what the first was given: the sum is right, the rows are not.
         if (size == 1) return;

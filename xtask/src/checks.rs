@@ -16,6 +16,7 @@ const ORDER: &[&str] = &[
     "exchange",
     "gatekeeper",
     "notify",
+    "hl7v2",
     "workflows",
     "r4",
     "search",
@@ -32,6 +33,8 @@ const NEVER: &[(&str, &[&str])] = &[
     ("bindings", &["tokio", "reqwest", "sqlx", "revm"]),
     // The chain knows nothing of records.
     ("chain", &["sqlx", "hpke"]),
+    // Messages are read without a clock and without a network.
+    ("hl7v2", &["tokio", "reqwest", "sqlx", "time"]),
     // Sealing knows nothing of the chain.
     ("vault", &["revm", "alloy-provider"]),
 ];

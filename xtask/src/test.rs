@@ -3,7 +3,7 @@
 use crate::{
     checks,
     run::{Failure, built, program, root, step, succeed},
-    schemathesis,
+    schemathesis, slither,
     tools::{self, Postgres},
 };
 
@@ -15,6 +15,7 @@ pub(crate) fn everything() -> Result<(), Failure> {
     step("tools from npm", tools::install_npm)?;
     step("artifacts are what the sources compile to", tools::contracts_check)?;
     step("contracts' tests", tools::forge_test)?;
+    step("Slither", slither::run)?;
     step("tools from Debian", tools::install_commands)?;
     step("clippy", || {
         let arguments =

@@ -51,7 +51,8 @@ pub(crate) fn forge_test() -> Result<(), Failure> {
 
 /// Measures the gas of every named operation and writes `contracts/gas.json`.
 pub(crate) fn gas() -> Result<(), Failure> {
-    let arguments = ["test", "--package", "workflows", "--test", "gas"];
+    // All of the workspace, so that nothing is built with other features than in the whole run.
+    let arguments = ["test", "--workspace", "--test", "gas"];
     succeed(program("cargo", &arguments).env("SALUS_WRITE_GAS", "1"))
 }
 
@@ -70,10 +71,20 @@ fn install_from_debian(packages: &[&str]) -> Result<(), Failure> {
 
 /// Installs Schemathesis below `target`, as pinned; returns the program.
 pub(crate) fn install_schemathesis() -> Result<PathBuf, Failure> {
-    let pins = root().join("xtask/schemathesis.txt");
+    install_from_pypi("schemathesis")
+}
+
+/// Installs Slither below `target`, as pinned; returns the program.
+pub(crate) fn install_slither() -> Result<PathBuf, Failure> {
+    install_from_pypi("slither")
+}
+
+/// Installs a program of Python's, with what `xtask/NAME.txt` pins.
+fn install_from_pypi(name: &str) -> Result<PathBuf, Failure> {
+    let pins = root().join("xtask").join(name).with_extension("txt");
     let pinned = fs::read(&pins).map_err(|error| error.to_string())?;
-    let dir = root().join("target/schemathesis");
-    let (program_file, note) = (dir.join("bin/schemathesis"), dir.join("installed-pins"));
+    let dir = root().join("target").join(name);
+    let (program_file, note) = (dir.join("bin").join(name), dir.join("installed-pins"));
     if program_file.exists() && fs::read(&note).is_ok_and(|installed| installed == pinned) {
         return Ok(program_file);
     }

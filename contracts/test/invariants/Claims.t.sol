@@ -67,7 +67,7 @@ contract ClaimsHandler is Handler {
     function withdraw(uint256 seed) external seeded(seed) {
         address holder = everybody[chance(90) ? random(3) : 5];
         uint256 amount = random(1000);
-        bytes memory data = abi.encodeCall(Purse.withdraw, (holder, amount));
+        bytes memory data = abi.encodeCall(Purse.withdraw, (holder, holder, amount));
         bool expected = amount != 0 && amount <= balances[holder];
         if (attempt(holder, address(CLAIMS), data, expected, "M2: takes out")) balances[holder] -= amount;
     }
@@ -238,6 +238,8 @@ contract ClaimsInvariants is WideNetwork, InvariantTest {
         prescriptions.permit(prescription, pharmacy);
         bytes32[2] memory coverages = [cover("one", 1235, 5000), cover("two", 0, 1_000_000)];
         address[6] memory people = [patient, pharmacy, insurer, adjudicator, secondAdjudicator, stranger];
+        // Coverages run from the second after they were accepted on.
+        skip(1);
         handler = new ClaimsHandler(claims, prescription, coverages, people);
         for (uint256 i; i < 6; ++i) {
             vm.prank(pharmacist);

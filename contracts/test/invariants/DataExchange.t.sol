@@ -17,6 +17,9 @@ contract DataExchangeHandler is Handler {
     bytes32 internal immutable OFFER;
     uint128 internal immutable PRICE;
 
+    /// @dev Three tenths of it, for all patients together.
+    uint256 internal immutable POOL;
+
     /// @dev Source, buyer, auditor, stranger, then the patients.
     address[] public everybody;
 
@@ -24,7 +27,9 @@ contract DataExchangeHandler is Handler {
         DataExchange.State state;
         uint40 since;
         uint256 paid;
+        uint256 count;
         bool breached;
+        bool returned;
         bool[6] stood;
         bool[6] isPaid;
     }
@@ -38,6 +43,7 @@ contract DataExchangeHandler is Handler {
 
     constructor(DataExchange exchange, bytes32 study, bytes32 offer, uint128 price, address[10] memory people) {
         (EXCHANGE, STUDY, OFFER, PRICE) = (exchange, study, offer, price);
+        POOL = uint256(price) * 3000 / 10_000;
         for (uint256 i; i < 10; ++i) {
             everybody.push(people[i]);
         }
@@ -80,7 +86,7 @@ contract DataExchangeHandler is Handler {
     function withdraw(uint256 seed) external seeded(seed) {
         address holder = pick(everybody);
         uint256 amount = random(300);
-        bytes memory data = abi.encodeCall(Purse.withdraw, (holder, amount));
+        bytes memory data = abi.encodeCall(Purse.withdraw, (holder, holder, amount));
         bool expected = amount != 0 && amount <= balances[holder];
         if (attempt(holder, address(EXCHANGE), data, expected, "M2: takes out")) balances[holder] -= amount;
     }
@@ -102,12 +108,15 @@ contract DataExchangeHandler is Handler {
         bool isNew = chance(90) || _extracts == 0;
         uint256 extract = isNew ? _extracts + 1 : 1 + random(_extracts);
         uint32 seen = chance(90) ? withdrawals : withdrawals + 1;
+        // What it says need not be true: there are six.
+        uint32 said = chance(70) ? 6 : uint32(5 + random(400));
         bytes memory data =
-            abi.encodeCall(DataExchange.deliver, (id, bytes32(extract), Merkle.rootOf(_leaves(id)), 6, seen));
+            abi.encodeCall(DataExchange.deliver, (id, bytes32(extract), Merkle.rootOf(_leaves(id)), said, seen));
         bool expected = caller == everybody[0] && model.state == DataExchange.State.Placed
             && time() < model.since + 30 days && isNew && seen == withdrawals;
         if (!attempt(caller, address(EXCHANGE), data, expected, "X6, X7: delivers")) return;
         ++_extracts;
+        model.count = said;
         for (uint256 i; i < PATIENTS; ++i) {
             model.stood[i] = stands[i];
         }
@@ -173,24 +182,35 @@ contract DataExchangeHandler is Handler {
         Model storage model = _models[id];
         address caller = mostly(everybody[4 + place], everybody);
         bool expected = model.state == DataExchange.State.Settled && model.stood[place] && !model.isPaid[place]
-            && caller == everybody[4 + place];
+            && caller == everybody[4 + place] && time() < model.since + 365 days;
         bytes memory data = abi.encodeCall(DataExchange.claimShare, (id, bytes32(place), proofFor(id, place)));
         if (!attempt(caller, address(EXCHANGE), data, expected, "X2, X5: is paid once")) return;
+        if (model.paid == model.count) {
+            model.breached = true;
+            return;
+        }
         model.isPaid[place] = true;
         ++model.paid;
-        balances[caller] += forEach();
+        balances[caller] += POOL / model.count;
+    }
+
+    function returnShares(uint256 seed) external seeded(seed) {
+        bytes32 id = chance(50) ? _id() : _any();
+        Model storage model = _models[id];
+        uint256 rest = model.count == 0 ? 0 : POOL / model.count * (model.count - model.paid);
+        bool expected = model.state == DataExchange.State.Settled && time() >= model.since + 365 days && rest != 0
+            && !model.returned;
+        bytes memory data = abi.encodeCall(DataExchange.returnShares, (id));
+        if (!attempt(pick(everybody), address(EXCHANGE), data, expected, "X5: the rest goes back once")) return;
+        model.returned = true;
+        balances[everybody[1]] += rest;
     }
 
     function wait(uint256 seed) external seeded(seed) {
-        skip(chance(95) ? random(2 hours) : random(20 days));
+        skip(chance(95) ? random(2 hours) : random(chance(90) ? 20 days : 200 days));
     }
 
     /* Model */
-
-    /// @dev Three tenths of it for six patients.
-    function forEach() public view returns (uint256) {
-        return uint256(PRICE) * 3000 / 10_000 / 6;
-    }
 
     function modelOf(bytes32 id) external view returns (Model memory) {
         return _models[id];
@@ -198,6 +218,10 @@ contract DataExchangeHandler is Handler {
 
     function count() external view returns (uint256) {
         return ids.length;
+    }
+
+    function _any() internal returns (bytes32) {
+        return ids.length == 0 ? bytes32("unknown") : ids[random(ids.length)];
     }
 
     function _id() internal returns (bytes32) {
@@ -211,7 +235,8 @@ contract DataExchangeHandler is Handler {
     }
 
     function _settled(Model storage model) internal {
-        balances[everybody[0]] += PRICE - 6 * forEach();
+        balances[everybody[0]] += PRICE - POOL;
+        balances[everybody[1]] += POOL % model.count;
         _move(model, DataExchange.State.Settled);
     }
 
@@ -264,7 +289,7 @@ contract DataExchangeInvariants is WideNetwork, InvariantTest {
             assertEq(uint256(stored.state), uint256(model.state), "state");
             assertEq(stored.paid, model.paid, "X5: paid once each");
             assertEq(stored.breached, model.breached, "X2: breached");
-            if (stored.state == DataExchange.State.Settled) total += (6 - model.paid) * stored.forEach;
+            if (stored.state == DataExchange.State.Settled) total += (model.count - model.paid) * stored.forEach;
             else if (stored.state != DataExchange.State.Refunded) total += stored.price;
         }
         assertEq(dataExchange.held(), total, "X5: conserved");

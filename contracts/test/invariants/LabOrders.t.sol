@@ -30,7 +30,9 @@ contract LabOrdersHandler is Handler {
         uint256 versions;
         uint256 escalations;
         uint40 due;
+        uint40 escalateBy;
         bytes32 custody;
+        bytes32 result;
     }
 
     mapping(bytes32 id => Model) internal _models;
@@ -65,7 +67,7 @@ contract LabOrdersHandler is Handler {
         (address caller, bytes32 id, bool critical) = (mostly(SCIENTIST, _everybody), _id(), chance(50));
         Model storage model = _models[id];
         bool expected = caller == SCIENTIST && model.collected == 1 && model.reported == 0 && model.cancelled == 0;
-        bytes memory data = abi.encodeCall(LabOrders.report, (id, "result", critical));
+        bytes memory data = abi.encodeCall(LabOrders.report, (id, bytes32(calls), critical));
         if (!attempt(caller, address(ORDERS), data, expected, "O1, O4: report")) return;
         ++model.reported;
         model.versions = 1;
@@ -76,7 +78,7 @@ contract LabOrdersHandler is Handler {
         (address caller, bytes32 id, bool critical) = (mostly(SCIENTIST, _everybody), _id(), chance(50));
         Model storage model = _models[id];
         bool expected = caller == SCIENTIST && model.collected == 1 && model.reported == 0 && model.cancelled == 0;
-        bytes memory data = abi.encodeCall(LabOrders.reportPreliminary, (id, "preliminary", critical));
+        bytes memory data = abi.encodeCall(LabOrders.reportPreliminary, (id, bytes32(calls), critical));
         if (!attempt(caller, address(ORDERS), data, expected, "O1: preliminary")) return;
         model.told = true;
         _result(model, critical);
@@ -86,7 +88,7 @@ contract LabOrdersHandler is Handler {
         (address caller, bytes32 id, bool critical) = (mostly(SCIENTIST, _everybody), _id(), chance(50));
         Model storage model = _models[id];
         bool expected = caller == SCIENTIST && model.reported == 1;
-        bytes memory data = abi.encodeCall(LabOrders.correct, (id, "corrected", critical));
+        bytes memory data = abi.encodeCall(LabOrders.correct, (id, bytes32(calls), critical));
         if (!attempt(caller, address(ORDERS), data, expected, "O1: correct")) return;
         ++model.versions;
         model.released = 0;
@@ -97,11 +99,11 @@ contract LabOrdersHandler is Handler {
         (address caller, bytes32 id) = (pick(_everybody), _id());
         Model storage model = _models[id];
         bool may = caller == DOCTOR || caller == NURSE || caller == SCIENTIST;
-        bool expected = may && isOverdue(id);
+        bool expected = may && isOverdue(id) && time() >= model.escalateBy;
         bytes memory data = abi.encodeCall(LabOrders.escalate, (id));
         if (!attempt(caller, address(ORDERS), data, expected, "O3: escalate")) return;
         ++model.escalations;
-        model.due = time() + 1 hours;
+        model.escalateBy = time() + 1 hours;
     }
 
     function takeOver(uint256 seed) external seeded(seed) {
@@ -120,18 +122,21 @@ contract LabOrdersHandler is Handler {
         return model.critical && model.acknowledged == 0 && time() >= model.due;
     }
 
-    /// @dev A clock that runs goes on.
+    /// @dev The first time stands until a doctor acknowledges.
     function _result(Model storage model, bool critical) internal {
-        bool runs = model.critical && model.acknowledged == 0;
-        if (!runs) model.due = time() + 1 hours;
+        if (critical && model.due == 0) model.due = time() + 1 hours;
+        // The digest of each version is the number of the call, which has been counted by now.
+        model.result = bytes32(calls - 1);
         (model.critical, model.acknowledged) = (critical, 0);
     }
 
     function release(uint256 seed) external seeded(seed) {
         (address caller, bytes32 id) = (mostly(chance(50) ? DOCTOR : SCIENTIST, _everybody), _id());
         Model storage model = _models[id];
-        bool expected = (caller == DOCTOR || caller == SCIENTIST) && model.reported == 1 && model.released == 0;
-        bytes memory data = abi.encodeCall(LabOrders.release, (id));
+        bytes32 seen = chance(90) ? model.result : bytes32("another");
+        bool expected = (caller == DOCTOR || caller == SCIENTIST) && model.reported == 1 && model.released == 0
+            && seen == model.result;
+        bytes memory data = abi.encodeCall(LabOrders.release, (id, seen));
         if (attempt(caller, address(ORDERS), data, expected, "O1: release")) ++model.released;
     }
 
@@ -139,9 +144,12 @@ contract LabOrdersHandler is Handler {
         (address caller, bytes32 id) = (mostly(DOCTOR, _everybody), _id());
         Model storage model = _models[id];
         bool isThere = model.reported == 1 || (model.told && model.cancelled == 0);
-        bool expected = caller == DOCTOR && isThere && model.acknowledged == 0;
-        bytes memory data = abi.encodeCall(LabOrders.acknowledge, (id));
-        if (attempt(caller, address(ORDERS), data, expected, "O2: acknowledge")) ++model.acknowledged;
+        bytes32 seen = chance(90) ? model.result : bytes32("another");
+        bool expected = caller == DOCTOR && isThere && model.acknowledged == 0 && seen == model.result;
+        bytes memory data = abi.encodeCall(LabOrders.acknowledge, (id, seen));
+        if (!attempt(caller, address(ORDERS), data, expected, "O2: acknowledge")) return;
+        ++model.acknowledged;
+        (model.due, model.escalateBy) = (0, 0);
     }
 
     /// @dev Seldom by who can, or there would be nothing left to do.
@@ -203,6 +211,8 @@ contract LabOrdersInvariants is Network, InvariantTest {
                     : LabOrders.State(m.ordered + m.collected + m.reported + m.released);
             assertEq(uint256(labOrders.stateOf(id)), uint256(expected), "state");
             assertEq(labOrders.isOverdue(id), handler.isOverdue(id), "O3: overdue");
+            assertEq(labOrders.orderOf(id).acknowledgeBy, m.due, "O3: the first time stands");
+            assertEq(labOrders.resultOf(id), m.result, "O2: the latest");
             assertEq(labOrders.orderOf(id).version, m.versions, "O1: versions");
             assertEq(labOrders.orderOf(id).escalations, m.escalations, "escalations");
             assertEq(labOrders.custodyOf(id), m.custody, "O5: custody");

@@ -7,7 +7,14 @@
 use alloy_primitives::{Address, B256, Bytes, FixedBytes, U256, aliases::U40, fixed_bytes};
 use alloy_sol_types::{Eip712Domain, SolCall, SolStruct as _, SolValue as _, sol};
 
+use serde_json::{Value, json};
+
 use crate::PatientAccount;
+
+/// The name of the domain that accounts sign in.
+const DOMAIN_NAME: &str = "Salus Patient Account";
+
+const DOMAIN_VERSION: &str = "1";
 
 /// The execution mode of ERC-7821 for a batch with a signature.
 pub const BATCH_MODE: B256 =
@@ -55,8 +62,8 @@ impl Call {
 
 fn domain(chain_id: u64, account: Address) -> Eip712Domain {
     Eip712Domain::new(
-        Some("Salus Patient Account".into()),
-        Some("1".into()),
+        Some(DOMAIN_NAME.into()),
+        Some(DOMAIN_VERSION.into()),
         Some(U256::from(chain_id)),
         Some(account),
         None,
@@ -67,6 +74,49 @@ fn domain(chain_id: u64, account: Address) -> Eip712Domain {
 #[must_use]
 pub fn execute_digest(chain_id: u64, account: Address, batch: &Execute) -> B256 {
     batch.eip712_signing_hash(&domain(chain_id, account))
+}
+
+/// What a wallet shows of a batch, and signs: the same as [`execute_digest`].
+///
+/// # Source
+///
+/// `eth_signTypedData_v4`, as [EIP-712](https://eips.ethereum.org/EIPS/eip-712) describes it.
+#[must_use]
+pub fn typed_data(chain_id: u64, account: Address, batch: &Execute) -> Value {
+    let field = |name: &str, of: &str| json!({ "name": name, "type": of });
+    let calls: Vec<Value> = batch
+        .calls
+        .iter()
+        .map(|call| json!({ "to": call.to.to_string(), "value": call.value.to_string(), "data": call.data }))
+        .collect();
+    json!({
+        "types": {
+            "EIP712Domain": [
+                field("name", "string"),
+                field("version", "string"),
+                field("chainId", "uint256"),
+                field("verifyingContract", "address"),
+            ],
+            "Call": [field("to", "address"), field("value", "uint256"), field("data", "bytes")],
+            "Execute": [
+                field("calls", "Call[]"),
+                field("nonce", "uint256"),
+                field("deadline", "uint40"),
+            ],
+        },
+        "primaryType": "Execute",
+        "domain": {
+            "name": DOMAIN_NAME,
+            "version": DOMAIN_VERSION,
+            "chainId": chain_id,
+            "verifyingContract": account.to_string(),
+        },
+        "message": {
+            "calls": calls,
+            "nonce": batch.nonce.to_string(),
+            "deadline": batch.deadline.to::<u64>(),
+        },
+    })
 }
 
 /// The digest that each guardian signs for a recovery.

@@ -565,7 +565,7 @@ impl History {
         let account = self.patients[patient].account();
         let opened = emergency::open(department, who, account, kinds, HOUR, "unconscious").await;
         let told = format!("the paramedic opens {patient} {kinds}: {}", opened.is_ok());
-        self.opened.extend(opened.map(|(opened, _)| opened));
+        self.opened.extend(opened.map(|(opened, ..)| opened));
         told
     }
 

@@ -96,7 +96,7 @@ async fn sign_as(fhir: &Fhir, patient: &PatientActor, token: &str, id: &str) -> 
         let found = parameters.iter().find(|one| one["name"] == name).unwrap();
         found["valueString"].as_str().unwrap().to_owned()
     };
-    let key = patient.patient.key();
+    let key = patient.patient.key().unwrap();
     let signature = key.sign(given("digest").parse().unwrap()).to_string();
     let signer = key.signer(fhir.world.at(Contract::WebAuthnVerifier)).to_string();
     fhir.post(token, &path, &signed(&given, &signer, &signature)).await
@@ -231,7 +231,7 @@ async fn a_posted_consent_is_a_grant_once_the_patient_signed() {
     let (signer, signature) = (other.signer(verifier).to_string(), other.sign(digest).to_string());
     let forged = signed(&given, &signer, &signature);
     fhir.post("patient:anna", &sign, &forged).await.expect(422);
-    let own = setting.anna.patient.key();
+    let own = setting.anna.patient.key().unwrap();
     let elsewhere = own.sign(domain::B256::repeat_byte(1)).to_string();
     let forged = signed(&given, &own.signer(verifier).to_string(), &elsewhere);
     fhir.post("patient:anna", &sign, &forged).await.expect(422);

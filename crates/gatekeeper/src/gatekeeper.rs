@@ -67,7 +67,7 @@ pub enum GatekeeperError {
     Ledger(#[from] EndpointError),
     /// The institution's key could not sign a receipt.
     #[error("a receipt could not be signed")]
-    Signer(#[source] alloy_signer::Error),
+    Signer(#[source] ledger::SendError),
 }
 
 impl From<sqlx::Error> for GatekeeperError {

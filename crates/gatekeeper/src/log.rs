@@ -302,7 +302,7 @@ impl Gatekeeper {
         receipt.sequence = tail.sequence;
         receipt.gatekeeper = self.member();
         let head = tail.head.after(receipt);
-        let signature = self.inner.sender.signer().sign_hash(&head.0).await;
+        let signature = self.inner.sender.sign_hash(&head.0).await;
         let row = NewRow {
             sequence: sequence_bound(receipt.sequence),
             patient: receipt.patient,

@@ -441,7 +441,7 @@ async fn revoked_in_the_middle_nothing_more_comes_peer_to_peer() {
 /// An account that holds copies at a node of its own.
 fn with_account(town: &Town, patient: Arc<Patient>) -> Arc<Sign> {
     let chain_id = town.hospital.domain().chain_id;
-    Arc::new(move |digest| patient.sign_message(chain_id, digest).to_vec())
+    Arc::new(move |digest| patient.sign_message(chain_id, digest).unwrap().to_vec())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

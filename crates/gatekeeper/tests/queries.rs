@@ -559,7 +559,8 @@ async fn patients_read_their_own_by_their_account() {
     let ask = |whose, nonce, signer: &ledger::Patient| {
         let query =
             Query { purpose: Purpose::PatientRequest, ..world.query("phone", whose, nonce) };
-        let signature = signer.sign_message(CHAIN_ID, query.signing_digest(world.domain()));
+        let signature =
+            signer.sign_message(CHAIN_ID, query.signing_digest(world.domain())).unwrap();
         let signature = QuerySignature::Account { account: signer.account(), signature };
         let recipient_key = sealing_key("phone").public_key().to_bytes();
         SignedQuery { query, recipient_key, signature }
@@ -843,10 +844,12 @@ async fn laboratory_reads_the_ordered_version_until_release() {
         .send("gus", Contract::LabOrders, &LabOrders::collectCall { id: order, specimen })
         .await
         .unwrap();
-    let call = LabOrders::reportCall { id: order, digest: B256::repeat_byte(2), critical: false };
+    let digest = B256::repeat_byte(2);
+    let call = LabOrders::reportCall { id: order, digest, critical: false };
     world.send("gus", Contract::LabOrders, &call).await.unwrap();
     assert_eq!(count(41, Kind::Laboratory).await, 1);
-    world.send("gus", Contract::LabOrders, &LabOrders::releaseCall { id: order }).await.unwrap();
+    let call = LabOrders::releaseCall { id: order, digest };
+    world.send("gus", Contract::LabOrders, &call).await.unwrap();
     assert_eq!(count(41, Kind::Laboratory).await, 0);
     // Whoever corrects a result does not give themselves the order again.
     let call = LabOrders::correctCall { id: order, digest: B256::repeat_byte(3), critical: false };

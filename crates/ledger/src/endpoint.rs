@@ -80,7 +80,7 @@ pub enum EndpointError {
 pub enum CallError {
     /// The contract refused.
     #[error("the contract refused: {0}")]
-    Reverted(ContractError),
+    Reverted(Box<ContractError>),
     /// The chain could not be asked.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
@@ -89,7 +89,7 @@ pub enum CallError {
 impl From<TransportError> for CallError {
     fn from(error: TransportError) -> Self {
         match revert_data(&error) {
-            Some(data) => Self::Reverted(ContractError::decode(&data)),
+            Some(data) => Self::Reverted(Box::new(ContractError::decode(&data))),
             None => Self::Endpoint(error.into()),
         }
     }

@@ -1,6 +1,11 @@
 //! A patient who acts through an account: signs batches of calls that any gateway relays.
 
+use std::sync::Arc;
+
+use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, Bytes, aliases::U24};
+use alloy_provider::Provider as _;
+use alloy_rpc_types_eth::{TransactionInput, TransactionRequest};
 use alloy_signer::SignerSync as _;
 use alloy_signer_local::PrivateKeySigner;
 use bindings::{
@@ -11,7 +16,10 @@ use bindings::{
 };
 use domain::Timestamp;
 
-use crate::{CallError, EndpointError, Ledger, Outcome, Passkey, SendError, Sender};
+use crate::{
+    Authorisation, CallError, Device, EndpointError, Ledger, NotSigned, Outcome, Passkey,
+    SendError, Sender,
+};
 
 /// What a patient signs with.
 #[derive(Debug)]
@@ -45,19 +53,35 @@ impl PatientKey {
     }
 }
 
-/// An account with the key that acts for it.
-#[derive(Debug)]
+/// An account with what acts for it.
 pub struct Patient {
     account: Address,
-    verifier: Address,
-    key: PatientKey,
+    acting: Acting,
+}
+
+/// Where the key is.
+enum Acting {
+    Here { verifier: Address, key: PatientKey },
+    Elsewhere(Arc<dyn Device>),
+}
+
+impl std::fmt::Debug for Patient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Patient").field("account", &self.account).finish_non_exhaustive()
+    }
 }
 
 impl Patient {
     /// The account at `account`, acted for with `key`; passkeys are checked by `verifier`.
     #[must_use]
     pub const fn new(account: Address, verifier: Address, key: PatientKey) -> Self {
-        Self { account, verifier, key }
+        Self { account, acting: Acting::Here { verifier, key } }
+    }
+
+    /// The account at `account`, acted for with a key on a device elsewhere.
+    #[must_use]
+    pub fn elsewhere(account: Address, device: Arc<dyn Device>) -> Self {
+        Self { account, acting: Acting::Elsewhere(device) }
     }
 
     /// The account's address: the patient, on chain.
@@ -66,29 +90,59 @@ impl Patient {
         self.account
     }
 
-    /// The key.
+    /// The key, when it is here.
     #[must_use]
-    pub const fn key(&self) -> &PatientKey {
-        &self.key
+    pub const fn key(&self) -> Option<&PatientKey> {
+        match &self.acting {
+            Acting::Here { key, .. } => Some(key),
+            Acting::Elsewhere(_) => None,
+        }
     }
 
     /// Signs a batch of calls with the account's next nonce.
     ///
     /// # Errors
     ///
-    /// [`CallError`] when the chain cannot be asked for the nonce.
+    /// [`SendError::NotSigned`] with a key elsewhere, and [`SendError`] when the chain cannot be asked for the
+    /// nonce.
     pub async fn sign_batch(
         &self,
         ledger: &Ledger,
         calls: Vec<Call>,
         valid_until: Timestamp,
-    ) -> Result<PatientAccount::executeCall, CallError> {
+    ) -> Result<PatientAccount::executeCall, SendError> {
         let latest = alloy_eips::BlockId::latest();
-        let nonce = ledger.call(self.account, &PatientAccount::nonceCall {}, latest).await?;
+        let nonce = ledger.call(self.account, &PatientAccount::nonceCall {}, latest).await;
+        let nonce = nonce.map_err(|error| match error {
+            CallError::Reverted(reason) => SendError::Refused(reason),
+            CallError::Endpoint(error) => SendError::Endpoint(error),
+        })?;
         let batch = Execute { calls, nonce, deadline: deadline(valid_until) };
-        let signer = self.key.signer(self.verifier);
         let digest = execute_digest(ledger.chain_id(), self.account, &batch);
-        Ok(execute_call(&batch, &signer, &self.key.sign(digest)))
+        let Authorisation { signer, signature } = match &self.acting {
+            Acting::Here { verifier, key } => {
+                Authorisation { signer: key.signer(*verifier), signature: key.sign(digest) }
+            }
+            Acting::Elsewhere(device) => {
+                self.check(ledger, &batch.calls).await?;
+                device.sign(self.account, &batch, digest).await?
+            }
+        };
+        Ok(execute_call(&batch, &signer, &signature))
+    }
+
+    /// Asks whether the contracts would refuse one of these calls of the account now. What a call before it
+    /// changes is not there yet, so batches do not rest on their own calls.
+    async fn check(&self, ledger: &Ledger, calls: &[Call]) -> Result<(), SendError> {
+        for call in calls {
+            let request = TransactionRequest::default()
+                .from(self.account)
+                .to(call.to)
+                .value(call.value)
+                .input(TransactionInput::new(call.data.clone()));
+            ledger.provider().call(request).block(BlockId::pending()).await?;
+        }
+        Ok(())
     }
 
     /// Signs a batch of calls and has a gateway relay it.
@@ -102,19 +156,19 @@ impl Patient {
         calls: Vec<Call>,
         valid_until: Timestamp,
     ) -> Result<Outcome, SendError> {
-        let signed = self.sign_batch(relay.ledger(), calls, valid_until).await;
-        let signed = signed.map_err(|error| match error {
-            CallError::Reverted(reason) => SendError::Refused(reason),
-            CallError::Endpoint(error) => SendError::Endpoint(error),
-        })?;
+        let signed = self.sign_batch(relay.ledger(), calls, valid_until).await?;
         relay.send(self.account, &signed).await
     }
 
     /// Signs a digest so that the account vouches for it (ERC-1271), such as a query's.
-    #[must_use]
-    pub fn sign_message(&self, chain_id: u64, hash: B256) -> Bytes {
+    ///
+    /// # Errors
+    ///
+    /// [`NotSigned`] with a key elsewhere, which signs calls only.
+    pub fn sign_message(&self, chain_id: u64, hash: B256) -> Result<Bytes, NotSigned> {
+        let Acting::Here { verifier, key } = &self.acting else { return Err(NotSigned::Declined) };
         let digest = message_digest(chain_id, self.account, hash);
-        message_signature(&self.key.signer(self.verifier), &self.key.sign(digest))
+        Ok(message_signature(&key.signer(*verifier), &key.sign(digest)))
     }
 }
 

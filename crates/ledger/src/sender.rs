@@ -7,10 +7,12 @@
 use std::{sync::Arc, time::Duration};
 
 use alloy_consensus::{
-    SignableTransaction as _, TxEip1559, TxEnvelope, TxLegacy, TypedTransaction,
+    SignableTransaction as _, Transaction as _, TxEip1559, TxEnvelope, TxLegacy, TypedTransaction,
+    transaction::SignerRecoverable as _,
 };
 use alloy_eips::{BlockId, BlockNumberOrTag, Encodable2718 as _};
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy_network::TransactionResponse as _;
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use alloy_provider::Provider as _;
 use alloy_rpc_types_eth::{TransactionInput, TransactionReceipt, TransactionRequest};
 use alloy_signer::Signer;
@@ -19,7 +21,9 @@ use alloy_transport::TransportError;
 use bindings::ContractError;
 use tokio::{sync::Mutex, time::Instant};
 
-use crate::{EndpointError, Fees, Finality, Ledger, endpoint::revert_data};
+use crate::{
+    EndpointError, Fees, Finality, Ledger, NotSigned, Submitted, Wallet, endpoint::revert_data,
+};
 
 /// How often a lost race for a nonce is run again.
 const NONCE_ATTEMPTS: usize = 16;
@@ -35,14 +39,14 @@ const GAS_LIMIT_MAX: u64 = 1 << 24;
 pub enum SendError {
     /// The contract refuses it. Nothing was sent.
     #[error("the contract refuses: {0}")]
-    Refused(ContractError),
+    Refused(Box<ContractError>),
     /// The contract refused it when it ran: something had changed since it was checked.
     #[error("the contract refused transaction {hash} when it ran: {reason}")]
     Reverted {
         /// The transaction.
         hash: B256,
         /// Why.
-        reason: ContractError,
+        reason: Box<ContractError>,
     },
     /// The chain did not take it.
     #[error("the chain did not take the transaction: {reason}")]
@@ -59,6 +63,9 @@ pub enum SendError {
     /// The key could not sign.
     #[error("could not sign")]
     Signer(#[source] alloy_signer::Error),
+    /// Whoever has the key did not sign. Nothing was sent.
+    #[error(transparent)]
+    NotSigned(#[from] NotSigned),
     /// The chain could not be asked.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
@@ -67,7 +74,7 @@ pub enum SendError {
 impl From<TransportError> for SendError {
     fn from(error: TransportError) -> Self {
         match revert_data(&error) {
-            Some(data) => Self::Refused(ContractError::decode(&data)),
+            Some(data) => Self::Refused(Box::new(ContractError::decode(&data))),
             None => Self::Endpoint(error.into()),
         }
     }
@@ -80,6 +87,37 @@ pub struct Signed {
     pub hash: B256,
     /// Its bytes.
     pub raw: Bytes,
+}
+
+/// A call that the contract would take, signed when the key is elsewhere, and not sent.
+#[derive(Debug)]
+pub struct Prepared {
+    to: TxKind,
+    input: Bytes,
+    gas_limit: u64,
+    submitted: Option<Asked>,
+}
+
+/// What a wallet made of what it was asked for.
+#[derive(Debug)]
+enum Asked {
+    Signed(Signed),
+    Sent(B256),
+}
+
+impl Signed {
+    fn of(envelope: &TxEnvelope) -> Self {
+        Self { hash: *envelope.tx_hash(), raw: envelope.encoded_2718().into() }
+    }
+}
+
+async fn sign_with(
+    signer: &(dyn Signer + Send + Sync),
+    transaction: TypedTransaction,
+) -> Result<Signed, SendError> {
+    let digest = transaction.signature_hash();
+    let signature = signer.sign_hash(&digest).await.map_err(SendError::Signer)?;
+    Ok(Signed::of(&TxEnvelope::from(transaction.into_signed(signature))))
 }
 
 /// What a transaction did, once it is final.
@@ -124,22 +162,41 @@ pub struct Sender(Arc<Inner>);
 
 struct Inner {
     ledger: Ledger,
-    signer: Arc<dyn Signer + Send + Sync>,
+    key: Key,
     /// The nonce that is next, when it is known.
     next: Mutex<Option<u64>>,
+}
+
+/// Where the key is.
+enum Key {
+    Here(Arc<dyn Signer + Send + Sync>),
+    Elsewhere(Arc<dyn Wallet>),
 }
 
 impl Sender {
     /// Sends through `ledger`, signed by `signer`.
     #[must_use]
     pub fn new(ledger: Ledger, signer: impl Signer + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Inner { ledger, signer: Arc::new(signer), next: Mutex::new(None) }))
+        Self::with(ledger, Key::Here(Arc::new(signer)))
+    }
+
+    /// Sends through `ledger` what a wallet elsewhere signs, or follows what it sends.
+    #[must_use]
+    pub fn elsewhere(ledger: Ledger, wallet: Arc<dyn Wallet>) -> Self {
+        Self::with(ledger, Key::Elsewhere(wallet))
+    }
+
+    fn with(ledger: Ledger, key: Key) -> Self {
+        Self(Arc::new(Inner { ledger, key, next: Mutex::new(None) }))
     }
 
     /// The address that the key signs for.
     #[must_use]
     pub fn address(&self) -> Address {
-        self.0.signer.address()
+        match &self.0.key {
+            Key::Here(signer) => signer.address(),
+            Key::Elsewhere(wallet) => wallet.address(),
+        }
     }
 
     /// The chain it sends to.
@@ -148,10 +205,16 @@ impl Sender {
         &self.0.ledger
     }
 
-    /// The key, to sign what is not a transaction.
-    #[must_use]
-    pub fn signer(&self) -> &(dyn Signer + Send + Sync) {
-        &*self.0.signer
+    /// Signs what is not a transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Signer`], and [`SendError::NotSigned`] with a key elsewhere, which signs transactions only.
+    pub async fn sign_hash(&self, hash: &B256) -> Result<Signature, SendError> {
+        match &self.0.key {
+            Key::Here(signer) => signer.sign_hash(hash).await.map_err(SendError::Signer),
+            Key::Elsewhere(_) => Err(NotSigned::Declined.into()),
+        }
     }
 
     /// Calls a contract in a transaction and waits until it is final.
@@ -161,6 +224,70 @@ impl Sender {
     /// [`SendError`]; after [`SendError::Refused`] and [`SendError::NotTaken`] nothing happened.
     pub async fn send<C: SolCall>(&self, to: Address, call: &C) -> Result<Outcome, SendError> {
         self.send_input(TxKind::Call(to), call.abi_encode().into()).await
+    }
+
+    /// Asks whether the contract would take a call, and has it signed if the key is elsewhere, without
+    /// sending it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`]. After [`SendError::NotSigned`] nothing happened.
+    pub async fn prepare<C: SolCall>(&self, to: Address, call: &C) -> Result<Prepared, SendError> {
+        let (to, input) = (TxKind::Call(to), Bytes::from(call.abi_encode()));
+        let gas_limit = self.gas_limit(to, input.clone()).await?;
+        let submitted = match &self.0.key {
+            Key::Here(_) => None,
+            Key::Elsewhere(wallet) => {
+                let pending = self.ledger().provider().get_transaction_count(self.address());
+                let nonce = pending.pending().await?;
+                let transaction =
+                    self.make(to, input.clone(), U256::ZERO, nonce, gas_limit).await?;
+                Some(self.ask(&**wallet, transaction).await?)
+            }
+        };
+        Ok(Prepared { to, input, gas_limit, submitted })
+    }
+
+    /// Sends what was prepared, and waits until it is final. Whoever signed it is asked once more when another
+    /// transaction took its nonce meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::send`].
+    pub async fn send_prepared(&self, prepared: Prepared) -> Result<Outcome, SendError> {
+        let Prepared { to, input, gas_limit, submitted } = prepared;
+        let hash = match submitted {
+            Some(Asked::Sent(hash)) => hash,
+            Some(Asked::Signed(signed)) => {
+                match self.ledger().provider().send_raw_transaction(&signed.raw).await {
+                    Ok(_) => signed.hash,
+                    Err(error) if error.as_error_resp().is_some() => {
+                        self.submit_within(to, input, U256::ZERO, gas_limit).await?
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            None => self.submit_within(to, input, U256::ZERO, gas_limit).await?,
+        };
+        self.outcome(hash).await
+    }
+
+    /// Has a wallet sign or send, and holds what comes back against what was asked for.
+    async fn ask(
+        &self,
+        wallet: &dyn Wallet,
+        transaction: TypedTransaction,
+    ) -> Result<Asked, SendError> {
+        match wallet.submit(transaction.clone()).await? {
+            Submitted::Signature(signature) => {
+                let signed = TxEnvelope::from(transaction.into_signed(signature));
+                if signed.recover_signer().ok() != Some(wallet.address()) {
+                    return Err(NotSigned::Wrong.into());
+                }
+                Ok(Asked::Signed(Signed::of(&signed)))
+            }
+            Submitted::Sent(hash) => Ok(Asked::Sent(self.adopt(hash, &transaction).await?)),
+        }
     }
 
     /// Asks whether the contract would refuse a call from this key now, without sending it.
@@ -258,7 +385,14 @@ impl Sender {
                 Some(nonce) => nonce,
                 None => provider.get_transaction_count(self.address()).pending().await?,
             };
-            let signed = self.sign(to, input.clone(), value, nonce, gas_limit).await?;
+            let transaction = self.make(to, input.clone(), value, nonce, gas_limit).await?;
+            let signed = match &self.0.key {
+                Key::Here(signer) => sign_with(&**signer, transaction).await?,
+                Key::Elsewhere(wallet) => match self.ask(&**wallet, transaction).await? {
+                    Asked::Signed(signed) => signed,
+                    Asked::Sent(hash) => return Ok(hash),
+                },
+            };
             match provider.send_raw_transaction(&signed.raw).await {
                 Ok(_) => {
                     *next = Some(nonce + 1);
@@ -296,9 +430,24 @@ impl Sender {
         nonce: u64,
         gas_limit: u64,
     ) -> Result<Signed, SendError> {
+        let transaction = self.make(to, input, value, nonce, gas_limit).await?;
+        match &self.0.key {
+            Key::Here(signer) => sign_with(&**signer, transaction).await,
+            Key::Elsewhere(_) => Err(NotSigned::Declined.into()),
+        }
+    }
+
+    async fn make(
+        &self,
+        to: TxKind,
+        input: Bytes,
+        value: U256,
+        nonce: u64,
+        gas_limit: u64,
+    ) -> Result<TypedTransaction, SendError> {
         let ledger = self.ledger();
         let chain_id = ledger.chain_id();
-        let transaction: TypedTransaction = match ledger.policy().fees {
+        Ok(match ledger.policy().fees {
             Fees::BaseFee { tip } => {
                 let latest = ledger.block(BlockNumberOrTag::Latest).await?;
                 let base_fee = u128::from(latest.header.base_fee_per_gas.unwrap_or_default());
@@ -319,11 +468,28 @@ impl Sender {
                 TxLegacy { chain_id: Some(chain_id), nonce, gas_price, gas_limit, to, value, input }
                     .into()
             }
-        };
-        let digest = transaction.signature_hash();
-        let signature = self.signer().sign_hash(&digest).await.map_err(SendError::Signer)?;
-        let envelope = TxEnvelope::from(transaction.into_signed(signature));
-        Ok(Signed { hash: *envelope.tx_hash(), raw: envelope.encoded_2718().into() })
+        })
+    }
+
+    /// Takes a transaction that a wallet sent for the one that it was asked for, if it does the same.
+    async fn adopt(&self, hash: B256, wanted: &TypedTransaction) -> Result<B256, SendError> {
+        let (ledger, deadline) = (self.ledger(), Instant::now() + PATIENCE);
+        let mut news = ledger.news();
+        loop {
+            if let Some(sent) = ledger.provider().get_transaction_by_hash(hash).await? {
+                // One that was sent before somebody was asked is another step.
+                let same = sent.from() == self.address()
+                    && sent.nonce() >= wanted.nonce()
+                    && (sent.kind(), sent.value()) == (wanted.kind(), wanted.value())
+                    && sent.input() == wanted.input();
+                return if same { Ok(hash) } else { Err(NotSigned::Wrong.into()) };
+            }
+            // It may be sent by another way, and not be here yet.
+            if Instant::now() >= deadline {
+                return Err(NotSigned::Wrong.into());
+            }
+            news.wait(deadline.saturating_duration_since(Instant::now())).await;
+        }
     }
 
     /// Waits until a transaction is final and says what it did.
@@ -370,11 +536,11 @@ impl Sender {
             return Ok(Outcome { receipt, time });
         }
         let hash = receipt.transaction_hash;
-        let reason = self.reason(&receipt, number).await?;
+        let reason = Box::new(self.reason(&receipt, number).await?);
         Err(SendError::Reverted { hash, reason })
     }
 
-    /// Runs a failed transaction again on the state before its block, to learn why it failed.
+    /// Runs a failed transaction again on the state before its block and after it, to learn why it failed.
     async fn reason(
         &self,
         receipt: &TransactionReceipt,
@@ -385,14 +551,18 @@ impl Sender {
         let Some(sent) = provider.get_transaction_by_hash(receipt.transaction_hash).await? else {
             return Ok(unknown);
         };
-        let request: TransactionRequest = sent.into_request();
-        let before = BlockId::number(number.saturating_sub(1));
-        match provider.call(request).block(before).await {
-            Ok(_) => Ok(unknown),
-            Err(error) => match revert_data(&error) {
-                Some(data) => Ok(ContractError::decode(&data)),
-                None => Err(error.into()),
-            },
+        let from = sent.from();
+        let request = TransactionRequest { from: Some(from), ..sent.into_request() };
+        // What stood in its way may have come before it in the same block.
+        for state in [number.saturating_sub(1), number] {
+            match provider.call(request.clone()).block(BlockId::number(state)).await {
+                Ok(_) => {}
+                Err(error) => match revert_data(&error) {
+                    Some(data) => return Ok(ContractError::decode(&data)),
+                    None => return Err(error.into()),
+                },
+            }
         }
+        Ok(unknown)
     }
 }

@@ -13,8 +13,8 @@
 //! - A webhook is delivered at least once and in order; what may have arrived before is marked.
 //! - Before anything leaves, the caller is asked whether its recipient may still be told (S3).
 //!
-//! What it does not do: tell whose records are in a batch that was anchored, nor who a patient's
-//! guardians are, for the chain does not say either.
+//! What it does not do: tell whose records are in a batch that was anchored, for the chain does not say. Nor does
+//! it say who a patient's guardians are: patients name contacts to the gateway.
 //!
 //! | question | module |
 //! |---|---|
@@ -32,6 +32,7 @@ mod parties;
 
 mod bell;
 mod columns;
+mod contacts;
 mod inbox;
 mod outbox;
 mod tables;
@@ -40,6 +41,7 @@ mod sse;
 
 pub mod webhook;
 
+pub use contacts::CONTACTS_MAX;
 pub use inbox::{InboxEntry, PAGE_LEN_MAX};
 pub use notification::{Clearance, Notification, Subject};
 pub use outbox::{Audience, FollowError, Outbox};

@@ -28,6 +28,7 @@ use crate::{
     Notification, Topic,
     bell::Bell,
     columns::{address, bound, number, word},
+    contacts::contacts_of,
     meaning::{Event, Meaning, Recovery, Review},
     notification::Place,
     parties::Parties,
@@ -253,10 +254,13 @@ impl Outbox {
     ) -> Result<u64, StoreError> {
         let mut writing = Writing::begin(&self.0.database).await?;
         for (event, place) in events {
-            let parties = match event.key() {
+            let mut parties = match event.key() {
                 Some(key) => Parties::load(&mut writing.transaction, key).await?,
                 None => Parties::default(),
             };
+            if let Some(patient) = event.whose_contacts() {
+                parties.contacts = contacts_of(&mut writing.transaction, patient).await?;
+            }
             let Some(meaning) = event.meaning(&parties) else { continue };
             writing.write(&meaning, place, audience).await?;
         }

@@ -15,17 +15,19 @@ pub(crate) enum Scope {
     Prescription = 2,
     LabOrder = 3,
     Emergency = 4,
+    Surgery = 5,
+    WaitingList = 8,
 }
 
 /// A part in something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Patient = 1,
-    /// Who prescribed, ordered or opened.
+    /// Who prescribed, ordered, opened or referred.
     Professional = 2,
     /// For which institution they acted.
     Institution = 3,
-    /// The laboratory, or a pharmacy that was permitted.
+    /// The laboratory, a pharmacy that was permitted, or the hospital where the patient waits.
     Counterpart = 4,
     /// A steward in an active relationship.
     Steward = 5,
@@ -48,9 +50,20 @@ impl Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key(pub(crate) Scope, pub(crate) B256);
 
+impl Key {
+    /// What concerns a patient's relationships, and so whatever happens to their records.
+    pub(crate) fn of_patient(patient: Address) -> Self {
+        Self(Scope::Relationships, patient.into_word())
+    }
+}
+
 /// Who has a part in one thing.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Parties(Vec<(Part, Address)>);
+pub(crate) struct Parties {
+    parts: Vec<(Part, Address)>,
+    /// Whom the patient wants told when the glass is broken.
+    pub(crate) contacts: Vec<Address>,
+}
 
 impl Parties {
     pub(crate) async fn load(connection: &mut AnyConnection, key: Key) -> Result<Self, StoreError> {
@@ -67,11 +80,12 @@ impl Parties {
             let part = Part::ALL.into_iter().find(|part| *part as i64 == number);
             Ok((part.ok_or(StoreError::Corrupt { what: "part" })?, address(row, 1)?))
         };
-        rows.iter().map(party).collect::<Result<_, _>>().map(Self)
+        let parts = rows.iter().map(party).collect::<Result<_, _>>()?;
+        Ok(Self { parts, contacts: Vec::new() })
     }
 
     pub(crate) fn of(&self, part: Part) -> impl Iterator<Item = Address> {
-        self.0.iter().filter(move |(held, _)| *held == part).map(|(_, party)| *party)
+        self.parts.iter().filter(move |(held, _)| *held == part).map(|(_, party)| *party)
     }
 
     pub(crate) fn patient(&self) -> Option<Address> {

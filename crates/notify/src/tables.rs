@@ -72,4 +72,11 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     "create index notify_subscriptions_by_due on notify_subscriptions (state, due)",
     // 1 where the form chooses from everybody's notifications, 0 where they are the recipient's own.
     "alter table notify_subscriptions add column everybodys bigint not null default 0",
+    // Whom patients want told when the glass is broken. What follows from the chain is made anew after a
+    // rewind, and this is not.
+    "create table notify_contacts (
+        patient bytea not null,
+        contact bytea not null,
+        primary key (patient, contact)
+    )",
 ];

@@ -106,6 +106,37 @@ topics! {
     /// The order was cancelled; to patient, orderer and laboratory.
     LabCancelled = "lab-cancelled",
 
+    /// The patient is referred for surgery; to patient and hospital.
+    SurgeryReferred = "surgery-referred",
+    /// There is a plan to consent to; to the patient.
+    SurgeryPlanned = "surgery-planned",
+    /// The patient consented to the plan; to the hospital.
+    SurgeryConsented = "surgery-consented",
+    /// A doctor certified that the patient can neither consent nor wait; to patient and hospital.
+    SurgeryCertified = "surgery-certified",
+    /// The patient withdrew the consent; to the hospital.
+    SurgeryConsentWithdrawn = "surgery-consent-withdrawn",
+    /// The surgery has a team and a time, or others; to the patient and the team.
+    SurgeryScheduled = "surgery-scheduled",
+    /// Something went wrong; to patient, hospital and who referred.
+    SurgeryComplication = "surgery-complication",
+    /// The patient is in recovery, at home, or was seen again; to the patient and who referred.
+    SurgeryContinued = "surgery-continued",
+    /// The surgery is called off; to patient, hospital and who referred.
+    SurgeryCancelled = "surgery-cancelled",
+    /// The patient is on a waiting list; to patient and hospital.
+    WaitingListed = "waiting-listed",
+    /// Waiting has a priority, or another one; to the patient and who referred.
+    WaitingPrioritised = "waiting-prioritised",
+    /// There is an appointment, or another one; to the patient and who referred.
+    AppointmentScheduled = "appointment-scheduled",
+    /// The patient did not come; to the patient and who referred.
+    AppointmentMissed = "appointment-missed",
+    /// The patient came; to who referred.
+    WaitingAttended = "waiting-attended",
+    /// The patient waits no more; to patient, hospital and who referred.
+    WaitingRemoved = "waiting-removed",
+
     /// Guardians are replacing the account's key; to the patient, who can still object.
     RecoveryBegun = "recovery-begun",
     /// That was cancelled; to the patient.

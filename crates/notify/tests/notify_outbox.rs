@@ -22,7 +22,7 @@ use axum::{
 };
 use bindings::{
     Consents, Contract, EmergencyAccess, LabOrders, PatientAccount, PatientAccounts, Prescriptions,
-    Records, Relationships,
+    Records, Relationships, Surgeries, WaitingLists,
     convert::{make_id, to_anchor, to_grant, to_opening, to_uint40},
     patient_account::{Recover, deadline, guardians_digest, recover_digest},
 };
@@ -101,11 +101,15 @@ async fn tells_those_whom_an_event_concerns(place: Place) {
     ])
     .await;
 
+    outbox.set_contacts(address("pat"), &[address("nobody")]).await.unwrap();
+    outbox.set_contacts(address("pat"), &[address("quinn")]).await.unwrap();
+    assert_eq!(outbox.contacts(address("pat")).await.unwrap(), [address("quinn")]);
     emergency(&world).await;
     check(&[
         "emergency-opened pat",
         "emergency-opened emergency",
         "emergency-opened hospital",
+        "emergency-opened quinn",
         "emergency-ended pat",
         "emergency-ended emergency",
         "emergency-reviewed pat",
@@ -163,6 +167,44 @@ async fn tells_those_whom_an_event_concerns(place: Place) {
         "lab-ordered laboratory",
         "lab-cancelled physician",
         "lab-cancelled laboratory",
+    ])
+    .await;
+
+    surgery(&world).await;
+    check(&[
+        "surgery-referred pat",
+        "surgery-referred hospital",
+        "surgery-planned pat",
+        "surgery-consented hospital",
+        "surgery-consent-withdrawn hospital",
+        "surgery-consented hospital",
+        "surgery-scheduled pat",
+        "surgery-scheduled surgeon",
+        "surgery-scheduled physician",
+        "surgery-complication pat",
+        "surgery-complication physician",
+        "surgery-complication hospital",
+        "surgery-cancelled physician",
+        "surgery-cancelled hospital",
+    ])
+    .await;
+
+    waiting(&world).await;
+    check(&[
+        "waiting-listed pat",
+        "waiting-listed hospital",
+        "waiting-prioritised pat",
+        "waiting-prioritised physician",
+        "appointment-scheduled pat",
+        "appointment-scheduled physician",
+        "appointment-missed pat",
+        "appointment-missed physician",
+        "appointment-scheduled pat",
+        "waiting-attended physician",
+        "waiting-listed pat",
+        "waiting-listed hospital",
+        "waiting-removed physician",
+        "waiting-removed hospital",
     ])
     .await;
 
@@ -322,10 +364,11 @@ async fn laboratory(world: &World) {
     world.send("scientist", ORDERS, &take_over).await;
     let preliminary = LabOrders::reportPreliminaryCall { id, digest, critical: false };
     world.send("scientist", ORDERS, &preliminary).await;
-    let report = LabOrders::reportCall { id, digest: keccak256("result"), critical: true };
+    let digest = keccak256("result");
+    let report = LabOrders::reportCall { id, digest, critical: true };
     world.send("scientist", ORDERS, &report).await;
-    world.send("physician", ORDERS, &LabOrders::acknowledgeCall { id }).await;
-    world.send("physician", ORDERS, &LabOrders::releaseCall { id }).await;
+    world.send("physician", ORDERS, &LabOrders::acknowledgeCall { id, digest }).await;
+    world.send("physician", ORDERS, &LabOrders::releaseCall { id, digest }).await;
     let digest = keccak256("corrected");
     let correct = LabOrders::correctCall { id, digest, critical: true };
     world.send("scientist", ORDERS, &correct).await;
@@ -335,6 +378,76 @@ async fn laboratory(world: &World) {
     let id = make_id(address("physician"), salt);
     world.send("physician", ORDERS, &order(salt)).await;
     world.send("pat", ORDERS, &LabOrders::cancelCall { id }).await;
+}
+
+async fn surgery(world: &World) {
+    use Contract::Surgeries as SURGERIES;
+    let salt = keccak256("a surgery");
+    let refer = Surgeries::referCall {
+        salt,
+        patient: address("pat"),
+        hospital: address("hospital"),
+        referral: keccak256("sealed"),
+    };
+    let (id, plan) = (make_id(address("physician"), salt), keccak256("a plan"));
+    world.send("physician", SURGERIES, &refer).await;
+    world.send("surgeon", SURGERIES, &Surgeries::assessCall { id, plan }).await;
+    world.send("pat", SURGERIES, &Surgeries::consentCall { id, plan }).await;
+    world.send("pat", SURGERIES, &Surgeries::withdrawConsentCall { id }).await;
+    world.send("pat", SURGERIES, &Surgeries::consentCall { id, plan }).await;
+    let schedule = Surgeries::scheduleCall {
+        id,
+        team: ["surgeon", "physician", "nurse"].map(address),
+        scheduledAt: to_uint40(world.now().after(Duration::from_secs(3_600))),
+        theatre: keccak256("a theatre"),
+    };
+    world.send("nurse", SURGERIES, &schedule).await;
+    let sign = Surgeries::signInCall { id, checklist: keccak256("a checklist") };
+    world.send("physician", SURGERIES, &sign).await;
+    world.send("nurse", SURGERIES, &sign).await;
+    let complication = Surgeries::reportComplicationCall { id, digest: keccak256("sealed") };
+    world.send("nurse", SURGERIES, &complication).await;
+    let cancel = Surgeries::cancelCall { id, reason: B256::ZERO };
+    world.send("pat", SURGERIES, &cancel).await;
+}
+
+async fn waiting(world: &World) {
+    use Contract::WaitingLists as LISTS;
+    let list = |salt| WaitingLists::listCall {
+        salt,
+        patient: address("pat"),
+        hospital: address("hospital"),
+        referral: keccak256("a referral"),
+        entry: keccak256("sealed"),
+    };
+    let hour = Duration::from_secs(3_600);
+    let (salt, again) = (keccak256("a listing"), keccak256("another listing"));
+    let id = make_id(address("physician"), salt);
+    let schedule = || {
+        let appointment = to_uint40(world.now().after(hour));
+        WaitingLists::scheduleCall { id, appointmentAt: appointment }
+    };
+    world.send("physician", LISTS, &list(salt)).await;
+    world.send("surgeon", LISTS, &WaitingLists::prioritiseCall { id, priority: 2 }).await;
+    world.send("surgeon", LISTS, &schedule()).await;
+    world.advance(hour);
+    world.send("surgeon", LISTS, &WaitingLists::missCall { id }).await;
+    world.send("physician", LISTS, &schedule()).await;
+    world.advance(hour);
+    world.send("surgeon", LISTS, &WaitingLists::attendCall { id }).await;
+    world.send("physician", LISTS, &list(again)).await;
+    let id = make_id(address("physician"), again);
+    let remove = WaitingLists::removeCall { id, reason: keccak256("the reason") };
+    world.send("pat", LISTS, &remove).await;
+    // A census concerns nobody.
+    let census = WaitingLists::publishCensusCall {
+        hospital: B256::right_padding_from(b"0999"),
+        month: 202_401,
+        root: keccak256("a root"),
+        rows: 2,
+        total: 3,
+    };
+    world.send("hospital", LISTS, &census).await;
 }
 
 /// An account whose only guardian begins to replace its key; returns the account.

@@ -43,6 +43,9 @@ pub(crate) const CHAIN_ID: u64 = 72_587;
 /// How long the people of the demonstration are accredited.
 const ACCREDITATION: Duration = Duration::from_secs(365 * 86_400);
 
+/// What somebody gets who joins a running consortium, in wei: a thousand ether, which pay for nothing here.
+const ETHER: U256 = U256::from_limbs([0x35c9_adc5_dea0_0000, 0x36, 0, 0]);
+
 /// How long closing waits for the last receipts to be anchored.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
 
@@ -206,6 +209,11 @@ impl Consortium {
             let member = self.people[name].member;
             if gateway.gatekeeper.projection().await.registry.professional(&member).is_some() {
                 continue;
+            }
+            // The chain gave ether to those who were there when it began.
+            let has = self.ledger.provider().get_balance(member).await?;
+            if has.is_zero() {
+                gateway.sender().transfer(member, ETHER).await?;
             }
             let until = to_uint40(now.after(ACCREDITATION));
             let call = Registry::accreditCall { signer: member, role: role.number(), until };
@@ -372,7 +380,8 @@ impl Consortium {
         patients.iter().map(number).collect()
     }
 
-    async fn bind_identity(
+    /// An authority enters a patient's number in the registry, as a digest that only it can make.
+    pub(crate) async fn bind_identity(
         &self,
         authority: &Gateway,
         patient: &PatientActor,

@@ -1,4 +1,4 @@
-//! Who takes part in the demonstration: four institutions, their people, and patients.
+//! Who takes part in the demonstration: eight institutions, their people, and patients.
 
 use std::{
     fs,
@@ -20,21 +20,33 @@ use zeroize::Zeroizing;
 use crate::{Error, keys::make_private_dir};
 
 /// The institutions, the hospital first: it deploys the contracts and keeps the imported records.
-pub(crate) const INSTITUTIONS: [(&str, InstitutionRole); 4] = [
+pub(crate) const INSTITUTIONS: [(&str, InstitutionRole); 8] = [
     ("hospital", InstitutionRole::Hospital),
     ("laboratory", InstitutionRole::Laboratory),
     ("pharmacy", InstitutionRole::Pharmacy),
     ("emergency", InstitutionRole::Emergency),
+    ("insurer", InstitutionRole::Insurer),
+    ("institute", InstitutionRole::Research),
+    ("maker", InstitutionRole::DeviceMaker),
+    ("regulator", InstitutionRole::Regulator),
 ];
 
 /// The people, with whom they act for.
-pub(crate) const PEOPLE: [(&str, &str, ProfessionalRole); 6] = [
+pub(crate) const PEOPLE: [(&str, &str, ProfessionalRole); 14] = [
     ("physician", "hospital", ProfessionalRole::Physician),
+    ("surgeon", "hospital", ProfessionalRole::Surgeon),
+    ("nurse", "hospital", ProfessionalRole::Nurse),
+    ("dispenser", "hospital", ProfessionalRole::Pharmacist),
+    ("keeper", "hospital", ProfessionalRole::PrivacyOfficer),
     ("scientist", "laboratory", ProfessionalRole::LaboratoryScientist),
     ("pharmacist", "pharmacy", ProfessionalRole::Pharmacist),
     ("paramedic", "emergency", ProfessionalRole::Paramedic),
     ("consultant", "emergency", ProfessionalRole::Physician),
     ("officer", "emergency", ProfessionalRole::PrivacyOfficer),
+    ("adjudicator", "insurer", ProfessionalRole::Adjudicator),
+    ("arbiter", "insurer", ProfessionalRole::Adjudicator),
+    ("researcher", "institute", ProfessionalRole::Researcher),
+    ("auditor", "regulator", ProfessionalRole::Auditor),
 ];
 
 /// The page for which the demonstration's passkeys are made.

@@ -5,13 +5,14 @@
 //! printed and its exit code. When nothing runs, the command opens the directory itself.
 
 use std::{
-    io,
+    io::{self, Read as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Parser as _;
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -27,14 +28,20 @@ use crate::{
     consortium::{Consortium, OpenOptions},
 };
 
-/// The longest command line taken, in bytes.
-const REQUEST_BYTES_MAX: u64 = 1 << 20;
+/// The longest request taken, in bytes: a command line, and what was piped in as base64.
+const REQUEST_BYTES_MAX: u64 = 24 << 20;
+
+/// The most that is taken from a pipe, in bytes.
+const INPUT_BYTES_MAX: usize = hl7v2::BATCH_BYTES_MAX;
 
 #[derive(Serialize, Deserialize)]
 struct Request {
     arguments: Vec<String>,
     /// Where the command was typed, for the files that it names.
     directory: PathBuf,
+    /// What was piped in, in base64.
+    #[serde(default)]
+    input: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -90,7 +97,10 @@ async fn answer(consortium: &Consortium, mut stream: UnixStream) -> Result<(), E
     let request: Request = serde_json::from_str(&line)?;
     let arguments = std::iter::once("salus".to_owned()).chain(request.arguments);
     let answer = match Cli::try_parse_from(arguments) {
-        Ok(cli) => execute(consortium, cli, &request.directory).await,
+        Ok(cli) => {
+            let input = STANDARD.decode(&request.input).unwrap_or_default();
+            execute(consortium, cli, &request.directory, &input).await
+        }
         Err(error) => Answer { output: error.to_string(), code: 2 },
     };
     let mut text = serde_json::to_vec(&answer)?;
@@ -99,8 +109,8 @@ async fn answer(consortium: &Consortium, mut stream: UnixStream) -> Result<(), E
     Ok(())
 }
 
-async fn execute(consortium: &Consortium, cli: Cli, directory: &Path) -> Answer {
-    match commands::execute(consortium, cli.command, directory).await {
+async fn execute(consortium: &Consortium, cli: Cli, directory: &Path, input: &[u8]) -> Answer {
+    match commands::execute(consortium, cli.command, directory, input).await {
         Ok((output, code)) => Answer { output, code },
         Err(error) => {
             let mut output = format!("error: {}\n", consortium.shorten(&error.to_string()));
@@ -117,16 +127,17 @@ async fn execute(consortium: &Consortium, cli: Cli, directory: &Path) -> Answer 
 /// Runs a command: through the socket when something runs in the data directory, here otherwise.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Error> {
     let directory = std::env::current_dir()?;
+    let input = if cli.reads_input() { piped_in()? } else { Vec::new() };
     let data = cli.data();
     let answer = match UnixStream::connect(socket_path(&data)).await {
-        Ok(stream) => ask(stream, directory).await?,
+        Ok(stream) => ask(stream, directory, &input).await?,
         Err(_) => {
             if !data.join("chain").exists() {
                 let dir = data.display();
                 return Err(format!("there is no consortium in {dir}; run `salus up` first").into());
             }
             let consortium = Consortium::open(&data, &OpenOptions::default()).await?;
-            let answer = execute(&consortium, cli, &directory).await;
+            let answer = execute(&consortium, cli, &directory, &input).await;
             consortium.close().await;
             answer
         }
@@ -139,9 +150,20 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Error> {
     Ok(ExitCode::from(answer.code))
 }
 
-async fn ask(mut stream: UnixStream, directory: PathBuf) -> Result<Answer, Error> {
+/// All that is piped in, if it is not too much.
+fn piped_in() -> Result<Vec<u8>, Error> {
+    let mut input = Vec::new();
+    io::stdin().take(INPUT_BYTES_MAX as u64 + 1).read_to_end(&mut input)?;
+    if input.len() > INPUT_BYTES_MAX {
+        return Err(format!("more than {INPUT_BYTES_MAX} bytes were piped in").into());
+    }
+    Ok(input)
+}
+
+async fn ask(mut stream: UnixStream, directory: PathBuf, input: &[u8]) -> Result<Answer, Error> {
     let arguments = std::env::args().skip(1).collect();
-    let mut text = serde_json::to_vec(&Request { arguments, directory })?;
+    let input = STANDARD.encode(input);
+    let mut text = serde_json::to_vec(&Request { arguments, directory, input })?;
     text.push(b'\n');
     stream.write_all(&text).await?;
     let mut line = String::new();

@@ -50,7 +50,7 @@ async fn run(consortium: &Arc<Consortium>, options: &UpOptions) -> Result<ExitCo
     print_import(consortium, &imported);
     if !options.no_story {
         let price = Price { gwei: options.gwei, usd_per_ether: options.usd };
-        let story = story::play(consortium).await?;
+        let story = story::play(consortium, options.only).await?;
         print_costs(&consortium.setup, &imported, &story, price);
         let summary = Summary::new(consortium.chain(), &imported, &story);
         summary.print(&imported, &story);

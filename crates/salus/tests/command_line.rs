@@ -118,6 +118,19 @@ fn set_up() -> tempfile::TempDir {
             "reads it again: refused",
             "reads without an opening: refused",
             "reads what the patient closed: refused",
+            "claims it before the second signature: refused",
+            "overrides what the checks found",
+            "releases a preliminary result: refused",
+            "sends it for somebody else: refused",
+            "sends it again: taken before",
+            "begins before sign-in and time-out: refused",
+            "traces the implant to surgery and patient",
+            "lists the same referral a second time: refused",
+            "gives an appointment without a priority: refused",
+            "says a second time that the patient came: refused",
+            "leaves the waiting list",
+            "counts all rows again: 364 people, as published",
+            "finds the two rows between which one person was moved",
             "in their own vault",
             "found exactly these three",
             "Gas and cost",
@@ -168,10 +181,176 @@ fn commands_work_on_what_was_left_behind_and_from_another_terminal() {
             .contains("the contract refuses")
     );
     assert!(good(&data, &["timeline", "P002"]).contains("pharmacist"));
+    assert!(good(&data, &["rx", "show", id]).contains("completed by the pharmacy"));
+    good(&data, &["rx", "confirm", "P002", id]);
+    assert!(good(&data, &["rx", "show", id]).contains("the patient has it"));
+    let too_much =
+        ["rx", "issue", "P002", "lisinopril 10 MG", "--milligrams", "50", "--times", "2"];
+    let output = run(&data, &too_much);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("more than 80 mg a day"));
+    let despite = [too_much.as_slice(), &["--despite", "tolerated for years"]].concat();
+    assert!(good(&data, &despite).contains("overrides what the checks found"));
+    operate(&data);
     assert!(good(&data, &["log", "P002"]).contains("refused"));
     let fetched = good(&data, &["records", "fetch", "P002"]);
     assert!(fetched.contains("hospital"), "{fetched}");
     assert!(good(&data, &["reconcile"]).contains("nothing differs"));
+}
+
+/// From the referral to the sign-in.
+fn operate(data: &Path) {
+    let referral = ["surgery", "refer", "P002", "hip replacement", "--reason", "osteoarthritis"];
+    let referred = good(data, &referral);
+    let id = word_after(&referred, "surgery ");
+    let plan = ["--operation", "hip replacement", "--site", "left", "--disclosed", "infection"];
+    let assessed = good(data, &[["surgery", "assess", "P002", id].as_slice(), &plan].concat());
+    assert!(bad(data, &["surgery", "schedule", id]).contains("the contract refuses"));
+    let plan = word_after(&assessed, "plan ");
+    assert!(good(data, &["surgery", "consent", "P002", id, plan]).contains("opens it"));
+    good(data, &["surgery", "schedule", id]);
+    let sign = ["surgery", "sign", "P002", id, "sign-in", "--as"];
+    let lacking = [sign.as_slice(), &["nurse", "--answer", "identity=yes"]].concat();
+    assert!(bad(data, &lacking).contains("site-marked takes exactly one answer"));
+    let asked = good(data, &["surgery", "checklist", "sign-in"]);
+    let answers: Vec<String> = asked
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(key, _)| format!("{key}=yes"))
+        .collect();
+    let answers: Vec<&str> =
+        answers.iter().flat_map(|answer| ["--answer", answer.as_str()]).collect();
+    let signed = good(data, &[sign.as_slice(), &["nurse"], &answers].concat());
+    let digest = word_after(&signed, "signed ").trim_end_matches(':');
+    let signed = good(data, &[sign.as_slice(), &["physician", "--digest", digest]].concat());
+    assert!(signed.contains("complete"), "{signed}");
+    assert!(good(data, &["surgery", "show", id]).starts_with("signed in, round 1"));
+    assert!(good(data, &["timeline", id]).contains("sign-in signed, complete"));
+}
+
+#[test]
+fn results_come_as_messages() {
+    let dir = set_up();
+    let data = dir.path().join("data");
+    let _serving = Serving::start(&data, &[]);
+    let registered = ["lab", "register", "P002", "urn:oid:1.2.3.4", "A-17"];
+    good(&data, &["relate", "P002", "laboratory"]);
+    good(&data, &registered);
+    assert!(bad(&data, &registered).contains("AlreadyBound"));
+    let ordered = good(&data, &["lab", "order", "P002", "potassium"]);
+    let id = word_after(&ordered, "order ");
+    let message = |control: &str, number: &str, status: &str, flag: &str| {
+        format!(
+            "MSH|^~\\&|LIS|LAB|SALUS|LAB|20261123||ORU^R01|{control}|P|2.5.1\r\
+             PID|1||{number}^^^&1.2.3.4&ISO||Planted^Name\r\
+             OBR|1|{id}|F-1|2823-3^Potassium^LN|||202611230815||||||||||||||||||{status}\r\
+             OBX|1|NM|2823-3^Potassium^LN||6.90|mmol/L^^UCUM|3.5-5.0|{flag}|||{status}\r"
+        )
+    };
+    let take = |messages: &str, more: &[&str]| {
+        let mut command = salus(&data);
+        command.args(["lab", "import-hl7"]).args(more).arg("-");
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        process.stdin.take().unwrap().write_all(messages.as_bytes()).unwrap();
+        let output = process.wait_with_output().unwrap();
+        (output.status.code(), text(&output.stdout))
+    };
+    let offset = ["--offset", "+01:00"];
+    let first = message("1", "A-17", "P", "HH");
+    let (code, said) = take(&first, &[]);
+    assert!(code == Some(1) && said.contains("OBR[1]-7.1 has a time without an offset"), "{said}");
+    let (code, said) = take(&first, &offset);
+    assert!(code == Some(1) && said.contains("MSA|AE|1"), "the specimen is not there yet: {said}");
+    good(&data, &["lab", "collect", id]);
+    let (code, said) = take(&first, &offset);
+    assert!(code == Some(0) && said.contains("MSA|AA|1"), "{said}");
+    assert!(said.contains("reports a critical preliminary result"), "{said}");
+    let record = word_after(&said, "result ").to_owned();
+    let (code, said) = take(&message("2", "A-18", "F", "HH"), &offset);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("PID[1]-3 does not name the patient for whom the order is"), "{said}");
+    // A file with a batch: what was taken before is answered again, and one is new.
+    let batch = format!("BHS|^~\\&|LIS\r{first}{}BTS|2\r", message("2", "A-17", "F", "H"));
+    let path = dir.path().join("batch.hl7");
+    fs::write(&path, batch).unwrap();
+    let file = path.to_str().unwrap();
+    let said = good(&data, &["lab", "import-hl7", file, offset[0], offset[1]]);
+    assert!(said.contains("version 1, taken before") && said.contains("MSA|AA|2"), "{said}");
+    assert!(said.contains(&format!("result {record}, version 2\n")), "{said}");
+    assert!(!said.contains("Planted"), "{said}");
+    assert!(good(&data, &["lab", "show", id]).starts_with("Resulted for P002"));
+    let read = ["records", "read", "P002", "--as", "P002", "--at", "laboratory", "--show"];
+    let shown = good(&data, &read);
+    assert!(shown.contains("DiagnosticReport") && shown.contains("\"value\":6.90"), "{shown}");
+    assert!(good(&data, &["timeline", id]).contains("preliminary result reported, critical"));
+    assert!(good(&data, &["reconcile"]).contains("nothing differs"));
+}
+
+#[test]
+fn a_patient_waits_and_a_census_is_counted_again() {
+    let dir = set_up();
+    let data = dir.path().join("data");
+    let _serving = Serving::start(&data, &[]);
+    let refer = ["waitlist", "refer", "P002", "Cardiology", "--reason", "planted words"];
+    let referred = good(&data, &refer);
+    let (id, number) = (word_after(&referred, "listing "), word_after(&referred, "referral "));
+    let again = bad(&data, &[&refer[..], &["--referral", number]].concat());
+    assert!(again.contains("the contract refuses: StillLive"), "{again}");
+    assert!(good(&data, &["waitlist", "show", id]).contains("P002 waits for a priority"));
+    assert!(bad(&data, &["waitlist", "schedule", "P002", id]).contains("WrongState"));
+    good(&data, &["waitlist", "prioritise", id, "2"]);
+    good(&data, &["waitlist", "schedule", "P002", id]);
+    assert!(bad(&data, &["waitlist", "attend", id]).contains("InvalidTime"));
+    assert!(bad(&data, &["waitlist", "miss", id]).contains("InvalidTime"));
+    let by = ["waitlist", "remove", "P002", id, "--reason", "planted words", "--as", "paramedic"];
+    assert!(bad(&data, &by).contains("NotAllowed"));
+    good(&data, &by[..6]);
+    assert!(good(&data, &["waitlist", "show", id]).contains("P002 waits no more"));
+    let timeline = good(&data, &["timeline", id]);
+    for told in ["waiting list of hospital", "priority 2", "appointment at", "removed from"] {
+        assert!(timeline.contains(told), "{told}: {timeline}");
+    }
+    assert!(!timeline.contains("planted"), "{timeline}");
+
+    let rows = include_str!("../demo/waiting-list.csv").replace("0999", "0998");
+    let write = |name: &str, text: String| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let whole = write("whole.csv", rows.clone());
+    let changed = write("changed.csv", rows.replacen(",41\n", ",42\n", 1));
+    let broken = write("broken.csv", rows.replacen(",41\n", ",many\n", 1));
+    let code = |arguments: &[&str]| {
+        let output = run(&data, arguments);
+        (output.status.code(), text(&output.stdout))
+    };
+    let (refused, said) = code(&["waitlist", "census", &broken, "--anchor"]);
+    assert_eq!(refused, Some(1), "{said}");
+    assert!(said.contains("broken.csv, line 2: its total is no whole number"), "{said}");
+    assert!(said.contains("nothing is anchored"), "{said}");
+    let (absent, said) = code(&["waitlist", "census", &whole, "--check"]);
+    assert!(absent == Some(1) && said.contains("not published"), "{said}");
+    let anchored = good(&data, &["waitlist", "census", &whole, "--anchor"]);
+    assert!(anchored.contains("7 rows, 364 people"), "{anchored}");
+    let same = good(&data, &["waitlist", "census", &whole, "--check"]);
+    assert!(same.contains("version 1, the same"), "{same}");
+    let (differs, said) = code(&["waitlist", "census", &changed, "--check"]);
+    assert!(differs == Some(1) && said.contains("version 1 DIFFERS: 7 rows, 364"), "{said}");
+
+    let proof = dir.path().join("row.json");
+    let path = proof.to_str().unwrap();
+    let prove = ["--row", "3", "--out", path];
+    let other = bad(&data, &[&["waitlist", "prove", &changed], &prove[..]].concat());
+    assert!(other.contains("not the rows that were published"), "{other}");
+    good(&data, &[&["waitlist", "prove", &whole], &prove[..]].concat());
+    let proven = good(&data, &["waitlist", "verify", path]);
+    assert!(proven.contains(": in the census of hospital 0998 for 2024-01"), "{proven}");
+    let mut forged: Value = serde_json::from_slice(&fs::read(&proof).unwrap()).unwrap();
+    forged["row"]["count"] = json!(forged["row"]["count"].as_u64().unwrap() + 1);
+    fs::write(&proof, forged.to_string()).unwrap();
+    let (forged, said) = code(&["waitlist", "verify", path]);
+    assert!(forged == Some(1) && said.contains("NOT in the census"), "{said}");
 }
 
 #[test]

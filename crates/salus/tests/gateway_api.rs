@@ -549,3 +549,181 @@ fn webhooks_are_signed_and_go_nowhere_they_should_not() {
     let figures = get(&hospital.address, "/metrics").body;
     assert!(figures.contains("salus_webhook_deliveries_total{gateway=\"hospital\"} "), "{figures}");
 }
+
+/// Begins a step, and signs whatever it waits for as `who`, until it is over.
+fn step(hospital: &Hospital, who: &str, wanted: &Value) -> Answer {
+    let token = hospital.token(who);
+    let mut answer = hospital.ask(&token, "POST", "steps", &wanted.to_string());
+    while answer.status == 202 {
+        let said = answer.json();
+        assert_eq!(said["state"], "waiting", "{said}");
+        let digest = said["sign"]["digest"].as_str().unwrap();
+        let signed = good(&hospital.data, &["sign", who, digest]);
+        let path = format!("steps/{}", said["id"].as_str().unwrap());
+        answer = hospital.ask(&token, "POST", &path, &signed);
+    }
+    answer
+}
+
+fn done(hospital: &Hospital, who: &str, wanted: &Value) -> Value {
+    let answer = step(hospital, who, wanted);
+    assert_eq!(answer.status, 200, "{wanted} {answer:?}");
+    answer.json()["result"].clone()
+}
+
+#[test]
+fn an_operation_goes_over_the_interface() {
+    let hospital = Hospital::start();
+    let who = |name: &str| hospital.who(name);
+    let patient = who("P001");
+    let refer = json!({
+        "step": "surgery.refer", "patient": patient, "hospital": who("hospital"),
+        "operation": "hip replacement", "reason": "planted words",
+    });
+    let referred = done(&hospital, "physician", &refer);
+    let id = referred["record"].as_str().unwrap();
+    let tomorrow = referred["steps"][1]["time"].as_u64().unwrap() + 86_400;
+    let plan = json!({
+        "step": "surgery.assess", "id": id,
+        "operation": "hip replacement", "site": "left hip", "disclosed": "infection",
+    });
+    // What the contract refuses is not signed first, and leaves nothing behind.
+    let refused = step(&hospital, "nurse", &plan);
+    problem(&refused, 422);
+    assert!(refused.json()["detail"].as_str().unwrap().contains("NotAllowed"), "{refused:?}");
+    let plan = done(&hospital, "surgeon", &plan);
+    let schedule = json!({
+        "step": "surgery.schedule", "id": id, "surgeon": who("surgeon"),
+        "anaesthetist": who("physician"), "nurse": who("nurse"),
+        "at": tomorrow, "theatre": "theatre 1",
+    });
+    problem(&step(&hospital, "nurse", &schedule), 422);
+    let consent = json!({ "step": "surgery.consent", "id": id, "plan": plan["record"] });
+    problem(&step(&hospital, "surgeon", &consent), 422);
+    problem(&step(&hospital, "P002", &consent), 403);
+    let form = json!({ "step": "surgery.file-consent", "id": id, "plan": plan["record"] });
+    problem(&step(&hospital, "surgeon", &form), 422);
+    done(&hospital, "P001", &consent);
+    problem(&step(&hospital, "nurse", &form), 422);
+    done(&hospital, "surgeon", &form);
+    done(&hospital, "nurse", &schedule);
+    assert!(good(&hospital.data, &["surgery", "show", id]).starts_with("scheduled, round 1"));
+    let timeline = good(&hospital.data, &["timeline", id]);
+    assert!(timeline.contains("consent to surgery, round 1"), "{timeline}");
+    assert!(!timeline.contains("planted"), "{timeline}");
+
+    // What was done is in the log, without what was said.
+    let acts = hospital.ask(&hospital.token("hospital"), "GET", "acts", "");
+    assert!(acts.json().to_string().contains("step-surgery"), "{acts:?}");
+    assert!(!acts.json().to_string().contains("planted"), "{acts:?}");
+}
+
+#[test]
+fn a_step_is_its_owners_and_takes_their_signature_only() {
+    let hospital = Hospital::start();
+    let physician = hospital.token("physician");
+    let refer = json!({
+        "step": "waitlist.refer", "patient": hospital.who("P001"), "hospital": hospital.who("hospital"),
+        "specialty": "Cardiology", "reason": "planted words",
+    });
+    let begin = || {
+        let begun = hospital.ask(&physician, "POST", "steps", &refer.to_string());
+        assert_eq!(begun.status, 202, "{begun:?}");
+        begun.json()
+    };
+    let begun = begin();
+    let path = format!("steps/{}", begun["id"].as_str().unwrap());
+    let sign = &begun["sign"];
+    assert_eq!(
+        (&sign["kind"], &sign["from"]),
+        (&json!("transaction"), &json!(hospital.who("physician").to_lowercase()))
+    );
+    assert!(sign["does"]["call"].as_str().unwrap().starts_with("list {"), "{sign}");
+    assert!(!begun.to_string().contains("planted"), "{begun}");
+    // Others do not even learn that it is there.
+    problem(&hospital.ask(&hospital.token("nurse"), "GET", &path, ""), 404);
+    let decline =
+        |said: &Value| json!({ "digest": said["sign"]["digest"], "declined": true }).to_string();
+    let declined = decline(&begun);
+    problem(&hospital.ask(&hospital.token("nurse"), "POST", &path, &declined), 404);
+    assert_eq!(hospital.ask(&physician, "GET", &path, "").json()["sign"], *sign);
+    // Somebody else's signature is not taken, and the step is over.
+    let digest = sign["digest"].as_str().unwrap();
+    let forged = good(&hospital.data, &["sign", "nurse", digest]);
+    problem(&hospital.ask(&physician, "POST", &path, &forged), 409);
+    let own = good(&hospital.data, &["sign", "physician", digest]);
+    problem(&hospital.ask(&physician, "POST", &path, &own), 409);
+
+    let begun = begin();
+    let path = format!("steps/{}", begun["id"].as_str().unwrap());
+    // What answers another question is no answer.
+    problem(&hospital.ask(&physician, "POST", &path, &declined), 409);
+    problem(&hospital.ask(&physician, "POST", &path, &own), 409);
+    problem(&hospital.ask(&physician, "POST", &path, &decline(&begun)), 409);
+    let given_up = format!("steps/{}", begin()["id"].as_str().unwrap());
+    assert_eq!(hospital.ask(&physician, "DELETE", &given_up, "").status, 204);
+    problem(&hospital.ask(&physician, "GET", &given_up, ""), 404);
+
+    // Who may not, and what makes no sense.
+    problem(&hospital.ask(&hospital.token("hospital"), "POST", "steps", &refer.to_string()), 403);
+    for (wanted, expected) in [
+        (json!({ "step": "planted" }), "names no step"),
+        (json!({ "step": "surgery.planted" }), "unknown variant"),
+        (json!({ "step": "surgery.incise" }), "missing field `id`"),
+        (json!({ "step": "surgery.incise", "id": "planted words" }), "not of the kind"),
+    ] {
+        let refused = hospital.ask(&physician, "POST", "steps", &wanted.to_string());
+        problem(&refused, 400);
+        let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(expected) && !detail.contains("planted words"), "{detail}");
+    }
+    // So many at once, and no more; what is over does not count.
+    for _ in 0..16 {
+        begin();
+    }
+    problem(&hospital.ask(&physician, "POST", "steps", &refer.to_string()), 429);
+}
+
+#[test]
+fn contacts_are_told_and_repeated_use_shows() {
+    let hospital = Hospital::start();
+    let (first, second) = (hospital.token("P001"), hospital.token("P002"));
+    let contact = json!({ "contacts": [hospital.who("P002")] }).to_string();
+    problem(&hospital.ask(&hospital.token("physician"), "PUT", "contacts", &contact), 403);
+    let stranger = json!({ "contacts": [hospital.who("physician")] }).to_string();
+    problem(&hospital.ask(&first, "PUT", "contacts", &stranger), 422);
+    let own = json!({ "contacts": [hospital.who("P001")] }).to_string();
+    problem(&hospital.ask(&first, "PUT", "contacts", &own), 422);
+    assert_eq!(hospital.ask(&first, "PUT", "contacts", &contact).status, 204);
+    let kept = hospital.ask(&first, "GET", "contacts", "").json();
+    assert_eq!(kept["contacts"], json!([hospital.who("P002").to_lowercase()]));
+    assert_eq!(hospital.ask(&second, "GET", "contacts", "").json()["contacts"], json!([]));
+
+    for _ in 0..2 {
+        let open = ["emergency", "open", "P001", "--reason", "planted words"];
+        let opened = good(&hospital.data, &open);
+        let id = opened.split_whitespace().nth(1).unwrap();
+        good(&hospital.data, &["emergency", "end", "P001", id]);
+    }
+    let told = |inbox: &Value| {
+        let all = inbox["notifications"].as_array().unwrap();
+        all.iter().any(|one| one["topic"] == "emergency-opened")
+    };
+    while !told(&hospital.ask(&second, "GET", "inbox", "").json()) {
+        std::thread::yield_now();
+    }
+    let report = good(&hospital.data, &["emergency", "report"]);
+    assert!(report.contains("paramedic") && report.contains("repeated"), "{report}");
+
+    let department = hospital.serving.address("emergency");
+    let usage = |who: &str| {
+        let token = good(&hospital.data, &["token", who, "--at", "emergency"]);
+        let bearer = format!("Bearer {}", token.trim());
+        send(&department, "GET", "/api/emergency-use", &[("authorization", &*bearer)], "")
+    };
+    problem(&usage("paramedic"), 403);
+    let used = usage("officer").json()["professionals"][0].clone();
+    assert_eq!(used["professional"], hospital.who("paramedic").to_lowercase());
+    assert_eq!((&used["openings"], &used["patients"]), (&json!(2), &json!(1)));
+    assert_eq!((&used["repeated"], &used["overdue"]), (&json!(true), &json!(0)));
+}

@@ -927,10 +927,10 @@ fn the_node_of_an_account_with_a_passkey_is_noted_by_what_the_passkey_signed() {
     let own = PatientKey::Wallet(MADE.signers["patient"].clone());
     let own = Patient::new(network.patient.account(), verifier, own);
     let mut signed = printed.clone();
-    signed[0]["signature"] = json!(own.sign_message(CHAIN_ID, digest));
+    signed[0]["signature"] = json!(own.sign_message(CHAIN_ID, digest).unwrap());
     assert_eq!(register(&signed).status.code(), Some(1));
     // With the passkey's it is, once.
-    signed[0]["signature"] = json!(network.patient.sign_message(CHAIN_ID, digest));
+    signed[0]["signature"] = json!(network.patient.sign_message(CHAIN_ID, digest).unwrap());
     let noted = register(&signed);
     assert!(noted.status.success(), "{}{}", text(&noted.stdout), text(&noted.stderr));
     assert_eq!(register(&signed).status.code(), Some(1));

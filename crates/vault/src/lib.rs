@@ -135,7 +135,7 @@ pub use kind_keys::{KindKeyId, KindKeyName};
 pub use migrations::MigrateError;
 pub use open::{OpenError, Opened};
 pub use private_file::PrivateFileError;
-pub use put::{Batch, NewRecord, PutError};
+pub use put::{Batch, NewRecord, PutError, SealedRecord};
 pub use recipients::{BadPublicKey, Binding, Kem, PublicKey, SecretKey, Subject};
 pub use recovery::{RecoverError, Recovered};
 pub use root_file::{RootKeyCost, RootKeyError};

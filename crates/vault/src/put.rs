@@ -95,8 +95,8 @@ impl From<sqlx::Error> for PutError {
     }
 }
 
-/// A record that is sealed, and not kept yet.
-pub(crate) struct Sealed {
+/// A record that is sealed, and not kept yet. What it will be called on chain is known.
+pub struct SealedRecord {
     entry: Entry,
     key: ContentKey,
     body: SealedBody,
@@ -109,7 +109,7 @@ enum SealedBody {
 
 /// A record that was put alone, and waits to be written with others.
 pub(crate) struct Waiting {
-    sealed: Sealed,
+    sealed: SealedRecord,
     /// For the kind key, should there be none yet.
     seed: Zeroizing<[u8; 32]>,
     answer: oneshot::Sender<Result<Entry, PutError>>,
@@ -196,6 +196,19 @@ impl Vault {
         rng: &mut (impl CryptoRng + Send),
     ) -> Result<(Batch, Entry), PutError> {
         let sealed = self.seal(record, rng).await?;
+        self.begin_keep(sealed, rng).await
+    }
+
+    /// As [`Vault::begin_put`], for a record that was sealed before.
+    ///
+    /// # Errors
+    ///
+    /// See [`PutError`].
+    pub async fn begin_keep(
+        &self,
+        sealed: SealedRecord,
+        rng: &mut (impl CryptoRng + Send),
+    ) -> Result<(Batch, Entry), PutError> {
         let sealing = Arc::clone(&self.inner().key_change).read_owned().await;
         let transaction = self.database().share().await?;
         let mut batch = self.batch(transaction, sealing);
@@ -212,12 +225,16 @@ impl Vault {
         Batch { inner, transaction, keys, files, is_broken: false, _sealing: sealing }
     }
 
-    /// Seals one record, on another thread when it is long.
-    async fn seal(
+    /// Seals one record, on another thread when it is long, and keeps nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// See [`PutError`].
+    pub async fn seal(
         &self,
         record: NewRecord,
         rng: &mut (impl CryptoRng + Send),
-    ) -> Result<Sealed, PutError> {
+    ) -> Result<SealedRecord, PutError> {
         let with = SealingKey::make(rng);
         if record.body.len() <= INLINE_BODY_MAX {
             return self.inner().seal(&record, with);
@@ -230,7 +247,7 @@ impl Vault {
     /// Keeps one sealed record, together with those that wait at the same time.
     async fn keep(
         &self,
-        sealed: Sealed,
+        sealed: SealedRecord,
         rng: &mut (impl CryptoRng + Send),
     ) -> Result<Entry, PutError> {
         let mut seed = Zeroizing::new([0; 32]);
@@ -396,7 +413,7 @@ impl Inner {
     }
 
     /// Seals a record, and writes it to its file when it is long.
-    fn seal(&self, record: &NewRecord, with: SealingKey) -> Result<Sealed, PutError> {
+    fn seal(&self, record: &NewRecord, with: SealingKey) -> Result<SealedRecord, PutError> {
         let header = self.header(record);
         let sealed = sealed::seal(&header, &record.body, &with)
             .map_err(|source| seal_error(record.record, source))?;
@@ -410,7 +427,7 @@ impl Inner {
             self.keep_file(incoming, digest)?
         };
         let entry = Entry { header, patient: record.patient, digest, sealed_len, is_erased: false };
-        Ok(Sealed { entry, key: with.key, body })
+        Ok(SealedRecord { entry, key: with.key, body })
     }
 
     /// Seals a body as it comes in, into a file; a short one comes back into memory.
@@ -419,7 +436,7 @@ impl Inner {
         record: NewRecord,
         body: impl Read,
         with: SealingKey,
-    ) -> Result<Sealed, PutError> {
+    ) -> Result<SealedRecord, PutError> {
         let header = self.header(&record);
         let body = Cursor::new(record.body).chain(body);
         let mut incoming = self.bodies.incoming().map_err(StoreError::from)?;
@@ -434,7 +451,7 @@ impl Inner {
             self.keep_file(incoming, digest)?
         };
         let entry = Entry { header, patient: record.patient, digest, sealed_len, is_erased: false };
-        Ok(Sealed { entry, key: with.key, body })
+        Ok(SealedRecord { entry, key: with.key, body })
     }
 
     fn keep_file(
@@ -471,7 +488,19 @@ impl Inner {
     }
 }
 
-impl Sealed {
+impl std::fmt::Debug for SealedRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealedRecord").field("entry", &self.entry).finish_non_exhaustive()
+    }
+}
+
+impl SealedRecord {
+    /// As what it will be kept.
+    #[must_use]
+    pub const fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
     const fn name(&self) -> (Address, Kind) {
         (self.entry.patient, self.entry.header.kind)
     }

@@ -4,6 +4,7 @@
 use alloy_primitives::{Address, B256};
 use domain::{AnchorState, KindSet, Purpose, Query, Receipt, RecordDigest, RecordId, Timestamp};
 use gatekeeper::{Gatekeeper, QuerySignature, SignedQuery};
+use ledger::SendError;
 use serde::Deserialize;
 use vault::{SecretKey, answer};
 
@@ -67,10 +68,24 @@ pub async fn ask(
     wanted: &Wanted,
     now: Timestamp,
 ) -> Result<(Answered, Receipt), WorkflowError> {
-    let query = make_query(keeper, wanted, None, &person.secret, now);
+    ask_after(keeper, person, wanted, None, now).await
+}
+
+/// As [`ask`], for the records after one: the next part of a long answer.
+///
+/// # Errors
+///
+/// [`WorkflowError::Answer`] when it refuses.
+pub async fn ask_after(
+    keeper: &Gatekeeper,
+    person: &Person,
+    wanted: &Wanted,
+    after: Option<RecordId>,
+    now: Timestamp,
+) -> Result<(Answered, Receipt), WorkflowError> {
+    let query = make_query(keeper, wanted, after, &person.secret, now);
     let digest = query.signing_digest(keeper.domain());
-    let signature = person.sender.signer().sign_hash(&digest).await;
-    let signature = signature.map_err(|error| WorkflowError::Invalid(error.to_string()))?;
+    let signature = person.sender.sign_hash(&digest).await?;
     let signature = QuerySignature::Member(signature.as_bytes().to_vec().into());
     send(keeper, query, signature, &person.secret, now).await
 }
@@ -107,6 +122,7 @@ pub async fn ask_as_patient_after(
     let query = make_query(keeper, &wanted, after, &patient.secret, now);
     let digest = query.signing_digest(keeper.domain());
     let signature = patient.patient.sign_message(keeper.ledger().chain_id(), digest);
+    let signature = signature.map_err(SendError::from)?;
     let signature = QuerySignature::Account { account, signature };
     send(keeper, query, signature, &patient.secret, now).await
 }

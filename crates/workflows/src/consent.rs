@@ -5,10 +5,11 @@ use alloy_primitives::{Address, B256, Bytes, U256};
 use bindings::{
     Consents, Contract, PatientAccount,
     convert::{to_grant, to_scope},
-    patient_account::{Call, Execute, deadline, execute_call, execute_digest},
+    patient_account::{Call, Execute, deadline, execute_call, execute_digest, typed_data},
 };
 use domain::{RecordId, Terms, Timestamp};
 use ledger::Outcome;
+use serde_json::Value;
 
 use crate::{Gateway, PatientActor, Step, WorkflowError};
 
@@ -92,6 +93,8 @@ pub struct ToSign {
     pub deadline: Timestamp,
     /// The EIP-712 digest: what a wallet signs, and the challenge for a passkey.
     pub digest: B256,
+    /// The same as a wallet shows it.
+    pub typed_data: Value,
 }
 
 /// A patient's signature under a change.
@@ -139,7 +142,8 @@ impl Change {
         let call = self.call(relay);
         let batch = Execute { calls: vec![call.clone()], nonce, deadline: deadline(valid_until) };
         let digest = execute_digest(ledger.chain_id(), account, &batch);
-        Ok(ToSign { account, call, nonce, deadline: valid_until, digest })
+        let typed_data = typed_data(ledger.chain_id(), account, &batch);
+        Ok(ToSign { account, call, nonce, deadline: valid_until, digest, typed_data })
     }
 
     /// Relays the change that a patient signed. The account refuses a signature under anything else.

@@ -5,6 +5,8 @@
 //! The department's privacy officer reviews every opening; unreviewed past its time, it blocks that
 //! professional's next one.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use alloy_primitives::{Address, B256};
 use bindings::{
     Contract, EmergencyAccess,
@@ -12,16 +14,27 @@ use bindings::{
     patient_account::Call,
 };
 use domain::{KindSet, RecordDigest, Timestamp};
-use ledger::Outcome;
+use ledger::{EmergencyOpening, Outcome};
 
 use crate::{Gateway, PatientActor, Person, Step, WorkflowError};
+
+/// How long after its beginning an opening is to be reviewed.
+///
+/// # Source
+///
+/// `REVIEW_PERIOD` in `EmergencyAccess.sol`.
+const REVIEW_PERIOD: std::time::Duration = std::time::Duration::from_secs(72 * 3_600);
+
+/// How many openings of one professional are repeated use.
+const REPEATED: usize = 3;
 
 /// An opening as its event announced it.
 pub type Opened = EmergencyAccess::EmergencyOpened;
 
 /// A professional breaks the glass.
 ///
-/// The reason stays with the institution, salted so that nobody can guess it from its digest.
+/// On chain is a digest of the reason under a salt, so that nobody can guess it. The salt comes back with the
+/// opening: with both, whoever broke the glass can show which reason it was.
 ///
 /// # Errors
 ///
@@ -33,7 +46,7 @@ pub async fn open(
     kinds: KindSet,
     period: std::time::Duration,
     reason: &str,
-) -> Result<(Opened, Step), WorkflowError> {
+) -> Result<(Opened, B256, Step), WorkflowError> {
     let salt = department.gatekeeper.entropy().bytes::<32>();
     let reason = RecordDigest::of(&[salt.as_slice(), reason.as_bytes()].concat()).0;
     let period = to_uint40(Timestamp(period.as_secs()));
@@ -42,7 +55,37 @@ pub async fn open(
     let opened = outcome.events::<Opened>().into_iter().next();
     let opened = opened.ok_or(WorkflowError::Unknown { what: "opening in", id: outcome.hash() })?;
     let what = format!("breaks the glass: {kinds}; the patient is alerted");
-    Ok((opened, Step::new(&professional.name, what, "emergency.open", &outcome)))
+    let step = Step::new(&professional.name, what, "emergency.open", &outcome);
+    Ok((opened, B256::from(salt), step))
+}
+
+/// An opening of a patient's records, as its event announced it.
+///
+/// # Errors
+///
+/// [`WorkflowError::Unknown`] when there is none with this id.
+pub async fn opened(
+    department: &Gateway,
+    patient: Address,
+    id: B256,
+    now: Timestamp,
+) -> Result<Opened, WorkflowError> {
+    let keeper = &department.gatekeeper;
+    keeper.refresh(now).await?;
+    let projection = keeper.projection().await;
+    let openings = projection.consents.emergency_openings(patient);
+    let held = openings.iter().find(|held| held.opening.id == id);
+    let held = held.ok_or(WorkflowError::Unknown { what: "opening", id })?;
+    Ok(Opened {
+        id,
+        patient,
+        professional: held.opening.professional,
+        institution: held.institution,
+        opensAt: to_uint40(held.opened_for.opens_at()),
+        closesAt: to_uint40(held.opened_for.closes_at()),
+        kinds: held.opening.kinds.bits(),
+        reason: held.reason,
+    })
 }
 
 /// The professional ends the opening before its time.
@@ -58,6 +101,23 @@ pub async fn end(
     let call = EmergencyAccess::endCall { opening: to_opening(opened) };
     let outcome = professional.sender.send(department.at(Contract::EmergencyAccess), &call).await?;
     Ok(Step::new(&professional.name, "ends the emergency access", "emergency.end", &outcome))
+}
+
+/// The patient ends the opening before its time.
+///
+/// # Errors
+///
+/// [`WorkflowError::Send`] when it is over, or of somebody else's records.
+pub async fn end_by_patient(
+    relay: &Gateway,
+    patient: &PatientActor,
+    opened: &Opened,
+    now: Timestamp,
+) -> Result<Step, WorkflowError> {
+    let call = EmergencyAccess::endCall { opening: to_opening(opened) };
+    let call = Call::to_contract(relay.at(Contract::EmergencyAccess), &call);
+    let outcome = patient.act(relay.sender(), vec![call], now).await?;
+    Ok(Step::new(&patient.name, "ends the emergency access", "emergency.end", &outcome))
 }
 
 /// What a review finds.
@@ -92,6 +152,86 @@ pub async fn review(
         Verdict::Unjustified => "reviews the access: not justified",
     };
     Ok(Step::new(&officer.name, what, "emergency.review", &outcome))
+}
+
+/// How often one professional broke the glass in some time, and what came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Who, by member address.
+    pub professional: Address,
+    /// How often.
+    pub openings: usize,
+    /// Of how many patients.
+    pub patients: usize,
+    /// How many were reviewed and found justified.
+    pub justified: usize,
+    /// How many were reviewed and found not justified.
+    pub unjustified: usize,
+    /// How many wait for a review for longer than they may.
+    pub overdue: usize,
+}
+
+impl Usage {
+    /// Whether somebody should look at it: several openings, or one patient more than once.
+    #[must_use]
+    pub const fn is_repeated(&self) -> bool {
+        self.openings >= REPEATED || self.openings > self.patients
+    }
+
+    /// What openings come to, those who broke the glass most often first.
+    fn of<'a>(
+        openings: impl Iterator<Item = (&'a Address, &'a EmergencyOpening)>,
+        now: Timestamp,
+    ) -> Vec<Self> {
+        let mut used: BTreeMap<Address, (Self, BTreeSet<Address>)> = BTreeMap::new();
+        for (patient, held) in openings {
+            let professional = held.opening.professional;
+            let (usage, patients) = used.entry(professional).or_insert_with(|| {
+                let nothing = Self {
+                    professional,
+                    openings: 0,
+                    patients: 0,
+                    justified: 0,
+                    unjustified: 0,
+                    overdue: 0,
+                };
+                (nothing, BTreeSet::new())
+            });
+            usage.openings += 1;
+            patients.insert(*patient);
+            usage.patients = patients.len();
+            match held.justified {
+                Some(true) => usage.justified += 1,
+                Some(false) => usage.unjustified += 1,
+                None if held.opened_for.opens_at().after(REVIEW_PERIOD) <= now => {
+                    usage.overdue += 1;
+                }
+                None => {}
+            }
+        }
+        let mut used: Vec<Self> = used.into_values().map(|(usage, _)| usage).collect();
+        used.sort_by_key(|usage| std::cmp::Reverse(usage.openings));
+        used
+    }
+}
+
+/// How often each of an institution's people broke the glass in the time before now.
+///
+/// # Errors
+///
+/// [`WorkflowError::Gatekeeper`] when the chain cannot be asked.
+pub async fn usage(
+    department: &Gateway,
+    period: std::time::Duration,
+    now: Timestamp,
+) -> Result<Vec<Usage>, WorkflowError> {
+    let keeper = &department.gatekeeper;
+    keeper.refresh(now).await?;
+    let projection = keeper.projection().await;
+    let own = projection.consents.all_openings().filter(|(_, held)| {
+        held.institution == department.member() && held.opened_for.opens_at().after(period) > now
+    });
+    Ok(Usage::of(own, now))
 }
 
 /// The patient closes kinds of record to emergency access beforehand, or all of it.

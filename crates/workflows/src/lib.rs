@@ -8,14 +8,18 @@ mod error;
 mod step;
 
 pub mod access;
+pub mod census;
 pub mod consent;
 pub mod copies;
 pub mod emergency;
 pub mod import;
 pub mod laboratory;
+pub mod laboratory_messages;
 pub mod prescription;
 pub mod record;
 pub mod relationship;
+pub mod surgery;
+pub mod waiting_list;
 
 pub use actors::{Gateway, PatientActor, Person};
 pub use error::WorkflowError;

@@ -4,10 +4,12 @@
 //! by the event, opens the record with their own key, and answers. An amendment is the next version.
 
 use alloy_primitives::B256;
+use alloy_sol_types::SolCall;
 use bindings::{Contract, Records, convert::to_anchor, patient_account::Call};
 use domain::{Anchor, Kind, RecordId, RecordVersion, Timestamp};
 use gatekeeper::Inclusion;
-use vault::{Content, ErasureOrder, ErasureReason, NewRecord};
+use ledger::{Outcome, Prepared};
+use vault::{Content, ErasureOrder, ErasureReason, NewRecord, SealedRecord};
 
 use crate::{Gateway, PatientActor, Person, Step, WorkflowError};
 
@@ -29,6 +31,11 @@ impl Draft {
         patient: &PatientActor,
         now: Timestamp,
     ) -> NewRecord {
+        let mut resource = self.resource.clone();
+        if let Some(fields) = resource.as_object_mut() {
+            // As others refer to it, and as whoever gets a copy finds it.
+            fields.entry("id").or_insert_with(|| format!("{:x}", record.0).into());
+        }
         NewRecord {
             record,
             version: RecordVersion::FIRST,
@@ -37,10 +44,126 @@ impl Draft {
             content: Content::FhirJson,
             author: author.member,
             created: now,
-            body: serde_json::to_vec(&self.resource).expect("a JSON value has a text"),
+            body: serde_json::to_vec(&resource).expect("a JSON value has a text"),
         }
     }
 }
+
+/// Where a record is written that a step of a workflow names, by whom, and about whom.
+#[derive(Clone, Copy)]
+pub(crate) struct Written<'a> {
+    pub(crate) gateway: &'a Gateway,
+    pub(crate) author: &'a Person,
+    pub(crate) patient: &'a PatientActor,
+    pub(crate) now: Timestamp,
+}
+
+impl<'a> Written<'a> {
+    /// Seals the first version of a record, anchors it, and has its author send the call that its digest
+    /// goes into. The contract is asked and the author signs before anything is kept, so that a refused step
+    /// leaves nothing behind.
+    pub(crate) async fn and_send<C: SolCall>(
+        self,
+        record: RecordId,
+        draft: &Draft,
+        contract: Contract,
+        call: impl Fn(B256) -> C,
+    ) -> Result<(Anchor, Step, Outcome), WorkflowError> {
+        self.sign(record, draft, contract, call).await?.keep_and_send().await
+    }
+
+    /// As [`Written::and_send`], with the version after `previous`, which is withdrawn when the patient has
+    /// not answered it.
+    pub(crate) async fn next_and_send<C: SolCall>(
+        self,
+        previous: &'a Anchor,
+        draft: &Draft,
+        contract: Contract,
+        call: impl Fn(B256) -> C,
+    ) -> Result<(Anchor, Step, Outcome), WorkflowError> {
+        let version = RecordVersion::try_from(previous.version.get() + 1)
+            .map_err(|_| WorkflowError::Invalid("no version follows this one".into()))?;
+        self.gateway.gatekeeper.refresh(self.now).await?;
+        let new = draft.first_version(previous.record, self.author, self.patient, self.now);
+        let new = NewRecord { version, ..new };
+        let signed = self.sign_version(new, draft.kind, contract, call).await?;
+        SignedRecord { previous: Some(previous), ..signed }.keep_and_send().await
+    }
+
+    /// Seals the first version of a record, and has its author sign the call that its digest goes into.
+    /// Nothing is kept or sent.
+    pub(crate) async fn sign<C: SolCall>(
+        self,
+        record: RecordId,
+        draft: &Draft,
+        contract: Contract,
+        call: impl Fn(B256) -> C,
+    ) -> Result<SignedRecord<'a>, WorkflowError> {
+        let new = draft.first_version(record, self.author, self.patient, self.now);
+        self.sign_version(new, draft.kind, contract, call).await
+    }
+
+    async fn sign_version<C: SolCall>(
+        self,
+        new: NewRecord,
+        kind: Kind,
+        contract: Contract,
+        call: impl Fn(B256) -> C,
+    ) -> Result<SignedRecord<'a>, WorkflowError> {
+        let Self { gateway, author, .. } = self;
+        let sealed = gateway.gatekeeper.seal(new).await?;
+        let call = call(sealed.entry().digest.0);
+        let prepared = author.sender.prepare(gateway.at(contract), &call).await?;
+        Ok(SignedRecord { gateway, author, kind, sealed, previous: None, prepared })
+    }
+}
+
+/// A record that is sealed, with the call that its author signed for it; neither kept nor sent.
+pub(crate) struct SignedRecord<'a> {
+    gateway: &'a Gateway,
+    author: &'a Person,
+    kind: Kind,
+    sealed: SealedRecord,
+    previous: Option<&'a Anchor>,
+    prepared: Prepared,
+}
+
+impl SignedRecord<'_> {
+    /// Keeps the record, proposes it, and sends the call.
+    pub(crate) async fn keep_and_send(self) -> Result<(Anchor, Step, Outcome), WorkflowError> {
+        let Self { gateway, author, kind, sealed, previous, prepared } = self;
+        let keeper = &gateway.gatekeeper;
+        let (anchor, anchored) = keeper.keep_and_propose(sealed, previous).await?;
+        let outcome = author.sender.send_prepared(prepared).await?;
+        let (what, operation) = match previous {
+            None => (format!("proposes a {kind} record"), "record.propose"),
+            Some(_) => (
+                format!("proposes version {} of the {kind} record", anchor.version),
+                "record.amend",
+            ),
+        };
+        Ok((anchor, Step::new(&gateway.name, what, operation, &anchored), outcome))
+    }
+}
+
+/// The call by which a patient accepts a record, when it waits for their answer.
+pub(crate) async fn accept_call(
+    gateway: &Gateway,
+    anchor: &Anchor,
+) -> Result<Option<Call>, WorkflowError> {
+    let (records, anchor) = (gateway.at(Contract::Records), to_anchor(anchor));
+    let state = Records::stateOfCall { anchor: anchor.clone() };
+    let state = gateway.gatekeeper.ledger().call(records, &state, Default::default()).await?;
+    let accept = Records::acceptCall { anchor };
+    Ok((state == PROPOSED).then(|| Call::to_contract(records, &accept)))
+}
+
+/// A record that waits for its patient's answer.
+///
+/// # Source
+///
+/// `State` in `Records.sol`.
+const PROPOSED: u8 = 1;
 
 /// The steward seals a record and proposes its first version.
 ///
@@ -194,6 +317,23 @@ pub async fn materialise(
     let outcome = steward.sender().send(records, &call).await?;
     let what = "takes a record out of its batch";
     Ok(Some(Step::new(&steward.name, what, "record.materialise", &outcome)))
+}
+
+/// The newest version of a record that an institution holds, when it stands by itself on chain.
+///
+/// # Errors
+///
+/// [`WorkflowError`] when vault or chain cannot be asked.
+pub async fn newest(
+    steward: &Gateway,
+    record: RecordId,
+    now: Timestamp,
+) -> Result<Option<Anchor>, WorkflowError> {
+    let keeper = &steward.gatekeeper;
+    keeper.refresh(now).await?;
+    let Some(entry) = keeper.vault().head(record).await? else { return Ok(None) };
+    let found = keeper.inclusion(record, entry.header.version).await?;
+    Ok(found.and_then(|(anchor, place)| matches!(place, Inclusion::Alone).then_some(anchor)))
 }
 
 /// The steward destroys one version and every key to it, and says so on chain. A record that came in a

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use alloy_primitives::{Address, B256};
 use common::{DAY, HOUR, World, bundle, passkey, refusal, secret};
-use domain::{Anchor, Kind, KindSet, Purpose, RecordId};
+use domain::{Anchor, Kind, KindSet, Purpose, RecordDigest, RecordId};
 use gatekeeper::AnchorError;
 use serde_json::json;
 use tempfile::TempDir;
@@ -17,7 +17,8 @@ use vault::{ErasureReason, PutError};
 use workflows::{
     PatientActor, Step, WorkflowError,
     access::{self, Answered, Wanted},
-    consent, emergency, laboratory, prescription,
+    consent, emergency, laboratory,
+    prescription::{self, Known},
     record::{self, Draft, Verdict},
     relationship,
 };
@@ -60,13 +61,24 @@ impl Scene {
         let order = prescription::Order {
             medication: ("http://rxnorm.example".into(), "314076".into(), "lisinopril".into()),
             dosage: "one in the morning".into(),
+            dose: None,
             quantity,
             fills,
             valid_for: 30 * DAY,
+            controlled: false,
+            as_written: false,
         };
         let (hospital, prescriber) = (self.world.gateway("hospital"), self.world.person(who));
         let now = self.world.now();
-        let issued = prescription::issue(hospital, prescriber, &self.patient, &order, now).await?;
+        let patient = &self.patient;
+        let known = Known {
+            patient: patient.account(),
+            allergies: Vec::new(),
+            medicines: Vec::new(),
+            unreadable: 0,
+        };
+        let checked = prescription::check(&order, &known, None).unwrap();
+        let issued = prescription::issue(hospital, prescriber, patient, &checked, now).await?;
         steps_are_listed(&issued.1);
         Ok(issued.0)
     }
@@ -122,7 +134,8 @@ impl Scene {
         let (orderer, code) = (self.world.person(who), json!({ "text": "potassium" }));
         let now = self.world.now();
         let (anchor, steps) =
-            laboratory::order(hospital, orderer, &self.patient, laboratory, &code, now).await?;
+            laboratory::order(hospital, orderer, &self.patient, laboratory.member(), &code, now)
+                .await?;
         steps_are_listed(&steps);
         Ok(anchor)
     }
@@ -207,7 +220,7 @@ impl Scene {
         let (department, professional) = (self.world.gateway("emergency"), self.world.person(who));
         let (account, kinds) = (self.patient.account(), KindSet::of(kinds));
         let reason = "found unconscious";
-        let (opened, step) =
+        let (opened, _, step) =
             emergency::open(department, professional, account, kinds, period, reason).await?;
         steps_are_listed(&[step]);
         Ok(opened)
@@ -385,33 +398,35 @@ async fn laboratory_steps_come_in_order_and_once() {
     let scene = Scene::new().await;
     let world = &scene.world;
     let (hospital, lab) = (world.gateway("hospital"), world.gateway("laboratory"));
-    let (physician, scientist) = (world.person("physician"), world.person("scientist"));
     let id = scene.order("physician").await.unwrap().record.0;
     let collect = |who| laboratory::collect(lab, world.person(who), id, secret("specimen"));
-    let release = |who| laboratory::release(lab, world.person(who), id);
-    let acknowledge = |who| laboratory::acknowledge(hospital, world.person(who), id);
+    let early = RecordDigest(secret("a result that is not there"));
+    let release = |who, digest| laboratory::release(lab, world.person(who), id, digest);
+    let acknowledge =
+        |who, digest| laboratory::acknowledge(hospital, world.person(who), id, digest);
 
     refused_as(scene.report(id).await, "WrongState");
-    refused_as(release("scientist").await, "WrongState");
-    refused_as(acknowledge("physician").await, "WrongState");
+    refused_as(release("scientist", early).await, "WrongState");
+    refused_as(acknowledge("physician", early).await, "WrongState");
     refused_as(collect("pharmacist").await, "NotAllowed");
     steps_are_listed(&[collect("scientist").await.unwrap()]);
     refused_as(collect("scientist").await, "WrongState");
-    refused_as(release("scientist").await, "WrongState");
+    refused_as(release("scientist", early).await, "WrongState");
     assert_eq!(scene.versions("laboratory").await, 0, "no result of a specimen that was not there");
 
-    scene.report(id).await.unwrap();
+    let digest = scene.report(id).await.unwrap().digest;
     refused_as(scene.report(id).await, "WrongState");
     assert_eq!(scene.versions("laboratory").await, 1);
-    refused_as(acknowledge("consultant").await, "NotAllowed");
-    refused_as(acknowledge("scientist").await, "NotAllowed");
-    refused_as(acknowledge("nurse").await, "NotAllowed");
-    let step = laboratory::acknowledge(hospital, physician, id).await.unwrap();
-    steps_are_listed(&[step]);
-    refused_as(acknowledge("physician").await, "AlreadyAcknowledged");
-    refused_as(release("paramedic").await, "NotAllowed");
-    steps_are_listed(&[laboratory::release(lab, scientist, id).await.unwrap()]);
-    refused_as(release("scientist").await, "WrongState");
+    refused_as(acknowledge("consultant", digest).await, "NotAllowed");
+    refused_as(acknowledge("scientist", digest).await, "NotAllowed");
+    refused_as(acknowledge("nurse", digest).await, "NotAllowed");
+    refused_as(acknowledge("physician", early).await, "ResultDiffers");
+    steps_are_listed(&[acknowledge("physician", digest).await.unwrap()]);
+    refused_as(acknowledge("physician", digest).await, "AlreadyAcknowledged");
+    refused_as(release("paramedic", digest).await, "NotAllowed");
+    refused_as(release("scientist", early).await, "ResultDiffers");
+    steps_are_listed(&[release("scientist", digest).await.unwrap()]);
+    refused_as(release("scientist", digest).await, "WrongState");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -568,7 +583,7 @@ async fn patients_answer_their_own_records_once() {
     refused_as(scene.answer(&anchor, Verdict::Reject).await, "WrongState");
 
     let other = scene.propose("hypertension").await;
-    let altered = Anchor { digest: domain::RecordDigest(secret("another body")), ..other };
+    let altered = Anchor { digest: RecordDigest(secret("another body")), ..other };
     refused_as(scene.answer(&altered, Verdict::Accept).await, "WrongState");
     scene.answer(&other, Verdict::Accept).await.unwrap();
     scene.answer(&other, Verdict::Dispute).await.unwrap();

@@ -641,8 +641,10 @@ impl Meter {
         self.call("lab.collect", "scientist", ORDERS, &collect(id)).await;
         self.call("lab.report", "scientist", ORDERS, &report(id, false)).await;
         // Releasing is what alerts the patient.
-        self.call("lab.release", "scientist", ORDERS, &LabOrders::releaseCall { id }).await;
-        let call = LabOrders::acknowledgeCall { id };
+        let digest = secret("the sealed result");
+        let call = LabOrders::releaseCall { id, digest };
+        self.call("lab.release", "scientist", ORDERS, &call).await;
+        let call = LabOrders::acknowledgeCall { id, digest };
         self.call("lab.acknowledge", "physician", ORDERS, &call).await;
 
         let salt = secret("an order with a critical result");

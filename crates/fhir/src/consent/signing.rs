@@ -44,37 +44,6 @@ pub(crate) async fn to_sign(
     gatekeeper.note(caller.reading(), account, kinds, outcome, now).await?;
     let until = resources.now().after(SIGNATURE_PERIOD);
     let to_sign = filed.change().to_sign(gateway, account, until).await?;
-    let chain_id = resources.gatekeeper().ledger().chain_id();
-    let (to, data) = (to_sign.call.to.to_string(), to_sign.call.data.to_string());
-    let field = |name: &str, of: &str| json!({ "name": name, "type": of });
-    let typed_data = json!({
-        "types": {
-            "EIP712Domain": [
-                field("name", "string"),
-                field("version", "string"),
-                field("chainId", "uint256"),
-                field("verifyingContract", "address"),
-            ],
-            "Call": [field("to", "address"), field("value", "uint256"), field("data", "bytes")],
-            "Execute": [
-                field("calls", "Call[]"),
-                field("nonce", "uint256"),
-                field("deadline", "uint40"),
-            ],
-        },
-        "primaryType": "Execute",
-        "domain": {
-            "name": "Salus Patient Account",
-            "version": "1",
-            "chainId": chain_id,
-            "verifyingContract": account.to_string(),
-        },
-        "message": {
-            "calls": [{ "to": to, "value": "0", "data": data }],
-            "nonce": to_sign.nonce.to_string(),
-            "deadline": until.0,
-        },
-    });
     let text = |name: &str, value: String| json!({ "name": name, "valueString": value });
     Ok(Reply::json(&json!({
         "resourceType": "Parameters",
@@ -83,7 +52,7 @@ pub(crate) async fn to_sign(
             text("digest", to_sign.digest.to_string()),
             text("nonce", to_sign.nonce.to_string()),
             text("deadline", until.0.to_string()),
-            text("typedData", typed_data.to_string()),
+            text("typedData", to_sign.typed_data.to_string()),
         ],
     })))
 }

@@ -5,7 +5,7 @@ use alloy_primitives::{B256, TxKind};
 use bindings::Contract;
 use domain::{Anchor, RecordDigest};
 use ledger::SendError;
-use vault::{Entry, NewRecord, PutError};
+use vault::{Entry, NewRecord, PutError, SealedRecord};
 
 use super::{
     Along, AnchorError, MANIFEST_RECORDS_MAX,
@@ -102,6 +102,31 @@ impl Gatekeeper {
         self.put_one(record, succession, along).await
     }
 
+    /// Seals one version and keeps nothing of it: what it will be called on chain is known, so that somebody
+    /// can sign for it before it is kept with [`Gatekeeper::keep_and_propose`].
+    ///
+    /// # Errors
+    ///
+    /// [`AnchorError::Put`] when it cannot be sealed.
+    pub async fn seal(&self, record: NewRecord) -> Result<SealedRecord, AnchorError> {
+        Ok(self.vault().seal(record, &mut self.entropy().fork()).await?)
+    }
+
+    /// Keeps a version that was sealed before, and proposes it as [`Gatekeeper::put_and_propose_along`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`AnchorError`], see there.
+    pub async fn keep_and_propose(
+        &self,
+        sealed: SealedRecord,
+        previous: Option<&Anchor>,
+    ) -> Result<(Anchor, ledger::Outcome), AnchorError> {
+        let succession = self.succession(previous).await;
+        let gas_limit = self.probe(anchor_of(sealed.entry(), succession.base), &succession).await?;
+        self.keep_one(sealed, succession, gas_limit, nothing_else()).await
+    }
+
     /// Seals versions, keeps them and anchors them, all or none, with rows of other tables: first
     /// versions as one batch, later ones by themselves, each with the anchor before it.
     ///
@@ -124,7 +149,7 @@ impl Gatekeeper {
         for (record, previous) in records.iter().zip(&previous) {
             let succession = self.succession(previous.as_ref()).await;
             let gas_limit = match previous {
-                Some(_) => self.probe(record, &succession).await?,
+                Some(_) => self.probe(self.to_be(record, &succession), &succession).await?,
                 None => 0,
             };
             successions.push((succession, gas_limit));
@@ -171,9 +196,20 @@ impl Gatekeeper {
         succession: Succession,
         along: Along<'_>,
     ) -> Result<(Anchor, ledger::Outcome), AnchorError> {
-        let gas_limit = self.probe(&record, &succession).await?;
+        let gas_limit = self.probe(self.to_be(&record, &succession), &succession).await?;
+        let sealed = self.seal(record).await?;
+        self.keep_one(sealed, succession, gas_limit, along).await
+    }
+
+    async fn keep_one(
+        &self,
+        sealed: SealedRecord,
+        succession: Succession,
+        gas_limit: u64,
+        along: Along<'_>,
+    ) -> Result<(Anchor, ledger::Outcome), AnchorError> {
         let mut rng = self.entropy().fork();
-        let (mut batch, entry) = self.vault().begin_put(record, &mut rng).await?;
+        let (mut batch, entry) = self.vault().begin_keep(sealed, &mut rng).await?;
         let anchor = anchor_of(&entry, succession.base);
         let call = succession.proposal(&anchor);
         store_proposal(batch.transaction(), &anchor, &call).await?;
@@ -186,14 +222,9 @@ impl Gatekeeper {
         Ok((anchor, outcome.map_err(AnchorError::after_keeping)?))
     }
 
-    /// Asks the chain whether it would take a record, before anything of it is kept; returns how much gas that
-    /// may use.
-    ///
-    /// # Errors
-    ///
-    /// [`PutError::Conflict`] when it is refused and somebody else kept the same version by now: that is why.
-    async fn probe(&self, record: &NewRecord, succession: &Succession) -> Result<u64, AnchorError> {
-        let probe = Anchor {
+    /// A record as it will stand on chain, but for its digest.
+    fn to_be(&self, record: &NewRecord, succession: &Succession) -> Anchor {
+        Anchor {
             record: record.record,
             version: record.version,
             base: succession.base,
@@ -201,14 +232,23 @@ impl Gatekeeper {
             patient: record.patient,
             steward: self.member(),
             digest: RecordDigest(B256::repeat_byte(1)),
-        };
+        }
+    }
+
+    /// Asks the chain whether it would take a record, before anything of it is kept; returns how much gas that
+    /// may use.
+    ///
+    /// # Errors
+    ///
+    /// [`PutError::Conflict`] when it is refused and somebody else kept the same version by now: that is why.
+    async fn probe(&self, probe: Anchor, succession: &Succession) -> Result<u64, AnchorError> {
         let contract = self.deployment().address(Contract::Records);
         let call = succession.proposal(&probe);
         let refused = match self.sender().gas_limit(TxKind::Call(contract), call).await {
             Err(error @ (SendError::Refused(_) | SendError::Reverted { .. })) => error,
             answer => return Ok(answer?),
         };
-        let (record, version) = (record.record, record.version);
+        let Anchor { record, version, .. } = probe;
         let versions = self.vault().versions_of(&[record]).await?;
         match versions.into_iter().find(|entry| entry.header.version == version) {
             Some(Entry { digest: kept, .. }) => {

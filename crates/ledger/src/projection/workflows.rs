@@ -398,10 +398,15 @@ mod tests {
             acknowledgeBy: U40::ZERO,
         };
         let acknowledged = || {
-            let event = LabOrders::ResultAcknowledged { id: ID, patient: PATIENT, by: DOCTOR };
+            let event = LabOrders::ResultAcknowledged {
+                id: ID,
+                patient: PATIENT,
+                by: DOCTOR,
+                digest: DIGEST,
+            };
             LabOrdersEvents::ResultAcknowledged(event)
         };
-        let released = LabOrders::ResultReleased { id: ID, patient: PATIENT, by };
+        let released = LabOrders::ResultReleased { id: ID, patient: PATIENT, by, digest: DIGEST };
         let mut held = |event| {
             workflows.apply_lab_order(event, MOMENT);
             let order = workflows.lab_order(&ID).unwrap();

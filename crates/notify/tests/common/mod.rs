@@ -40,8 +40,10 @@ pub const INSTITUTIONS: [(&str, InstitutionRole); 4] = [
     ("emergency", InstitutionRole::Emergency),
 ];
 
-pub const STAFF: [(&str, &str, ProfessionalRole); 5] = [
+pub const STAFF: [(&str, &str, ProfessionalRole); 7] = [
     ("hospital", "physician", ProfessionalRole::Physician),
+    ("hospital", "surgeon", ProfessionalRole::Surgeon),
+    ("hospital", "nurse", ProfessionalRole::Nurse),
     ("laboratory", "scientist", ProfessionalRole::LaboratoryScientist),
     ("pharmacy", "pharmacist", ProfessionalRole::Pharmacist),
     ("emergency", "paramedic", ProfessionalRole::Paramedic),

@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use futures_util::future::join_all;
 use notify::webhook::LocalTargets;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use workflows::laboratory_messages::MessageDesk;
 
 use super::{
     issuing::{Somebody, Tokens},
+    patients::number_digest,
     running::open_exchange,
     settings::{ApiSettings, ExchangeSettings, Limits, SmartSettings},
     site::{Site, SiteSettings, origin},
@@ -64,6 +66,13 @@ impl DemoSites {
                 },
                 people: people(consortium),
                 exchange: Some((exchange.router(), exchange.others())),
+                messages: match &*gateway.name {
+                    "laboratory" => {
+                        let scientist = consortium.person("scientist");
+                        Some(MessageDesk::open(gateway, scientist, number_digest(), None).await?)
+                    }
+                    _ => None,
+                },
             };
             let site = Site::start(gateway, secrets, settings, listener).await?;
             exchanging.spawn(exchange.finding(site.resources.clone()).run(stop.clone()));

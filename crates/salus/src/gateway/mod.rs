@@ -36,7 +36,7 @@ use crate::{
 
 pub(crate) use demo::{DemoSites, token};
 pub(crate) use issuing::Tokens;
-pub(crate) use patients::identity_digest;
+pub(crate) use patients::{identity_digest, number_digest};
 pub(crate) use running::interruption;
 
 use reading::Flags;

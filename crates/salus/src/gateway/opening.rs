@@ -7,14 +7,14 @@ use std::{
 };
 
 use alloy_eips::BlockId;
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
 use bindings::{Contract, Deployment, Registry, contract_name};
 use chain::{Chain, ChainConfig, Clock, Genesis, Rpc, Sealing};
-use domain::{InstitutionRole, Timestamp};
+use domain::{InstitutionRole, ProfessionalRole, Timestamp};
 use gatekeeper::Entropy;
-use ledger::Ledger;
-use vault::Database;
-use workflows::Gateway;
+use ledger::{Ledger, PrivateKeySigner, Sender};
+use vault::{Database, Kem, SecretKey};
+use workflows::{Gateway, Person};
 
 use super::settings::{DatabasePlace, LedgerSettings, Settings};
 use crate::{
@@ -28,6 +28,8 @@ use crate::{
 pub(crate) struct Opened {
     pub(crate) gateway: Gateway,
     pub(crate) secrets: Secrets,
+    /// Who reports what a laboratory's own system sends, where the configuration names somebody.
+    pub(crate) scientist: Option<Person>,
     /// The chain, when it runs in this process.
     chain: Option<Chain>,
 }
@@ -52,7 +54,11 @@ pub(crate) async fn open(settings: &Settings) -> Result<Opened, Error> {
     let role = role_of(settings, &ledger, &deployment, store.signer.address()).await?;
     let (gateway, secrets) =
         store.gateway(&keys, &ledger, deployment, &settings.name, role, &entropy).await?;
-    let opened = Opened { gateway, secrets, chain };
+    let scientist = match &settings.hl7v2 {
+        Some(wanted) => Some(scientist(&keys, &secrets, &ledger, &wanted.scientist).await?),
+        None => None,
+    };
+    let opened = Opened { gateway, secrets, scientist, chain };
     finish_anchoring(&opened.gateway, now(&ledger)).await?;
     Ok(opened)
 }
@@ -71,6 +77,25 @@ impl Opened {
             chain.close();
         }
     }
+}
+
+/// A scientist whose keys are in the institution's keyring; they are made when they are not there yet.
+async fn scientist(
+    keys: &KeyStore,
+    secrets: &Secrets,
+    ledger: &Ledger,
+    name: &str,
+) -> Result<Person, Error> {
+    let secret = keys.secret(&secrets.keyring, &format!("person/{name}")).await?;
+    let hpke = keys.secret(&secrets.keyring, &format!("person/{name}/hpke")).await?;
+    let signer = PrivateKeySigner::from_bytes(&B256::from(*secret))?;
+    Ok(Person {
+        name: name.into(),
+        member: signer.address(),
+        role: ProfessionalRole::LaboratoryScientist,
+        sender: Sender::new(ledger.clone(), signer),
+        secret: SecretKey::derive(Kem::X25519, &hpke),
+    })
 }
 
 /// The time by which decisions are made: the chain's where it runs in this process.

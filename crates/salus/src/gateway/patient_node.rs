@@ -252,8 +252,8 @@ pub(super) async fn send_statements(
 /// Signs requests so that the account vouches for them (ERC-1271).
 fn vouch_with(patient: Arc<Patient>, chain_id: u64) -> Arc<SignRequest> {
     Arc::new(move |digest| {
-        let signature = patient.sign_message(chain_id, digest).to_vec();
-        async move { Ok(signature) }.boxed()
+        let signature = patient.sign_message(chain_id, digest);
+        async move { Ok(signature?.to_vec()) }.boxed()
     })
 }
 

@@ -1,16 +1,23 @@
 //! Which account stands behind a `Patient` resource.
 
+use std::sync::Arc;
+
 use alloy_primitives::{Address, B256};
 use axum::http::StatusCode;
 use domain::RelationshipState;
 use fhir::{ACCOUNT_SYSTEM, FhirError, Patients};
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use workflows::Gateway;
+use workflows::{Gateway, laboratory_messages::NumberDigest};
 
 /// The digest under which the registry knows an identity number, to this institution only.
 pub(crate) fn identity_digest(authority: &Gateway, system: &str, value: &str) -> B256 {
     authority.keyed_digest("salus/identity/v1", format!("{system}|{value}").as_bytes())
+}
+
+/// The same for numbers in messages.
+pub(crate) fn number_digest() -> NumberDigest {
+    Arc::new(|authority, number| identity_digest(authority, &number.system, &number.value))
 }
 
 /// Patients by the account that they name, who must be in a relationship with the institution. Identity

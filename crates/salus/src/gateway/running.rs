@@ -13,12 +13,13 @@ use tokio::{
     sync::watch,
     task::JoinSet,
 };
-use workflows::Gateway;
+use workflows::{Gateway, laboratory_messages::MessageDesk};
 
 use super::{
     exchanging::{Exchange, Parts, Party},
     issuing::Somebody,
     opening::{Opened, now, open},
+    patients::number_digest,
     settings::{ExchangeSettings, Settings},
     site::{Site, SiteSettings, origin},
 };
@@ -49,7 +50,15 @@ async fn serve(settings: &Settings, opened: &Opened, listener: TcpListener) -> R
         is_patient: false,
     }));
     let exchange = start_exchange(opened, settings, listener.local_addr()?).await?;
+    let messages = match (&opened.scientist, &settings.hl7v2) {
+        (Some(scientist), Some(wanted)) => {
+            let offset = wanted.offset.clone();
+            Some(MessageDesk::open(gateway, scientist, number_digest(), offset).await?)
+        }
+        _ => None,
+    };
     let site = SiteSettings {
+        messages,
         base_url: settings.base_url.clone(),
         limits: settings.limits,
         smart: settings.smart.clone(),
@@ -68,6 +77,10 @@ async fn serve(settings: &Settings, opened: &Opened, listener: TcpListener) -> R
     }
     println!("{}, member {}", settings.name, gateway.member());
     println!("  FHIR R4 on {}, listening on {}", site.base_url, site.address());
+    if let Some(scientist) = &opened.scientist {
+        let origin = site.base_url.trim_end_matches("/fhir");
+        println!("  HL7 v2 results on {origin}/hl7v2, reported by {}", scientist.member);
+    }
     if let Some(issuer) = &site.issuer {
         println!("  anybody can sign in as anybody at {}", issuer.server().issuer);
     }
@@ -135,7 +148,7 @@ pub(super) async fn open_exchange(
 fn sign_with(sender: Sender) -> Arc<SignRequest> {
     Arc::new(move |digest| {
         let sender = sender.clone();
-        async move { Ok(sender.signer().sign_hash(&digest).await?.as_bytes().to_vec()) }.boxed()
+        async move { Ok(sender.sign_hash(&digest).await?.as_bytes().to_vec()) }.boxed()
     })
 }
 

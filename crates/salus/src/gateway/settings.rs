@@ -7,6 +7,7 @@ use std::{
 use alloy_primitives::Address;
 use domain::InstitutionRole;
 use figment::value::magic::RelativePathBuf;
+use hl7v2::Offset;
 use ledger::{Fees, Finality, Policy};
 use notify::webhook::LocalTargets;
 use serde::{
@@ -65,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) api: ApiSettings,
     /// How copies move between this gateway and others; without it, they do not.
     pub(crate) exchange: Option<ExchangeSettings>,
+    /// How a laboratory's own system sends results; without it, it does not.
+    pub(crate) hl7v2: Option<MessageSettings>,
 }
 
 impl Settings {
@@ -353,6 +356,19 @@ impl Default for ApiSettings {
     }
 }
 
+/// How a laboratory's own system sends results as HL7 v2 messages.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MessageSettings {
+    /// Who reports them: a name for the keys in the institution's keyring. The laboratory accredits its
+    /// address as that of a scientist.
+    #[serde(deserialize_with = "name")]
+    pub(crate) scientist: String,
+    /// The offset of times that have none, and whose message has none.
+    #[serde(default, deserialize_with = "offset")]
+    pub(crate) offset: Option<Offset>,
+}
+
 /// How sealed copies move between this holder and others.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -517,6 +533,10 @@ fn web_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>
         plain.then_some(url)
     };
     text(deserializer, "an http or https address", parse).map(Some)
+}
+
+fn offset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Offset>, D::Error> {
+    text(deserializer, "an offset from UTC, such as +01:00", |text| text.parse().ok()).map(Some)
 }
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Address>, D::Error> {

@@ -22,7 +22,7 @@ use tower_http::{
     limit::RequestBodyLimitLayer,
 };
 use url::Url;
-use workflows::Gateway;
+use workflows::{Gateway, laboratory_messages::MessageDesk};
 
 use super::{
     api::Api,
@@ -60,6 +60,8 @@ pub(crate) struct SiteSettings {
     pub(crate) people: Vec<Somebody>,
     /// The routes over which other holders ask, and how those fare.
     pub(crate) exchange: Option<(Router, Arc<Others>)>,
+    /// Where a laboratory takes HL7 v2 messages in.
+    pub(crate) messages: Option<MessageDesk>,
 }
 
 /// A gateway that is served.
@@ -124,6 +126,7 @@ impl Site {
         let guard = Guard::new(Arc::clone(&figures), settings.limits);
         let (exchange, others) = settings.exchange.unzip();
         let parts = Parts {
+            messages: settings.messages.map(|desk| api.clone().messages_router(desk)),
             exchange,
             fhir: fhir::router(resources.clone(), authenticator),
             api: api.router(),
@@ -164,6 +167,7 @@ impl Site {
 struct Parts {
     fhir: Router,
     api: Router,
+    messages: Option<Router>,
     exchange: Option<Router>,
     issuer: Option<Router>,
     document: Option<Value>,
@@ -182,7 +186,7 @@ fn at_base(interface: Router) -> MethodRouter {
 }
 
 fn router(parts: Parts, passing: &Guard, limits: Limits) -> Router {
-    let Parts { fhir, api, exchange, issuer, document, health, figures } = parts;
+    let Parts { fhir, api, messages, exchange, issuer, document, health, figures } = parts;
     let mut router = Router::new()
         .route("/healthz", get(|| async { Json(json!({ "alive": true })) }))
         .route("/readyz", get(ready).with_state(health))
@@ -190,6 +194,9 @@ fn router(parts: Parts, passing: &Guard, limits: Limits) -> Router {
         .route(&format!("{FHIR}/"), at_base(fhir.clone()))
         .nest(FHIR, fhir)
         .nest(API, api);
+    if let Some(messages) = messages {
+        router = router.merge(messages);
+    }
     if let Some(exchange) = exchange {
         // At the root, because the whole path is signed.
         router = router.merge(exchange);

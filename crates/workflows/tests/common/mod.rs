@@ -208,6 +208,20 @@ impl World {
         &self.people[name]
     }
 
+    /// Somebody who begins to work for an institution.
+    pub async fn engage(&self, name: &str, employer: &str, role: ProfessionalRole) -> Person {
+        let until = to_uint40(self.now().after(365 * DAY));
+        let call = Registry::accreditCall { signer: address(name), role: role.number(), until };
+        self.sender(employer).send(self.at(Contract::Registry), &call).await.unwrap();
+        Person {
+            name: name.into(),
+            member: address(name),
+            role,
+            sender: self.sender(name),
+            secret: SecretKey::derive(Kem::X25519, &secret(&format!("{name}/hpke"))),
+        }
+    }
+
     pub fn sender(&self, name: &str) -> Sender {
         Sender::new(self.ledger.clone(), wallet(name))
     }

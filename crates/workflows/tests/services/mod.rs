@@ -202,6 +202,11 @@ impl Meter {
         let (implant, lot) = (secret("a serial number"), secret("a lot"));
         let call = Surgeries::recordImplantCall { id, implant, lot };
         self.call("surgery.record-implant", "nurse", SURGERIES, &call).await;
+        let mistake = secret("a serial number that was misread");
+        let call = Surgeries::recordImplantCall { id, implant: mistake, lot };
+        self.prepare("nurse", SURGERIES, &call).await;
+        let call = Surgeries::voidImplantCall { id, implant: mistake };
+        self.call("surgery.void-implant", "nurse", SURGERIES, &call).await;
         let call = Surgeries::signOutCall { id, report: secret("the sealed report") };
         self.call("surgery.sign-out", "surgeon", SURGERIES, &call).await;
         self.prepare("physician", SURGERIES, &call).await;
@@ -379,7 +384,9 @@ impl Meter {
         let call = Trials::inviteSiteCall { id, site };
         self.call("trial.invite-site", "researcher", TRIALS, &call).await;
         self.call("trial.join", "hospital", TRIALS, &Trials::joinTrialCall { id }).await;
-        let consent = |version| Trials::consentCall { id, site, version, nonce: secret("nonce") };
+        let nonce = secret("nonce");
+        let commitment = keccak256(nonce);
+        let consent = |version| Trials::consentCall { id, site, version, commitment };
         self.act("trial.consent", patient, TRIALS, &consent(1)).await;
         let account = patient.account();
         let call = Trials::screenCall {
@@ -390,6 +397,8 @@ impl Meter {
             screening: secret("the sealed screening"),
         };
         self.call("trial.screen", "physician", TRIALS, &call).await;
+        let call = Trials::openNonceCall { id, nonce };
+        self.act("trial.open-nonce", patient, TRIALS, &call).await;
         let call = Trials::allocateCall { id, patient: account, allocation: secret("allocation") };
         self.call("trial.allocate", "trial-pharmacist", TRIALS, &call).await;
         let enter =
@@ -462,7 +471,8 @@ impl Meter {
         let call =
             DataExchange::depositCall { holder: address("institute"), amount: U256::from(500_000) };
         self.prepare("institute", Contract::DataExchange, &call).await;
-        let call = Claims::withdrawCall { to: address("payer"), amount: U256::from(1_000) };
+        let (holder, amount) = (address("payer"), U256::from(1_000));
+        let call = Claims::withdrawCall { holder, to: holder, amount };
         self.call("money.withdraw", "payer", Contract::Claims, &call).await;
     }
 
@@ -482,6 +492,8 @@ impl Meter {
         self.call("claim.offer-coverage", "payer", CLAIMS, &call).await;
         let call = Claims::acceptCoverageCall { id: coverage, policy };
         self.act("claim.accept-coverage", patient, CLAIMS, &call).await;
+        // It runs from the second after that on.
+        self.world.pass(HOUR);
         let salt = secret("a request");
         let authorisation = make_id(address("pharmacy"), salt);
         let amount = 10_000;

@@ -1,18 +1,21 @@
 //! The institution's own interface beside FHIR: inboxes, events, webhooks, identity numbers, care teams,
-//! and who looked at what.
+//! who looked at what, and steps of workflows.
 //!
 //! It takes the same tokens as FHIR. A token's scopes narrow it by the FHIR type that comes nearest: what
 //! is told (`Subscription`), who somebody is (`Patient`), who cares (`CareTeam`), who looked
-//! (`AuditEvent`). Whatever an institution's people do here about others leaves a line in the log of
+//! (`AuditEvent`), what is done (`Task`). Whatever an institution's people do here about others leaves a line in the log of
 //! [`acts`], and on the patient's own access log where it concerns one. Errors are problem documents.
 
 mod access_log;
 mod acts;
 mod care;
+mod emergencies;
 mod inbox;
+mod messages;
 mod problem;
 mod rate;
 mod resolve;
+mod steps;
 mod webhooks;
 
 use std::{sync::Arc, time::Duration};
@@ -31,7 +34,7 @@ use fhir::{Caller, Interaction};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::Mutex;
 use tower_http::cors::{Any, CorsLayer};
-use workflows::Gateway;
+use workflows::{Gateway, laboratory_messages::MessageDesk};
 
 use super::{
     authenticator::TokenAuthenticator, notifying::Notifying, opening::now, settings::ApiSettings,
@@ -42,6 +45,10 @@ pub(crate) use problem::Problem;
 
 use acts::Acts;
 use rate::Buckets;
+use steps::Steps;
+
+/// Where HL7 v2 messages are taken.
+const MESSAGES: &str = "/hl7v2";
 
 /// The longest body, in bytes.
 const BODY_BYTES_MAX: usize = 16 * 1_024;
@@ -62,6 +69,7 @@ struct Inner {
     notifying: Arc<Notifying>,
     acts: Acts,
     lookups: Mutex<Buckets>,
+    steps: Steps,
 }
 
 /// An answer, or why there is none.
@@ -80,7 +88,14 @@ impl Api {
         let lookups = Mutex::new(Buckets::new(per_minute, Duration::from_secs(60)));
         let (gateway, authenticator) = (gateway.clone(), Arc::clone(authenticator));
         let notifying = Arc::clone(notifying);
-        Ok(Self(Arc::new(Inner { gateway, authenticator, notifying, acts, lookups })))
+        Ok(Self(Arc::new(Inner {
+            gateway,
+            authenticator,
+            notifying,
+            acts,
+            lookups,
+            steps: Steps::default(),
+        })))
     }
 
     /// The routes below `/api`.
@@ -102,10 +117,19 @@ impl Api {
             .route("/care-team", get(care::list).put(care::join).delete(care::leave))
             .route("/access-log", get(access_log::list))
             .route("/acts", get(acts::list))
+            .route("/contacts", get(emergencies::contacts).put(emergencies::set_contacts))
+            .route("/emergency-use", get(emergencies::usage))
+            .route("/steps", post(steps::begin))
+            .route("/steps/{id}", get(steps::show).post(steps::sign).delete(steps::give_up))
             .fallback(nothing)
             .method_not_allowed_fallback(not_so)
             .layer(cors)
             .with_state(self)
+    }
+
+    /// Where a laboratory's own system sends its results, beside `/api`.
+    pub(crate) fn messages_router(self, desk: MessageDesk) -> Router {
+        Router::new().route(MESSAGES, post(messages::take)).with_state((self, desk))
     }
 
     fn member(&self) -> Address {

@@ -14,6 +14,7 @@ use fhir::FhirError;
 use gatekeeper::AnswerError;
 use serde_json::json;
 use vault::StoreError;
+use workflows::WorkflowError;
 
 /// A request that failed: its status, and what is wrong. Nothing about anybody stands in it (S1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,5 +105,26 @@ impl From<StoreError> for Problem {
 impl From<AnswerError> for Problem {
     fn from(error: AnswerError) -> Self {
         FhirError::from(error).into()
+    }
+}
+
+impl From<WorkflowError> for Problem {
+    fn from(error: WorkflowError) -> Self {
+        use ledger::SendError;
+        if error.is_refusal() {
+            return Self::unprocessable(error.to_string());
+        }
+        match error {
+            WorkflowError::Invalid(text) => Self::unprocessable(text),
+            WorkflowError::Unknown { .. } => Self::unprocessable(error.to_string()),
+            WorkflowError::Send(SendError::NotSigned(_) | SendError::NotTaken { .. }) => {
+                Self::new(StatusCode::CONFLICT, error.to_string())
+            }
+            // It may still happen: whoever tries again without looking may do it twice.
+            WorkflowError::Send(SendError::TimedOut { .. }) => {
+                Self::new(StatusCode::GATEWAY_TIMEOUT, error.to_string())
+            }
+            error => Self::internal(&error),
+        }
     }
 }

@@ -1,10 +1,18 @@
 //! What can be typed.
 
+mod surgery;
+mod waitlist;
+
 use std::path::PathBuf;
 
 use alloy_primitives::{Address, B256};
 use clap::{Args, Parser, Subcommand};
 use domain::{Kind, Purpose};
+
+use crate::story::Chapter;
+
+pub(crate) use surgery::{SurgeryCommand, SurgeryNote, SurgeryPlan};
+pub(crate) use waitlist::{CensusRows, WaitlistCommand};
 
 /// Patients' records, shared under the patient's consent, governed on Ethereum.
 #[derive(Debug, Parser)]
@@ -23,6 +31,16 @@ impl Cli {
     /// Where everything is kept.
     pub(crate) fn data(&self) -> PathBuf {
         self.data.clone().unwrap_or_else(|| "salus-data".into())
+    }
+
+    /// Whether the command reads what is typed or piped into it.
+    pub(crate) fn reads_input(&self) -> bool {
+        match &self.command {
+            Command::Lab(LabCommand::ImportHl7 { files, .. }) => {
+                files.iter().any(|file| file.as_os_str() == "-")
+            }
+            _ => false,
+        }
     }
 }
 
@@ -45,6 +63,13 @@ pub(crate) enum Command {
     },
     /// Who takes part: institutions, people, patients, with their addresses.
     Who,
+    /// Sign what a step that was begun over the interface waits for, as somebody of the demonstration.
+    Sign {
+        /// Who signs.
+        who: String,
+        /// The digest that the step names.
+        digest: B256,
+    },
     /// An institution and a patient agree that it keeps records for them.
     Relate {
         /// The patient.
@@ -73,7 +98,14 @@ pub(crate) enum Command {
     /// Breaking the glass.
     #[command(subcommand)]
     Emergency(EmergencyCommand),
-    /// Everything on chain about a patient (P001 or an account) or a record, prescription or order.
+    /// Surgery, from the referral to the follow-up.
+    #[command(subcommand)]
+    Surgery(SurgeryCommand),
+    /// Waiting lists: refer, prioritise, schedule, attend, remove; their monthly census.
+    #[command(subcommand)]
+    Waitlist(WaitlistCommand),
+    /// Everything on chain about a patient (P001 or an account) or a record, prescription, order or
+    /// listing.
     Timeline {
         /// A patient, or an id.
         subject: String,
@@ -112,8 +144,11 @@ pub(crate) struct UpOptions {
     /// Stop after the story instead of serving.
     #[arg(long)]
     pub(crate) once: bool,
+    /// Tell only this part of the story.
+    #[arg(long)]
+    pub(crate) only: Option<Chapter>,
     /// Serve without playing the story.
-    #[arg(long, conflicts_with = "once")]
+    #[arg(long, conflicts_with_all = ["once", "only"])]
     pub(crate) no_story: bool,
     /// Where JSON-RPC listens.
     #[arg(long, env = "SALUS_RPC", default_value = "127.0.0.1:8545")]
@@ -404,6 +439,12 @@ pub(crate) enum RxCommand {
         /// How to take it.
         #[arg(long, default_value = "one tablet a day")]
         dosage: String,
+        /// How much each time, in milligrams: what the dose is checked by. Without it, it is not.
+        #[arg(long)]
+        milligrams: Option<String>,
+        /// How often a day.
+        #[arg(long, default_value_t = 1, requires = "milligrams")]
+        times: u32,
         /// Units per fill.
         #[arg(long, default_value_t = 30)]
         quantity: u32,
@@ -413,6 +454,20 @@ pub(crate) enum RxCommand {
         /// For how many days it counts.
         #[arg(long, default_value_t = 30)]
         days: u64,
+        /// It is a controlled medicine: the surgeon signs, too, with `countersign`.
+        #[arg(long)]
+        controlled: bool,
+        /// The pharmacist may hand out no other product.
+        #[arg(long)]
+        as_written: bool,
+        /// Why it is issued in spite of what the checks find.
+        #[arg(long)]
+        despite: Option<String>,
+    },
+    /// The surgeon signs a controlled prescription as the second doctor.
+    Countersign {
+        /// Which.
+        id: B256,
     },
     /// Physician and patient permit the pharmacy.
     Permit {
@@ -429,6 +484,23 @@ pub(crate) enum RxCommand {
         /// Which.
         id: B256,
     },
+    /// The pharmacist gives the claim up.
+    Release {
+        /// Which.
+        id: B256,
+    },
+    /// The pharmacist hands out another product of the same kind; `dispense` follows.
+    Substitute {
+        /// Whose prescription.
+        patient: String,
+        /// Which.
+        id: B256,
+        /// The product, in words.
+        product: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
     /// The pharmacist dispenses.
     Dispense {
         /// Whose prescription.
@@ -441,6 +513,16 @@ pub(crate) enum RxCommand {
         /// The batch number on the package.
         #[arg(long)]
         batch: String,
+    },
+    /// The patient confirms that they have what was dispensed.
+    Confirm {
+        /// Whose prescription.
+        patient: String,
+        /// Which.
+        id: B256,
+        /// Which fill, from 1.
+        #[arg(long, default_value_t = 1)]
+        fill: u8,
     },
     /// The physician cancels it.
     Cancel {
@@ -469,6 +551,46 @@ pub(crate) enum LabCommand {
         /// Which order.
         id: B256,
     },
+    /// The laboratory takes the specimen over from whoever has it.
+    TakeOver {
+        /// For whom.
+        patient: String,
+        /// Which order.
+        id: B256,
+        /// Where, and in what condition.
+        condition: String,
+    },
+    /// Whose hands the specimen went through.
+    Custody {
+        /// Which order.
+        id: B256,
+    },
+    /// The laboratory reports a preliminary result; `final` follows.
+    Preliminary {
+        /// For whom.
+        patient: String,
+        /// Which order.
+        id: B256,
+        /// The result, in words.
+        result: String,
+        /// Whether it needs attention at once.
+        #[arg(long)]
+        critical: bool,
+    },
+    /// The laboratory reports the final result after a preliminary one.
+    Final(LabVersion),
+    /// The laboratory corrects the result.
+    Correct(LabVersion),
+    /// The physician escalates a critical result that nobody acknowledged in time.
+    Escalate {
+        /// Which order.
+        id: B256,
+    },
+    /// The physician cancels the order before there is a result.
+    Cancel {
+        /// Which order.
+        id: B256,
+    },
     /// The laboratory reports the result.
     Report {
         /// For whom.
@@ -480,6 +602,26 @@ pub(crate) enum LabCommand {
         /// Whether it needs attention at once.
         #[arg(long)]
         critical: bool,
+    },
+    /// The laboratory enters a patient's number in the registry, as a digest that only it can make: by that
+    /// number, messages name the patient.
+    Register {
+        /// Whose.
+        patient: String,
+        /// The numbering system, as a URI: `urn:oid:1.2.3` for an authority 1.2.3 of type ISO.
+        system: String,
+        /// The number.
+        number: String,
+    },
+    /// The laboratory takes results in that its own system sends as HL7 v2 messages (ORU^R01), and prints
+    /// the acknowledgements. Exits with 1 when one was not taken.
+    ImportHl7 {
+        /// Files with messages, batches or MLLP frames; - for what is piped in.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The offset from UTC of times that have none, and whose message has none: +01:00.
+        #[arg(long, allow_hyphen_values = true)]
+        offset: Option<String>,
     },
     /// The laboratory releases the result to the patient.
     Release {
@@ -496,6 +638,22 @@ pub(crate) enum LabCommand {
         /// Which order.
         id: B256,
     },
+}
+
+/// The next version of a result.
+#[derive(Debug, Args)]
+pub(crate) struct LabVersion {
+    /// For whom.
+    pub(crate) patient: String,
+    /// Which order.
+    pub(crate) id: B256,
+    /// The record of the result so far.
+    pub(crate) record: B256,
+    /// The result, in words.
+    pub(crate) result: String,
+    /// Whether it needs attention at once.
+    #[arg(long)]
+    pub(crate) critical: bool,
 }
 
 /// What can be done about emergency access.
@@ -531,6 +689,12 @@ pub(crate) enum EmergencyCommand {
         /// Whether it was justified.
         #[arg(value_parser = ["justified", "unjustified"])]
         verdict: String,
+    },
+    /// How often each of the department's people broke the glass.
+    Report {
+        /// In how many days until now.
+        #[arg(long, default_value_t = 90)]
+        days: u64,
     },
     /// All openings of a patient's records.
     List {

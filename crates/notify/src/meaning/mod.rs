@@ -2,6 +2,11 @@
 //!
 //! Nobody is told of what they did themselves, and nobody twice of one event under one topic.
 
+mod laboratory;
+mod prescriptions;
+mod surgeries;
+mod waiting_lists;
+
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
@@ -10,7 +15,8 @@ use alloy_sol_types::{SolEvent as _, SolEventInterface as _};
 use bindings::{
     Consents::ConsentsEvents, Contract, Deployment, EmergencyAccess::EmergencyAccessEvents,
     LabOrders::LabOrdersEvents, PatientAccount, Prescriptions::PrescriptionsEvents,
-    Records::RecordsEvents, Relationships::RelationshipsEvents, convert::timestamp,
+    Records::RecordsEvents, Relationships::RelationshipsEvents, Surgeries::SurgeriesEvents,
+    WaitingLists::WaitingListsEvents, convert::timestamp,
 };
 use domain::Timestamp;
 
@@ -38,6 +44,8 @@ pub(crate) enum Event {
     Emergency(EmergencyAccessEvents),
     Prescriptions(PrescriptionsEvents),
     LabOrders(LabOrdersEvents),
+    Surgeries(SurgeriesEvents),
+    WaitingLists(WaitingListsEvents),
     /// Of the patient's account at this address.
     Account(Address, Recovery),
 }
@@ -92,65 +100,44 @@ impl Event {
             Contract::EmergencyAccess => decoded!(Emergency, EmergencyAccessEvents),
             Contract::Prescriptions => decoded!(Prescriptions, PrescriptionsEvents),
             Contract::LabOrders => decoded!(LabOrders, LabOrdersEvents),
+            Contract::Surgeries => decoded!(Surgeries, SurgeriesEvents),
+            Contract::WaitingLists => decoded!(WaitingLists, WaitingListsEvents),
             Contract::Registry
             | Contract::WebAuthnVerifier
             | Contract::PatientAccounts
             | Contract::AccessLog
-            | Contract::Surgeries
             | Contract::Trials
             | Contract::Devices
-            | Contract::WaitingLists
             | Contract::PaymentToken
             | Contract::Claims
             | Contract::DataExchange => None,
         }
     }
 
+    /// Whose contacts have to be known to tell what the event means.
+    pub(crate) const fn whose_contacts(&self) -> Option<Address> {
+        match self {
+            Self::Emergency(EmergencyAccessEvents::EmergencyOpened(opened)) => Some(opened.patient),
+            _ => None,
+        }
+    }
+
     /// Whose parties have to be known to tell what the event means.
     pub(crate) fn key(&self) -> Option<Key> {
         use EmergencyAccessEvents as Emergency;
-        use LabOrdersEvents as Order;
-        use PrescriptionsEvents as Prescription;
         Some(match self {
-            Self::Consents(ConsentsEvents::ConsentGranted(granted)) => of_patient(granted.patient),
-            Self::Emergency(Emergency::EmergencyOpened(opened)) => of_patient(opened.patient),
+            Self::Consents(ConsentsEvents::ConsentGranted(granted)) => {
+                Key::of_patient(granted.patient)
+            }
+            Self::Emergency(Emergency::EmergencyOpened(opened)) => Key::of_patient(opened.patient),
             Self::Emergency(Emergency::EmergencyEnded(ended)) => Key(Scope::Emergency, ended.id),
             Self::Emergency(Emergency::EmergencyReviewed(reviewed)) => {
                 Key(Scope::Emergency, reviewed.id)
             }
-            Self::Prescriptions(event) => {
-                let id = match event {
-                    Prescription::PrescriptionIssued(event) => event.id,
-                    Prescription::PharmacyPermitted(event) => event.id,
-                    Prescription::PharmacyWithdrawn(event) => event.id,
-                    Prescription::PrescriptionClaimed(event) => event.id,
-                    Prescription::ClaimReleased(event) => event.id,
-                    Prescription::Dispensed(event) => event.id,
-                    Prescription::PrescriptionCompleted(event) => event.id,
-                    Prescription::PrescriptionCancelled(event) => event.id,
-                    Prescription::SignatureAwaited(event) => event.id,
-                    Prescription::PrescriptionCountersigned(event) => event.id,
-                    Prescription::SubstitutionForbidden(event) => event.id,
-                    Prescription::ProductSubstituted(event) => event.id,
-                    Prescription::CollectionConfirmed(event) => event.id,
-                };
-                Key(Scope::Prescription, id)
-            }
-            Self::LabOrders(event) => {
-                let id = match event {
-                    Order::LabOrdered(event) => event.id,
-                    Order::SpecimenCollected(event) => event.id,
-                    Order::ResultReported(event) => event.id,
-                    Order::ResultReleased(event) => event.id,
-                    Order::ResultAcknowledged(event) => event.id,
-                    Order::LabOrderCancelled(event) => event.id,
-                    Order::SpecimenHandedOver(event) => event.id,
-                    Order::PreliminaryReported(event) => event.id,
-                    Order::ResultCorrected(event) => event.id,
-                    Order::CriticalEscalated(event) => event.id,
-                };
-                Key(Scope::LabOrder, id)
-            }
+            Self::Prescriptions(event) => return prescriptions::key(event),
+            Self::LabOrders(event) => return laboratory::key(event),
+            Self::Surgeries(event) => return surgeries::key(event),
+            Self::WaitingLists(event) => return waiting_lists::key(event),
             _ => return None,
         })
     }
@@ -163,8 +150,10 @@ impl Event {
             Self::Records(event) => record(event),
             Self::Consents(event) => Some(consent(event, parties)),
             Self::Emergency(event) => emergency(event, parties),
-            Self::Prescriptions(event) => prescription(event, parties),
-            Self::LabOrders(event) => lab_order(event, parties),
+            Self::Prescriptions(event) => prescriptions::meaning(event, parties),
+            Self::LabOrders(event) => laboratory::meaning(event, parties),
+            Self::Surgeries(event) => surgeries::meaning(event, parties),
+            Self::WaitingLists(event) => waiting_lists::meaning(event, parties),
             Self::Account(account, recovery) => {
                 Some(Meaning::about(*account, *account).tell(recovery.topic(), [*account]))
             }
@@ -224,10 +213,6 @@ impl Meaning {
     }
 }
 
-fn of_patient(patient: Address) -> Key {
-    Key(Scope::Relationships, patient.into_word())
-}
-
 fn relationship(event: &RelationshipsEvents) -> Meaning {
     use RelationshipsEvents as Event;
     match event {
@@ -238,14 +223,14 @@ fn relationship(event: &RelationshipsEvents) -> Meaning {
         Event::OfferDeclined(event) => Meaning::about(event.patient, event.steward)
             .tell(Topic::RelationshipDeclined, [event.steward]),
         Event::RelationshipAccepted(event) => {
-            let (key, steward) = (of_patient(event.patient), event.steward);
+            let (key, steward) = (Key::of_patient(event.patient), event.steward);
             Meaning::about(event.patient, steward)
                 .tell(Topic::RelationshipAccepted, [steward])
                 .party(key, Part::Steward, steward, true)
                 .party(key, Part::Countersigner, steward, event.countersigned)
         }
         Event::RelationshipEnded(event) => {
-            let (key, steward) = (of_patient(event.patient), event.steward);
+            let (key, steward) = (Key::of_patient(event.patient), event.steward);
             Meaning::about(event.patient, steward)
                 .tell(Topic::RelationshipEnded, [event.patient, steward])
                 .not_to(event.by)
@@ -255,7 +240,7 @@ fn relationship(event: &RelationshipsEvents) -> Meaning {
         Event::PolicyProposed(event) => Meaning::about(event.patient, event.steward)
             .tell(Topic::PolicyProposed, [event.patient]),
         Event::PolicyChanged(event) => {
-            let (key, steward) = (of_patient(event.patient), event.steward);
+            let (key, steward) = (Key::of_patient(event.patient), event.steward);
             Meaning::about(event.patient, steward).tell(Topic::PolicyChanged, [steward]).party(
                 key,
                 Part::Countersigner,
@@ -313,7 +298,6 @@ fn consent(event: &ConsentsEvents, parties: &Parties) -> Meaning {
     }
 }
 
-/// Guardians stand on chain as a digest only, so nobody can tell who they are.
 fn emergency(event: &EmergencyAccessEvents, parties: &Parties) -> Option<Meaning> {
     Some(match event {
         EmergencyAccessEvents::EmergencyOpened(event) => {
@@ -322,6 +306,7 @@ fn emergency(event: &EmergencyAccessEvents, parties: &Parties) -> Option<Meaning
             let mut meaning = Meaning::about(event.patient, event.id)
                 .tell(Topic::EmergencyOpened, [event.patient, event.institution])
                 .tell(Topic::EmergencyOpened, parties.of(Part::Steward))
+                .tell(Topic::EmergencyOpened, parties.contacts.iter().copied())
                 .party(key, Part::Institution, event.institution, true);
             meaning.review = Some(Review::Wanted {
                 opening: event.id,
@@ -341,87 +326,5 @@ fn emergency(event: &EmergencyAccessEvents, parties: &Parties) -> Option<Meaning
             meaning
         }
         EmergencyAccessEvents::EmergencyRestricted(_) => return None,
-    })
-}
-
-fn prescription(event: &PrescriptionsEvents, parties: &Parties) -> Option<Meaning> {
-    use PrescriptionsEvents as Event;
-    if let Event::PrescriptionIssued(event) = event {
-        let key = Key(Scope::Prescription, event.id);
-        let meaning = Meaning::about(event.patient, event.id)
-            .tell(Topic::PrescriptionIssued, [event.patient])
-            .party(key, Part::Patient, event.patient, true)
-            .party(key, Part::Professional, event.prescriber, true);
-        return Some(meaning);
-    }
-    // Nothing happens to a prescription that was not issued before.
-    let patient = parties.patient()?;
-    let both = || [patient].into_iter().chain(parties.of(Part::Professional));
-    let to_both = |id: B256, topic| Meaning::about(patient, id).tell(topic, both());
-    Some(match event {
-        // Of these the timeline tells. The patient is asked for a permit when it can be given.
-        Event::PrescriptionIssued(_)
-        | Event::SignatureAwaited(_)
-        | Event::PrescriptionCountersigned(_)
-        | Event::SubstitutionForbidden(_)
-        | Event::ProductSubstituted(_)
-        | Event::CollectionConfirmed(_) => return None,
-        Event::PharmacyPermitted(event) => to_both(event.id, Topic::PrescriptionPermitted)
-            .tell(Topic::PrescriptionPermitted, [event.pharmacy])
-            .not_to(event.by)
-            .party(Key(Scope::Prescription, event.id), Part::Counterpart, event.pharmacy, true),
-        Event::PharmacyWithdrawn(event) => to_both(event.id, Topic::PrescriptionPermitWithdrawn)
-            .tell(Topic::PrescriptionPermitWithdrawn, [event.pharmacy])
-            .not_to(event.by),
-        Event::PrescriptionClaimed(event) => to_both(event.id, Topic::PrescriptionClaimed),
-        Event::ClaimReleased(event) => to_both(event.id, Topic::PrescriptionReleased),
-        Event::Dispensed(event) => to_both(event.id, Topic::PrescriptionDispensed),
-        Event::PrescriptionCompleted(event) => to_both(event.id, Topic::PrescriptionCompleted),
-        Event::PrescriptionCancelled(event) => to_both(event.id, Topic::PrescriptionCancelled)
-            .tell(Topic::PrescriptionCancelled, parties.of(Part::Counterpart))
-            .not_to(event.by),
-    })
-}
-
-fn lab_order(event: &LabOrdersEvents, parties: &Parties) -> Option<Meaning> {
-    use LabOrdersEvents as Event;
-    let orderer = || parties.of(Part::Professional);
-    let orderers = || orderer().chain(parties.of(Part::Institution));
-    let laboratory = || parties.of(Part::Counterpart);
-    let resulted = |patient, id: B256, critical| {
-        let meaning = Meaning::about(patient, id).tell(Topic::LabResulted, orderers());
-        if critical { meaning.tell(Topic::LabCritical, orderers()) } else { meaning }
-    };
-    Some(match event {
-        Event::LabOrdered(event) => {
-            let key = Key(Scope::LabOrder, event.id);
-            Meaning::about(event.patient, event.id)
-                .tell(Topic::LabOrdered, [event.patient, event.laboratory])
-                .party(key, Part::Professional, event.orderer, true)
-                .party(key, Part::Institution, event.institution, true)
-                .party(key, Part::Counterpart, event.laboratory, true)
-        }
-        Event::SpecimenCollected(event) => Meaning::about(event.patient, event.id)
-            .tell(Topic::LabCollected, [event.patient])
-            .tell(Topic::LabCollected, orderer().chain(laboratory()))
-            .not_to(event.by),
-        Event::ResultReported(event) => resulted(event.patient, event.id, event.critical),
-        Event::PreliminaryReported(event) => resulted(event.patient, event.id, event.critical),
-        Event::ResultCorrected(event) => resulted(event.patient, event.id, event.critical),
-        Event::CriticalEscalated(event) => {
-            Meaning::about(event.patient, event.id).tell(Topic::LabCritical, orderers())
-        }
-        Event::SpecimenHandedOver(_) => return None,
-        Event::ResultReleased(event) => Meaning::about(event.patient, event.id)
-            .tell(Topic::LabReleased, [event.patient])
-            .tell(Topic::LabReleased, orderer())
-            .not_to(event.by),
-        Event::ResultAcknowledged(event) => {
-            Meaning::about(event.patient, event.id).tell(Topic::LabAcknowledged, laboratory())
-        }
-        Event::LabOrderCancelled(event) => Meaning::about(event.patient, event.id)
-            .tell(Topic::LabCancelled, [event.patient])
-            .tell(Topic::LabCancelled, orderer().chain(laboratory()))
-            .not_to(event.by),
     })
 }

@@ -1,18 +1,23 @@
 //! One patient's story, told while it happens: every step is a transaction on the chain, and every
 //! refusal is a contract's or a gatekeeper's.
 
+mod emergency;
+mod medicines;
+mod results;
+mod surgery;
+mod waiting;
+
 use std::time::{Duration, Instant};
 
 use alloy_primitives::B256;
-use domain::{Kind, KindSet, Period, Purpose, PurposeSet, Terms, Timestamp};
+use clap::ValueEnum;
+use domain::{Kind, KindSet, Purpose, Timestamp};
 use gatekeeper::{FindingKind, Report};
 use serde_json::json;
 use workflows::{
     Gateway, PatientActor, Person, Step, WorkflowError,
     access::{self, Wanted},
-    consent, emergency,
     import::SourceFile,
-    laboratory, prescription,
     record::{self, Draft, Verdict},
     relationship,
 };
@@ -25,7 +30,7 @@ use crate::{
 };
 
 /// How many lines of a timeline or log are shown.
-const LINES_SHOWN: usize = 40;
+const LINES_SHOWN: usize = 80;
 
 /// What the story leaves for the tables at the end.
 pub(crate) struct Story {
@@ -39,23 +44,42 @@ pub(crate) struct Story {
     pub(crate) reconcile_time: Duration,
 }
 
-/// Plays the story for the first patient.
-pub(crate) async fn play(consortium: &Consortium) -> Result<Story, Error> {
+/// A part of the story, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Chapter {
+    /// A record proposed, and accepted or rejected.
+    Records,
+    /// Prescriptions.
+    Rx,
+    /// Laboratory orders and results.
+    Lab,
+    /// Breaking the glass.
+    Emergency,
+    /// An operation.
+    Surgery,
+    /// Waiting, and the census of who waits.
+    Waitlist,
+    /// What the patient sees, and who looked.
+    Patient,
+}
+
+/// Plays the story for the first patient, or only one chapter of it.
+pub(crate) async fn play(consortium: &Consortium, only: Option<Chapter>) -> Result<Story, Error> {
     let patient = consortium.patients.find("P001");
     let patient = patient.ok_or("there is no patient to tell a story of; import some records")?;
     let mut teller = Teller { consortium, patient: &patient, steps: Vec::new() };
     println!();
     println!("The story of {}, account {}", patient.name, patient.account());
     teller.relationships().await?;
-    teller.records().await?;
-    teller.prescription().await?;
-    teller.laboratory().await?;
-    teller.emergency().await?;
-    teller.own_records().await?;
-    teller.log().await?;
+    let told = Chapter::value_variants().iter().filter(|one| only.is_none_or(|only| only == **one));
+    for chapter in told {
+        teller.chapter(*chapter).await?;
+    }
     teller.timeline().await?;
     let (versions, bytes, took) = teller.reconcile().await?;
-    teller.tampering().await?;
+    if only.is_none() {
+        teller.tampering().await?;
+    }
     Ok(Story {
         steps: teller.steps,
         reconciled_versions: versions,
@@ -72,6 +96,31 @@ struct Teller<'a> {
 }
 
 impl<'a> Teller<'a> {
+    async fn chapter(&mut self, chapter: Chapter) -> Result<(), Error> {
+        match chapter {
+            Chapter::Records => self.records().await,
+            Chapter::Rx => {
+                self.prescription().await?;
+                self.controlled_medicine().await
+            }
+            Chapter::Lab => {
+                self.laboratory().await?;
+                self.versions_of_a_result().await?;
+                self.result_as_a_message().await
+            }
+            Chapter::Emergency => self.emergency().await,
+            Chapter::Surgery => self.surgery().await,
+            Chapter::Waitlist => {
+                self.waiting_list().await?;
+                self.census().await
+            }
+            Chapter::Patient => {
+                self.own_records().await?;
+                self.log().await
+            }
+        }
+    }
+
     fn heading(&self, title: &str) {
         println!();
         println!("{title}");
@@ -190,156 +239,6 @@ impl<'a> Teller<'a> {
             let step = record::answer(hospital, patient, &anchor, verdict, self.now()).await?;
             self.tell(step);
         }
-        Ok(())
-    }
-
-    async fn prescription(&mut self) -> Result<(), Error> {
-        self.heading("A prescription, permitted by prescriber and patient, dispensed once");
-        let (hospital, pharmacy) = (self.gateway("hospital"), self.gateway("pharmacy"));
-        let (physician, pharmacist) = (self.person("physician"), self.person("pharmacist"));
-        let patient = self.patient;
-        let order = prescription::Order {
-            medication: (
-                "http://www.nlm.nih.gov/research/umls/rxnorm".into(),
-                "314076".into(),
-                "lisinopril 10 MG Oral Tablet".into(),
-            ),
-            dosage: "one tablet in the morning".into(),
-            quantity: 30,
-            fills: 1,
-            valid_for: Duration::from_secs(30 * 86_400),
-        };
-        let (anchor, steps) =
-            prescription::issue(hospital, physician, patient, &order, self.now()).await?;
-        steps.into_iter().for_each(|step| self.tell(step));
-        let id = anchor.record.0;
-        let medication = [Kind::Medication];
-        let read = || {
-            let record = Some(anchor.record);
-            self.read("hospital", "pharmacist", &medication, record, Purpose::Treatment)
-        };
-        self.refused("pharmacist", "reads the prescription", read().await)?;
-        let claim = prescription::claim(pharmacy, pharmacist, id).await;
-        self.refused("pharmacist", "claims it", claim)?;
-        let member = pharmacy.member();
-        let step = prescription::permit_by_prescriber(hospital, physician, id, member).await?;
-        self.tell(step);
-        let claim = prescription::claim(pharmacy, pharmacist, id).await;
-        self.refused("pharmacist", "claims it with the prescriber's permission alone", claim)?;
-        let step =
-            prescription::permit_by_patient(hospital, patient, &anchor, member, self.now()).await?;
-        self.tell(step);
-        let record = Some(anchor.record);
-        let count =
-            self.read("hospital", "pharmacist", &medication, record, Purpose::Treatment).await?;
-        self.told("pharmacist", &format!("reads the prescription: {count} record"));
-        let step = prescription::claim(pharmacy, pharmacist, id).await?;
-        self.tell(step);
-        let product = prescription::Product {
-            quantity: 30,
-            batch: "LX-4711".into(),
-            expires: self.now().after(Duration::from_secs(400 * 86_400)),
-        };
-        let dispensed =
-            prescription::dispense(pharmacy, pharmacist, patient, id, &product, self.now()).await?;
-        dispensed.1.into_iter().for_each(|step| self.tell(step));
-        let again =
-            prescription::dispense(pharmacy, pharmacist, patient, id, &product, self.now()).await;
-        self.refused("pharmacist", "dispenses it a second time", again)
-    }
-
-    async fn laboratory(&mut self) -> Result<(), Error> {
-        self.heading("A laboratory result: alert, release, dual consent, revocation");
-        let (hospital, lab) = (self.gateway("hospital"), self.gateway("laboratory"));
-        let (physician, scientist) = (self.person("physician"), self.person("scientist"));
-        let patient = self.patient;
-        let code = json!({ "coding": [{ "system": "http://loinc.org", "code": "2823-3" }],
-            "text": "Potassium [Moles/volume] in Serum or Plasma" });
-        let (order, steps) =
-            laboratory::order(hospital, physician, patient, lab, &code, self.now()).await?;
-        steps.into_iter().for_each(|step| self.tell(step));
-        let id = order.record.0;
-        let record = Some(order.record);
-        let kinds = [Kind::Laboratory];
-        let count = self.read("hospital", "scientist", &kinds, record, Purpose::Treatment).await?;
-        self.told("scientist", &format!("reads the order: {count} record"));
-        let label = B256::from(lab.gatekeeper.entropy().bytes::<32>());
-        let step = laboratory::collect(lab, scientist, id, label).await?;
-        self.tell(step);
-        let result = json!({ "code": code, "valueQuantity": { "value": 6.8, "unit": "mmol/L" } });
-        let (result, steps) =
-            laboratory::report(lab, scientist, patient, id, &result, true, self.now()).await?;
-        steps.into_iter().for_each(|step| self.tell(step));
-        let step = laboratory::acknowledge(hospital, physician, id).await?;
-        self.tell(step);
-        let step = laboratory::release(lab, scientist, id).await?;
-        self.tell(step);
-
-        let record = Some(result.record);
-        let read = || self.read("laboratory", "consultant", &kinds, record, Purpose::Treatment);
-        self.refused("consultant", "reads the result", read().await)?;
-        let terms = Terms {
-            period: Period::new(self.now(), self.now().after(Duration::from_secs(7 * 86_400)))?,
-            kinds: KindSet::of(&kinds),
-            purposes: PurposeSet::of(&[Purpose::Treatment]),
-        };
-        let reader = self.gateway("emergency").member();
-        let granted = consent::grant(hospital, patient, reader, None, &terms, self.now()).await?;
-        let (version, step) = granted;
-        self.tell(step);
-        let read = || self.read("laboratory", "consultant", &kinds, record, Purpose::Treatment);
-        self.refused("consultant", "reads it on the patient's consent alone", read().await)?;
-        let account = patient.account();
-        let step = consent::countersign(lab, account, reader, None, version).await?;
-        self.tell(step);
-        let count =
-            self.read("laboratory", "consultant", &kinds, record, Purpose::Treatment).await?;
-        self.told("consultant", &format!("reads the result: {count} record"));
-        let step = consent::revoke(hospital, patient, reader, None, self.now()).await?;
-        self.tell(step);
-        let read = || self.read("laboratory", "consultant", &kinds, record, Purpose::Treatment);
-        self.refused("consultant", "reads it again", read().await)
-    }
-
-    async fn emergency(&mut self) -> Result<(), Error> {
-        self.heading("An emergency: the glass is broken, the patient alerted, the access reviewed");
-        let (hospital, department) = (self.gateway("hospital"), self.gateway("emergency"));
-        let (paramedic, officer) = (self.person("paramedic"), self.person("officer"));
-        let patient = self.patient;
-        let closed = KindSet::of(&[Kind::Condition]);
-        let step = emergency::restrict(hospital, patient, closed, false, self.now()).await?;
-        self.tell(step);
-        let kinds = [Kind::Demographics, Kind::Allergy, Kind::Medication, Kind::Laboratory];
-        let read = || self.read("hospital", "paramedic", &kinds, None, Purpose::Emergency);
-        self.refused("paramedic", "reads without an opening", read().await)?;
-        let account = patient.account();
-        let wanted = KindSet::of(&kinds);
-        let hour = Duration::from_secs(3_600);
-        let reason = "found unconscious";
-        let too_much = wanted.union(closed);
-        let open = emergency::open(department, paramedic, account, too_much, hour, reason).await;
-        self.refused("paramedic", "breaks the glass for what the patient closed", open)?;
-        let (opened, step) =
-            emergency::open(department, paramedic, account, wanted, hour, reason).await?;
-        self.tell(step);
-        let count = self.read("hospital", "paramedic", &kinds, None, Purpose::Emergency).await?;
-        self.told("paramedic", &format!("reads {}", counted(count as u64, "record")));
-        let read =
-            || self.read("hospital", "paramedic", &[Kind::Condition], None, Purpose::Emergency);
-        self.refused("paramedic", "reads what the patient closed", read().await)?;
-        let read = || self.read("hospital", "consultant", &kinds, None, Purpose::Emergency);
-        self.refused("consultant", "reads on the paramedic's opening", read().await)?;
-        let step = emergency::end(department, paramedic, &opened).await?;
-        self.tell(step);
-        let read = || self.read("hospital", "paramedic", &kinds, None, Purpose::Emergency);
-        self.refused("paramedic", "reads after it was ended", read().await)?;
-        let note = B256::from(department.gatekeeper.entropy().bytes::<32>());
-        let verdict = emergency::Verdict::Justified;
-        let step = emergency::review(department, officer, &opened, verdict, note).await?;
-        self.tell(step);
-        let nothing = KindSet::EMPTY;
-        let step = emergency::restrict(hospital, patient, nothing, false, self.now()).await?;
-        self.tell(step);
         Ok(())
     }
 
@@ -492,9 +391,9 @@ pub(crate) fn outcome_text(outcome: &domain::Outcome) -> String {
 /// patients who never existed.
 pub(crate) fn own_records() -> Vec<SourceFile> {
     const FILES: [(&str, &str); 3] = [
-        ("patient-1.json", include_str!("../demo/patient-1.json")),
-        ("patient-2.json", include_str!("../demo/patient-2.json")),
-        ("patient-3.json", include_str!("../demo/patient-3.json")),
+        ("patient-1.json", include_str!("../../demo/patient-1.json")),
+        ("patient-2.json", include_str!("../../demo/patient-2.json")),
+        ("patient-3.json", include_str!("../../demo/patient-3.json")),
     ];
     FILES.map(|(name, text)| SourceFile { name: name.into(), bytes: text.into() }).into()
 }

@@ -1,14 +1,18 @@
 //! What the commands other than `up` do on a consortium.
 
+mod messages;
+mod surgery;
+mod waitlist;
+
 use std::{fmt::Write as _, path::Path, sync::Arc, time::Duration};
 
 use alloy_primitives::{Address, B256};
-use bindings::{EmergencyAccess, convert::to_uint40};
+use bindings::Contract;
 use domain::{
     Anchor, Kind, KindSet, Period, Purpose, PurposeSet, RecordId, RecordVersion, RelationshipState,
     Terms, Timestamp,
 };
-use gatekeeper::{Actor, Inclusion, Report, Timeline};
+use gatekeeper::{Actor, Report, Timeline};
 use serde_json::json;
 use vault::Listing;
 use workflows::{
@@ -21,8 +25,8 @@ use workflows::{
 use crate::{
     Error,
     cli::{
-        CareCommand, Command, ConsentCommand, EmergencyCommand, LabCommand, RecordsCommand,
-        RxCommand, TxCommand,
+        CareCommand, Command, ConsentCommand, EmergencyCommand, LabCommand, LabVersion,
+        RecordsCommand, RxCommand, TxCommand,
     },
     consortium::Consortium,
     gateway,
@@ -37,15 +41,21 @@ type Output = Result<(String, u8), Error>;
 /// How many steps or receipts are shown.
 const LINES: usize = 1_000;
 
-/// Carries out a command that was typed in `directory`.
-pub(crate) async fn execute(consortium: &Consortium, command: Command, directory: &Path) -> Output {
-    let commands = Commands { consortium, directory };
+/// Carries out a command that was typed in `directory`, with `input` piped into it.
+pub(crate) async fn execute(
+    consortium: &Consortium,
+    command: Command,
+    directory: &Path,
+    input: &[u8],
+) -> Output {
+    let commands = Commands { consortium, directory, input };
     match command {
         Command::Up(_) | Command::Gateway(_) | Command::PatientNode(_) | Command::Verify(_) => {
             Err("this command runs by itself".into())
         }
         Command::Token { who, at } => Ok((gateway::token(consortium, &who, &at).await? + "\n", 0)),
         Command::Who => Ok((commands.who(), 0)),
+        Command::Sign { who, digest } => commands.sign(&who, digest).await,
         Command::Relate { patient, institution, countersigned } => {
             commands.relate(&patient, &institution, countersigned).await
         }
@@ -55,6 +65,8 @@ pub(crate) async fn execute(consortium: &Consortium, command: Command, directory
         Command::Rx(command) => commands.rx(command).await,
         Command::Lab(command) => commands.lab(command).await,
         Command::Emergency(command) => commands.emergency(command).await,
+        Command::Surgery(command) => commands.surgery(command).await,
+        Command::Waitlist(command) => commands.waitlist(command).await,
         Command::Timeline { subject } => commands.timeline(&subject).await,
         Command::Log { patient, at } => commands.log(&patient, &at).await,
         Command::Reconcile { at, json } => commands.reconcile(at.as_deref(), json).await,
@@ -66,6 +78,7 @@ pub(crate) async fn execute(consortium: &Consortium, command: Command, directory
 struct Commands<'a> {
     consortium: &'a Consortium,
     directory: &'a Path,
+    input: &'a [u8],
 }
 
 impl<'a> Commands<'a> {
@@ -113,6 +126,23 @@ impl<'a> Commands<'a> {
             table.row(vec![patient.name.clone(), "patient".into(), account]);
         }
         table.to_string()
+    }
+
+    /// What `POST /api/steps/{id}` takes.
+    async fn sign(&self, who: &str, digest: B256) -> Output {
+        let said = if let Some(patient) = self.consortium.patients.find(who) {
+            let key = patient.patient.key().ok_or("the patient's key is not here")?;
+            let signer = key.signer(self.consortium.deployment.address(Contract::WebAuthnVerifier));
+            json!({
+                "digest": digest,
+                "authorisation": { "signer": signer, "signature": key.sign(digest) },
+            })
+        } else {
+            let signature = self.person(who)?.sender.sign_hash(&digest).await?;
+            let signature = alloy_primitives::hex::encode_prefixed(signature.as_bytes());
+            json!({ "digest": digest, "signature": signature })
+        };
+        Ok((format!("{said}\n"), 0))
     }
 
     async fn relate(&self, patient: &str, institution: &str, countersigned: bool) -> Output {
@@ -322,17 +352,13 @@ impl<'a> Commands<'a> {
     }
 
     /// The newest anchor of a record that stands by itself, and who keeps it.
-    async fn anchor(&self, record: RecordId) -> Result<(&'a Gateway, Anchor), Error> {
+    async fn anchor(&self, id: RecordId) -> Result<(&'a Gateway, Anchor), Error> {
         for gateway in self.consortium.institutions() {
-            let keeper = &gateway.gatekeeper;
-            keeper.refresh(self.now()).await?;
-            let Some(entry) = keeper.vault().head(record).await? else { continue };
-            let found = keeper.inclusion(record, entry.header.version).await?;
-            if let Some((anchor, Inclusion::Alone)) = found {
+            if let Some(anchor) = record::newest(gateway, id, self.now()).await? {
                 return Ok((gateway, anchor));
             }
         }
-        Err(format!("no record {record} stands by itself at any institution here").into())
+        Err(format!("no record {id} stands by itself at any institution here").into())
     }
 
     async fn consent(&self, command: ConsentCommand) -> Output {
@@ -405,20 +431,50 @@ impl<'a> Commands<'a> {
         let (physician, pharmacist) = (self.person("physician")?, self.person("pharmacist")?);
         let now = self.now();
         let steps = match command {
-            RxCommand::Issue { patient, medicine, dosage, quantity, fills, days } => {
+            RxCommand::Issue {
+                patient,
+                medicine,
+                dosage,
+                milligrams,
+                times,
+                quantity,
+                fills,
+                days,
+                controlled,
+                as_written,
+                despite,
+            } => {
                 let patient = self.patient(&patient)?;
                 if fills == 0 {
                     return Err("a prescription is filled at least once".into());
                 }
+                let dose = milligrams.map(|text| prescription::Dose::of_milligrams(&text, times));
+                if dose == Some(None) {
+                    return Err("a dose in milligrams is a number such as 2.5".into());
+                }
                 let order = prescription::Order {
                     medication: (String::new(), String::new(), medicine),
                     dosage,
+                    dose: dose.flatten(),
                     quantity,
                     fills,
                     valid_for: Duration::from_secs(days.saturating_mul(86_400)),
+                    controlled,
+                    as_written,
                 };
-                let (anchor, steps) =
-                    prescription::issue(hospital, physician, &patient, &order, now).await?;
+                let account = patient.account();
+                let known =
+                    prescription::Known::read(hospital, physician.member, account, now).await?;
+                let checked = match prescription::check(&order, &known, despite.as_deref()) {
+                    Ok(checked) => checked,
+                    Err(findings) => return Ok((findings_text(&findings), 1)),
+                };
+                let (anchor, mut steps) =
+                    prescription::issue(hospital, physician, &patient, &checked, now).await?;
+                if order.as_written {
+                    let id = anchor.record.0;
+                    steps.push(prescription::forbid_substitution(hospital, physician, id).await?);
+                }
                 let text = steps.iter().map(step_text).collect::<String>();
                 return Ok((format!("prescription {}\n{text}", anchor.record), 0));
             }
@@ -440,7 +496,24 @@ impl<'a> Commands<'a> {
                 }
                 steps
             }
+            RxCommand::Countersign { id } => {
+                vec![prescription::countersign(hospital, self.person("surgeon")?, id).await?]
+            }
             RxCommand::Claim { id } => vec![prescription::claim(pharmacy, pharmacist, id).await?],
+            RxCommand::Release { id } => {
+                vec![prescription::release(pharmacy, pharmacist, id).await?]
+            }
+            RxCommand::Substitute { patient, id, product, reason } => {
+                let patient = self.patient(&patient)?;
+                let substituted = prescription::substitute(
+                    pharmacy, pharmacist, &patient, id, &product, &reason, now,
+                );
+                substituted.await?.1
+            }
+            RxCommand::Confirm { patient, id, fill } => {
+                let patient = self.patient(&patient)?;
+                vec![prescription::confirm_collection(pharmacy, &patient, id, fill, now).await?]
+            }
             RxCommand::Dispense { patient, id, quantity, batch } => {
                 let patient = self.patient(&patient)?;
                 let expires = now.after(Duration::from_secs(365 * 86_400));
@@ -460,16 +533,12 @@ impl<'a> Commands<'a> {
     async fn show_prescription(&self, id: B256) -> Output {
         let keeper = &self.gateway("hospital")?.gatekeeper;
         keeper.refresh(self.now()).await?;
-        let projection = keeper.projection().await;
-        let held = projection.workflows.prescription(&id);
-        let held = held.ok_or("there is no such prescription")?;
-        let state = match () {
-            () if held.cancelled => "cancelled",
-            () if held.completed => "completed",
-            () if held.valid_until <= self.now() => "expired",
-            () if held.claimed_by.is_some() => "claimed",
-            () => "issued",
+        let held = {
+            let projection = keeper.projection().await;
+            projection.workflows.prescription(&id).cloned()
         };
+        let held = held.ok_or("there is no such prescription")?;
+        let state = prescription::standing(self.gateway("hospital")?, id).await?.name();
         let name = |address| self.consortium.name_of(address);
         let mut text = format!(
             "{state}: {} fills of {} units for {}, by {}, until {}\n",
@@ -489,6 +558,17 @@ impl<'a> Commands<'a> {
                 yes(patient)
             );
         }
+        for fill in 1..=held.fills {
+            let receipt = prescription::receipt(self.gateway("hospital")?, id, fill).await?;
+            let Some(receipt) = receipt else { break };
+            let _ = writeln!(
+                text,
+                "  fill {fill}: completed by the {} at {}{}",
+                name(receipt.pharmacy),
+                receipt.completed_at,
+                if receipt.confirmed { ", the patient has it" } else { "" },
+            );
+        }
         Ok((text, 0))
     }
 
@@ -501,7 +581,8 @@ impl<'a> Commands<'a> {
                 let patient = self.patient(&patient)?;
                 let code = json!({ "text": test });
                 let (anchor, steps) =
-                    laboratory::order(hospital, physician, &patient, lab, &code, now).await?;
+                    laboratory::order(hospital, physician, &patient, lab.member(), &code, now)
+                        .await?;
                 let text = steps.iter().map(step_text).collect::<String>();
                 return Ok((format!("order {}\n{text}", anchor.record), 0));
             }
@@ -514,29 +595,95 @@ impl<'a> Commands<'a> {
                 let result = json!({ "valueString": result });
                 let reported =
                     laboratory::report(lab, scientist, &patient, id, &result, critical, now);
-                reported.await?.1
+                return Ok(result_text(&reported.await?));
             }
-            LabCommand::Release { id } => vec![laboratory::release(lab, scientist, id).await?],
+            LabCommand::TakeOver { patient, id, condition } => {
+                let patient = self.patient(&patient)?;
+                let taken = laboratory::take_over(lab, scientist, &patient, id, &condition, now);
+                taken.await?.1
+            }
+            LabCommand::Custody { id } => {
+                let mut table = Table::new(&["who", "record"], &[]);
+                for hand in laboratory::custody(lab, id).await? {
+                    let who = self.consortium.name_of(hand.by);
+                    table.row(vec![who, hand.record.to_string()]);
+                }
+                return Ok((table.to_string(), 0));
+            }
+            LabCommand::Preliminary { patient, id, result, critical } => {
+                let patient = self.patient(&patient)?;
+                let result = json!({ "valueString": result });
+                let version = laboratory::Version { result: &result, critical };
+                let reported =
+                    laboratory::report_preliminary(lab, scientist, &patient, id, version, now);
+                return Ok(result_text(&reported.await?));
+            }
+            LabCommand::Final(LabVersion { patient, id, record, result, critical }) => {
+                let patient = self.patient(&patient)?;
+                let (_, previous) = self.anchor(RecordId(record)).await?;
+                let result = json!({ "valueString": result });
+                let version = laboratory::Version { result: &result, critical };
+                let reported =
+                    laboratory::report_final(lab, scientist, &patient, id, &previous, version, now);
+                return Ok(result_text(&reported.await?));
+            }
+            LabCommand::Correct(LabVersion { patient, id, record, result, critical }) => {
+                let patient = self.patient(&patient)?;
+                let (_, previous) = self.anchor(RecordId(record)).await?;
+                let result = json!({ "valueString": result });
+                let version = laboratory::Version { result: &result, critical };
+                let corrected =
+                    laboratory::correct(lab, scientist, &patient, id, &previous, version, now);
+                return Ok(result_text(&corrected.await?));
+            }
+            LabCommand::Register { patient, system, number } => {
+                return self.register_number(&patient, &system, &number).await;
+            }
+            LabCommand::ImportHl7 { files, offset } => {
+                return self.import_messages(&files, offset.as_deref()).await;
+            }
+            LabCommand::Escalate { id } => {
+                vec![laboratory::escalate(hospital, physician, id).await?]
+            }
+            LabCommand::Cancel { id } => vec![laboratory::cancel(hospital, physician, id).await?],
+            LabCommand::Release { id } => {
+                let digest = self.result_at(lab, id).await?;
+                vec![laboratory::release(lab, scientist, id, digest).await?]
+            }
             LabCommand::Acknowledge { id } => {
-                vec![laboratory::acknowledge(hospital, physician, id).await?]
+                let digest = self.result_at(hospital, id).await?;
+                vec![laboratory::acknowledge(hospital, physician, id, digest).await?]
             }
             LabCommand::Show { id } => return self.show_order(id).await,
         };
         Ok((steps.iter().map(step_text).collect(), 0))
     }
 
+    /// The version of a result that a gateway's people have before them.
+    async fn result_at(&self, gateway: &Gateway, id: B256) -> Result<domain::RecordDigest, Error> {
+        gateway.gatekeeper.refresh(self.now()).await?;
+        let projection = gateway.gatekeeper.projection().await;
+        let held = projection.workflows.lab_order(&id).ok_or("there is no such order")?;
+        Ok(held.result.ok_or("there is no result yet")?)
+    }
+
     async fn show_order(&self, id: B256) -> Output {
         let keeper = &self.gateway("laboratory")?.gatekeeper;
         keeper.refresh(self.now()).await?;
-        let projection = keeper.projection().await;
-        let held = projection.workflows.lab_order(&id).ok_or("there is no such order")?;
+        let held = {
+            let projection = keeper.projection().await;
+            projection.workflows.lab_order(&id).cloned()
+        };
+        let held = held.ok_or("there is no such order")?;
+        let overdue = laboratory::is_overdue(self.gateway("laboratory")?, id).await?;
         let text = format!(
-            "{:?} for {}, by {}{}{}\n",
+            "{:?} for {}, by {}{}{}{}\n",
             held.state,
             self.consortium.name_of(held.patient),
             self.consortium.name_of(held.orderer),
             if held.critical { ", critical" } else { "" },
             if held.acknowledged { ", acknowledged" } else { "" },
+            if overdue { ", overdue" } else { "" },
         );
         Ok((text, 0))
     }
@@ -556,13 +703,32 @@ impl<'a> Commands<'a> {
                 let account = patient.account();
                 let opened =
                     emergency::open(department, paramedic, account, kinds, period, &reason);
-                let (opened, step) = opened.await?;
-                Ok((format!("opening {}\n{}", opened.id, step_text(&step)), 0))
+                let (opened, salt, step) = opened.await?;
+                let text = format!("opening {}\n  salt of the reason {salt}\n", opened.id);
+                Ok((text + &step_text(&step), 0))
             }
             EmergencyCommand::End { patient, id } => {
                 let opened = self.opening(&patient, id).await?;
                 let step = emergency::end(department, self.person("paramedic")?, &opened).await?;
                 Ok((step_text(&step), 0))
+            }
+            EmergencyCommand::Report { days } => {
+                let period = Duration::from_secs(days.saturating_mul(86_400));
+                let head =
+                    ["who", "openings", "patients", "justified", "unjustified", "overdue", ""];
+                let mut table = Table::new(&head, &[1, 2, 3, 4, 5]);
+                for used in emergency::usage(department, period, self.now()).await? {
+                    table.row(vec![
+                        self.consortium.name_of(used.professional),
+                        used.openings.to_string(),
+                        used.patients.to_string(),
+                        used.justified.to_string(),
+                        used.unjustified.to_string(),
+                        used.overdue.to_string(),
+                        if used.is_repeated() { "repeated".into() } else { String::new() },
+                    ]);
+                }
+                Ok((table.to_string(), 0))
             }
             EmergencyCommand::Review { patient, id, verdict } => {
                 let opened = self.opening(&patient, id).await?;
@@ -587,28 +753,10 @@ impl<'a> Commands<'a> {
     }
 
     /// An opening as the contract wants it back.
-    async fn opening(
-        &self,
-        patient: &str,
-        id: B256,
-    ) -> Result<EmergencyAccess::EmergencyOpened, Error> {
+    async fn opening(&self, patient: &str, id: B256) -> Result<emergency::Opened, Error> {
         let patient = self.patient(patient)?.account();
-        let keeper = &self.gateway("emergency")?.gatekeeper;
-        keeper.refresh(self.now()).await?;
-        let projection = keeper.projection().await;
-        let openings = projection.consents.emergency_openings(patient);
-        let held = openings.iter().find(|held| held.opening.id == id);
-        let held = held.ok_or("there is no such opening of this patient's records")?;
-        Ok(EmergencyAccess::EmergencyOpened {
-            id,
-            patient,
-            professional: held.opening.professional,
-            institution: held.institution,
-            opensAt: to_uint40(held.opened_for.opens_at()),
-            closesAt: to_uint40(held.opened_for.closes_at()),
-            kinds: held.opening.kinds.bits(),
-            reason: held.reason,
-        })
+        let department = self.gateway("emergency")?;
+        Ok(emergency::opened(department, patient, id, self.now()).await?)
     }
 
     async fn list_openings(&self, patient: &str) -> Output {
@@ -709,6 +857,18 @@ pub(crate) fn report_text(name: &str, report: &Report) -> String {
 
 fn kind_set(kinds: &[Kind]) -> KindSet {
     if kinds.is_empty() { KindSet::ALL } else { kinds.iter().copied().collect() }
+}
+
+/// What stands against an order, for who prescribes.
+fn findings_text(findings: &[prescription::Finding]) -> String {
+    let lines = findings.iter().map(|finding| format!("  {finding}\n")).collect::<String>();
+    format!("not issued; --despite REASON overrides what the checks found:\n{lines}")
+}
+
+/// Where a result is kept, and the steps that brought it there.
+fn result_text((anchor, steps): &(Anchor, Vec<Step>)) -> (String, u8) {
+    let text = steps.iter().map(step_text).collect::<String>();
+    (format!("result {}\n{text}", anchor.record), 0)
 }
 
 fn step_text(step: &Step) -> String {

@@ -6,9 +6,15 @@
 //! step of a block that is one of the chain's. It can leave steps out, and the hash of a step's
 //! transaction is its word alone: receipts do not hold it.
 
+mod laboratory;
+mod prescriptions;
+mod surgeries;
+mod waiting_lists;
+
 use std::collections::BTreeMap;
 
 use alloy_consensus::{ReceiptEnvelope, proofs::calculate_receipt_root};
+use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256};
 use alloy_provider::Provider as _;
 use alloy_rpc_types_eth::{Filter, Header, Log};
@@ -17,6 +23,7 @@ use bindings::{
     AccessLog::AccessLogEvents, Consents::ConsentsEvents, Contract,
     EmergencyAccess::EmergencyAccessEvents, LabOrders::LabOrdersEvents,
     Prescriptions::PrescriptionsEvents, Records::RecordsEvents, Relationships::RelationshipsEvents,
+    Surgeries, Surgeries::SurgeriesEvents, WaitingLists::WaitingListsEvents,
 };
 use domain::{KindSet, Timestamp};
 use ledger::{EndpointError, Projection};
@@ -76,7 +83,7 @@ impl Timeline {
 }
 
 impl Gatekeeper {
-    /// Everything on chain about a patient, by account, their prescriptions and orders included.
+    /// Everything on chain about a patient, by account, their prescriptions, orders and listings included.
     ///
     /// # Errors
     ///
@@ -93,7 +100,14 @@ impl Gatekeeper {
     ///
     /// [`GatekeeperError`] when the chain cannot be asked.
     pub async fn timeline(&self, subject: B256) -> Result<Timeline, GatekeeperError> {
-        self.timeline_of(vec![subject]).await
+        let mut subjects = vec![subject];
+        // The events of implants name these first, and the surgery where nobody can search for it.
+        let call = Surgeries::implantsOfCall { id: subject };
+        let at = self.deployment().address(Contract::Surgeries);
+        let implants = self.ledger().call(at, &call, BlockId::latest()).await;
+        // A network whose directory has no such contract has no implants either.
+        subjects.extend(implants.unwrap_or_default());
+        self.timeline_of(subjects).await
     }
 
     async fn timeline_of(&self, subjects: Vec<B256>) -> Result<Timeline, GatekeeperError> {
@@ -278,67 +292,34 @@ fn describe(
             }
         },
         Contract::Prescriptions => {
-            describe_prescription(PrescriptionsEvents::decode_log(inner).ok()?.data, projection)
+            prescriptions::describe(PrescriptionsEvents::decode_log(inner).ok()?.data, projection)
         }
-        Contract::LabOrders => match LabOrdersEvents::decode_log(inner).ok()?.data {
-            LabOrdersEvents::LabOrdered(event) => {
-                ("laboratory order placed".into(), Member(event.orderer), Some(event.id))
-            }
-            LabOrdersEvents::SpecimenCollected(event) => {
-                ("specimen collected".into(), Member(event.by), Some(event.id))
-            }
-            LabOrdersEvents::ResultReported(event) => {
-                let critical = if event.critical { ", critical" } else { "" };
-                (format!("result reported{critical}"), Member(event.by), Some(event.id))
-            }
-            LabOrdersEvents::ResultReleased(event) => {
-                ("result released to the patient".into(), Member(event.by), Some(event.id))
-            }
-            LabOrdersEvents::ResultAcknowledged(event) => {
-                ("result acknowledged".into(), Member(event.by), Some(event.id))
-            }
-            LabOrdersEvents::LabOrderCancelled(event) => {
-                let who = by(event.by, event.patient);
-                ("laboratory order cancelled".into(), who, Some(event.id))
-            }
-            LabOrdersEvents::SpecimenHandedOver(event) => {
-                ("specimen taken over".into(), Member(event.by), Some(event.id))
-            }
-            LabOrdersEvents::PreliminaryReported(event) => {
-                let critical = if event.critical { ", critical" } else { "" };
-                let what = format!("preliminary result reported{critical}");
-                (what, Member(event.by), Some(event.id))
-            }
-            LabOrdersEvents::ResultCorrected(event) => {
-                let critical = if event.critical { ", critical" } else { "" };
-                let what = format!("result corrected, version {}{critical}", event.version);
-                (what, Member(event.by), Some(event.id))
-            }
-            LabOrdersEvents::CriticalEscalated(event) => {
-                let what = format!("critical result escalated, time {}", event.escalations);
-                (what, Member(event.by), Some(event.id))
-            }
-        },
+        Contract::Surgeries => surgeries::describe(SurgeriesEvents::decode_log(inner).ok()?.data),
+        Contract::LabOrders => laboratory::describe(LabOrdersEvents::decode_log(inner).ok()?.data),
         Contract::AccessLog => {
             let AccessLogEvents::ReceiptsAppended(event) =
                 AccessLogEvents::decode_log(inner).ok()?.data;
             (format!("{} receipts anchored", event.count), Member(event.gatekeeper), None)
         }
-        // Nothing off chain takes part in the last seven yet.
+        Contract::WaitingLists => {
+            return waiting_lists::describe(WaitingListsEvents::decode_log(inner).ok()?.data);
+        }
+        // Nothing off chain takes part in the last five yet.
         Contract::Registry
         | Contract::WebAuthnVerifier
         | Contract::PatientAccounts
-        | Contract::Surgeries
         | Contract::Trials
         | Contract::Devices
-        | Contract::WaitingLists
         | Contract::PaymentToken
         | Contract::Claims
         | Contract::DataExchange => return None,
     })
 }
 
-fn describe_record(event: RecordsEvents) -> (String, Actor, Option<B256>) {
+/// What happened in words, who did it, and the record, workflow or opening that it is about.
+type Described = (String, Actor, Option<B256>);
+
+fn describe_record(event: RecordsEvents) -> Described {
     use Actor::{Member, Patient, Unknown};
     match event {
         RecordsEvents::RecordProposed(event) => {
@@ -382,66 +363,6 @@ fn describe_record(event: RecordsEvents) -> (String, Actor, Option<B256>) {
     }
 }
 
-fn describe_prescription(
-    event: PrescriptionsEvents,
-    projection: &Projection,
-) -> (String, Actor, Option<B256>) {
-    use Actor::Member;
-    // These events say who permits, but not whose prescription it is.
-    let either = |id: B256, who: Address| {
-        let held = projection.workflows.prescription(&id);
-        by(who, held.map_or(Address::ZERO, |held| held.patient))
-    };
-    match event {
-        PrescriptionsEvents::PrescriptionIssued(event) => {
-            ("prescription issued".into(), Member(event.prescriber), Some(event.id))
-        }
-        PrescriptionsEvents::PharmacyPermitted(event) => {
-            let what = format!("dispensing permitted to {}", event.pharmacy);
-            (what, either(event.id, event.by), Some(event.id))
-        }
-        PrescriptionsEvents::PharmacyWithdrawn(event) => {
-            let what = format!("permission of {} withdrawn", event.pharmacy);
-            (what, either(event.id, event.by), Some(event.id))
-        }
-        PrescriptionsEvents::PrescriptionClaimed(event) => {
-            ("prescription claimed".into(), Member(event.pharmacist), Some(event.id))
-        }
-        PrescriptionsEvents::ClaimReleased(event) => {
-            ("claim released".into(), Member(event.pharmacist), Some(event.id))
-        }
-        PrescriptionsEvents::Dispensed(event) => {
-            let quantity = event.dispensing.quantity;
-            let what = format!("{quantity} units dispensed, fill {}", event.fill);
-            (what, Member(event.pharmacist), Some(event.id))
-        }
-        PrescriptionsEvents::PrescriptionCompleted(event) => {
-            ("prescription completed".into(), Member(event.pharmacist), Some(event.id))
-        }
-        PrescriptionsEvents::PrescriptionCancelled(event) => {
-            ("prescription cancelled".into(), by(event.by, event.patient), Some(event.id))
-        }
-        PrescriptionsEvents::SignatureAwaited(event) => {
-            let prescriber = projection.workflows.prescription(&event.id);
-            let by = prescriber.map_or(Actor::Unknown, |held| Member(held.prescriber));
-            ("second signature awaited".into(), by, Some(event.id))
-        }
-        PrescriptionsEvents::PrescriptionCountersigned(event) => {
-            ("prescription signed a second time".into(), Member(event.by), Some(event.id))
-        }
-        PrescriptionsEvents::SubstitutionForbidden(event) => {
-            ("substitution forbidden".into(), Member(event.prescriber), Some(event.id))
-        }
-        PrescriptionsEvents::ProductSubstituted(event) => {
-            ("product substituted".into(), Member(event.pharmacist), Some(event.id))
-        }
-        PrescriptionsEvents::CollectionConfirmed(event) => {
-            let what = format!("collection confirmed, fill {}", event.fill);
-            (what, Actor::Patient(event.patient), Some(event.id))
-        }
-    }
-}
-
 fn by(who: Address, patient: Address) -> Actor {
     if who == patient { Actor::Patient(who) } else { Actor::Member(who) }
 }
@@ -455,7 +376,7 @@ mod tests {
     use alloy_consensus::Receipt;
     use alloy_primitives::U256;
     use alloy_sol_types::SolEvent;
-    use bindings::{EmergencyAccess, LabOrders, Records};
+    use bindings::{EmergencyAccess, LabOrders, Records, WaitingLists};
 
     use super::*;
 
@@ -561,5 +482,8 @@ mod tests {
         let cancelled = |by| LabOrders::LabOrderCancelled { id, patient: PATIENT, by };
         check(Contract::LabOrders, &cancelled(PATIENT), Actor::Patient(PATIENT));
         check(Contract::LabOrders, &cancelled(PROFESSIONAL), Actor::Member(PROFESSIONAL));
+        let removed = |by| WaitingLists::ListingRemoved { id, patient: PATIENT, by, reason: id };
+        check(Contract::WaitingLists, &removed(PATIENT), Actor::Patient(PATIENT));
+        check(Contract::WaitingLists, &removed(PROFESSIONAL), Actor::Member(PROFESSIONAL));
     }
 }

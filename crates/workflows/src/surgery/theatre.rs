@@ -1,0 +1,483 @@
+//! In the theatre and after it: checklist, incision, implants, report, recovery, follow-up.
+
+use std::collections::BTreeSet;
+
+use alloy_primitives::{Address, B256};
+use alloy_rpc_types_eth::Filter;
+use alloy_sol_types::SolEvent as _;
+use bindings::{Contract, Surgeries};
+use domain::{Anchor, Kind, Timestamp};
+use ledger::{CallError, Outcome};
+use serde_json::json;
+
+use super::{Answer, Phase, note, practitioner, standing, subject, written};
+use crate::{Gateway, PatientActor, Person, Step, WorkflowError, record::Draft};
+
+/// What came of a signature.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// What was signed: the digest that the others of the team sign too.
+    pub digest: B256,
+    /// Whether that was the last signature, so that the step is done.
+    pub complete: bool,
+    /// The steps.
+    pub steps: Vec<Step>,
+}
+
+/// A member of the team fills in a phase of the checklist before the incision, which is sealed, and
+/// signs it. The others [`sign`] the same digest.
+///
+/// # Errors
+///
+/// [`WorkflowError::Invalid`] when an item has no answer; [`WorkflowError`] when the chain refuses: it
+/// is not this phase's turn, or not theirs to sign. Nothing is sealed then.
+pub async fn fill_in(
+    hospital: &Gateway,
+    person: &Person,
+    patient: &PatientActor,
+    id: B256,
+    phase: Phase,
+    answers: &[Answer<'_>],
+    now: Timestamp,
+) -> Result<Signed, WorkflowError> {
+    if phase == Phase::SignOut {
+        return Err(WorkflowError::Invalid("the sign-out is over the operation's report".into()));
+    }
+    let resource = phase.fill_in(id, answers, person, patient, now)?;
+    seal_and_sign(hospital, person, patient, id, phase, &Draft { kind: Kind::Order, resource }, now)
+        .await
+}
+
+/// A member of the team writes the report of the operation with the sign-out's answers in it, which is
+/// sealed, and signs it. It names the implants that the chain has of this surgery. The last signature
+/// of the three makes the receipt that a claim can refer to.
+///
+/// # Errors
+///
+/// As [`fill_in`].
+pub async fn report(
+    hospital: &Gateway,
+    person: &Person,
+    patient: &PatientActor,
+    id: B256,
+    performed: &str,
+    answers: &[Answer<'_>],
+    now: Timestamp,
+) -> Result<Signed, WorkflowError> {
+    let mut checklist = Phase::SignOut.fill_in(id, answers, person, patient, now)?;
+    checklist["id"] = json!("checklist");
+    let implants = implants_of(hospital, id).await?;
+    let devices: Vec<_> = implants
+        .iter()
+        .map(|implant| {
+            json!({ "manipulated": {
+                "type": "Device",
+                "identifier": { "system": IMPLANT_SYSTEM, "value": implant.to_string() },
+            } })
+        })
+        .collect();
+    let mut resource = json!({
+        "resourceType": "Procedure",
+        "contained": [checklist],
+        "status": "completed",
+        "basedOn": [{ "reference": format!("ServiceRequest/{id:x}") }],
+        "category": { "coding": [super::surgical_procedure()] },
+        "code": { "text": performed },
+        "subject": subject(patient),
+        "performedDateTime": now.to_string(),
+        "recorder": practitioner(person),
+        // No element of a procedure takes a task.
+        "extension": [{
+            "url": "urn:salus:surgical-safety-checklist",
+            "valueReference": { "reference": "#checklist" },
+        }],
+    });
+    if !devices.is_empty() {
+        resource["focalDevice"] = json!(devices);
+    }
+    let draft = Draft { kind: Kind::Procedure, resource };
+    seal_and_sign(hospital, person, patient, id, Phase::SignOut, &draft, now).await
+}
+
+async fn seal_and_sign(
+    hospital: &Gateway,
+    person: &Person,
+    patient: &PatientActor,
+    id: B256,
+    phase: Phase,
+    draft: &Draft,
+    now: Timestamp,
+) -> Result<Signed, WorkflowError> {
+    let written = written(hospital, person, patient, id, now).await?;
+    let (record, contract) = (hospital.make_record_id(), Contract::Surgeries);
+    let (anchor, sealed, outcome) = match phase {
+        Phase::SignIn => {
+            let call = |checklist| Surgeries::signInCall { id, checklist };
+            written.and_send(record, draft, contract, call).await?
+        }
+        Phase::TimeOut => {
+            let call = |checklist| Surgeries::timeOutCall { id, checklist };
+            written.and_send(record, draft, contract, call).await?
+        }
+        Phase::SignOut => {
+            let call = |report| Surgeries::signOutCall { id, report };
+            written.and_send(record, draft, contract, call).await?
+        }
+    };
+    let mut signed = signed(person, phase, anchor.digest.0, &outcome);
+    signed.steps.insert(0, sealed);
+    Ok(signed)
+}
+
+/// A member of the team signs what another filled in: the digest says which. Signing another digest
+/// than the one before begins the phase anew.
+///
+/// # Errors
+///
+/// [`WorkflowError::Send`] when it is not this phase's turn, not theirs to sign, or they signed it.
+pub async fn sign(
+    hospital: &Gateway,
+    person: &Person,
+    id: B256,
+    phase: Phase,
+    digest: B256,
+) -> Result<Signed, WorkflowError> {
+    let (at, sender) = (hospital.at(Contract::Surgeries), &person.sender);
+    let outcome = match phase {
+        Phase::SignIn => sender.send(at, &Surgeries::signInCall { id, checklist: digest }).await?,
+        Phase::TimeOut => {
+            sender.send(at, &Surgeries::timeOutCall { id, checklist: digest }).await?
+        }
+        Phase::SignOut => sender.send(at, &Surgeries::signOutCall { id, report: digest }).await?,
+    };
+    Ok(signed(person, phase, digest, &outcome))
+}
+
+fn signed(person: &Person, phase: Phase, digest: B256, outcome: &Outcome) -> Signed {
+    let events = outcome.events::<Surgeries::ChecklistSigned>();
+    let complete = events.first().is_some_and(|event| event.complete);
+    let operation = match (phase, complete) {
+        (Phase::SignIn, false) => "surgery.sign-in",
+        (Phase::SignIn, true) => "surgery.sign-in-last",
+        (Phase::TimeOut, false) => "surgery.time-out",
+        (Phase::TimeOut, true) => "surgery.time-out-last",
+        (Phase::SignOut, false) => "surgery.sign-out",
+        (Phase::SignOut, true) => "surgery.sign-out-last",
+    };
+    let last = if complete { ", the last to do so" } else { "" };
+    let what = format!("signs the {}{last}", phase.name());
+    let step = Step::new(&person.name, what, operation, outcome);
+    Signed { digest, complete, steps: vec![step] }
+}
+
+/// The surgeon begins.
+///
+/// # Errors
+///
+/// [`WorkflowError::Send`] before the time-out of this round is complete.
+pub async fn incise(hospital: &Gateway, surgeon: &Person, id: B256) -> Result<Step, WorkflowError> {
+    let call = Surgeries::inciseCall { id };
+    let outcome = surgeon.sender.send(hospital.at(Contract::Surgeries), &call).await?;
+    Ok(Step::new(&surgeon.name, "begins the operation", "surgery.incise", &outcome))
+}
+
+/// What is put into a patient.
+#[derive(Clone, Debug)]
+pub struct Implant {
+    /// Who made it.
+    pub maker: String,
+    /// What it is.
+    pub model: String,
+    /// Its serial number.
+    pub serial: String,
+    /// Its lot.
+    pub lot: String,
+    /// The lot's digest under the maker's key, as delivered with the package, by which the maker finds
+    /// it in a recall. Without it, the lot stands under the hospital's own key.
+    pub lot_digest: Option<B256>,
+}
+
+/// How an implant is called on chain: by a digest that only the hospital can make.
+#[must_use]
+pub fn implant_digest(hospital: &Gateway, maker: &str, serial: &str) -> B256 {
+    hospital.keyed_digest("salus/implant/v1", &joined(maker, serial))
+}
+
+/// How a lot is called on chain, under the key of whoever asks: its maker, or the hospital.
+#[must_use]
+pub fn lot_digest(gateway: &Gateway, maker: &str, lot: &str) -> B256 {
+    gateway.keyed_digest("salus/implant-lot/v1", &joined(maker, lot))
+}
+
+/// Two texts with their border, so that no two pairs make the same.
+fn joined(maker: &str, number: &str) -> Vec<u8> {
+    let length = (maker.len() as u64).to_be_bytes();
+    [length.as_slice(), maker.as_bytes(), number.as_bytes()].concat()
+}
+
+/// The surgeon or nurse of the team records an implant: sealed with serial number and lot, and on chain
+/// by their keyed digests. Two steps.
+///
+/// # Errors
+///
+/// [`WorkflowError`] when nobody operates, or the implant was put into this patient before.
+pub async fn implant(
+    hospital: &Gateway,
+    person: &Person,
+    patient: &PatientActor,
+    id: B256,
+    device: &Implant,
+    now: Timestamp,
+) -> Result<(B256, Vec<Step>), WorkflowError> {
+    let implant = implant_digest(hospital, &device.maker, &device.serial);
+    let own = || lot_digest(hospital, &device.maker, &device.lot);
+    let lot = device.lot_digest.unwrap_or_else(own);
+    let resource = json!({
+        "resourceType": "Device",
+        "identifier": [{ "system": IMPLANT_SYSTEM, "value": implant.to_string() }],
+        "status": "active",
+        "manufacturer": device.maker,
+        "serialNumber": device.serial,
+        "lotNumber": device.lot,
+        "deviceName": [{ "name": device.model, "type": "model-name" }],
+        "patient": subject(patient),
+        "owner": { "reference": format!("Organization/{}", hospital.member()) },
+        "note": [{ "text": format!("put in during surgery {id}") }],
+    });
+    let draft = Draft { kind: Kind::Device, resource };
+    let written = written(hospital, person, patient, id, now).await?;
+    // The event names the implant, not the record: the record names both.
+    let call = |_| Surgeries::recordImplantCall { id, implant, lot };
+    let record = hospital.make_record_id();
+    let (_, sealed, outcome) = written.and_send(record, &draft, Contract::Surgeries, call).await?;
+    let step = Step::new(&person.name, "records an implant", "surgery.record-implant", &outcome);
+    Ok((implant, vec![sealed, step]))
+}
+
+/// The surgeon of the team records that an implant of the patient was taken out.
+///
+/// # Errors
+///
+/// [`WorkflowError::Send`] when it is not in this patient.
+pub async fn explant(
+    hospital: &Gateway,
+    surgeon: &Person,
+    id: B256,
+    implant: B256,
+) -> Result<Step, WorkflowError> {
+    let call = Surgeries::recordExplantCall { id, implant };
+    let outcome = surgeon.sender.send(hospital.at(Contract::Surgeries), &call).await?;
+    let what = "records that an implant was taken out";
+    Ok(Step::new(&surgeon.name, what, "surgery.record-explant", &outcome))
+}
+
+/// Where an implant is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Implanted {
+    /// The surgery that put it in.
+    pub surgery: B256,
+    /// In whom, by account.
+    pub patient: Address,
+    /// Whether it was taken out since.
+    pub removed: bool,
+}
+
+/// From the implant to surgeries and patients. What was recorded by mistake is left out; more than one means
+/// that it was recorded of several patients, of whom one has it.
+///
+/// # Errors
+///
+/// [`WorkflowError::Call`] when the chain cannot be asked.
+pub async fn trace(hospital: &Gateway, implant: B256) -> Result<Vec<Implanted>, WorkflowError> {
+    let filter = Filter::new()
+        .address(hospital.at(Contract::Surgeries))
+        .event_signature(Surgeries::Implanted::SIGNATURE_HASH)
+        .topic1(implant)
+        .from_block(0);
+    let logs = hospital.gatekeeper.ledger().logs(&filter).await.map_err(CallError::from)?;
+    let events = logs.iter().filter_map(|log| Surgeries::Implanted::decode_log(&log.inner).ok());
+    // Somebody of whom it was recorded again after a mistake is named twice.
+    let patients: BTreeSet<_> = events.map(|event| event.data.patient).collect();
+    let mut found = Vec::new();
+    for patient in patients {
+        found.extend(implant_of(hospital, patient, implant).await?);
+    }
+    Ok(found)
+}
+
+/// Where an implant of a patient is; nothing when it was never put into them.
+///
+/// # Errors
+///
+/// [`WorkflowError::Call`] when the chain cannot be asked.
+pub async fn implant_of(
+    hospital: &Gateway,
+    patient: Address,
+    implant: B256,
+) -> Result<Option<Implanted>, WorkflowError> {
+    let call = Surgeries::implantOfCall { patient, implant };
+    let (at, latest) = (hospital.at(Contract::Surgeries), Default::default());
+    let found = hospital.gatekeeper.ledger().call(at, &call, latest).await?;
+    let Surgeries::Implant { surgery, removed, .. } = found;
+    Ok((!surgery.is_zero()).then_some(Implanted { surgery, patient, removed }))
+}
+
+/// The surgeon or nurse of the team takes back an implant that was recorded by mistake, before the sign-out.
+/// Its sealed record stays, and says nothing on chain any more.
+///
+/// # Errors
+///
+/// [`WorkflowError::Send`] when it was not recorded in this round.
+pub async fn void_implant(
+    hospital: &Gateway,
+    person: &Person,
+    id: B256,
+    implant: B256,
+) -> Result<Step, WorkflowError> {
+    let call = Surgeries::voidImplantCall { id, implant };
+    let outcome = person.sender.send(hospital.at(Contract::Surgeries), &call).await?;
+    let what = "takes back an implant that was recorded by mistake";
+    Ok(Step::new(&person.name, what, "surgery.void-implant", &outcome))
+}
+
+/// From the surgery to its implants, those that were taken out later included.
+///
+/// # Errors
+///
+/// [`WorkflowError::Call`] when the chain cannot be asked.
+pub async fn implants_of(hospital: &Gateway, id: B256) -> Result<Vec<B256>, WorkflowError> {
+    let call = Surgeries::implantsOfCall { id };
+    let (at, latest) = (hospital.at(Contract::Surgeries), Default::default());
+    Ok(hospital.gatekeeper.ledger().call(at, &call, latest).await?)
+}
+
+/// A doctor or nurse of the hospital reports a complication, from the sign-in on: sealed as a
+/// condition of the patient's. The patient sees the event.
+///
+/// # Errors
+///
+/// [`WorkflowError`] before the sign-in, or when the reporter is not of the hospital.
+pub async fn report_complication(
+    hospital: &Gateway,
+    person: &Person,
+    patient: &PatientActor,
+    id: B256,
+    text: &str,
+    now: Timestamp,
+) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    let (state, _) = standing(hospital, id).await?;
+    let resource = json!({
+        "resourceType": "Condition",
+        "code": { "text": text },
+        "subject": subject(patient),
+        "recorder": practitioner(person),
+        "recordedDate": now.to_string(),
+        "evidence": [{ "detail": [{ "reference": format!("ServiceRequest/{id:x}") }] }],
+        "note": [{ "text": format!("complication of an operation, which was {}", state.name()) }],
+    });
+    let draft = Draft { kind: Kind::Condition, resource };
+    let call = |digest| Surgeries::reportComplicationCall { id, digest };
+    let written = written(hospital, person, patient, id, now).await?;
+    let record = hospital.make_record_id();
+    let (anchor, sealed, outcome) =
+        written.and_send(record, &draft, Contract::Surgeries, call).await?;
+    let what = "reports a complication";
+    let step = Step::new(&person.name, what, "surgery.report-complication", &outcome);
+    Ok((anchor, vec![sealed, step]))
+}
+
+/// The anaesthetist hands the patient over to recovery.
+///
+/// # Errors
+///
+/// [`WorkflowError`] before the sign-out is complete.
+pub async fn hand_over(
+    hospital: &Gateway,
+    anaesthetist: &Person,
+    patient: &PatientActor,
+    id: B256,
+    text: &str,
+    now: Timestamp,
+) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    let draft = note(id, "hand-over to recovery", text, anaesthetist, patient, now);
+    let call = |digest| Surgeries::handOverCall { id, digest };
+    let written = written(hospital, anaesthetist, patient, id, now).await?;
+    let record = hospital.make_record_id();
+    let (anchor, sealed, outcome) =
+        written.and_send(record, &draft, Contract::Surgeries, call).await?;
+    let what = "hands the patient over to recovery";
+    let step = Step::new(&anaesthetist.name, what, "surgery.hand-over", &outcome);
+    Ok((anchor, vec![sealed, step]))
+}
+
+/// A doctor of the hospital discharges the patient, with a plan for the time after.
+///
+/// # Errors
+///
+/// [`WorkflowError`] when the patient is not in recovery.
+pub async fn discharge(
+    hospital: &Gateway,
+    doctor: &Person,
+    patient: &PatientActor,
+    id: B256,
+    text: &str,
+    now: Timestamp,
+) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    let resource = json!({
+        "resourceType": "CarePlan",
+        "status": "active",
+        "intent": "plan",
+        "title": "After the operation",
+        "description": text,
+        "subject": subject(patient),
+        "created": now.to_string(),
+        "author": practitioner(doctor),
+        "supportingInfo": [{ "reference": format!("ServiceRequest/{id:x}") }],
+    });
+    let draft = Draft { kind: Kind::CarePlan, resource };
+    let call = |digest| Surgeries::dischargeCall { id, digest };
+    let written = written(hospital, doctor, patient, id, now).await?;
+    let record = hospital.make_record_id();
+    let (anchor, sealed, outcome) =
+        written.and_send(record, &draft, Contract::Surgeries, call).await?;
+    let step = Step::new(&doctor.name, "discharges the patient", "surgery.discharge", &outcome);
+    Ok((anchor, vec![sealed, step]))
+}
+
+/// A doctor of the hospital, or who referred, sees the patient again. `gateway` is where the doctor
+/// works, which keeps what they found.
+///
+/// # Errors
+///
+/// [`WorkflowError`] when the patient was not discharged.
+pub async fn follow_up(
+    gateway: &Gateway,
+    doctor: &Person,
+    patient: &PatientActor,
+    id: B256,
+    text: &str,
+    now: Timestamp,
+) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    let resource = json!({
+        "resourceType": "ClinicalImpression",
+        "status": "completed",
+        "description": "Follow-up after an operation",
+        "summary": text,
+        "subject": subject(patient),
+        "date": now.to_string(),
+        "assessor": practitioner(doctor),
+        "supportingInfo": [{ "reference": format!("ServiceRequest/{id:x}") }],
+    });
+    let draft = Draft { kind: Kind::Condition, resource };
+    let call = |digest| Surgeries::followUpCall { id, digest };
+    let written = written(gateway, doctor, patient, id, now).await?;
+    let record = gateway.make_record_id();
+    let (anchor, sealed, outcome) =
+        written.and_send(record, &draft, Contract::Surgeries, call).await?;
+    let what = "sees the patient again";
+    let step = Step::new(&doctor.name, what, "surgery.follow-up", &outcome);
+    Ok((anchor, vec![sealed, step]))
+}
+
+/// How the records of implants and operations call an implant by what stands on chain.
+const IMPLANT_SYSTEM: &str = "urn:salus:implant";
