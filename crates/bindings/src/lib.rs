@@ -12,6 +12,7 @@ mod deployment;
 mod errors;
 
 pub mod convert;
+pub mod device;
 pub mod patient_account;
 
 pub use contracts::{

@@ -149,7 +149,8 @@ impl InstitutionRole {
             (Self::Pharmacy, Purpose::Treatment) => DISPENSING_KINDS,
             (Self::Laboratory, Purpose::Treatment) => LABORATORY_KINDS,
             (Self::Insurer, Purpose::Payment) => PAYMENT_KINDS,
-            (Self::Research, Purpose::Research) => RESEARCH_KINDS,
+            // A hospital prepares what a study gets, so that the study itself reads no record.
+            (Self::Research | Self::Hospital, Purpose::Research) => RESEARCH_KINDS,
             (Self::Regulator, Purpose::PublicHealth) => PUBLIC_HEALTH_KINDS,
             _ => KindSet::EMPTY,
         }

@@ -456,6 +456,7 @@ async fn check_write(
     if request.method == Method::DELETE {
         caller.require(resource_type, Interaction::Delete)?;
         let row = before.ok_or_else(FhirError::not_found)?;
+        row.refuse_to_write()?;
         resources.require_write(caller, row.record).await?;
         let stands = resources.before(&row).await?;
         request.conditions.require(stands.newest)?;

@@ -34,6 +34,7 @@ use vault::{Entry, StoreError};
 
 use crate::{
     caller::reader_at,
+    catalogue::{account_in, patient_with},
     derived::MEMBER_SYSTEM,
     dispatch::TYPES,
     json::RawObject,
@@ -336,8 +337,8 @@ impl Resources {
         Ok(true)
     }
 
-    /// The pairs of a search, with the patients of copies beside those of this server who have the same
-    /// account.
+    /// The pairs of a search, with the patients of copies and of workflows' documents beside those of this
+    /// server who have the same account.
     ///
     /// # Errors
     ///
@@ -353,21 +354,31 @@ impl Resources {
                 Some(id) => self.same_patients(id).await?,
                 None => Vec::new(),
             };
-            let others = others.iter().map(|id| format!(",Patient/{id}"));
+            let others = others.iter().map(|other| format!(",{other}"));
             with.push((name.clone(), relative + &others.collect::<String>()));
         }
         Ok(with)
     }
 
-    /// The patients of copies who have the account of a patient. An institution's own patients stay apart,
-    /// though they may have one account: it keeps them so.
-    async fn same_patients(&self, id: &str) -> Result<Vec<String>, FhirError> {
+    /// Who else has the account of a patient, as `Patient/id`: those of copies, and whoever workflows name by
+    /// the account. An institution's own patients stay apart, though they may have one account: it keeps them
+    /// so. Whoever is named by the account is all of them.
+    pub(crate) async fn same_patients(&self, id: &str) -> Result<Vec<String>, FhirError> {
         let mut connection = self.database().readers().acquire().await?;
-        let row = Row::find(&mut connection, "Patient", id).await?;
-        let Some(filed) = row.and_then(|row| row.record) else { return Ok(Vec::new()) };
-        let rows = Row::patients_with(&mut connection, filed.patient).await?;
+        let by_account = account_in(id);
+        let account = match by_account {
+            Some(account) => account,
+            None => {
+                let row = Row::find(&mut connection, "Patient", id).await?;
+                let Some(filed) = row.and_then(|row| row.record) else { return Ok(Vec::new()) };
+                filed.patient
+            }
+        };
+        let rows = Row::patients_with(&mut connection, account).await?;
         let others = rows.into_iter().map(|row| row.id);
-        Ok(others.filter(|other| is_copy(other) && other != id).collect())
+        let others = others.filter(|other| by_account.is_some() || is_copy(other));
+        let others = others.filter(|other| other != id).map(|other| format!("Patient/{other}"));
+        Ok(others.chain([patient_with(account)]).collect())
     }
 }
 

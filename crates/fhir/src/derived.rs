@@ -26,6 +26,7 @@ use crate::{
     audit,
     bundle::{self, Entry, shown},
     caller::{Caller, Interaction},
+    catalogue::account_in,
     consent,
     dispatch::Action,
     group,
@@ -775,6 +776,9 @@ pub(crate) async fn patient_named(
 ) -> Result<Option<Address>, FhirError> {
     let text = resources.relative(text);
     let id = text.strip_prefix("Patient/").unwrap_or(&text);
+    if let Some(account) = account_in(id) {
+        return Ok(Some(account));
+    }
     let row = resources.row("Patient", id).await?;
     Ok(row.and_then(|row| row.record).map(|filed| filed.patient))
 }

@@ -109,7 +109,9 @@ pub(crate) const ROUTES: &[Route] = &[
 
 /// The resource types that are served.
 pub(crate) const TYPES: &[&str] = &[
+    "AdverseEvent",
     "AllergyIntolerance",
+    "Appointment",
     "AuditEvent",
     "Binary",
     "CarePlan",
@@ -119,6 +121,7 @@ pub(crate) const TYPES: &[&str] = &[
     "Condition",
     "Consent",
     "Coverage",
+    "DetectedIssue",
     "Device",
     "DeviceMetric",
     "DiagnosticReport",

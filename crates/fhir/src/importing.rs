@@ -21,7 +21,7 @@ use workflows::{
 };
 
 use crate::{
-    consent, copies,
+    catalogue, consent, copies,
     directory::Directory,
     dispatch::TYPES,
     group, provenance,
@@ -168,12 +168,12 @@ impl ImportIndex {
     }
 }
 
-fn milliseconds(time: Timestamp) -> i64 {
+pub(crate) fn milliseconds(time: Timestamp) -> i64 {
     i64::try_from(time.0).unwrap_or_default().saturating_mul(1_000)
 }
 
 /// Whether a resource can be found over FHIR.
-fn is_served(resource_type: &str, id: &str) -> bool {
+pub(crate) fn is_served(resource_type: &str, id: &str) -> bool {
     TYPES.contains(&resource_type) && !group::is_made(resource_type) && r4::is_id(id)
 }
 
@@ -181,6 +181,7 @@ fn is_served(resource_type: &str, id: &str) -> bool {
 fn is_servers_own(resource_type: &str, id: &str) -> bool {
     match resource_type {
         _ if copies::is_copy(id) => true,
+        "Patient" => catalogue::account_in(id).is_some(),
         "Consent" => consent::is_id(id),
         "Provenance" => provenance::is_id(id),
         _ => false,

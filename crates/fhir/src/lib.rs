@@ -10,6 +10,7 @@ mod bulk;
 mod bundle;
 mod caller;
 mod capability;
+mod catalogue;
 mod consent;
 mod copies;
 mod derived;
@@ -41,6 +42,7 @@ pub use caller::{
     AllowAll, Allowed, Authenticator, Caller, Interaction, PURPOSE_HEADER, purpose_of_code,
     reader_at,
 };
+pub use catalogue::WorkflowCatalogue;
 pub use derived::MEMBER_SYSTEM;
 pub use http::{BODY_BYTES_MAX, URL_BYTES_MAX, router};
 pub use importing::ImportIndex;

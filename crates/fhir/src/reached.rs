@@ -16,6 +16,7 @@ use gatekeeper::Refusals;
 
 use crate::{
     caller::Caller,
+    catalogue::account_in,
     derived::Derived,
     outcome::FhirError,
     resources::Resources,
@@ -123,12 +124,18 @@ impl Reached {
         let wanted = kinds_of(query.resource_type());
         let mut connection = resources.database().readers().acquire().await?;
         for (resource_type, id) in named {
-            let row = Row::find(&mut connection, resource_type, id).await?;
-            let Some(filed) = row.and_then(|row| row.record) else { continue };
-            self.name(filed.patient, wanted);
+            let patient = match account_in(id).filter(|_| resource_type == "Patient") {
+                Some(account) => account,
+                None => {
+                    let row = Row::find(&mut connection, resource_type, id).await?;
+                    let Some(filed) = row.and_then(|row| row.record) else { continue };
+                    filed.patient
+                }
+            };
+            self.name(patient, wanted);
             // A token for one patient never reaches another's records.
-            if !caller.is_about(filed.patient) {
-                self.refuse_one(filed.patient, wanted, Refusal::NoConsent);
+            if !caller.is_about(patient) {
+                self.refuse_one(patient, wanted, Refusal::NoConsent);
             }
         }
         Ok(())

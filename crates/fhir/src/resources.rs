@@ -23,7 +23,7 @@ use workflows::Gateway;
 use crate::{
     bulk,
     caller::{Caller, Interaction, reader_at},
-    consent, copies, derived,
+    catalogue, consent, copies, derived,
     directory::Directory,
     filing::{Filing, file},
     instant,
@@ -270,7 +270,7 @@ impl Resources {
         version: Option<u32>,
     ) -> Result<Resource, FhirError> {
         caller.require(resource_type, Interaction::Read)?;
-        let row = self.row(resource_type, id).await?.ok_or_else(FhirError::not_found)?;
+        let row = self.row_named(resource_type, id).await?.ok_or_else(FhirError::not_found)?;
         let resource = match row.record {
             Some(filed) => self.read_record(caller, &row, filed, version).await?,
             None => self.read_directory(caller, &row, version).await?,
@@ -477,6 +477,13 @@ impl Resources {
         validate(&value)?;
         consent::require_record(self, resource_type, &value).await?;
         let before = self.row_known(resource_type, &id, known).await?;
+        if let Some(before) = &before {
+            before.refuse_to_write()?;
+        }
+        if resource_type == "Patient" && catalogue::account_in(&id).is_some() {
+            let text = "an account is no id of a patient's resource; name it as an identifier";
+            return Err(FhirError::unprocessable("business-rule", text));
+        }
         let record = if resource_type == posting::TYPE {
             posting::require_unmade(&id, &value)?;
             posting::subject_of(self, caller, &value, known).await?
@@ -727,6 +734,7 @@ impl Resources {
         self.require_own(caller)?;
         copies::refuse_to_write(id)?;
         let before = self.row(resource_type, id).await?.ok_or_else(FhirError::not_found)?;
+        before.refuse_to_write()?;
         self.require_write(caller, before.record).await?;
         let stands = self.before(&before).await?;
         if before.is_deleted_now(stands) {
@@ -932,11 +940,16 @@ pub(crate) fn resource_of(row: &Row, record: &OpenedRecord) -> Result<Resource, 
     })
 }
 
-/// What a record says, in names of this server; `None` of a version of a copy that is another resource.
+/// What a record says, in names of this server; `None` of a version that is another resource.
 pub(crate) fn text_of<'r>(row: &Row, record: &'r OpenedRecord) -> Option<Cow<'r, str>> {
     match row.record {
         Some(filed) if copies::is_copy(&row.id) => {
             copies::text_of(row, record.body.get(), record.steward, filed.patient).map(Cow::Owned)
+        }
+        _ if row.is_of_workflow() => {
+            let text = record.body.get();
+            let resource_type = RawObject::parse(text.as_bytes()).ok()?.text("resourceType")?;
+            (resource_type == row.resource_type).then(|| text.into())
         }
         _ => Some(record.body.get().into()),
     }

@@ -22,6 +22,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::{
     bundle::{Bundle, Entry, Link, shown},
     caller::{Caller, Interaction},
+    catalogue::patient_with,
     dispatch::TYPES,
     instant,
     json::RawObject,
@@ -331,8 +332,13 @@ async fn resolve(
             let hits = Box::pin(hits(resources, caller, linked, reached)).await?;
             reached.count(hits.iter().filter_map(|hit| hit.row().record));
             match parameter {
-                None => addresses
-                    .extend(hits.iter().map(|hit| format!("{resource_type}/{}", hit.row().id))),
+                None => {
+                    for Row { resource_type, id, record, .. } in hits.iter().map(Hit::row) {
+                        addresses.push(format!("{resource_type}/{id}"));
+                        let patient = record.filter(|_| resource_type == "Patient");
+                        addresses.extend(patient.map(|filed| patient_with(filed.patient)));
+                    }
+                }
                 Some(parameter) => {
                     let looked = look_at(resources, caller, hits, |_, _, value| {
                         let values = parameter.values(value);
@@ -694,7 +700,7 @@ pub(crate) async fn included(
             if !may || !TYPES.contains(&resource_type.as_str()) {
                 continue;
             }
-            if let Some(row) = resources.row(&resource_type, &id).await?
+            if let Some(row) = resources.row_named(&resource_type, &id).await?
                 && row.deletion != Deletion::Done
             {
                 numbers.push(row.number);
@@ -760,10 +766,15 @@ async fn referring(
     include: &search::Include,
     to: &[Resource],
 ) -> Result<Vec<i64>, FhirError> {
-    let mut found = Vec::new();
+    let (mut found, mut names) = (Vec::new(), Vec::new());
+    for Resource { resource_type, id, .. } in to {
+        names.push(format!("{resource_type}/{id}"));
+        if resource_type == "Patient" {
+            names.extend(resources.same_patients(id).await?);
+        }
+    }
     for parameter in include.parameters() {
-        let names = to.iter().map(|one| format!("{}/{}", one.resource_type, one.id));
-        let query = Query::referring(parameter, names);
+        let query = Query::referring(parameter, names.iter().cloned());
         let mut connection = resources.database().readers().acquire().await?;
         let patient = scope_of(caller, query.resource_type());
         let patient = patient.as_ref().map(|patient| patient.as_slice());
@@ -780,7 +791,8 @@ pub(crate) async fn everything(
     request: &Request,
     id: &str,
 ) -> Result<Reply, FhirError> {
-    let row = resources.row("Patient", id).await?.filter(|row| row.deletion != Deletion::Done);
+    let row = resources.row_named("Patient", id).await?;
+    let row = row.filter(|row| row.deletion != Deletion::Done);
     let Some(filed) = row.and_then(|row| row.record) else { return Err(FhirError::not_found()) };
     caller.require("Patient", Interaction::Read)?;
     resources.require_about(caller, filed).await?;

@@ -82,10 +82,15 @@ pub(crate) fn patient_of(resource: &Value) -> Option<String> {
 
 /// What a resource says it is about.
 pub(crate) fn subjects(resource: &Value) -> impl Iterator<Item = &str> {
-    SUBJECT_MEMBERS.iter().filter_map(|member| match &resource[*member] {
+    let members = SUBJECT_MEMBERS.iter().filter_map(|member| match &resource[*member] {
         Value::Array(several) => several.first().and_then(|one| one["reference"].as_str()),
         one => one["reference"].as_str(),
-    })
+    });
+    // An appointment is about the patient who takes part in it.
+    let is_appointment = resource["resourceType"] == "Appointment";
+    let parts = resource["participant"].as_array().filter(|_| is_appointment);
+    let actors = parts.into_iter().flatten().filter_map(|part| part["actor"]["reference"].as_str());
+    members.chain(actors)
 }
 
 /// The id in a reference to a patient of this server, or to a version. Addresses at this server were
@@ -141,6 +146,8 @@ mod tests {
         check(json!({ "resourceType": "Claim", "patient": reference }), of(Kind::Financial));
         check(json!({ "resourceType": "Coverage", "beneficiary": reference }), of(Kind::Financial));
         check(json!({ "resourceType": "Task", "for": reference }), of(Kind::Order));
+        let parts = json!([{ "actor": { "reference": "Practitioner/2" } }, { "actor": reference }]);
+        check(json!({ "resourceType": "Appointment", "participant": parts }), of(Kind::Encounter));
         let version = json!({ "reference": "Patient/1/_history/2" });
         check(json!({ "resourceType": "Condition", "subject": version }), of(Kind::Condition));
     }

@@ -73,6 +73,12 @@ impl Found {
     pub const fn state(&self) -> AnchorState {
         self.state
     }
+
+    /// Why it may be read.
+    #[must_use]
+    pub const fn basis(&self) -> Basis {
+        self.permit.basis()
+    }
 }
 
 impl Gatekeeper {

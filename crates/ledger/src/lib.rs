@@ -13,6 +13,7 @@ mod patient;
 mod projection;
 mod sender;
 
+pub use alloy_signer::SignerSync;
 pub use alloy_signer_local::PrivateKeySigner;
 
 pub use deploy::{Deployed, deploy};

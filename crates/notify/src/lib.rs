@@ -35,6 +35,7 @@ mod columns;
 mod contacts;
 mod inbox;
 mod outbox;
+mod silence;
 mod tables;
 
 mod sse;

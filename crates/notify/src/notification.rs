@@ -17,7 +17,7 @@ pub struct Notification {
     pub topic: Topic,
     /// For whom it is: a patient's account, or an institution or professional by member address.
     pub recipient: Address,
-    /// Whose care it is about.
+    /// Whose care it is about; zero when it is about nobody in particular, such as a trial.
     pub patient: Address,
     /// What to look at.
     pub subject: Subject,

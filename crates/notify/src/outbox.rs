@@ -29,9 +29,10 @@ use crate::{
     bell::Bell,
     columns::{address, bound, number, word},
     contacts::contacts_of,
-    meaning::{Event, Meaning, Recovery, Review},
+    meaning::{Event, Meaning, Recovery, Review, devices},
     notification::Place,
     parties::Parties,
+    silence,
     tables::{COMPONENT, MIGRATIONS},
 };
 
@@ -77,6 +78,11 @@ pub trait Audience: Send + Sync {
 
     /// Whether somebody is served, by what was learned last.
     fn serves(&self, recipient: Address) -> bool;
+
+    /// Who cares for a patient here, by member address: nobody, for who does not know.
+    fn care_team(&self, _: Address) -> BoxFuture<'_, Result<Vec<Address>, StoreError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
 }
 
 impl<F: Fn(Address) -> bool + Send + Sync> Audience for F {
@@ -171,6 +177,7 @@ impl Outbox {
         }
         let reached = cursor.map_or(0, |cursor| cursor.number);
         stored += self.remind(now, reached, audience).await?;
+        stored += self.tell_of_silence(now, reached, audience).await?;
         Ok(stored)
     }
 
@@ -258,8 +265,14 @@ impl Outbox {
                 Some(key) => Parties::load(&mut writing.transaction, key).await?,
                 None => Parties::default(),
             };
+            if let Some(key) = event.other_key() {
+                parties.add(Parties::load(&mut writing.transaction, key).await?);
+            }
             if let Some(patient) = event.whose_contacts() {
                 parties.contacts = contacts_of(&mut writing.transaction, patient).await?;
+            }
+            if let Some(patient) = event.whose_care_team() {
+                parties.care_team = audience.care_team(patient).await?;
             }
             let Some(meaning) = event.meaning(&parties) else { continue };
             writing.write(&meaning, place, audience).await?;
@@ -316,6 +329,33 @@ impl Outbox {
         Ok(self.finish(writing).await?)
     }
 
+    /// Tells of devices that are silent by now whoever is told of alerts.
+    async fn tell_of_silence(
+        &self,
+        now: Timestamp,
+        reached: u64,
+        audience: &dyn Audience,
+    ) -> Result<u64, FollowError> {
+        let mut connection = self.0.database.readers().acquire().await?;
+        let is_any_due = silence::is_any_due(&mut connection, now).await?;
+        drop(connection);
+        if !is_any_due {
+            return Ok(0);
+        }
+        if !audience.learn(reached).await {
+            return Err(FollowError::Audience);
+        }
+        let mut writing = Writing::begin(&self.0.database).await?;
+        for silent in silence::take_due(&mut writing.transaction, now).await? {
+            let mut parties =
+                Parties::load(&mut writing.transaction, devices::of_device(silent.device)).await?;
+            parties.care_team = audience.care_team(silent.patient).await?;
+            let meaning = devices::silent(&silent, &parties);
+            writing.write(&meaning, &silent.since, audience).await?;
+        }
+        Ok(self.finish(writing).await?)
+    }
+
     /// Makes what was written durable, and wakes those who wait for it.
     async fn finish(&self, mut writing: Writing) -> Result<u64, StoreError> {
         writing.state.write(&mut writing.transaction).await?;
@@ -329,7 +369,11 @@ impl Outbox {
     /// Forgets how far the chain was followed and what followed from it, and keeps the notifications.
     async fn forget(&self) -> Result<(), StoreError> {
         let mut writing = Writing::begin(&self.0.database).await?;
-        for statement in ["delete from notify_parties", "delete from notify_reminders"] {
+        for statement in [
+            "delete from notify_parties",
+            "delete from notify_reminders",
+            "delete from notify_silences",
+        ] {
             sqlx::query(statement).execute(&mut *writing.transaction).await?;
         }
         writing.state.cursor = None;
@@ -403,6 +447,9 @@ impl Writing {
         for change in &meaning.changes {
             change.write(&mut self.transaction).await?;
         }
+        if let Some(silence) = meaning.silence {
+            silence.write(&mut self.transaction, place).await?;
+        }
         match meaning.review {
             Some(Review::Given { opening }) => {
                 forget_reminder(&mut self.transaction, opening).await?;
@@ -420,7 +467,7 @@ impl Writing {
                     id: place.notification_id(recipient, topic),
                     topic,
                     recipient,
-                    patient: meaning.patient,
+                    patient: meaning.patient_for(recipient),
                     subject: meaning.subject,
                     block: place.block,
                     transaction: place.transaction,

@@ -16,7 +16,15 @@ pub(crate) enum Scope {
     LabOrder = 3,
     Emergency = 4,
     Surgery = 5,
+    /// A trial, one of its subjects, or one of its adverse events.
+    Trial = 6,
+    /// A device, a firmware, or an alert.
+    Device = 7,
     WaitingList = 8,
+    /// An offer, a study, or an order of an extract.
+    Research = 10,
+    /// A coverage, a request beforehand, or a claim.
+    Claim = 9,
 }
 
 /// A part in something.
@@ -27,22 +35,25 @@ pub(crate) enum Part {
     Professional = 2,
     /// For which institution they acted.
     Institution = 3,
-    /// The laboratory, a pharmacy that was permitted, or the hospital where the patient waits.
+    /// The laboratory, a pharmacy that was permitted, the hospital where the patient waits, or a site of a trial.
     Counterpart = 4,
-    /// A steward in an active relationship.
+    /// A steward in an active relationship, or the site of a trial's subject.
     Steward = 5,
     /// One whose policy wants its signature under consents.
     Countersigner = 6,
+    /// The regulator that approved a trial.
+    Overseer = 7,
 }
 
 impl Part {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Patient,
         Self::Professional,
         Self::Institution,
         Self::Counterpart,
         Self::Steward,
         Self::Countersigner,
+        Self::Overseer,
     ];
 }
 
@@ -63,6 +74,8 @@ pub(crate) struct Parties {
     parts: Vec<(Part, Address)>,
     /// Whom the patient wants told when the glass is broken.
     pub(crate) contacts: Vec<Address>,
+    /// Who cares for the patient at this gateway, by member address.
+    pub(crate) care_team: Vec<Address>,
 }
 
 impl Parties {
@@ -81,7 +94,12 @@ impl Parties {
             Ok((part.ok_or(StoreError::Corrupt { what: "part" })?, address(row, 1)?))
         };
         let parts = rows.iter().map(party).collect::<Result<_, _>>()?;
-        Ok(Self { parts, contacts: Vec::new() })
+        Ok(Self { parts, ..Self::default() })
+    }
+
+    /// Those who have a part in something else, too.
+    pub(crate) fn add(&mut self, others: Self) {
+        self.parts.extend(others.parts);
     }
 
     pub(crate) fn of(&self, part: Part) -> impl Iterator<Item = Address> {

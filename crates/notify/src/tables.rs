@@ -79,4 +79,17 @@ pub(crate) const MIGRATIONS: &[&str] = &[
         contact bytea not null,
         primary key (patient, contact)
     )",
+    // When devices are to be heard of; see `silence`.
+    "create table notify_silences (
+        device bytea not null primary key,
+        patient bytea not null,
+        gap bigint not null,
+        ends bigint not null,
+        due bigint not null,
+        block bigint not null,
+        block_hash bytea not null,
+        transaction_hash bytea not null,
+        log_index bigint not null
+    )",
+    "create index notify_silences_by_due on notify_silences (due)",
 ];

@@ -137,6 +137,116 @@ topics! {
     /// The patient waits no more; to patient, hospital and who referred.
     WaitingRemoved = "waiting-removed",
 
+    /// An insurer offers a coverage; to the patient.
+    CoverageOffered = "coverage-offered",
+    /// The patient accepted it; to the insurer.
+    CoverageAccepted = "coverage-accepted",
+    /// Patient or insurer ended it; to the other of the two.
+    CoverageEnded = "coverage-ended",
+    /// A provider asks beforehand; to the insurer.
+    AuthorisationRequested = "authorisation-requested",
+    /// The insurer answered; to patient and provider.
+    AuthorisationDecided = "authorisation-decided",
+    /// A provider claims; to patient and insurer.
+    ClaimSubmitted = "claim-submitted",
+    /// The provider took the claim back; to patient and insurer.
+    ClaimWithdrawn = "claim-withdrawn",
+    /// The patient says that it did not happen; to insurer and provider.
+    ClaimContested = "claim-contested",
+    /// An adjudicator decided the claim or the appeal; to patient and provider.
+    ClaimDecided = "claim-decided",
+    /// Patient or provider appealed; to the insurer and the other of the two.
+    ClaimAppealed = "claim-appealed",
+    /// The insurer's share was paid; to the provider.
+    ClaimPaid = "claim-paid",
+    /// The co-payment was paid; to the provider.
+    CopaymentPaid = "copayment-paid",
+    /// The provider paid back; to whoever got it, patient or insurer.
+    ClaimRefunded = "claim-refunded",
+
+    /// A patient is offered to be measured by a device; to the patient.
+    DeviceOffered = "device-offered",
+    /// The patient accepted; to the operator.
+    DeviceBound = "device-bound",
+    /// Patient or operator ended that, or took the offer back; to the other of the two.
+    DeviceUnbound = "device-unbound",
+    /// Readings are out of range; to patient, care team and operator.
+    DeviceAlert = "device-alert",
+    /// There are no readings of a time; to patient, care team and operator.
+    DeviceGap = "device-gap",
+    /// A device has not been heard of for longer than it may; to patient, care team and operator.
+    DeviceSilent = "device-silent",
+    /// A doctor or nurse has seen an alert; to the patient.
+    DeviceAlertSeen = "device-alert-seen",
+    /// A device is in quarantine; to the patient, operator and maker.
+    DeviceQuarantined = "device-quarantined",
+    /// A quarantine is lifted; to the patient, operator and maker.
+    DeviceQuarantineLifted = "device-quarantine-lifted",
+    /// A firmware was withdrawn or recalled; to whoever runs devices with it.
+    FirmwareStopped = "firmware-stopped",
+    /// A recall was lifted; to whoever runs devices with that firmware.
+    FirmwareRecallLifted = "firmware-recall-lifted",
+
+    /// A member of the committee approved a study; to its institution and who proposed it.
+    StudyApproved = "study-approved",
+    /// A study has ended; to its institution, its sources and the patients who consented.
+    StudyEnded = "study-ended",
+    /// A patient consents to a study; to its institution.
+    StudyConsented = "study-consented",
+    /// A patient withdraws from a study; to its institution and sources.
+    StudyConsentWithdrawn = "study-consent-withdrawn",
+    /// An extract is ordered; to its source.
+    ExtractOrdered = "extract-ordered",
+    /// An extract is there; to the buyer.
+    ExtractDelivered = "extract-delivered",
+    /// The buyer does not accept an extract; to its source.
+    ExtractDisputed = "extract-disputed",
+    /// The price of an extract was shared; to source and buyer.
+    ExtractSettled = "extract-settled",
+    /// The price of an extract, or shares of it, are the buyer's again; to the buyer, and of a price the source.
+    ExtractRefunded = "extract-refunded",
+    /// Nothing of an extract may be used any more; to source and buyer, and to the patient who had not consented.
+    ExtractBreached = "extract-breached",
+
+    /// A trial was registered; to the sponsor.
+    TrialRegistered = "trial-registered",
+    /// A regulator approved the trial; to the sponsor.
+    TrialApproved = "trial-approved",
+    /// The sponsor invites a site; to the site.
+    TrialInvited = "trial-invited",
+    /// A site takes part; to the sponsor.
+    TrialJoined = "trial-joined",
+    /// The sponsor asks for another version of the protocol; to the regulator.
+    TrialAmendmentProposed = "trial-amendment-proposed",
+    /// Another version of the protocol is in force; to sponsor and sites.
+    TrialAmended = "trial-amended",
+    /// Another version of the protocol is in force, and waits for the subject's consent; to each subject.
+    TrialReconsent = "trial-reconsent",
+    /// A patient consented, also again; to the site.
+    TrialConsented = "trial-consented",
+    /// The patient was held against the criteria; to the patient.
+    TrialScreened = "trial-screened",
+    /// A subject opened the nonce, and waits for an arm; to the site.
+    TrialArmWanted = "trial-arm-wanted",
+    /// A physician had to know a subject's arm; to sponsor and regulator.
+    TrialUnblinded = "trial-unblinded",
+    /// A subject withdrew; to site and sponsor.
+    TrialWithdrawn = "trial-withdrawn",
+    /// Something happened to a subject; to the sponsor.
+    TrialAdverseEvent = "trial-adverse-event",
+    /// Something serious happened to a subject, and has to be acknowledged; to sponsor and regulator.
+    TrialSeriousEvent = "trial-serious-event",
+    /// The sponsor has seen it; to who reported, and their site.
+    TrialEventAcknowledged = "trial-event-acknowledged",
+    /// No more data; to sponsor, regulator and sites.
+    TrialLocked = "trial-locked",
+    /// Sponsor or regulator revealed its seed; to the others and the sites.
+    TrialSeedRevealed = "trial-seed-revealed",
+    /// There are results; to sponsor, regulator, sites and subjects.
+    TrialPublished = "trial-published",
+    /// The trial is over, without results; to sponsor, regulator, sites and subjects.
+    TrialStopped = "trial-stopped",
+
     /// Guardians are replacing the account's key; to the patient, who can still object.
     RecoveryBegun = "recovery-begun",
     /// That was cancelled; to the patient.

@@ -13,6 +13,7 @@ use std::{
 };
 
 use alloy_primitives::{Address, B256, U256, aliases::U24, keccak256};
+use alloy_sol_types::SolValue as _;
 use axum::{
     Router,
     extract::State,
@@ -21,8 +22,8 @@ use axum::{
     routing::get,
 };
 use bindings::{
-    Consents, Contract, EmergencyAccess, LabOrders, PatientAccount, PatientAccounts, Prescriptions,
-    Records, Relationships, Surgeries, WaitingLists,
+    Claims, Consents, Contract, DataExchange, EmergencyAccess, LabOrders, PatientAccount,
+    PatientAccounts, PaymentToken, Prescriptions, Records, Relationships, Surgeries, WaitingLists,
     convert::{make_id, to_anchor, to_grant, to_opening, to_uint40},
     patient_account::{Recover, deadline, guardians_digest, recover_digest},
 };
@@ -205,6 +206,74 @@ async fn tells_those_whom_an_event_concerns(place: Place) {
         "waiting-listed hospital",
         "waiting-removed physician",
         "waiting-removed hospital",
+    ])
+    .await;
+
+    claims(&world).await;
+    check(&[
+        // The fill that is claimed.
+        "prescription-issued pat",
+        "prescription-permitted pat",
+        "prescription-permitted pharmacy",
+        "prescription-permitted physician",
+        "prescription-permitted pharmacy",
+        "prescription-claimed pat",
+        "prescription-claimed physician",
+        "coverage-offered pat",
+        "coverage-accepted insurer",
+        "prescription-dispensed pat",
+        "prescription-dispensed physician",
+        "prescription-completed pat",
+        "prescription-completed physician",
+        "authorisation-requested insurer",
+        "authorisation-decided pat",
+        "authorisation-decided pharmacy",
+        "claim-submitted pat",
+        "claim-submitted insurer",
+        "claim-withdrawn pat",
+        "claim-withdrawn insurer",
+        "claim-submitted pat",
+        "claim-submitted insurer",
+        "claim-contested insurer",
+        "claim-contested pharmacy",
+        "claim-decided pat",
+        "claim-decided pharmacy",
+        "claim-appealed insurer",
+        "claim-appealed pharmacy",
+        "claim-decided pat",
+        "claim-decided pharmacy",
+        "claim-paid pharmacy",
+        "copayment-paid pharmacy",
+        "claim-refunded insurer",
+        "coverage-ended pat",
+    ])
+    .await;
+
+    research(&world).await;
+    check(&[
+        "study-approved institute",
+        "study-approved researcher",
+        "study-approved institute",
+        "study-approved researcher",
+        "study-consented institute",
+        "study-consent-withdrawn institute",
+        "study-consent-withdrawn hospital",
+        "study-consented institute",
+        "extract-ordered hospital",
+        "extract-delivered institute",
+        "extract-disputed hospital",
+        "extract-breached quinn",
+        "extract-breached hospital",
+        "extract-breached institute",
+        "extract-refunded hospital",
+        "extract-refunded institute",
+        "extract-ordered hospital",
+        "extract-delivered institute",
+        "extract-settled hospital",
+        "extract-settled institute",
+        "study-ended institute",
+        "study-ended hospital",
+        "study-ended pat",
     ])
     .await;
 
@@ -448,6 +517,171 @@ async fn waiting(world: &World) {
         total: 3,
     };
     world.send("hospital", LISTS, &census).await;
+}
+
+/// A fill is claimed, taken back and claimed again; the money comes from the insurer's purse and the patient's.
+async fn claims(world: &World) {
+    use Contract::{Claims as CLAIMS, PaymentToken as TOKEN, Prescriptions as PRESCRIPTIONS};
+    let day = Duration::from_secs(86_400);
+    let until = to_uint40(world.now().after(100 * day));
+    for (holder, amount) in [("insurer", 10_000), ("pat", 1_000)] {
+        let value = U256::from(amount);
+        let approve = PaymentToken::approveCall { spender: world.at(CLAIMS), value };
+        world.send("insurer", TOKEN, &approve).await;
+        let deposit = Claims::depositCall { holder: address(holder), amount: value };
+        world.send("insurer", CLAIMS, &deposit).await;
+    }
+    let (salt, policy) = (keccak256("a coverage"), keccak256("a policy"));
+    let coverage = make_id(address("insurer"), salt);
+    let terms = Claims::Terms {
+        patient: address("pat"),
+        from: to_uint40(world.now()),
+        until,
+        copayment: 1_000,
+        limit: 5_000,
+        policy,
+    };
+    let offer = Claims::offerCoverageCall { salt, terms };
+    let accept = Claims::acceptCoverageCall { id: coverage, policy };
+
+    let service = make_id(address("physician"), keccak256("a fill"));
+    let issue = Prescriptions::issueCall {
+        salt: keccak256("a fill"),
+        terms: Prescriptions::Terms {
+            patient: address("pat"),
+            digest: keccak256("sealed"),
+            quantity: 1,
+            fills: 1,
+            validUntil: until,
+            fillInterval: to_uint40(Timestamp(0)),
+        },
+    };
+    let evidence = keccak256("what was handed out");
+    let permit = Prescriptions::permitCall { id: service, pharmacy: address("pharmacy") };
+    let dispense = Prescriptions::dispenseCall {
+        id: service,
+        dispensing: Prescriptions::Dispensing {
+            quantity: 1,
+            productExpiry: until,
+            batch: keccak256("a batch"),
+            record: evidence,
+        },
+    };
+    world.send("physician", PRESCRIPTIONS, &issue).await;
+    world.send("physician", PRESCRIPTIONS, &permit).await;
+    world.send("pat", PRESCRIPTIONS, &permit).await;
+    world.send("pharmacist", PRESCRIPTIONS, &Prescriptions::claimCall { id: service }).await;
+    world.send("insurer", CLAIMS, &offer).await;
+    world.send("pat", CLAIMS, &accept).await;
+    // It runs from the next second on.
+    world.advance(Duration::from_secs(1));
+    world.send("pharmacist", PRESCRIPTIONS, &dispense).await;
+
+    let request = make_id(address("pharmacy"), keccak256("a request"));
+    let ask = Claims::requestAuthorisationCall {
+        salt: keccak256("a request"),
+        coverage,
+        amount: 800,
+        request: keccak256("sealed"),
+    };
+    world.send("pharmacy", CLAIMS, &ask).await;
+    let grant = Claims::decideAuthorisationCall { id: request, granted: 500, until };
+    world.send("adjudicator", CLAIMS, &grant).await;
+    let submit = |salt| Claims::submitCall {
+        salt,
+        submission: Claims::Submission {
+            coverage,
+            source: 0,
+            service,
+            part: U256::ONE,
+            evidence,
+            amount: 1_000,
+            authorisation: B256::ZERO,
+            digest: keccak256("sealed"),
+        },
+    };
+    let (first, second) = (keccak256("a claim"), keccak256("the claim again"));
+    world.send("pharmacy", CLAIMS, &submit(first)).await;
+    let id = make_id(address("pharmacy"), first);
+    world.send("pharmacy", CLAIMS, &Claims::withdrawClaimCall { id }).await;
+    world.send("pharmacy", CLAIMS, &submit(second)).await;
+    let id = make_id(address("pharmacy"), second);
+    let reason = keccak256("the reason");
+    world.send("pat", CLAIMS, &Claims::contestCall { id, reason }).await;
+    let decision = |approved| Claims::Decision {
+        approved,
+        flags: 8,
+        rules: keccak256("rules"),
+        explanation: keccak256("sealed"),
+    };
+    let decide = Claims::adjudicateCall { id, decision: decision(800) };
+    world.send("adjudicator", CLAIMS, &decide).await;
+    world.send("pat", CLAIMS, &Claims::appealCall { id, reason }).await;
+    let decide = Claims::decideAppealCall { id, decision: decision(900) };
+    world.send("arbiter", CLAIMS, &decide).await;
+    world.send("nurse", CLAIMS, &Claims::payCall { id }).await;
+    world.send("pat", CLAIMS, &Claims::payCopaymentCall { id }).await;
+    let refund = Claims::refundCall { id, toInsurer: 100, toPatient: 0 };
+    world.send("pharmacy", CLAIMS, &refund).await;
+    world.send("insurer", CLAIMS, &Claims::endCoverageCall { id: coverage }).await;
+}
+
+/// A study that costs nothing, with an extract in which somebody is who did not consent, and one that is settled.
+async fn research(world: &World) {
+    use Contract::DataExchange as EXCHANGE;
+    let day = Duration::from_secs(86_400);
+    let offer = make_id(address("hospital"), keccak256("an offer"));
+    let call = DataExchange::offerCall {
+        salt: keccak256("an offer"),
+        price: 0,
+        patientShare: 0,
+        dataset: keccak256("a dataset"),
+        terms: keccak256("terms"),
+    };
+    world.send("hospital", EXCHANGE, &call).await;
+    let (salt, protocol) = (keccak256("a study"), keccak256("a protocol"));
+    let study = make_id(address("researcher"), salt);
+    let until = to_uint40(world.now().after(100 * day));
+    world.send("researcher", EXCHANGE, &DataExchange::proposeStudyCall { salt, until, protocol }).await;
+    for officer in ["officer", "keeper"] {
+        let opinion = keccak256("an opinion");
+        let call = DataExchange::approveStudyCall { id: study, protocol, opinion };
+        world.send(officer, EXCHANGE, &call).await;
+    }
+    let consent = DataExchange::consentCall { study, protocol };
+    world.send("pat", EXCHANGE, &consent).await;
+    let query = keccak256("a question");
+    let call = DataExchange::answerCall { study, query, count: 5, leastDifference: 5 };
+    world.send("hospital", EXCHANGE, &call).await;
+    world.send("pat", EXCHANGE, &DataExchange::withdrawConsentCall { study }).await;
+    world.send("pat", EXCHANGE, &consent).await;
+    for order in ["an order", "another order"] {
+        let (salt, leaf_salt) = (keccak256(order), keccak256("of a leaf"));
+        let id = make_id(address("institute"), salt);
+        let call = DataExchange::orderCall { salt, study, offer_: offer, query };
+        world.send("institute", EXCHANGE, &call).await;
+        // Whoever did not consent is in it.
+        let leaf = keccak256(keccak256((id, address("quinn"), leaf_salt).abi_encode()));
+        let call = DataExchange::deliverCall {
+            id,
+            extract: keccak256([order, "'s extract"].concat()),
+            patients: leaf,
+            count: 5,
+            withdrawals: 1,
+        };
+        world.send("hospital", EXCHANGE, &call).await;
+        if order == "another order" {
+            world.send("institute", EXCHANGE, &DataExchange::settleCall { id }).await;
+            continue;
+        }
+        let call = DataExchange::disputeCall { id, reason: keccak256("the reason") };
+        world.send("institute", EXCHANGE, &call).await;
+        let (patient, salt) = (address("quinn"), leaf_salt);
+        let call = DataExchange::challengeCall { id, patient, salt, proof: Vec::new() };
+        world.send("laboratory", EXCHANGE, &call).await;
+    }
+    let call = DataExchange::endStudyCall { id: study, reason: keccak256("the reason") };
+    world.send("researcher", EXCHANGE, &call).await;
 }
 
 /// An account whose only guardian begins to replace its key; returns the account.

@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 use alloy_primitives::Address;
 use bindings::{Contract, Deployment};
 use domain::{InstitutionRole, QueryDomain, Timestamp};
+use fhir::WorkflowCatalogue;
 use gatekeeper::{Entropy, Gatekeeper, Settings};
 use ledger::{Ledger, PrivateKeySigner, Projection, Sender};
 use vault::{Database, Kem, Keyring, RootKey, SecretKey, Vault, VaultSettings};
-use workflows::Gateway;
+use workflows::{Catalogue, Gateway};
 use zeroize::Zeroizing;
 
 use crate::{Error, keys::KeyStore};
@@ -92,7 +93,11 @@ impl Store {
         let gatekeeper =
             Gatekeeper::open(vault, deployment, sender, projection, settings, entropy.clone())
                 .await?;
-        Ok((Gateway { name: name.into(), role, gatekeeper, secret, number_key }, secrets))
+        let database = gatekeeper.vault().database();
+        let catalogue = WorkflowCatalogue::open(database, *secrets.index_key).await?;
+        let catalogue: Option<Arc<dyn Catalogue>> = Some(Arc::new(catalogue));
+        let name = name.into();
+        Ok((Gateway { name, role, gatekeeper, secret, number_key, catalogue }, secrets))
     }
 }
 

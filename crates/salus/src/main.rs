@@ -9,6 +9,7 @@ mod consortium;
 mod gateway;
 mod institution;
 mod keys;
+mod machines;
 mod people;
 mod price;
 mod remote;

@@ -592,6 +592,14 @@ fn an_operation_goes_over_the_interface() {
     problem(&refused, 422);
     assert!(refused.json()["detail"].as_str().unwrap().contains("NotAllowed"), "{refused:?}");
     let plan = done(&hospital, "surgeon", &plan);
+    // What was sealed is there over FHIR, under its id on chain.
+    let surgeon = hospital.token("surgeon");
+    let record = plan["record"].as_str().unwrap().trim_start_matches("0x");
+    let sealed = fhir(&hospital.address, "GET", &format!("Procedure/{record}"), &surgeon, "");
+    assert_eq!((sealed.status, &sealed.json()["id"]), (200, &json!(record)), "{sealed:?}");
+    let query = format!("Procedure?patient=Patient/{patient}&_summary=count");
+    let found = fhir(&hospital.address, "GET", &query, &surgeon, "");
+    assert_eq!(found.json()["total"], 1, "{found:?}");
     let schedule = json!({
         "step": "surgery.schedule", "id": id, "surgeon": who("surgeon"),
         "anaesthetist": who("physician"), "nurse": who("nurse"),
@@ -682,6 +690,22 @@ fn a_step_is_its_owners_and_takes_their_signature_only() {
         begin();
     }
     problem(&hospital.ask(&physician, "POST", "steps", &refer.to_string()), 429);
+}
+
+#[test]
+fn what_the_checks_find_is_said_once() {
+    let hospital = Hospital::start();
+    let physician = hospital.token("physician");
+    let issue = json!({
+        "step": "rx.issue", "patient": hospital.who("P001"), "medicine": "lisinopril 100 mg",
+        "dosage": "one a day", "quantity": 30, "days": 30, "milligrams": "100",
+    });
+    let found = hospital.ask(&physician, "POST", "steps", &issue.to_string());
+    assert_eq!(found.status, 200, "{found:?}");
+    let found = found.json();
+    assert!(found["result"]["findings"].to_string().contains("80 mg a day"), "{found}");
+    let path = format!("steps/{}", found["id"].as_str().unwrap());
+    problem(&hospital.ask(&physician, "GET", &path, ""), 404);
 }
 
 #[test]

@@ -22,6 +22,7 @@ use serde_json::Value;
 const TYPES: &[&str] = &[
     "AdverseEvent",
     "AllergyIntolerance",
+    "Appointment",
     "AuditEvent",
     "Binary",
     "CarePlan",
@@ -32,6 +33,7 @@ const TYPES: &[&str] = &[
     "Condition",
     "Consent",
     "Coverage",
+    "DetectedIssue",
     "Device",
     "DeviceMetric",
     "DiagnosticReport",

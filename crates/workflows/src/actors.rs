@@ -1,17 +1,25 @@
 //! Who takes part: institutions with their gateways, the people who act for them, and patients.
 
+use std::sync::Arc;
+
 use alloy_primitives::{Address, B256};
 use alloy_sol_types::SolCall;
 use bindings::{Contract, patient_account::Call};
 use domain::{InstitutionRole, ProfessionalRole, RecordId, Timestamp};
-use gatekeeper::Gatekeeper;
+use gatekeeper::{Along, Gatekeeper};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use ledger::{Outcome, Patient, SendError, Sender};
 use sha2::Sha256;
-use vault::{PublicKey, SecretKey};
+use vault::{NewRecord, PublicKey, SecretKey};
 use zeroize::Zeroizing;
 
 use crate::WorkflowError;
+
+/// By which an institution finds its records by what they say, such as over FHIR.
+pub trait Catalogue: Send + Sync {
+    /// What to store in the transaction that keeps a version.
+    fn along(&self, version: &NewRecord) -> Along<'static>;
+}
 
 /// An institution with its gateway.
 #[derive(Clone)]
@@ -26,6 +34,8 @@ pub struct Gateway {
     pub secret: SecretKey,
     /// The key under which it digests numbers that others could guess.
     pub number_key: Zeroizing<[u8; 32]>,
+    /// Where it enters what its workflows seal.
+    pub catalogue: Option<Arc<dyn Catalogue>>,
 }
 
 impl Gateway {
@@ -57,6 +67,14 @@ impl Gateway {
         mac.update(&[0]);
         mac.update(content);
         B256::from_slice(&mac.finalize().into_bytes())
+    }
+
+    /// What is stored together with a version, so that it is found.
+    pub(crate) fn along(&self, version: &NewRecord) -> Along<'static> {
+        match &self.catalogue {
+            Some(catalogue) => catalogue.along(version),
+            None => Box::new(|_| Box::pin(std::future::ready(Ok(())))),
+        }
     }
 
     /// A fresh name for a record.
@@ -119,6 +137,15 @@ impl PatientActor {
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         self.secret.public_key()
+    }
+
+    /// Refuses what is held of another patient. The contracts know whose a workflow is, but not in whose name
+    /// a record is sealed: were the two not the same person, the record would go to somebody else.
+    pub(crate) fn require_theirs(&self, what: &str, held: Address) -> Result<(), WorkflowError> {
+        if held == self.account() {
+            return Ok(());
+        }
+        Err(WorkflowError::Invalid(format!("the {what} is another patient's")))
     }
 
     /// Signs calls, which `relay` sends; the patient needs no ether.

@@ -45,6 +45,9 @@ pub enum WorkflowError {
         /// Its id.
         id: alloy_primitives::B256,
     },
+    /// It would tell of few people.
+    #[error(transparent)]
+    Withheld(#[from] crate::research::Withheld),
     /// Something that was given is not what it should be.
     #[error("{0}")]
     Invalid(String),
@@ -62,6 +65,7 @@ impl WorkflowError {
                         | AnchorError::Unsent(SendError::Refused(_) | SendError::Reverted { .. })
                 )
                 | Self::Answer(AnswerError::Refused(_))
+                | Self::Withheld(_)
         )
     }
 }

@@ -211,8 +211,7 @@ async fn next_version<C: SolCall>(
     Ok((anchor, vec![sealed, Step::new(&author.name, what, operation, &outcome)]))
 }
 
-/// Where a document of an order is written, once it is certain that it is about the patient of that order: the
-/// contract knows whose it is, but not in whose name a record is sealed.
+/// Where a document of an order is written, once it is certain that it is about the patient of that order.
 async fn written<'a>(
     gateway: &'a Gateway,
     author: &'a Person,
@@ -220,9 +219,7 @@ async fn written<'a>(
     id: B256,
     now: Timestamp,
 ) -> Result<Written<'a>, WorkflowError> {
-    if patient_of(gateway, id).await? != patient.account() {
-        return Err(WorkflowError::Invalid("the order is another patient's".into()));
-    }
+    patient.require_theirs("order", patient_of(gateway, id).await?)?;
     Ok(Written { gateway, author, patient, now })
 }
 

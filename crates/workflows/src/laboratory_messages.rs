@@ -223,8 +223,13 @@ impl MessageDesk {
             body: body.into_bytes(),
         };
         let keeper = &self.gateway.gatekeeper;
-        let along: vault::Along<'_> =
-            Box::new(move |transaction| Box::pin(note(transaction, noted)));
+        let catalogued = self.gateway.along(&new);
+        let along: vault::Along<'_> = Box::new(move |transaction| {
+            Box::pin(async move {
+                note(transaction, noted).await?;
+                catalogued(transaction).await
+            })
+        });
         let put = keeper.put_and_propose_along(new, previous.as_ref(), along);
         let (anchor, anchored) = put.await.map_err(WorkflowError::from)?;
         let (what, operation) = if previous.is_none() {

@@ -9,8 +9,10 @@ mod step;
 
 pub mod access;
 pub mod census;
+pub mod claim;
 pub mod consent;
 pub mod copies;
+pub mod device;
 pub mod emergency;
 pub mod import;
 pub mod laboratory;
@@ -18,9 +20,11 @@ pub mod laboratory_messages;
 pub mod prescription;
 pub mod record;
 pub mod relationship;
+pub mod research;
 pub mod surgery;
+pub mod trial;
 pub mod waiting_list;
 
-pub use actors::{Gateway, PatientActor, Person};
+pub use actors::{Catalogue, Gateway, PatientActor, Person};
 pub use error::WorkflowError;
 pub use step::Step;

@@ -7,7 +7,7 @@ use alloy_primitives::B256;
 use alloy_sol_types::SolCall;
 use bindings::{Contract, Records, convert::to_anchor, patient_account::Call};
 use domain::{Anchor, Kind, RecordId, RecordVersion, Timestamp};
-use gatekeeper::Inclusion;
+use gatekeeper::{Along, Inclusion};
 use ledger::{Outcome, Prepared};
 use vault::{Content, ErasureOrder, ErasureReason, NewRecord, SealedRecord};
 
@@ -47,6 +47,20 @@ impl Draft {
             body: serde_json::to_vec(&resource).expect("a JSON value has a text"),
         }
     }
+
+    /// The version after another one, to be sealed.
+    fn next_version(
+        &self,
+        previous: &Anchor,
+        author: &Person,
+        patient: &PatientActor,
+        now: Timestamp,
+    ) -> Result<NewRecord, WorkflowError> {
+        let version = RecordVersion::try_from(previous.version.get() + 1)
+            .map_err(|_| WorkflowError::Invalid("no version follows this one".into()))?;
+        let new = self.first_version(previous.record, author, patient, now);
+        Ok(NewRecord { version, ..new })
+    }
 }
 
 /// Where a record is written that a step of a workflow names, by whom, and about whom.
@@ -81,11 +95,8 @@ impl<'a> Written<'a> {
         contract: Contract,
         call: impl Fn(B256) -> C,
     ) -> Result<(Anchor, Step, Outcome), WorkflowError> {
-        let version = RecordVersion::try_from(previous.version.get() + 1)
-            .map_err(|_| WorkflowError::Invalid("no version follows this one".into()))?;
+        let new = draft.next_version(previous, self.author, self.patient, self.now)?;
         self.gateway.gatekeeper.refresh(self.now).await?;
-        let new = draft.first_version(previous.record, self.author, self.patient, self.now);
-        let new = NewRecord { version, ..new };
         let signed = self.sign_version(new, draft.kind, contract, call).await?;
         SignedRecord { previous: Some(previous), ..signed }.keep_and_send().await
     }
@@ -111,10 +122,11 @@ impl<'a> Written<'a> {
         call: impl Fn(B256) -> C,
     ) -> Result<SignedRecord<'a>, WorkflowError> {
         let Self { gateway, author, .. } = self;
+        let along = gateway.along(&new);
         let sealed = gateway.gatekeeper.seal(new).await?;
         let call = call(sealed.entry().digest.0);
         let prepared = author.sender.prepare(gateway.at(contract), &call).await?;
-        Ok(SignedRecord { gateway, author, kind, sealed, previous: None, prepared })
+        Ok(SignedRecord { gateway, author, kind, sealed, along, previous: None, prepared })
     }
 }
 
@@ -124,6 +136,7 @@ pub(crate) struct SignedRecord<'a> {
     author: &'a Person,
     kind: Kind,
     sealed: SealedRecord,
+    along: Along<'static>,
     previous: Option<&'a Anchor>,
     prepared: Prepared,
 }
@@ -131,9 +144,9 @@ pub(crate) struct SignedRecord<'a> {
 impl SignedRecord<'_> {
     /// Keeps the record, proposes it, and sends the call.
     pub(crate) async fn keep_and_send(self) -> Result<(Anchor, Step, Outcome), WorkflowError> {
-        let Self { gateway, author, kind, sealed, previous, prepared } = self;
+        let Self { gateway, author, kind, sealed, along, previous, prepared } = self;
         let keeper = &gateway.gatekeeper;
-        let (anchor, anchored) = keeper.keep_and_propose(sealed, previous).await?;
+        let (anchor, anchored) = keeper.keep_and_propose(sealed, previous, along).await?;
         let outcome = author.sender.send_prepared(prepared).await?;
         let (what, operation) = match previous {
             None => (format!("proposes a {kind} record"), "record.propose"),
@@ -178,7 +191,8 @@ pub async fn propose(
     now: Timestamp,
 ) -> Result<(Anchor, Step), WorkflowError> {
     let new = draft.first_version(steward.make_record_id(), author, patient, now);
-    let (anchor, outcome) = steward.gatekeeper.put_and_propose(new, None).await?;
+    let along = steward.along(&new);
+    let (anchor, outcome) = steward.gatekeeper.put_and_propose_along(new, None, along).await?;
     let what = format!("proposes a {} record", draft.kind);
     Ok((anchor, Step::new(&steward.name, what, "record.propose", &outcome)))
 }
@@ -197,13 +211,11 @@ pub async fn amend(
     draft: &Draft,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    let version = RecordVersion::try_from(previous.version.get() + 1)
-        .map_err(|_| WorkflowError::Invalid("no version follows this one".into()))?;
-    let new = draft.first_version(previous.record, author, patient, now);
-    let new = NewRecord { version, ..new };
+    let new = draft.next_version(previous, author, patient, now)?;
+    let (version, along) = (new.version, steward.along(&new));
     let mut steps = Vec::from_iter(materialise(steward, previous).await?);
     steward.gatekeeper.refresh(now).await?;
-    let (anchor, outcome) = steward.gatekeeper.put_and_propose(new, Some(previous)).await?;
+    let (anchor, outcome) = steward.gatekeeper.put_and_propose_answered(new, Some(previous), along).await?;
     let what = format!("proposes version {version}");
     steps.push(Step::new(&steward.name, what, "record.amend", &outcome));
     Ok((anchor, steps))

@@ -167,7 +167,7 @@ pub async fn schedule(
     appointment_at: Timestamp,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    require_patient(hospital, patient, id).await?;
+    patient.require_theirs("listing", listing(hospital, id).await?.patient)?;
     let call = |_| WaitingLists::scheduleCall { id, appointmentAt: to_uint40(appointment_at) };
     let part =
         |reference: String| json!({ "actor": { "reference": reference }, "status": "accepted" });
@@ -235,7 +235,7 @@ pub async fn remove(
     reason: &str,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    require_patient(gateway, patient, id).await?;
+    patient.require_theirs("listing", listing(gateway, id).await?.patient)?;
     let remove = |reason| WaitingLists::removeCall { id, reason };
     let resource = json!({
         "resourceType": "Task",
@@ -307,17 +307,4 @@ pub async fn listing(gateway: &Gateway, id: B256) -> Result<Listing, WorkflowErr
         listed_at: timestamp(held.listedAt),
         appointment_at: (appointment_at.0 != 0).then_some(appointment_at),
     })
-}
-
-/// The contract knows whose listing it is, but not in whose name a record is sealed: the two must be the
-/// same person, or the record would go to somebody else.
-async fn require_patient(
-    gateway: &Gateway,
-    patient: &PatientActor,
-    id: B256,
-) -> Result<(), WorkflowError> {
-    if listing(gateway, id).await?.patient != patient.account() {
-        return Err(WorkflowError::Invalid("the listing is another patient's".into()));
-    }
-    Ok(())
 }

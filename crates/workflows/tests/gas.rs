@@ -82,6 +82,7 @@ async fn gas_is_what_the_file_says() {
     meter.services(&patient).await;
     meter.batch_of_calls(&patient).await;
     meter.recovery().await;
+    meter.late_research().await;
 
     for (name, most) in GOALS {
         let gas = meter.operations[name].gas;

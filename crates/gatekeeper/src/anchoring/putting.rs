@@ -79,10 +79,25 @@ impl Gatekeeper {
         record: NewRecord,
         previous: Option<&Anchor>,
     ) -> Result<(Anchor, ledger::Outcome), AnchorError> {
+        self.put_and_propose_answered(record, previous, nothing_else()).await
+    }
+
+    /// [`Gatekeeper::put_and_propose`], with rows of other tables stored in the same transaction. The patient
+    /// has to have answered `previous`.
+    ///
+    /// # Errors
+    ///
+    /// [`AnchorError`], see there.
+    pub async fn put_and_propose_answered(
+        &self,
+        record: NewRecord,
+        previous: Option<&Anchor>,
+        along: Along<'_>,
+    ) -> Result<(Anchor, ledger::Outcome), AnchorError> {
         let succession = self.succession(previous).await;
         // Whoever did not ask for it does not withdraw anything.
         let succession = Succession { is_pending: false, ..succession };
-        self.put_one(record, succession, nothing_else()).await
+        self.put_one(record, succession, along).await
     }
 
     /// [`Gatekeeper::put_and_propose`], with rows of other tables stored in the same transaction. When
@@ -121,10 +136,11 @@ impl Gatekeeper {
         &self,
         sealed: SealedRecord,
         previous: Option<&Anchor>,
+        along: Along<'_>,
     ) -> Result<(Anchor, ledger::Outcome), AnchorError> {
         let succession = self.succession(previous).await;
         let gas_limit = self.probe(anchor_of(sealed.entry(), succession.base), &succession).await?;
-        self.keep_one(sealed, succession, gas_limit, nothing_else()).await
+        self.keep_one(sealed, succession, gas_limit, along).await
     }
 
     /// Seals versions, keeps them and anchors them, all or none, with rows of other tables: first

@@ -6,9 +6,13 @@
 //! step of a block that is one of the chain's. It can leave steps out, and the hash of a step's
 //! transaction is its word alone: receipts do not hold it.
 
+mod claims;
+mod devices;
 mod laboratory;
 mod prescriptions;
+mod research;
 mod surgeries;
+mod trials;
 mod waiting_lists;
 
 use std::collections::BTreeMap;
@@ -20,10 +24,12 @@ use alloy_provider::Provider as _;
 use alloy_rpc_types_eth::{Filter, Header, Log};
 use alloy_sol_types::SolEventInterface as _;
 use bindings::{
-    AccessLog::AccessLogEvents, Consents::ConsentsEvents, Contract,
+    AccessLog::AccessLogEvents, Claims::ClaimsEvents, Consents::ConsentsEvents, Contract,
+    DataExchange::DataExchangeEvents, Devices::DevicesEvents,
     EmergencyAccess::EmergencyAccessEvents, LabOrders::LabOrdersEvents,
-    Prescriptions::PrescriptionsEvents, Records::RecordsEvents, Relationships::RelationshipsEvents,
-    Surgeries, Surgeries::SurgeriesEvents, WaitingLists::WaitingListsEvents,
+    Prescriptions::PrescriptionsEvents, Records::RecordsEvents, Registry::RegistryEvents,
+    Relationships::RelationshipsEvents, Surgeries, Surgeries::SurgeriesEvents,
+    Trials::TrialsEvents, WaitingLists::WaitingListsEvents,
 };
 use domain::{KindSet, Timestamp};
 use ledger::{EndpointError, Projection};
@@ -91,6 +97,7 @@ impl Gatekeeper {
     pub async fn patient_timeline(&self, patient: Address) -> Result<Timeline, GatekeeperError> {
         let mut subjects = vec![patient.into_word()];
         subjects.extend(self.projection().await.workflows.of_patient(patient));
+        subjects.extend(self.claims_of(patient).await?);
         self.timeline_of(subjects).await
     }
 
@@ -107,6 +114,7 @@ impl Gatekeeper {
         let implants = self.ledger().call(at, &call, BlockId::latest()).await;
         // A network whose directory has no such contract has no implants either.
         subjects.extend(implants.unwrap_or_default());
+        subjects.extend(self.orders_of(subject).await?);
         self.timeline_of(subjects).await
     }
 
@@ -123,6 +131,11 @@ impl Gatekeeper {
                 if let (Some(block), Some(index)) = (log.block_number, log.log_index) {
                     logs.insert((block, index), log);
                 }
+            }
+        }
+        for log in self.acknowledgements(logs.values()).await? {
+            if let (Some(block), Some(index)) = (log.block_number, log.log_index) {
+                logs.insert((block, index), log);
             }
         }
         let projection = self.projection().await;
@@ -295,24 +308,32 @@ fn describe(
             prescriptions::describe(PrescriptionsEvents::decode_log(inner).ok()?.data, projection)
         }
         Contract::Surgeries => surgeries::describe(SurgeriesEvents::decode_log(inner).ok()?.data),
+        Contract::Trials => trials::describe(TrialsEvents::decode_log(inner).ok()?.data),
+        Contract::Claims => {
+            claims::describe(ClaimsEvents::decode_log(inner).ok()?.data, projection)
+        }
         Contract::LabOrders => laboratory::describe(LabOrdersEvents::decode_log(inner).ok()?.data),
         Contract::AccessLog => {
             let AccessLogEvents::ReceiptsAppended(event) =
                 AccessLogEvents::decode_log(inner).ok()?.data;
             (format!("{} receipts anchored", event.count), Member(event.gatekeeper), None)
         }
+        Contract::Devices => {
+            return devices::describe(DevicesEvents::decode_log(inner).ok()?.data);
+        }
+        Contract::Registry => {
+            return devices::describe_registry(RegistryEvents::decode_log(inner).ok()?.data);
+        }
+        Contract::DataExchange => {
+            return research::describe(DataExchangeEvents::decode_log(inner).ok()?.data);
+        }
         Contract::WaitingLists => {
             return waiting_lists::describe(WaitingListsEvents::decode_log(inner).ok()?.data);
         }
-        // Nothing off chain takes part in the last five yet.
-        Contract::Registry
-        | Contract::WebAuthnVerifier
-        | Contract::PatientAccounts
-        | Contract::Trials
-        | Contract::Devices
-        | Contract::PaymentToken
-        | Contract::Claims
-        | Contract::DataExchange => return None,
+        // Money that is paid for something is in the events of claims and of the exchange.
+        Contract::WebAuthnVerifier | Contract::PatientAccounts | Contract::PaymentToken => {
+            return None;
+        }
     })
 }
 

@@ -2,9 +2,13 @@
 //!
 //! Nobody is told of what they did themselves, and nobody twice of one event under one topic.
 
+mod claims;
+pub(crate) mod devices;
 mod laboratory;
 mod prescriptions;
+mod research;
 mod surgeries;
+mod trials;
 mod waiting_lists;
 
 use std::time::Duration;
@@ -13,16 +17,18 @@ use alloy_primitives::{Address, B256};
 use alloy_rpc_types_eth::Log;
 use alloy_sol_types::{SolEvent as _, SolEventInterface as _};
 use bindings::{
-    Consents::ConsentsEvents, Contract, Deployment, EmergencyAccess::EmergencyAccessEvents,
+    Claims::ClaimsEvents, Consents::ConsentsEvents, Contract, DataExchange::DataExchangeEvents,
+    Deployment, Devices::DevicesEvents, EmergencyAccess::EmergencyAccessEvents,
     LabOrders::LabOrdersEvents, PatientAccount, Prescriptions::PrescriptionsEvents,
     Records::RecordsEvents, Relationships::RelationshipsEvents, Surgeries::SurgeriesEvents,
-    WaitingLists::WaitingListsEvents, convert::timestamp,
+    Trials::TrialsEvents, WaitingLists::WaitingListsEvents, convert::timestamp,
 };
 use domain::Timestamp;
 
 use crate::{
     Subject, Topic,
     parties::{Key, Part, Parties, PartyChange, Scope},
+    silence::Silence,
 };
 
 /// How long after its beginning an opening is to be reviewed; later, who opened can open no more.
@@ -46,6 +52,10 @@ pub(crate) enum Event {
     LabOrders(LabOrdersEvents),
     Surgeries(SurgeriesEvents),
     WaitingLists(WaitingListsEvents),
+    Trials(TrialsEvents),
+    Research(DataExchangeEvents),
+    Devices(DevicesEvents),
+    Claims(ClaimsEvents),
     /// Of the patient's account at this address.
     Account(Address, Recovery),
 }
@@ -102,15 +112,15 @@ impl Event {
             Contract::LabOrders => decoded!(LabOrders, LabOrdersEvents),
             Contract::Surgeries => decoded!(Surgeries, SurgeriesEvents),
             Contract::WaitingLists => decoded!(WaitingLists, WaitingListsEvents),
+            Contract::Trials => decoded!(Trials, TrialsEvents),
+            Contract::DataExchange => decoded!(Research, DataExchangeEvents),
+            Contract::Devices => decoded!(Devices, DevicesEvents),
+            Contract::Claims => decoded!(Claims, ClaimsEvents),
             Contract::Registry
             | Contract::WebAuthnVerifier
             | Contract::PatientAccounts
             | Contract::AccessLog
-            | Contract::Trials
-            | Contract::Devices
-            | Contract::PaymentToken
-            | Contract::Claims
-            | Contract::DataExchange => None,
+            | Contract::PaymentToken => None,
         }
     }
 
@@ -118,6 +128,14 @@ impl Event {
     pub(crate) const fn whose_contacts(&self) -> Option<Address> {
         match self {
             Self::Emergency(EmergencyAccessEvents::EmergencyOpened(opened)) => Some(opened.patient),
+            _ => None,
+        }
+    }
+
+    /// Whose care team has to be known to tell what the event means.
+    pub(crate) const fn whose_care_team(&self) -> Option<Address> {
+        match self {
+            Self::Devices(event) => devices::whose_care_team(event),
             _ => None,
         }
     }
@@ -138,8 +156,20 @@ impl Event {
             Self::LabOrders(event) => return laboratory::key(event),
             Self::Surgeries(event) => return surgeries::key(event),
             Self::WaitingLists(event) => return waiting_lists::key(event),
+            Self::Trials(event) => return trials::key(event),
+            Self::Research(event) => return research::key(event),
+            Self::Devices(event) => return devices::key(event),
+            Self::Claims(event) => return claims::key(event),
             _ => return None,
         })
+    }
+
+    /// Whose parties have to be known besides.
+    pub(crate) fn other_key(&self) -> Option<Key> {
+        match self {
+            Self::Trials(event) => trials::other_key(event),
+            _ => None,
+        }
     }
 
     /// Whom the event concerns, and what it changes about who has a part in what. Nothing when it
@@ -154,6 +184,10 @@ impl Event {
             Self::LabOrders(event) => laboratory::meaning(event, parties),
             Self::Surgeries(event) => surgeries::meaning(event, parties),
             Self::WaitingLists(event) => waiting_lists::meaning(event, parties),
+            Self::Trials(event) => trials::meaning(event, parties),
+            Self::Research(event) => research::meaning(event, parties),
+            Self::Devices(event) => devices::meaning(event, parties),
+            Self::Claims(event) => claims::meaning(event, parties),
             Self::Account(account, recovery) => {
                 Some(Meaning::about(*account, *account).tell(recovery.topic(), [*account]))
             }
@@ -164,12 +198,17 @@ impl Event {
 /// What an event means.
 #[derive(Clone, Debug)]
 pub(crate) struct Meaning {
+    /// Zero when it is about nobody in particular.
     pub(crate) patient: Address,
+    /// Who is told about themselves.
+    themselves: Vec<Address>,
     pub(crate) subject: Subject,
     /// Who is told, under which topic.
     pub(crate) notices: Vec<(Topic, Address)>,
     pub(crate) changes: Vec<PartyChange>,
     pub(crate) review: Option<Review>,
+    /// When a device is to be heard of from now on.
+    pub(crate) silence: Option<Silence>,
 }
 
 /// What becomes of the review of an opening.
@@ -185,11 +224,34 @@ impl Meaning {
     fn about(patient: Address, subject: impl Into<Subject>) -> Self {
         Self {
             patient,
+            themselves: Vec::new(),
             subject: subject.into(),
             notices: Vec::new(),
             changes: Vec::new(),
             review: None,
+            silence: None,
         }
+    }
+
+    /// About something in which many patients have a part.
+    fn about_nobody(subject: impl Into<Subject>) -> Self {
+        Self::about(Address::ZERO, subject)
+    }
+
+    /// Tells patients something of which each is told about themselves.
+    fn tell_themselves(
+        mut self,
+        topic: Topic,
+        patients: impl IntoIterator<Item = Address>,
+    ) -> Self {
+        let patients: Vec<_> = patients.into_iter().collect();
+        self.themselves.extend_from_slice(&patients);
+        self.tell(topic, patients)
+    }
+
+    /// Whose care a recipient is told about.
+    pub(crate) fn patient_for(&self, recipient: Address) -> Address {
+        if self.themselves.contains(&recipient) { recipient } else { self.patient }
     }
 
     fn tell(mut self, topic: Topic, recipients: impl IntoIterator<Item = Address>) -> Self {
@@ -199,6 +261,11 @@ impl Meaning {
             }
         }
         self
+    }
+
+    /// Notes when a device is to be heard of.
+    fn awaiting(self, silence: Silence) -> Self {
+        Self { silence: Some(silence), ..self }
     }
 
     /// Leaves out whoever did it.

@@ -33,14 +33,16 @@ pub const CHAIN_ID: u64 = 31_337;
 /// The time at which the chain begins.
 pub const NOW: u64 = 1_800_000_000;
 
-pub const INSTITUTIONS: [(&str, InstitutionRole); 4] = [
+pub const INSTITUTIONS: [(&str, InstitutionRole); 6] = [
     ("hospital", InstitutionRole::Hospital),
     ("laboratory", InstitutionRole::Laboratory),
     ("pharmacy", InstitutionRole::Pharmacy),
     ("emergency", InstitutionRole::Emergency),
+    ("insurer", InstitutionRole::Insurer),
+    ("institute", InstitutionRole::Research),
 ];
 
-pub const STAFF: [(&str, &str, ProfessionalRole); 7] = [
+pub const STAFF: [(&str, &str, ProfessionalRole); 11] = [
     ("hospital", "physician", ProfessionalRole::Physician),
     ("hospital", "surgeon", ProfessionalRole::Surgeon),
     ("hospital", "nurse", ProfessionalRole::Nurse),
@@ -48,6 +50,10 @@ pub const STAFF: [(&str, &str, ProfessionalRole); 7] = [
     ("pharmacy", "pharmacist", ProfessionalRole::Pharmacist),
     ("emergency", "paramedic", ProfessionalRole::Paramedic),
     ("emergency", "officer", ProfessionalRole::PrivacyOfficer),
+    ("insurer", "adjudicator", ProfessionalRole::Adjudicator),
+    ("insurer", "arbiter", ProfessionalRole::Adjudicator),
+    ("hospital", "keeper", ProfessionalRole::PrivacyOfficer),
+    ("institute", "researcher", ProfessionalRole::Researcher),
 ];
 
 /// Patients who act with a key of their own; their address is their account.

@@ -1,6 +1,10 @@
 //! What can be typed.
 
+mod claim;
+mod device;
+mod research;
 mod surgery;
+mod trial;
 mod waitlist;
 
 use std::path::PathBuf;
@@ -11,7 +15,11 @@ use domain::{Kind, Purpose};
 
 use crate::story::Chapter;
 
+pub(crate) use claim::ClaimCommand;
+pub(crate) use device::{DeviceCommand, DevicePlan, FirmwareCommand, SimulateOptions};
+pub(crate) use research::ResearchCommand;
 pub(crate) use surgery::{SurgeryCommand, SurgeryNote, SurgeryPlan};
+pub(crate) use trial::TrialCommand;
 pub(crate) use waitlist::{CensusRows, WaitlistCommand};
 
 /// Patients' records, shared under the patient's consent, governed on Ethereum.
@@ -101,13 +109,25 @@ pub(crate) enum Command {
     /// Surgery, from the referral to the follow-up.
     #[command(subcommand)]
     Surgery(SurgeryCommand),
+    /// Clinical trials: protocol, consent, arms, visits, lock, results.
+    #[command(subcommand)]
+    Trial(TrialCommand),
+    /// Devices: attested, bound to patients, with signed readings; and simulated ones.
+    #[command(subcommand)]
+    Device(DeviceCommand),
     /// Waiting lists: refer, prioritise, schedule, attend, remove; their monthly census.
     #[command(subcommand)]
     Waitlist(WaitlistCommand),
-    /// Everything on chain about a patient (P001 or an account) or a record, prescription, order or
-    /// listing.
+    /// Claims: coverage, what is asked beforehand, claims, decisions, appeals, and money.
+    #[command(subcommand)]
+    Claim(ClaimCommand),
+    /// Data for research: offers, studies, consent, counts, extracts.
+    #[command(subcommand)]
+    Research(ResearchCommand),
+    /// Everything on chain about a patient (P001 or an account), a device (by name or address), or a record,
+    /// prescription, order or listing.
     Timeline {
-        /// A patient, or an id.
+        /// A patient, a device, or an id.
         subject: String,
     },
     /// A patient's access log: who looked, and who was refused.

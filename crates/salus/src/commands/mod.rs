@@ -1,7 +1,11 @@
 //! What the commands other than `up` do on a consortium.
 
+mod claim;
+mod device;
 mod messages;
+mod research;
 mod surgery;
+mod trial;
 mod waitlist;
 
 use std::{fmt::Write as _, path::Path, sync::Arc, time::Duration};
@@ -30,10 +34,13 @@ use crate::{
     },
     consortium::Consortium,
     gateway,
+    machines::Machines,
     story::outcome_text,
     table::{Table, short, thousands},
     tx,
 };
+
+pub(crate) use trial::TRIAL_EXAMPLE;
 
 /// What a command printed, and its exit code.
 type Output = Result<(String, u8), Error>;
@@ -66,7 +73,11 @@ pub(crate) async fn execute(
         Command::Lab(command) => commands.lab(command).await,
         Command::Emergency(command) => commands.emergency(command).await,
         Command::Surgery(command) => commands.surgery(command).await,
+        Command::Trial(command) => commands.trial(command).await,
+        Command::Device(command) => commands.device(command).await,
         Command::Waitlist(command) => commands.waitlist(command).await,
+        Command::Claim(command) => commands.claim(command).await,
+        Command::Research(command) => commands.research(command).await,
         Command::Timeline { subject } => commands.timeline(&subject).await,
         Command::Log { patient, at } => commands.log(&patient, &at).await,
         Command::Reconcile { at, json } => commands.reconcile(at.as_deref(), json).await,
@@ -791,7 +802,11 @@ impl<'a> Commands<'a> {
             (Some(patient), _) => keeper.patient_timeline(patient.account()).await?,
             (None, Ok(id)) => keeper.timeline(id).await?,
             (None, Err(_)) => {
-                return Err(format!("{subject} is neither a patient nor an id").into());
+                let named = Machines::open(self.consortium).await?.find(subject);
+                let device = named.map(|machine| machine.member).ok();
+                let device = device.or_else(|| subject.parse::<Address>().ok());
+                let unknown = || format!("{subject} is neither a patient nor a device nor an id");
+                keeper.timeline(device.ok_or_else(unknown)?.into_word()).await?
             }
         };
         let code = u8::from(!timeline.is_checked());

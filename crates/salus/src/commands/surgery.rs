@@ -9,7 +9,7 @@ use workflows::{
     surgery::{self, Answer, Implant, Implanted, Phase, Plan, Referral, Signed, Team},
 };
 
-use super::{Commands, LINES, Output, step_text, timeline_table};
+use super::{Commands, Output, step_text};
 use crate::{
     Error,
     cli::{SurgeryCommand, SurgeryNote, SurgeryPlan},
@@ -147,21 +147,16 @@ impl Commands<'_> {
                 if found.is_empty() {
                     return Err("no such implant was put into anybody here".into());
                 }
-                let mut text = format!("implant {implant}\n");
-                for Implanted { surgery, patient, removed } in found {
-                    let patient = self.consortium.name_of(patient);
-                    let removed = if removed { ", taken out since" } else { "" };
-                    let _ = writeln!(text, "  in {patient}, surgery {surgery}{removed}");
-                }
-                return Ok((text, 0));
+                let places = found.into_iter().map(|place| (implant, place));
+                return Ok((self.implants_text(places), 0));
             }
             SurgeryCommand::Recall { maker, lot } => {
-                let keeper = &hospital.gatekeeper;
-                keeper.refresh(now).await?;
                 let lot = surgery::lot_digest(hospital, &maker, &lot);
-                let timeline = keeper.timeline(lot).await?;
-                let code = u8::from(!timeline.is_checked());
-                return Ok((timeline_table(self.consortium, &timeline, LINES), code));
+                let found = surgery::recall(hospital, lot).await?;
+                if found.is_empty() {
+                    return Err("nobody here has an implant of this lot".into());
+                }
+                return Ok((self.implants_text(found), 0));
             }
         };
         Ok((steps.iter().map(step_text).collect(), 0))
@@ -170,6 +165,17 @@ impl Commands<'_> {
     fn plan(&self, plan: SurgeryPlan) -> Result<(std::sync::Arc<PatientActor>, B256, Plan), Error> {
         let SurgeryPlan { patient, id, operation, site, disclosed } = plan;
         Ok((self.patient(&patient)?, id, Plan { operation, site, disclosed }))
+    }
+
+    /// Where implants are.
+    fn implants_text(&self, places: impl IntoIterator<Item = (B256, Implanted)>) -> String {
+        let mut text = String::new();
+        for (implant, Implanted { surgery, patient, removed }) in places {
+            let patient = self.consortium.name_of(patient);
+            let removed = if removed { ", taken out since" } else { "" };
+            let _ = writeln!(text, "implant {implant}\n  in {patient}, surgery {surgery}{removed}");
+        }
+        text
     }
 
     async fn show_surgery(&self, hospital: &Gateway, id: B256) -> Output {

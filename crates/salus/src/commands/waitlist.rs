@@ -80,7 +80,7 @@ impl<'a> Commands<'a> {
     }
 
     /// A person, and the institution that they act for.
-    fn at_work(&self, name: &str) -> Result<(&'a Gateway, &'a Person), Error> {
+    pub(super) fn at_work(&self, name: &str) -> Result<(&'a Gateway, &'a Person), Error> {
         let person = self.person(name)?;
         let mut people = self.consortium.people();
         let found = people.find(|(_, found)| found.member == person.member);

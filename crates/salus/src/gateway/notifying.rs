@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use ledger::{Cursor, Projection};
 use notify::{Audience, Clearance, Outbox, Webhooks, webhook::WebhookSettings};
 use tokio::{sync::Mutex, task::JoinSet};
-use vault::Keyring;
+use vault::{Keyring, StoreError};
 use workflows::Gateway;
 
 use super::{opening::now, settings::ApiSettings};
@@ -211,6 +211,13 @@ impl Audience for Served {
     fn serves(&self, recipient: Address) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known.1.contains(&recipient)
+    }
+
+    fn care_team(&self, patient: Address) -> BoxFuture<'_, Result<Vec<Address>, StoreError>> {
+        Box::pin(async move {
+            let team = self.gateway.gatekeeper.care_team(patient).await?;
+            Ok(team.into_iter().map(|(member, _)| member).collect())
+        })
     }
 }
 

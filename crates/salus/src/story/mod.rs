@@ -1,10 +1,14 @@
 //! One patient's story, told while it happens: every step is a transaction on the chain, and every
 //! refusal is a contract's or a gatekeeper's.
 
+mod claim;
+mod device;
 mod emergency;
 mod medicines;
+mod research;
 mod results;
 mod surgery;
+mod trial;
 mod waiting;
 
 use std::time::{Duration, Instant};
@@ -59,6 +63,14 @@ pub(crate) enum Chapter {
     Surgery,
     /// Waiting, and the census of who waits.
     Waitlist,
+    /// A clinical trial.
+    Trial,
+    /// Insurance: a claim, its decision and its payment.
+    Claim,
+    /// A study with what patients let it use.
+    Research,
+    /// A device at the patient, and its readings.
+    Device,
     /// What the patient sees, and who looked.
     Patient,
 }
@@ -114,6 +126,10 @@ impl<'a> Teller<'a> {
                 self.waiting_list().await?;
                 self.census().await
             }
+            Chapter::Trial => self.trial().await,
+            Chapter::Claim => self.claim().await,
+            Chapter::Research => self.research().await,
+            Chapter::Device => self.device().await,
             Chapter::Patient => {
                 self.own_records().await?;
                 self.log().await

@@ -97,7 +97,8 @@ pub async fn issue(
     if let Some(record) = overridden {
         let draft = detected_issue(id, checked, prescriber, patient, now);
         let new = draft.first_version(record, prescriber, patient, now);
-        let (_, outcome) = hospital.gatekeeper.put_and_propose(new, None).await?;
+        let along = hospital.along(&new);
+        let (_, outcome) = hospital.gatekeeper.put_and_propose_along(new, None, along).await?;
         let count = checked.findings().len();
         let what = format!("overrides what the checks found ({count}), with a reason");
         steps.push(Step::new(&prescriber.name, what, "record.propose", &outcome));
@@ -380,7 +381,7 @@ pub async fn dispense(
 }
 
 /// Where a document of a prescription is written, once it is certain that it is about the patient of that
-/// prescription: the contract knows whose it is, but not in whose name a record is sealed.
+/// prescription.
 async fn written<'a>(
     gateway: &'a Gateway,
     author: &'a Person,
@@ -388,9 +389,7 @@ async fn written<'a>(
     id: B256,
     now: Timestamp,
 ) -> Result<Written<'a>, WorkflowError> {
-    if patient_of(gateway, id).await? != patient.account() {
-        return Err(WorkflowError::Invalid("the prescription is another patient's".into()));
-    }
+    patient.require_theirs("prescription", patient_of(gateway, id).await?)?;
     Ok(Written { gateway, author, patient, now })
 }
 

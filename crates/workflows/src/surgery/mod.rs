@@ -27,13 +27,13 @@ use serde_json::{Value, json};
 pub use checklist::{Answer, Item, Phase};
 pub use theatre::{
     Implant, Implanted, Signed, discharge, explant, fill_in, follow_up, hand_over, implant,
-    implant_digest, implant_of, implants_of, incise, lot_digest, report, report_complication, sign,
-    trace, void_implant,
+    implant_digest, implant_of, implants_of, incise, lot_digest, recall, report, report_complication,
+    sign, trace, void_implant,
 };
 
 use crate::{
     Gateway, PatientActor, Person, Step, WorkflowError,
-    record::{Draft, Written, accept_call},
+    record::{self, Draft, Written, accept_call},
 };
 
 /// Where a surgery stands.
@@ -178,15 +178,8 @@ async fn written<'a>(
     id: B256,
     now: Timestamp,
 ) -> Result<Written<'a>, WorkflowError> {
-    require_same(standing(gateway, id).await?.1.patient, patient)?;
+    patient.require_theirs("surgery", standing(gateway, id).await?.1.patient)?;
     Ok(Written { gateway, author, patient, now })
-}
-
-fn require_same(held: Address, patient: &PatientActor) -> Result<(), WorkflowError> {
-    if held == patient.account() {
-        return Ok(());
-    }
-    Err(WorkflowError::Invalid("the surgery is another patient's".into()))
 }
 
 /// A doctor refers a patient to a hospital. Two steps.
@@ -308,7 +301,7 @@ pub async fn file_consent(
 ) -> Result<(Anchor, Step), WorkflowError> {
     use domain::ProfessionalRole::{Physician, Surgeon};
     let (_, held) = standing(hospital, id).await?;
-    require_same(held.patient, patient)?;
+    patient.require_theirs("surgery", held.patient)?;
     if !matches!(doctor.role, Physician | Surgeon) || held.hospital != hospital.member() {
         let why = "a doctor of the hospital says what the patient was told";
         return Err(WorkflowError::Invalid(why.into()));
@@ -358,10 +351,8 @@ pub async fn file_consent(
         },
     });
     let form = Draft { kind: Kind::Administrative, resource };
-    let form = form.first_version(hospital.make_record_id(), doctor, patient, now);
-    let (form, anchored) = hospital.gatekeeper.put_and_propose(form, None).await?;
-    let what = "proposes the record of the consent form";
-    Ok((form, Step::new(&hospital.name, what, "record.propose", &anchored)))
+    let (form, step) = record::propose(hospital, doctor, patient, &form, now).await?;
+    Ok((form, Step { what: "proposes the record of the consent form".into(), ..step }))
 }
 
 /// A surgeon or a physician of the hospital certifies that the patient can neither consent nor wait.

@@ -289,18 +289,42 @@ pub struct Implanted {
 ///
 /// [`WorkflowError::Call`] when the chain cannot be asked.
 pub async fn trace(hospital: &Gateway, implant: B256) -> Result<Vec<Implanted>, WorkflowError> {
+    let found = recorded(hospital, |filter| filter.topic1(implant)).await?;
+    Ok(found.into_iter().map(|(_, implanted)| implanted).collect())
+}
+
+/// From a lot to everybody who has, or had, an implant of it: the implant, and where it is. What was recorded
+/// by mistake is left out.
+///
+/// # Errors
+///
+/// [`WorkflowError::Call`] when the chain cannot be asked.
+pub async fn recall(
+    hospital: &Gateway,
+    lot: B256,
+) -> Result<Vec<(B256, Implanted)>, WorkflowError> {
+    recorded(hospital, |filter| filter.topic2(lot)).await
+}
+
+/// The implants whose events some filter finds, as they stand now.
+async fn recorded(
+    hospital: &Gateway,
+    only: impl FnOnce(Filter) -> Filter,
+) -> Result<Vec<(B256, Implanted)>, WorkflowError> {
     let filter = Filter::new()
         .address(hospital.at(Contract::Surgeries))
         .event_signature(Surgeries::Implanted::SIGNATURE_HASH)
-        .topic1(implant)
         .from_block(0);
-    let logs = hospital.gatekeeper.ledger().logs(&filter).await.map_err(CallError::from)?;
+    let ledger = hospital.gatekeeper.ledger();
+    let logs = ledger.logs(&only(filter)).await.map_err(CallError::from)?;
     let events = logs.iter().filter_map(|log| Surgeries::Implanted::decode_log(&log.inner).ok());
     // Somebody of whom it was recorded again after a mistake is named twice.
-    let patients: BTreeSet<_> = events.map(|event| event.data.patient).collect();
+    let named: BTreeSet<_> =
+        events.map(|event| (event.data.implant, event.data.patient)).collect();
     let mut found = Vec::new();
-    for patient in patients {
-        found.extend(implant_of(hospital, patient, implant).await?);
+    for (implant, patient) in named {
+        let implanted = implant_of(hospital, patient, implant).await?;
+        found.extend(implanted.map(|implanted| (implant, implanted)));
     }
     Ok(found)
 }

@@ -21,17 +21,18 @@ use domain::{
     InstitutionRole, Kind, KindSet, Period, ProfessionalRole, Purpose, PurposeSet, QueryDomain,
     RelationshipState, Terms, Timestamp,
 };
-use gatekeeper::{Entropy, Gatekeeper, Settings};
+use gatekeeper::{Along, Entropy, Gatekeeper, Settings};
 use ledger::{
     Deployed, Ledger, Passkey, Patient, PatientKey, PrivateKeySigner, Projection, SendError,
     Sender, creation, deploy, predict_account,
 };
 use sqlx::Connection as _;
 use vault::{
-    Database, Entry, Kem, Listing, PAGE_LEN_MAX, RootKey, SecretKey, Vault, VaultSettings,
+    Database, Entry, Kem, Listing, NewRecord, PAGE_LEN_MAX, RootKey, SecretKey, Vault,
+    VaultSettings,
 };
 use workflows::{
-    Gateway, PatientActor, Person, WorkflowError,
+    Catalogue, Gateway, PatientActor, Person, WorkflowError,
     import::{ImportReport, Importer, ParsedPatient, Sources},
     relationship,
 };
@@ -222,6 +223,32 @@ impl World {
         }
     }
 
+    /// An institution that the members vote in, with its gateway.
+    pub async fn admit(&self, name: &str, role: InstitutionRole) -> Gateway {
+        let registry = self.at(Contract::Registry);
+        let call = Registry::proposeAdmissionCall { account: address(name), role: role.number() };
+        let proposed = self.sender("hospital").send(registry, &call).await.unwrap();
+        self.vote(proposed.events::<Registry::Proposed>()[0].id).await;
+        open_gateway(&self.dir, &self.ledger, self.deployment, name, role).await
+    }
+
+    /// The members vote an institution out.
+    pub async fn expel(&self, name: &str) {
+        let registry = self.at(Contract::Registry);
+        let call = Registry::proposeExpulsionCall { member: address(name) };
+        let proposed = self.sender("hospital").send(registry, &call).await.unwrap();
+        self.vote(proposed.events::<Registry::Proposed>()[0].id).await;
+    }
+
+    /// Votes for a proposal of the hospital's until there is a majority.
+    async fn vote(&self, id: U256) {
+        let registry = self.at(Contract::Registry);
+        for voter in ["laboratory", "pharmacy", "other-pharmacy", "emergency"] {
+            // Whoever comes after the majority is refused.
+            let _ = self.sender(voter).send(registry, &Registry::voteCall { id }).await;
+        }
+    }
+
     pub fn sender(&self, name: &str) -> Sender {
         Sender::new(self.ledger.clone(), wallet(name))
     }
@@ -334,6 +361,19 @@ fn open_chain(dir: &Path) -> (Ledger, Arc<AtomicU64>) {
     (Ledger::embedded(Rpc::new(chain)), clock)
 }
 
+/// Finds nothing, and wants every document of a workflow to be valid FHIR R4.
+struct ValidOnly;
+
+impl Catalogue for ValidOnly {
+    fn along(&self, version: &NewRecord) -> Along<'static> {
+        let resource = serde_json::from_slice(&version.body).unwrap();
+        let issues = r4::validate(&resource).into_iter();
+        let errors: Vec<_> = issues.filter(|issue| issue.severity == r4::Severity::Error).collect();
+        assert!(errors.is_empty(), "{resource:#}: {errors:?}");
+        Box::new(|_| Box::pin(std::future::ready(Ok(()))))
+    }
+}
+
 async fn open_gateway(
     dir: &Path,
     ledger: &Ledger,
@@ -377,6 +417,7 @@ async fn open_gateway(
         gatekeeper,
         secret: SecretKey::derive(Kem::XWing, &secret(&format!("{name}/hpke"))),
         number_key: secret(&format!("{name}/numbers")).0.into(),
+        catalogue: Some(Arc::new(ValidOnly)),
     }
 }
 

@@ -48,6 +48,9 @@ sol! {
 
 const ADJUDICATOR: &str = "adjudicator of the payer";
 
+/// An order of data for which nothing comes.
+const NOT_DELIVERED: &str = "an order of data that is not delivered";
+
 impl Meter {
     /// Last but the recovery: it admits members, which makes later votes longer.
     pub(super) async fn services(&mut self, patient: &Patient) {
@@ -357,6 +360,55 @@ impl Meter {
         let call = Devices::liftQuarantineCall { device };
         self.call("device.lift-quarantine", "maker", DEVICES, &call).await;
         self.act("device.unbind", patient, DEVICES, &Devices::unbindCall { device }).await;
+
+        let call = Devices::withdrawFirmwareCall { name, firmware };
+        self.call("device.withdraw-firmware", "maker", DEVICES, &call).await;
+        let call = Devices::recallFirmwareCall { model, firmware, reason: secret("a recall") };
+        self.call("device.recall-firmware", "regulator", DEVICES, &call).await;
+        let call = Devices::liftRecallCall { model, firmware };
+        self.call("device.lift-recall", "regulator", DEVICES, &call).await;
+        self.devices_at_once(patient, name, next).await;
+    }
+
+    /// Ten devices that a patient accepts in one signature.
+    async fn devices_at_once(&mut self, patient: &Patient, name: B256, firmware: B256) {
+        use Contract::Devices as DEVICES;
+        let (maker, operator) = (address("maker"), address("hospital"));
+        let model = keccak256((maker, name).abi_encode());
+        let deadline = to_uint40(self.world.now().after(DAY));
+        let domain = self.domain("Salus Devices", DEVICES);
+        let sign = |signer: &str, hash: B256| PatientKey::Wallet(wallet(signer)).sign(hash);
+        let mut calls = Vec::new();
+        for index in 0..10 {
+            let own = format!("monitor {index} of ten");
+            let device = address(&own);
+            let call = Registry::registerDeviceCall { member: device, model };
+            self.prepare("hospital", Contract::Registry, &call).await;
+            let serial = secret(&own);
+            let attest = Attest { device, model, serial, deadline };
+            let says = Firmware { device, operator, firmware, number: 0, deadline };
+            let attestation = Devices::Attestation {
+                maker,
+                name,
+                serial,
+                firmware,
+                deadline,
+                makerSignature: sign("maker", attest.eip712_signing_hash(&domain)),
+                deviceSignature: sign(&own, says.eip712_signing_hash(&domain)),
+            };
+            self.prepare("hospital", DEVICES, &Devices::enrolCall { device, attestation }).await;
+            let call = Devices::offerBindingCall {
+                device,
+                patient: patient.account(),
+                until: to_uint40(self.world.now().after(90 * DAY)),
+                interval: 3_600,
+            };
+            self.prepare("hospital", DEVICES, &call).await;
+            let accept = Devices::acceptBindingCall { device, binding: 1 };
+            calls.push(Call::to_contract(self.world.at(DEVICES), &accept));
+        }
+        let what = (DEVICES.name(), Devices::acceptBindingCall::SIGNATURE);
+        self.act_all("device.accept-bindings", patient, what, calls).await;
     }
 
     async fn trial(&mut self, patient: &Patient) {
@@ -421,6 +473,8 @@ impl Meter {
         self.call("trial.report-adverse-event", "physician", TRIALS, &call).await;
         let call = Trials::acknowledgeCall { id, number: U256::ZERO };
         self.call("trial.acknowledge", "researcher", TRIALS, &call).await;
+        let call = Trials::unblindCall { id, patient: account, reason: secret("the reason") };
+        self.call("trial.unblind", "physician", TRIALS, &call).await;
         let call = Trials::trialOfCall { id };
         let at = self.world.at(TRIALS);
         let held = self.world.ledger.call(at, &call, Default::default()).await.unwrap();
@@ -444,6 +498,16 @@ impl Meter {
         self.call("trial.publish", "researcher", TRIALS, &call).await;
         let call = Trials::withdrawCall { id, keepData: true };
         self.act("trial.withdraw", patient, TRIALS, &call).await;
+
+        let salt = secret("a trial that is stopped");
+        let id = make_id(address("researcher"), salt);
+        let design =
+            Trials::Design { protocol, endpoints: secret("the endpoints"), criteria, arms: 2 };
+        let commitment = keccak256((id, address("institute"), secret("a seed")).abi_encode());
+        let call = Trials::registerCall { salt, design, commitment };
+        self.prepare("researcher", TRIALS, &call).await;
+        let call = Trials::stopCall { id, reason: secret("the reason") };
+        self.call("trial.stop", "researcher", TRIALS, &call).await;
     }
 
     /// The hospital, a founder, gives money to the others; they pay some in.
@@ -561,6 +625,12 @@ impl Meter {
         self.act("claim.contest", patient, CLAIMS, &call).await;
         let call = Claims::endCoverageCall { id: coverage };
         self.act("claim.end-coverage", patient, CLAIMS, &call).await;
+        // What no workflow does by itself, and anybody with a token can.
+        let (spender, value) = (address("pharmacy"), U256::from(1_000));
+        let call = PaymentToken::approveCall { spender, value };
+        self.prepare("payer", Contract::PaymentToken, &call).await;
+        let call = PaymentToken::transferFromCall { from: address("payer"), to: spender, value };
+        self.call("money.transfer-from", "pharmacy", Contract::PaymentToken, &call).await;
     }
 
     async fn research(&mut self, patient: &Patient) {
@@ -617,8 +687,65 @@ impl Meter {
         self.call("research.settle", "institute", EXCHANGE, &call).await;
         let call = DataExchange::claimShareCall { id, salt: leaf_salt, proof: Vec::new() };
         self.act("research.claim-share", patient, EXCHANGE, &call).await;
+        self.research_in_dispute(study, offer).await;
         let call = DataExchange::endStudyCall { id: study, reason: secret("it is done") };
         self.call("research.end-study", "researcher", EXCHANGE, &call).await;
+    }
+
+    /// Orders that do not go well, and the end of the offer. One is left for [`Meter::late_research`].
+    async fn research_in_dispute(&mut self, study: B256, offer: B256) {
+        use Contract::DataExchange as EXCHANGE;
+        let (stranger, leaf_salt) = (address("anybody"), secret("the salt of a stranger's leaf"));
+        for name in ["disputed", "disputed in vain", "challenged", NOT_DELIVERED] {
+            let salt = secret(name);
+            let id = make_id(address("institute"), salt);
+            let call = DataExchange::orderCall { salt, study, offer_: offer, query: secret("a query") };
+            self.prepare("institute", EXCHANGE, &call).await;
+            if name == NOT_DELIVERED {
+                continue;
+            }
+            let leaf = keccak256(keccak256((id, stranger, leaf_salt).abi_encode()));
+            let call = DataExchange::deliverCall {
+                id,
+                extract: secret(&format!("an extract that is {name}")),
+                patients: leaf,
+                count: 25,
+                withdrawals: 1,
+            };
+            self.prepare("hospital", EXCHANGE, &call).await;
+            let dispute = DataExchange::disputeCall { id, reason: secret("the reason") };
+            let resolve = |refund| DataExchange::resolveCall { id, refund };
+            match name {
+                "disputed" => {
+                    self.call("research.dispute", "institute", EXCHANGE, &dispute).await;
+                    self.call("research.resolve", "auditor", EXCHANGE, &resolve(true)).await;
+                }
+                "disputed in vain" => {
+                    self.prepare("institute", EXCHANGE, &dispute).await;
+                    let name = "research.resolve-for-source";
+                    self.call(name, "auditor", EXCHANGE, &resolve(false)).await;
+                }
+                _ => {
+                    let (patient, salt) = (stranger, leaf_salt);
+                    let proof = Vec::new();
+                    let call = DataExchange::challengeCall { id, patient, salt, proof };
+                    self.call("research.challenge", "hospital", EXCHANGE, &call).await;
+                }
+            }
+        }
+        let call = DataExchange::closeOfferCall { id: offer };
+        self.call("research.close-offer", "hospital", EXCHANGE, &call).await;
+    }
+
+    /// What of research takes more than a year; nobody is accredited any more then.
+    pub(super) async fn late_research(&mut self) {
+        use Contract::DataExchange as EXCHANGE;
+        self.world.pass(366 * DAY);
+        let order = |name| make_id(address("institute"), secret(name));
+        let call = DataExchange::reclaimCall { id: order(NOT_DELIVERED) };
+        self.call("research.reclaim", "institute", EXCHANGE, &call).await;
+        let call = DataExchange::returnSharesCall { id: order("disputed in vain") };
+        self.call("research.return-shares", "institute", EXCHANGE, &call).await;
     }
 
     /// Last, because time passes.

@@ -9,11 +9,15 @@
 //! stops: what is sealed by then stays proposed, and everything else did not happen.
 
 mod cast;
+mod claim;
+mod device;
 mod emergency;
 mod laboratory;
 mod prescription;
+mod research;
 mod signing;
 mod surgery;
+mod trial;
 mod waiting_list;
 
 use std::{
@@ -155,6 +159,10 @@ enum Wanted {
     Emergency(emergency::Wanted),
     Surgery(surgery::Wanted),
     WaitingList(waiting_list::Wanted),
+    Device(device::Wanted),
+    Research(research::Wanted),
+    Claim(claim::Wanted),
+    Trial(trial::Wanted),
 }
 
 impl Wanted {
@@ -167,6 +175,10 @@ impl Wanted {
             "emergency" => serde_json::from_value(value).map(Self::Emergency),
             "surgery" => serde_json::from_value(value).map(Self::Surgery),
             "waitlist" => serde_json::from_value(value).map(Self::WaitingList),
+            "device" => serde_json::from_value(value).map(Self::Device),
+            "research" => serde_json::from_value(value).map(Self::Research),
+            "claim" => serde_json::from_value(value).map(Self::Claim),
+            "trial" => serde_json::from_value(value).map(Self::Trial),
             _ => return Err(Problem::bad("`step` names no step; the guide lists them")),
         };
         parsed.map_err(|error| {
@@ -189,6 +201,10 @@ impl Wanted {
             Self::Emergency(_) => "step-emergency",
             Self::Surgery(_) => "step-surgery",
             Self::WaitingList(_) => "step-waiting-list",
+            Self::Device(_) => "step-device",
+            Self::Research(_) => "step-research",
+            Self::Claim(_) => "step-claim",
+            Self::Trial(_) => "step-trial",
         }
     }
 
@@ -199,6 +215,10 @@ impl Wanted {
             Self::Emergency(wanted) => wanted.about(),
             Self::Surgery(wanted) => wanted.about(),
             Self::WaitingList(wanted) => wanted.about(),
+            Self::Device(wanted) => wanted.about(),
+            Self::Research(wanted) => wanted.about(),
+            Self::Claim(wanted) => wanted.about(),
+            Self::Trial(wanted) => wanted.about(),
         }
     }
 
@@ -206,7 +226,16 @@ impl Wanted {
     const fn reads(&self) -> &'static [&'static str] {
         match self {
             Self::Prescription(wanted) => wanted.reads(),
+            Self::Claim(wanted) => wanted.reads(),
             _ => &[],
+        }
+    }
+
+    /// What it is read for.
+    const fn reads_for(&self) -> Purpose {
+        match self {
+            Self::Claim(_) => Purpose::Payment,
+            _ => Purpose::Treatment,
         }
     }
 
@@ -217,6 +246,10 @@ impl Wanted {
             Self::Emergency(wanted) => wanted.take(cast).await,
             Self::Surgery(wanted) => wanted.take(cast).await,
             Self::WaitingList(wanted) => wanted.take(cast).await,
+            Self::Device(wanted) => wanted.take(cast).await,
+            Self::Research(wanted) => wanted.take(cast).await,
+            Self::Claim(wanted) => wanted.take(cast).await,
+            Self::Trial(wanted) => wanted.take(cast).await,
         }
     }
 }
@@ -228,21 +261,33 @@ enum About {
     Begins(Address),
     /// A patient's records as a whole.
     Patient(Address),
+    /// No patient in particular, such as a trial's protocol. Zero is whose it is.
+    Nobody,
     Prescription(B256),
     LabOrder(B256),
     Surgery(B256),
     Listing(B256),
+    /// Whoever it measures, or did last.
+    Device(Address),
+    Coverage(B256),
+    Authorisation(B256),
+    Claim(B256),
 }
 
 impl About {
     async fn patient(self, gateway: &Gateway) -> Result<Address, WorkflowError> {
-        use workflows::{laboratory, prescription, surgery, waiting_list};
+        use workflows::{claim, laboratory, prescription, surgery, waiting_list};
         Ok(match self {
             Self::Begins(patient) | Self::Patient(patient) => patient,
+            Self::Nobody => Address::ZERO,
             Self::Prescription(id) => prescription::patient_of(gateway, id).await?,
             Self::LabOrder(id) => laboratory::patient_of(gateway, id).await?,
             Self::Surgery(id) => surgery::standing(gateway, id).await?.1.patient,
             Self::Listing(id) => waiting_list::listing(gateway, id).await?.patient,
+            Self::Device(id) => workflows::device::standing(gateway, id).await?.patient,
+            Self::Coverage(id) => claim::coverage(gateway, id).await?.patient,
+            Self::Authorisation(id) => claim::patient_of_authorisation(gateway, id).await?,
+            Self::Claim(id) => claim::patient_of(gateway, id).await?,
         })
     }
 }
@@ -258,8 +303,9 @@ pub(super) async fn begin(State(api): State<Api>, headers: HeaderMap, body: Body
     let patient = about.patient(&api.0.gateway).await?;
     require_about(&caller, Some(patient))?;
     let who = api.may_act(&caller, about, patient).await?;
-    if !wanted.reads().is_empty() && caller.purpose != Purpose::Treatment {
-        let text = "this step reads the patient's records, for treatment only";
+    if !wanted.reads().is_empty() && caller.purpose != wanted.reads_for() {
+        let purpose = wanted.reads_for();
+        let text = format!("this step reads the patient's records, for {purpose} only");
         return Err(Problem::forbidden(text));
     }
     api.0.steps.room(caller.reader.address(), matches!(who, Who::Patient(_)))?;
@@ -267,7 +313,7 @@ pub(super) async fn begin(State(api): State<Api>, headers: HeaderMap, body: Body
         name: wanted.act(),
         actor: caller.reader.address(),
         purpose: caller.purpose,
-        patient: Some(patient),
+        patient: (!patient.is_zero()).then_some(patient),
         subject: Subject::None,
         outcome: "begun",
     };
@@ -447,7 +493,8 @@ impl Api {
         projection.registry.professional(&member).map_or(member, |held| held.signer)
     }
 
-    /// How far a step is, once there is something to do or nothing more.
+    /// How far a step is, once there is something to do or nothing more. What was found about a patient is
+    /// said once.
     async fn next(&self, id: B256, owner: Address) -> Answer {
         let mut progress = self.0.steps.own(id, owner, |held| held.progress.subscribe())?;
         let is_news = |progress: &Progress| !matches!(progress, Progress::Working);
@@ -463,6 +510,9 @@ impl Api {
                 (StatusCode::ACCEPTED, json!({ "state": "waiting", "sign": sign }))
             }
             Progress::Done(result) => {
+                if result.get("findings").is_some() {
+                    self.0.steps.0.lock().remove(&id);
+                }
                 (StatusCode::OK, json!({ "state": "done", "result": result }))
             }
             Progress::Failed(problem) => return Err(problem),

@@ -1,0 +1,137 @@
+//! What workflows seal, as resources of this server: a row and its place in the index, stored together with
+//! the record.
+//!
+//! Such a resource has the record's own id, in 64 digits, by which contracts and the workflow's other documents
+//! name it; its patient is `Patient/ACCOUNT` in it, which is read and searched for as whoever has that account
+//! here. It is read and found like any other. It changes by the steps of its workflow only: a version that
+//! came otherwise would not be the one that the contract holds.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use domain::Address;
+use gatekeeper::Along;
+use search::Prepared;
+use serde_json::Value;
+use vault::{Content, MigrateError, NewRecord};
+use workflows::Catalogue;
+
+use crate::{
+    copies::{self, is_copy},
+    importing::{is_served, milliseconds},
+    outcome::FhirError,
+    tables::{COMPONENT, Deletion, Filed, MIGRATIONS, Row},
+};
+
+/// Makes findable over FHIR what workflows seal.
+pub struct WorkflowCatalogue(Arc<search::Index>);
+
+impl WorkflowCatalogue {
+    /// The catalogue of a gateway with this database, under the key that its
+    /// [`Resources`](crate::Resources) have.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrateError`] when the tables cannot be made.
+    pub async fn open(
+        database: &vault::Database,
+        index_key: [u8; 32],
+    ) -> Result<Self, MigrateError> {
+        database.migrate(search::COMPONENT, search::MIGRATIONS).await?;
+        database.migrate(COMPONENT, MIGRATIONS).await?;
+        Ok(Self(Arc::new(search::Index::new(index_key))))
+    }
+
+    fn prepare(&self, version: &NewRecord) -> Option<(Row, Filed, Prepared)> {
+        if version.content != Content::FhirJson {
+            return None;
+        }
+        let value: Value = serde_json::from_slice(&version.body).ok()?;
+        let resource_type = value["resourceType"].as_str()?;
+        let id = format!("{:x}", version.record.0);
+        if !is_served(resource_type, &id) {
+            return None;
+        }
+        let filed = Filed { record: version.record, patient: version.patient, kind: version.kind };
+        let row = Row {
+            number: 0,
+            resource_type: resource_type.into(),
+            id,
+            record: Some(filed),
+            version: version.version.get(),
+            updated: milliseconds(version.created),
+            deletion: Deletion::No,
+        };
+        let prepared = self.0.prepare(resource_type, &value);
+        Some((row, filed, prepared))
+    }
+}
+
+impl Catalogue for WorkflowCatalogue {
+    fn along(&self, version: &NewRecord) -> Along<'static> {
+        let (prepared, index) = (self.prepare(version), Arc::clone(&self.0));
+        Box::new(move |transaction| {
+            Box::pin(async move {
+                let Some((row, filed, prepared)) = prepared else { return Ok(()) };
+                match Row::of_record(transaction, filed.patient, filed.record).await? {
+                    None => {
+                        let number = Row::next_number(transaction).await?;
+                        row.insert(transaction, number).await?;
+                        index.add_prepared(transaction, vec![(number, prepared)]).await
+                    }
+                    // Whoever knows the resource by its type does not come to read another one.
+                    Some(kept) if kept.resource_type != row.resource_type => Ok(()),
+                    Some(kept) => {
+                        row.bring_up(transaction, kept.number).await?;
+                        index.widen_prepared(transaction, kept.number, prepared).await
+                    }
+                }
+            })
+        })
+    }
+}
+
+impl Row {
+    /// Whether a workflow sealed it.
+    pub(crate) fn is_of_workflow(&self) -> bool {
+        self.record.is_some_and(|filed| self.id == format!("{:x}", filed.record.0))
+    }
+
+    /// Refuses to write over FHIR what a workflow sealed, and what is a copy.
+    pub(crate) fn refuse_to_write(&self) -> Result<(), FhirError> {
+        copies::refuse_to_write(&self.id)?;
+        if !self.is_of_workflow() {
+            return Ok(());
+        }
+        let text =
+            "this is a document of a workflow, which changes by the steps of that workflow only";
+        Err(FhirError::new(StatusCode::FORBIDDEN, "forbidden", text))
+    }
+}
+
+/// The account that an id of a `Patient` is; such ids name nobody else.
+pub(crate) fn account_in(id: &str) -> Option<Address> {
+    id.starts_with("0x").then(|| id.parse().ok())?
+}
+
+/// As whom a patient with an account is named in what workflows seal.
+pub(crate) fn patient_with(account: Address) -> String {
+    format!("Patient/{account}")
+}
+
+impl crate::Resources {
+    /// The row of a resource, also of a patient who is named by account. Of several patients of this server
+    /// who have one account, it is the first.
+    pub(crate) async fn row_named(
+        &self,
+        resource_type: &str,
+        id: &str,
+    ) -> Result<Option<Row>, FhirError> {
+        let Some(account) = account_in(id).filter(|_| resource_type == "Patient") else {
+            return self.row(resource_type, id).await;
+        };
+        let mut connection = self.database().readers().acquire().await?;
+        let rows = Row::patients_with(&mut connection, account).await?;
+        Ok(rows.into_iter().find(|row| !is_copy(&row.id)))
+    }
+}

@@ -1,0 +1,269 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn item(code: &str, quantity: u32, cents: u128) -> Item {
+    Item { code: code.into(), quantity, unit_price: Cents(cents) }
+}
+
+/// Thirty tablets of lisinopril, dispensed.
+fn done() -> Performed {
+    Performed {
+        source: Source::Prescription,
+        text: "lisinopril 10 MG Oral Tablet".into(),
+        units: 30,
+        contested: false,
+    }
+}
+
+const POLICY: Policy<'static> =
+    Policy { plan: "plus", copayment: 1_000, remaining: Cents(100_000), authorised: None };
+
+fn decided(policy: &Policy<'_>, items: &[(&str, u32, u128)], done: &Performed) -> Adjudication {
+    let items: Vec<Item> =
+        items.iter().map(|(code, quantity, cents)| item(code, *quantity, *cents)).collect();
+    adjudicate(policy, &items, done, Tariff::demonstration()).unwrap()
+}
+
+/// What is approved of each item, in cents, and the flags.
+#[track_caller]
+fn check(
+    policy: &Policy<'_>,
+    items: &[(&str, u32, u128)],
+    done: &Performed,
+    expected: (&[u128], Flags),
+) {
+    let decided = decided(policy, items, done);
+    let approved: Vec<u128> = decided.items.iter().map(|item| item.approved.0).collect();
+    assert_eq!((&*approved, decided.flags()), expected, "{decided:?}");
+    // What holds of every decision.
+    assert_eq!(decided.approved.0, approved.iter().sum::<u128>());
+    assert!(decided.approved <= decided.claimed);
+    assert!(decided.share <= decided.approved && decided.share <= policy.remaining);
+    assert_eq!(decided.share.plus(decided.copayment()), Some(decided.approved));
+    assert!(decided.items.iter().all(|item| item.approved <= item.claimed));
+    assert_eq!(decided.flags() == Flags::NONE, decided.approved == decided.claimed);
+    let cut = decided.items.iter().filter(|item| item.approved < item.claimed);
+    assert!(cut.clone().all(|item| !item.findings.is_empty()), "each cut has a reason");
+}
+
+const FEE: (&str, u32, u128) = ("RX-DISPENSING-FEE", 1, 450);
+const TABLETS: (&str, u32, u128) = ("RX-LISINOPRIL-10", 30, 12);
+
+#[test]
+fn what_the_tariff_pays_is_approved_whole() {
+    check(&POLICY, &[TABLETS, FEE], &done(), (&[360, 450], Flags::NONE));
+    check(&POLICY, &[("RX-LISINOPRIL-10", 10, 3)], &done(), (&[30], Flags::NONE));
+    let test = Performed { source: Source::LabOrder, text: String::new(), units: 1, ..done() };
+    check(&POLICY, &[("LAB-TEST", 1, 2_800)], &test, (&[2_800], Flags::NONE));
+    let hip = Performed {
+        source: Source::Surgery,
+        text: "total replacement of the left hip".into(),
+        units: 1,
+        ..done()
+    };
+    check(&POLICY, &[("OP-HIP", 1, 1_000)], &hip, (&[1_000], Flags::NONE));
+}
+
+#[test]
+fn what_is_too_dear_is_cut_to_the_tariff() {
+    check(&POLICY, &[("RX-LISINOPRIL-10", 30, 20)], &done(), (&[360], Flags::EXCESSIVE));
+    check(
+        &POLICY,
+        &[TABLETS, ("RX-DISPENSING-FEE", 1, 451)],
+        &done(),
+        (&[360, 450], Flags::EXCESSIVE),
+    );
+    check(&POLICY, &[("RX-DISPENSING-FEE", 2, 450)], &done(), (&[450], Flags::EXCESSIVE));
+    let many = Performed { units: 200, ..done() };
+    check(&POLICY, &[("RX-LISINOPRIL-10", 200, 12)], &many, (&[1_200], Flags::EXCESSIVE));
+}
+
+#[test]
+fn what_says_more_than_the_record_is_flagged_and_cut() {
+    // As something dearer, more of it, something else, and of another workflow.
+    check(&POLICY, &[("RX-LISINOPRIL-BRAND", 30, 48)], &done(), (&[360], Flags::UPCODED));
+    check(&POLICY, &[("RX-LISINOPRIL-10", 90, 12)], &done(), (&[360], Flags::UPCODED));
+    check(&POLICY, &[("RX-TRAMADOL-50", 20, 18)], &done(), (&[240], Flags::UPCODED));
+    check(&POLICY, &[("LAB-TEST", 1, 2_800)], &done(), (&[0], Flags::UPCODED));
+    let unknown = Performed { text: "metformin 500 MG".into(), ..done() };
+    check(&POLICY, &[TABLETS], &unknown, (&[0], Flags::UPCODED));
+    let hip = Performed {
+        source: Source::Surgery,
+        text: "replacement of the left hip".into(),
+        units: 1,
+        ..done()
+    };
+    let limit = Policy { remaining: Cents(10_000_000), ..POLICY };
+    check(&limit, &[("OP-KNEE", 1, 1_240_000)], &hip, (&[1_150_000], Flags::UPCODED));
+}
+
+#[test]
+fn what_the_plan_or_the_tariff_does_not_know_is_not_covered() {
+    check(&POLICY, &[("RX-PLANTED", 1, 1)], &done(), (&[0], Flags::NOT_COVERED));
+    let basic = Policy { plan: "basic", ..POLICY };
+    let flags = Flags::NOT_COVERED;
+    check(&basic, &[("RX-LISINOPRIL-BRAND", 30, 48), TABLETS], &done(), (&[0, 360], flags));
+}
+
+#[test]
+fn an_item_counts_once() {
+    check(&POLICY, &[TABLETS, TABLETS], &done(), (&[360, 0], Flags::DUPLICATE));
+}
+
+#[test]
+fn what_did_not_happen_is_not_paid() {
+    let contested = Performed { contested: true, ..done() };
+    check(&POLICY, &[TABLETS, FEE], &contested, (&[0, 0], Flags::UPCODED));
+}
+
+#[test]
+fn the_limit_cuts_from_the_last_item_on() {
+    let policy = Policy { remaining: Cents(700), ..POLICY };
+    // A share of 700 is of at most 778 cents: 778 * 0.9 = 700.2.
+    check(&policy, &[TABLETS, FEE], &done(), (&[360, 418], Flags::EXCESSIVE));
+    let policy = Policy { remaining: Cents(0), ..POLICY };
+    // Of one cent, the share rounds to none.
+    check(&policy, &[TABLETS, FEE], &done(), (&[1, 0], Flags::EXCESSIVE));
+    let policy = Policy { remaining: Cents(0), copayment: WHOLE, ..POLICY };
+    check(&policy, &[TABLETS, FEE], &done(), (&[360, 450], Flags::NONE));
+    let policy = Policy { remaining: Cents(729), ..POLICY };
+    check(&policy, &[TABLETS, FEE], &done(), (&[360, 450], Flags::NONE));
+}
+
+/// K7 of `Claims.sol`.
+#[test]
+fn what_was_granted_is_approved_unless_the_claim_is_wrong() {
+    let granted = |cents| Policy { authorised: Some(Cents(cents)), plan: "basic", ..POLICY };
+    let brand = ("RX-LISINOPRIL-BRAND", 10, 48);
+    check(&granted(0), &[brand], &done(), (&[0], Flags::NOT_COVERED));
+    check(&granted(300), &[brand], &done(), (&[300], Flags::NOT_COVERED));
+    check(&granted(480), &[brand], &done(), (&[480], Flags::NONE));
+    check(&granted(9_999), &[brand], &done(), (&[480], Flags::NONE));
+    // It does not bind to what is excessive or upcoded.
+    check(&granted(9_999), &[("RX-LISINOPRIL-10", 30, 20)], &done(), (&[360], Flags::EXCESSIVE));
+    check(&granted(9_999), &[("RX-LISINOPRIL-10", 90, 12)], &done(), (&[360], Flags::UPCODED));
+    let limited = Policy { remaining: Cents(90), ..granted(480) };
+    check(&limited, &[brand], &done(), (&[101], Flags::NOT_COVERED.and(Flags::EXCESSIVE)));
+}
+
+#[test]
+fn an_adjudicator_raises_at_most_to_what_is_claimed() {
+    let items = [("RX-LISINOPRIL-10", 30, 20), ("RX-DISPENSING-FEE", 1, 500)];
+    let mut raised = decided(&POLICY, &items, &done());
+    assert_eq!((raised.approved, raised.claimed), (Cents(810), Cents(1_100)));
+    raised.raise_to(Cents(700)).unwrap();
+    assert_eq!(raised.approved, Cents(810), "nothing gets less");
+    raised.raise_to(Cents(1_060)).unwrap();
+    assert_eq!((raised.items[0].approved, raised.items[1].approved), (Cents(600), Cents(460)));
+    assert_eq!((raised.approved, raised.flags()), (Cents(1_060), Flags::EXCESSIVE));
+    raised.raise_to(Cents(u128::MAX)).unwrap();
+    assert_eq!((raised.approved, raised.flags()), (Cents(1_100), Flags::NONE));
+    assert_eq!((raised.share, raised.copayment()), (Cents(990), Cents(110)));
+}
+
+#[track_caller]
+fn refused(policy: &Policy<'_>, items: &[Item], expected: RulesError) {
+    let refused = adjudicate(policy, items, &done(), Tariff::demonstration());
+    assert_eq!(refused, Err(expected));
+}
+
+#[test]
+fn what_cannot_be_counted_is_refused() {
+    refused(&POLICY, &[], RulesError::Items);
+    let one = item("RX-DISPENSING-FEE", 1, 450);
+    refused(&POLICY, &vec![one.clone(); ITEMS_MAX + 1], RulesError::Items);
+    let most = item("RX-DISPENSING-FEE", 2, u128::MAX);
+    refused(&POLICY, std::slice::from_ref(&most), RulesError::Overflow);
+    refused(&POLICY, &[item("RX-DISPENSING-FEE", 1, u128::MAX), one.clone()], RulesError::Overflow);
+    refused(
+        &Policy { plan: "planted", ..POLICY },
+        std::slice::from_ref(&one),
+        RulesError::UnknownPlan,
+    );
+    refused(&Policy { copayment: WHOLE + 1, ..POLICY }, &[one], RulesError::Copayment);
+    // The most there is of one item is counted, and cut.
+    check(&POLICY, &[("RX-DISPENSING-FEE", 1, u128::MAX)], &done(), (&[450], Flags::EXCESSIVE));
+    check(&POLICY, &[("RX-LISINOPRIL-10", 0, 12)], &done(), (&[0], Flags::NONE));
+}
+
+#[test]
+fn tariffs_that_make_no_sense_are_refused() {
+    let tariff = Tariff::demonstration();
+    assert!(tariff.about.contains("insurer") && tariff.source.contains("own tariff"));
+    assert_ne!(tariff.digest(), B256::ZERO);
+    let text = include_str!("../tariff.json");
+    for (from, to) in [
+        ("\"RX-TRAMADOL-50\"", "\"RX-AMOXICILLIN-500\""),
+        ("\"excluded\": [\"RX-SILDENAFIL-50\"", "\"excluded\": [\"RX-PLANTED\""),
+        ("\"plan\": \"plus\"", "\"plan\": \"basic\""),
+        ("\"cents\": 450", "\"cents\": 4.5"),
+        ("\"cents\": 450", "\"cents\": -450"),
+        ("\"words\": [\"hip\"]", "\"words\": [\"Hip\"]"),
+        ("\"service\": \"surgery\"", "\"service\": \"planted\""),
+    ] {
+        let wrong = text.replacen(from, to, 1);
+        assert_ne!(wrong, text, "{from}");
+        assert!(Tariff::parse(&wrong).is_err(), "{to}");
+    }
+    let other = Tariff::parse(&text.replacen("\"cents\": 450", "\"cents\": 451", 1)).unwrap();
+    assert_ne!(other.digest(), tariff.digest());
+}
+
+#[test]
+fn flags_are_said_in_words() {
+    assert_eq!(Flags::NONE.to_string(), "no flags");
+    assert_eq!(Flags(130).to_string(), "upcoded, contested");
+    for source in ["prescription", "lab-order", "surgery"] {
+        let parsed: Source = source.parse().unwrap();
+        assert_eq!(Source::from_number(parsed.number()), Some(parsed));
+    }
+    assert!("planted".parse::<Source>().is_err());
+}
+
+/// Items as somebody may claim them, known to the tariff or not.
+fn items() -> impl Strategy<Value = Vec<Item>> {
+    let codes = Tariff::demonstration().lines.iter().map(|line| line.code.clone());
+    let codes: Vec<String> = codes.chain(["RX-PLANTED".to_owned()]).collect();
+    let item = (prop::sample::select(codes), 0_u32..120, 0_u128..60)
+        .prop_map(|(code, quantity, cents)| Item { code, quantity, unit_price: Cents(cents) });
+    prop::collection::vec(item, 1..6)
+}
+
+proptest! {
+    /// Whatever is claimed: K3, K5 and K7 of `Claims.sol`, and what the contract takes.
+    #[test]
+    fn no_claim_gets_more_than_it_may(
+        items in items(),
+        (copayment, remaining) in (0..=WHOLE, 0_u128..5_000),
+        authorised in prop::option::of(0_u128..5_000),
+        contested in prop::bool::weighted(0.1),
+        is_basic in any::<bool>(),
+    ) {
+        let policy = Policy {
+            plan: if is_basic { "basic" } else { "plus" },
+            copayment,
+            remaining: Cents(remaining),
+            authorised: authorised.map(Cents),
+        };
+        let done = Performed { contested, ..done() };
+        let made = adjudicate(&policy, &items, &done, Tariff::demonstration()).unwrap();
+        prop_assert_eq!(made.claimed, total(&items).unwrap());
+        prop_assert!(made.approved <= made.claimed && made.share <= policy.remaining);
+        prop_assert_eq!(made.approved.share(copayment), Some(made.share));
+        prop_assert_eq!(made.share.plus(made.copayment()), Some(made.approved));
+        prop_assert_eq!(made.flags() == Flags::NONE, made.approved == made.claimed);
+        for item in &made.items {
+            prop_assert!(item.approved <= item.claimed);
+            prop_assert!(item.approved == item.claimed || !item.findings.is_empty());
+        }
+        let unbound = Flags::DUPLICATE.and(Flags::UPCODED).and(Flags::EXCESSIVE);
+        if !made.flags().has(unbound) {
+            prop_assert!(made.approved >= policy.authorised.unwrap_or_default().min(made.claimed));
+        }
+        // An appeal never takes anything away.
+        let mut raised = made.clone();
+        raised.raise_to(Cents(remaining)).unwrap();
+        prop_assert!(raised.approved >= made.approved && raised.approved <= raised.claimed);
+    }
+}
