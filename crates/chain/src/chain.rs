@@ -395,9 +395,14 @@ impl Chain {
     /// [`SubmitError`]: it was not taken, and why.
     pub fn submit_transaction(&self, transaction: Transaction) -> Result<B256, SubmitError> {
         let hash = transaction.hash();
-        let state = self.sender_state(&transaction.sender());
         self.check_running()?;
-        self.shared.pool.lock().add(transaction, state)?;
+        {
+            // The state is read under the lock: a pool that forgot the sender meanwhile would take an older nonce
+            // for the next, and let this transaction wait for one that has run.
+            let mut pool = self.shared.pool.lock();
+            let state = self.sender_state(&transaction.sender());
+            pool.add(transaction, state)?;
+        }
         self.shared.pool_changed.notify_one();
         let _ = self.shared.arrivals.send(hash);
         Ok(hash)

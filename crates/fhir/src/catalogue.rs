@@ -114,6 +114,34 @@ pub(crate) fn account_in(id: &str) -> Option<Address> {
     id.starts_with("0x").then(|| id.parse().ok())?
 }
 
+/// Whether an id has the form of a record's, which are not given out to anything else: whoever knows what a
+/// record will be called could take its name before.
+pub(crate) fn is_record_id(id: &str) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    id.len() == 64 && id.bytes().all(is_digit)
+}
+
+/// Refuses to write over FHIR what a workflow sealed, and what would have the name of such a document or of
+/// whoever has an account.
+pub(crate) fn require_writable(
+    resource_type: &str,
+    id: &str,
+    before: Option<&Row>,
+) -> Result<(), FhirError> {
+    if let Some(before) = before {
+        return before.refuse_to_write();
+    }
+    if is_record_id(id) {
+        let text = "ids of 64 hexadecimal digits are those of workflows' documents; choose another";
+        return Err(FhirError::unprocessable("business-rule", text));
+    }
+    if resource_type == "Patient" && account_in(id).is_some() {
+        let text = "an account is no id of a patient's resource; name it as an identifier";
+        return Err(FhirError::unprocessable("business-rule", text));
+    }
+    Ok(())
+}
+
 /// As whom a patient with an account is named in what workflows seal.
 pub(crate) fn patient_with(account: Address) -> String {
     format!("Patient/{account}")

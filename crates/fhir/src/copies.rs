@@ -389,7 +389,7 @@ fn patient_named<'v>(name: &str, value: &'v str) -> Option<&'v str> {
         "patient" | "patient:Patient" | "subject:Patient" | "beneficiary" => {
             Some(named.unwrap_or(value))
         }
-        "subject" | "individual" => named,
+        "subject" | "individual" | "actor" => named,
         _ => None,
     };
     id.filter(|id| r4::is_id(id))

@@ -180,7 +180,7 @@ pub(crate) fn is_served(resource_type: &str, id: &str) -> bool {
 /// Whether an id is one that this server makes for what nobody wrote.
 fn is_servers_own(resource_type: &str, id: &str) -> bool {
     match resource_type {
-        _ if copies::is_copy(id) => true,
+        _ if copies::is_copy(id) || catalogue::is_record_id(id) => true,
         "Patient" => catalogue::account_in(id).is_some(),
         "Consent" => consent::is_id(id),
         "Provenance" => provenance::is_id(id),

@@ -477,13 +477,7 @@ impl Resources {
         validate(&value)?;
         consent::require_record(self, resource_type, &value).await?;
         let before = self.row_known(resource_type, &id, known).await?;
-        if let Some(before) = &before {
-            before.refuse_to_write()?;
-        }
-        if resource_type == "Patient" && catalogue::account_in(&id).is_some() {
-            let text = "an account is no id of a patient's resource; name it as an identifier";
-            return Err(FhirError::unprocessable("business-rule", text));
-        }
+        catalogue::require_writable(resource_type, &id, before.as_ref())?;
         let record = if resource_type == posting::TYPE {
             posting::require_unmade(&id, &value)?;
             posting::subject_of(self, caller, &value, known).await?

@@ -33,7 +33,7 @@ pub(crate) enum Nature {
 pub(crate) enum NatureError {
     /// What such a resource says is about somebody, and it does not say about whom.
     #[error(
-        "a {0} of this server names its patient as `subject`, `patient` or the like, by `Patient/id`"
+        "a {0} of this server names its one patient as `subject`, `patient` or the like, by `Patient/id`"
     )]
     NoPatient(&'static str),
 }
@@ -66,6 +66,8 @@ pub(crate) fn nature_of(resource_type: &str, resource: &Value) -> Result<Nature,
         return Ok(Nature::Record { patient, kind });
     }
     match resource_type {
+        // An appointment is somebody's, also when it names them in another way.
+        "Appointment" => Err(NatureError::NoPatient("Appointment")),
         // A device on the shelf.
         "Device" | "DeviceMetric" if !names_somebody(resource) => Ok(Nature::Directory),
         // A specimen of a river, an observation of a room.
@@ -75,9 +77,13 @@ pub(crate) fn nature_of(resource_type: &str, resource: &Value) -> Result<Nature,
     }
 }
 
-/// The id of the patient that a resource names.
+/// The id of the patient that a resource names. An appointment of several patients names none: it would be
+/// one's record, and open what is the others'.
 pub(crate) fn patient_of(resource: &Value) -> Option<String> {
-    subjects(resource).filter_map(patient_id).next().map(str::to_owned)
+    let mut named = subjects(resource).filter_map(patient_id);
+    let patient = named.next()?;
+    let is_one = resource["resourceType"] != "Appointment" || named.all(|other| other == patient);
+    is_one.then(|| patient.to_owned())
 }
 
 /// What a resource says it is about.
@@ -148,6 +154,15 @@ mod tests {
         check(json!({ "resourceType": "Task", "for": reference }), of(Kind::Order));
         let parts = json!([{ "actor": { "reference": "Practitioner/2" } }, { "actor": reference }]);
         check(json!({ "resourceType": "Appointment", "participant": parts }), of(Kind::Encounter));
+        let actors = |others: [Value; 2]| {
+            let parts = others.map(|actor| json!({ "actor": actor }));
+            json!({ "resourceType": "Appointment", "participant": parts })
+        };
+        let nobody = || Err(NatureError::NoPatient("Appointment"));
+        let child = json!({ "reference": "Patient/2" });
+        check(actors([reference.clone(), child]), nobody());
+        let room = json!({ "reference": "Location/1" });
+        check(actors([room, json!({ "identifier": { "value": "7" } })]), nobody());
         let version = json!({ "reference": "Patient/1/_history/2" });
         check(json!({ "resourceType": "Condition", "subject": version }), of(Kind::Condition));
     }

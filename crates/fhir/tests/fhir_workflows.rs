@@ -166,7 +166,7 @@ async fn a_later_version_is_found_and_one_of_another_type_is_not() {
     record::answer(hospital, anna, &second, Verdict::Accept, now).await.unwrap();
     let name = format!("Condition/{:x}", first.record.0);
     let found = fhir.get("physician", "/Condition?code=second").await.expect(200);
-    assert_eq!(found.names(), [name.clone()]);
+    assert_eq!(found.names(), std::slice::from_ref(&name));
     let found = fhir.get("physician", "/Condition?code=first").await.expect(200);
     assert_eq!(found.json()["total"], 0);
     let older = fhir.get("physician", &format!("/{name}/_history/1")).await.expect(200);

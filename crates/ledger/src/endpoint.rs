@@ -222,13 +222,53 @@ impl Ledger {
         Ok(self.provider().get_transaction_receipt(hash).await?)
     }
 
-    /// The logs that match.
+    /// The logs that match, in the order of the chain. Endpoints bound what they answer at once, each in its own
+    /// way and words: what is refused as a whole is asked for in parts.
     ///
     /// # Errors
     ///
-    /// [`EndpointError`] when the chain cannot be asked, or the search is too wide for it.
+    /// [`EndpointError`] when the chain cannot be asked, or refuses one block of it.
     pub async fn logs(&self, filter: &Filter) -> Result<Vec<Log>, EndpointError> {
-        Ok(self.provider().get_logs(filter).await?)
+        match self.provider().get_logs(filter).await {
+            Ok(logs) => Ok(logs),
+            Err(error) if error.as_error_resp().is_some() => {
+                self.logs_in_parts(filter, error).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn logs_in_parts(
+        &self,
+        filter: &Filter,
+        refused: TransportError,
+    ) -> Result<Vec<Log>, EndpointError> {
+        let Some(first) = filter.get_from_block() else { return Err(refused.into()) };
+        let last = match filter.block_option.get_to_block() {
+            None | Some(BlockNumberOrTag::Latest) => self.provider().get_block_number().await?,
+            Some(BlockNumberOrTag::Number(last)) => *last,
+            // What else it may be called does not say where its half is.
+            Some(_) => return Err(refused.into()),
+        };
+        if first >= last {
+            return Err(refused.into());
+        }
+        let halves = |first: u64, last: u64| {
+            let middle = first + (last - first) / 2;
+            [(middle + 1, last), (first, middle)]
+        };
+        let (mut found, mut ranges) = (Vec::new(), Vec::from(halves(first, last)));
+        while let Some((first, last)) = ranges.pop() {
+            let part = filter.clone().from_block(first).to_block(last);
+            match self.provider().get_logs(&part).await {
+                Ok(logs) => found.extend(logs),
+                Err(error) if first < last && error.as_error_resp().is_some() => {
+                    ranges.extend(halves(first, last));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(found)
     }
 
     /// Listens for new blocks from now on, so that none between looking and waiting is missed.

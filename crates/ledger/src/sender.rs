@@ -89,13 +89,21 @@ pub struct Signed {
     pub raw: Bytes,
 }
 
-/// A call that the contract would take, signed when the key is elsewhere, and not sent.
+/// A call that the contract would take, signed when the key is elsewhere, and not sent by us.
 #[derive(Debug)]
 pub struct Prepared {
     to: TxKind,
     input: Bytes,
     gas_limit: u64,
     submitted: Option<Asked>,
+}
+
+impl Prepared {
+    /// Whether a wallet sent it by itself already, so that it cannot be held back any more.
+    #[must_use]
+    pub const fn is_sent(&self) -> bool {
+        matches!(self.submitted, Some(Asked::Sent(_)))
+    }
 }
 
 /// What a wallet made of what it was asked for.

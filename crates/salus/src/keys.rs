@@ -184,7 +184,7 @@ impl KeyStore {
 }
 
 /// Writes a file that only its owner can read; it is there whole or not at all.
-fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let unfinished = path.with_added_extension("unfinished");
     let mut options = fs::OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;

@@ -141,6 +141,7 @@ fn set_up() -> tempfile::TempDir {
             "holds another value against the chain: not in the batch",
             "sends readings of a firmware that was recalled: refused",
             "sends what its former key signed: refused",
+            "reveals no seed before the data is locked",
             "delivers an extract of these few: refused",
             "asks for the same with one person less: refused",
             "the very bytes, and one changed is not it",

@@ -70,6 +70,9 @@ fn a_device_is_ordered_accepted_and_read_over_the_interface() {
     let enrol = ["device", "enrol", "patch-1", "--serial", "SN-1"];
     let refused = bad(&data, &enrol);
     assert!(refused.contains("FirmwareRefused"), "{refused}");
+    // What is tried is noted before it is tried: nothing that comes of it is unknown here.
+    let noted = || std::fs::read_to_string(data.join("devices.json")).unwrap();
+    assert!(noted().contains("patch-1"));
     hospital.good(&["device", "firmware", "accept", "1.0"]);
     let enrolled = hospital.good(&enrol);
     let device = enrolled.split_whitespace().nth(1).unwrap();
@@ -130,6 +133,14 @@ fn a_device_is_ordered_accepted_and_read_over_the_interface() {
     assert_eq!(hospital.step("P001", &seen).status, 422);
     hospital.done("nurse", &seen);
 
+    // The key in force signs, also when a rotation was begun that never came.
+    hospital.good(&["device", "rotate", "patch-1"]);
+    let (once, twice) = ("\"rotations\": 1", "\"rotations\": 2");
+    assert!(noted().contains(once));
+    std::fs::write(data.join("devices.json"), noted().replace(once, twice)).unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    hospital.good(&["device", "send", "P001", "patch-1", "--values", "heart-rate=73"]);
+
     // A reading is proven, and another is not.
     let path = hospital.dir.path().join(proof);
     let path = path.to_str().unwrap();
@@ -146,6 +157,14 @@ fn a_device_is_ordered_accepted_and_read_over_the_interface() {
 
     let unbind = json!({ "step": "device.unbind", "patient": patient, "device": device });
     hospital.done("P001", &unbind);
+    // The device goes to somebody else, and whom the alert was about does not change.
+    hospital.good(&["device", "order", "P002", "patch-1"]);
+    hospital.good(&["device", "accept", "P002", "patch-1"]);
+    assert_eq!(hospital.step("P002", &seen).status, 403);
+    assert_eq!(hospital.step("P001", &seen).status, 422);
+    let none = json!({ "step": "device.acknowledge", "device": device, "sequence": 7 });
+    let unknown = hospital.step("nurse", &none);
+    assert!(unknown.status == 422 && unknown.body.contains("alert of a device"), "{unknown:?}");
     let timeline = hospital.good(&["timeline", "patch-1"]);
     for step in ["device entered", "device enrolled", "2 readings anchored", "acknowledged"] {
         assert!(timeline.contains(step), "{step}: {timeline}");

@@ -40,6 +40,8 @@ fn a_study_is_typed() {
         "told to nobody",
         "--price",
         "1000",
+        "--dataset",
+        &place("dataset"),
         "--out",
         &terms,
     ]);
@@ -64,9 +66,15 @@ fn a_study_is_typed() {
     for patient in ["P001", "P002", "P003"] {
         good(&["consent", patient, &study, &protocol]);
     }
-    assert!(good(&["count", &study, &protocol]).starts_with("fewer than 5"));
-    let again = bad(&["count", &study, &protocol, "--code", "!http://snomed.info/sct|1"]);
-    assert!(again.contains("withheld"), "{again}");
+    let asked = place("asked");
+    let counted = good(&["count", &study, &protocol, "--out", &asked]);
+    assert!(counted.starts_with("fewer than 5"));
+    assert!(fs::read_to_string(&asked).unwrap().contains("Group"));
+    let again = bad(&["count", &study, &protocol, "--again", &asked]);
+    assert!(again.contains("AlreadyAnswered"), "{again}");
+    let code = ["--code", "!http://snomed.info/sct|1", "--out", &asked];
+    let few = good(&[&["count", &study, &protocol], code.as_slice()].concat());
+    assert!(few.starts_with("fewer than 5"), "{few}");
     assert!(good(&["money", "5000"]).contains("pays 5000 in"));
     let ordered = good(&["order", &study, &offer, &terms, "--out", &question]);
     let order = word_after(&ordered, "order ");
@@ -76,8 +84,12 @@ fn a_study_is_typed() {
     // Nothing that was not delivered is the extract, and the exit code says so.
     let verified = run(&data, &["research", "verify", &order, &terms]);
     assert_eq!(verified.status.code(), Some(1));
-    assert!(bad(&["use", &order, "--purpose", "analysis"]).contains("WrongState"));
+    assert!(bad(&["use", &order, "--purpose", "analysis"]).contains("--withdrawals"));
+    let unused = bad(&["use", &order, "--purpose", "analysis", "--withdrawals", "0"]);
+    assert!(unused.contains("WrongState"), "{unused}");
     assert!(bad(&["claim", "P001", &order]).contains("not known"));
+    assert!(bad(&["fetch", &order, "--out", &place("extract")]).contains("not known"));
+    assert!(bad(&["tell", &order]).contains("not known"));
     good(&["withdraw", "P002", &study]);
     assert!(good(&["show", &study]).contains("withdrawals: 1"));
     good(&["close-offer", &offer]);
@@ -127,7 +139,7 @@ fn a_study_is_signed_over_the_interface() {
     let result = proposed.json()["result"].clone();
     let (study, protocol) = (&result["study"], &result["protocol"]);
     let approve = json!({
-        "step": "research.approve", "id": study, "protocol": result["digest"], "opinion": "sound",
+        "step": "research.approve", "id": study, "protocol": protocol, "opinion": "sound",
     });
     assert_eq!(take(researcher, &approve).status, 422);
     for by in [("hospital", "keeper"), ("regulator", "auditor")] {

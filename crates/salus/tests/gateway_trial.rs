@@ -101,14 +101,32 @@ fn a_trial_goes_over_the_interface_and_is_checked_from_the_command_line() {
         (output.status.code(), text(&output.stdout))
     };
     assert_eq!(code(&["trial", "check", &kept]).0, Some(0));
+    // A nonce that follows from the patient's key is written down nowhere.
+    good(&data, &["trial", "consent", "P002", &kept]);
+    let answers = ["--answer", "adult=yes", "--answer", "pregnant=no"];
+    good(&data, &[&["trial", "screen", "P002", &kept], &answers[..]].concat());
+    good(&data, &["trial", "open", "P002", id]);
+    // No seed is taken to an endpoint before the lock, or for anybody on staff: the contract is not asked.
+    let reveal = json!({ "step": "trial.reveal", "id": id });
+    assert!(refused(sponsor, &reveal, 422).contains("once the data is locked"));
     good(&data, &["trial", "lock", id]);
+    assert!(refused(("nurse", "hospital"), &reveal, 422).contains("reveal seeds"));
     let unblinding = ["trial", "unblind", "P001", id, "--reason", "planted words"];
     assert!(good(&data, &unblinding).contains("the dispenser tells physician: arm "));
     good(&data, &["trial", "reveal", id, "--as", "researcher"]);
     good(&data, &["trial", "reveal", id, "--as", "auditor"]);
     let publish =
         ["trial", "publish", &kept, "--outcome", "lower", "--outcome", "none", "--out", &results];
+    let mut onto = publish;
+    onto[8] = &kept;
+    assert_ne!(code(&onto).0, Some(0), "the document with its salts is not written over");
+    assert_eq!(fs::read_to_string(&kept).unwrap(), document.to_string());
     good(&data, &publish);
+    // Whoever loses the results has them again.
+    let first = fs::read_to_string(&results).unwrap();
+    fs::remove_file(&results).unwrap();
+    assert!(good(&data, &publish).contains("published before"));
+    assert_eq!(fs::read_to_string(&results).unwrap(), first);
     assert_eq!(code(&["trial", "check", &kept, "--results", &results]).0, Some(0));
 
     // An endpoint that was changed after the lock is found.

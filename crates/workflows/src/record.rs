@@ -8,7 +8,7 @@ use alloy_sol_types::SolCall;
 use bindings::{Contract, Records, convert::to_anchor, patient_account::Call};
 use domain::{Anchor, Kind, RecordId, RecordVersion, Timestamp};
 use gatekeeper::{Along, Inclusion};
-use ledger::{Outcome, Prepared};
+use ledger::{Outcome, Prepared, SendError};
 use vault::{Content, ErasureOrder, ErasureReason, NewRecord, SealedRecord};
 
 use crate::{Gateway, PatientActor, Person, Step, WorkflowError};
@@ -49,7 +49,7 @@ impl Draft {
     }
 
     /// The version after another one, to be sealed.
-    fn next_version(
+    pub(crate) fn next_version(
         &self,
         previous: &Anchor,
         author: &Person,
@@ -142,14 +142,27 @@ pub(crate) struct SignedRecord<'a> {
 }
 
 impl SignedRecord<'_> {
-    /// Keeps the record, proposes it, and sends the call.
+    /// Whether its author's wallet sent the call by itself already.
+    pub(crate) const fn is_sent(&self) -> bool {
+        self.prepared.is_sent()
+    }
+
+    /// Keeps the record, proposes it, and sends the call. When something changed since it was signed and the
+    /// call is refused, the record is taken back: it would tell of what did not happen.
     pub(crate) async fn keep_and_send(self) -> Result<(Anchor, Step, Outcome), WorkflowError> {
         let Self { gateway, author, kind, sealed, along, previous, prepared } = self;
         let keeper = &gateway.gatekeeper;
         let (anchor, anchored) = keeper.keep_and_propose(sealed, previous, along).await?;
-        let outcome = author.sender.send_prepared(prepared).await?;
+        let outcome = match author.sender.send_prepared(prepared).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                let error = error.into();
+                take_back_after(gateway, &anchor, &error).await;
+                return Err(error);
+            }
+        };
         let (what, operation) = match previous {
-            None => (format!("proposes a {kind} record"), "record.propose"),
+            None => (proposes(kind), "record.propose"),
             Some(_) => (
                 format!("proposes version {} of the {kind} record", anchor.version),
                 "record.amend",
@@ -157,6 +170,25 @@ impl SignedRecord<'_> {
         };
         Ok((anchor, Step::new(&gateway.name, what, operation, &anchored), outcome))
     }
+}
+
+/// That a record is proposed, in words.
+fn proposes(kind: Kind) -> String {
+    let kind = kind.to_string();
+    let article = if kind.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
+    format!("proposes {article} {kind} record")
+}
+
+/// Takes back a record that was proposed along with a call, when it is certain that the call did not happen.
+pub(crate) async fn take_back_after(gateway: &Gateway, anchor: &Anchor, error: &WorkflowError) {
+    use SendError::{NotSigned, NotTaken, Refused, Reverted};
+    let WorkflowError::Send(Refused(_) | Reverted { .. } | NotTaken { .. } | NotSigned(_)) = error
+    else {
+        return;
+    };
+    // What cannot be taken back now stays proposed, and the patient can reject it.
+    let withdraw = Records::withdrawCall { anchor: to_anchor(anchor) };
+    let _ = gateway.sender().send(gateway.at(Contract::Records), &withdraw).await;
 }
 
 /// The call by which a patient accepts a record, when it waits for their answer.
@@ -193,8 +225,7 @@ pub async fn propose(
     let new = draft.first_version(steward.make_record_id(), author, patient, now);
     let along = steward.along(&new);
     let (anchor, outcome) = steward.gatekeeper.put_and_propose_along(new, None, along).await?;
-    let what = format!("proposes a {} record", draft.kind);
-    Ok((anchor, Step::new(&steward.name, what, "record.propose", &outcome)))
+    Ok((anchor, Step::new(&steward.name, proposes(draft.kind), "record.propose", &outcome)))
 }
 
 /// The steward seals the next version of a record and proposes it. A record that came in a batch is

@@ -5,15 +5,17 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use alloy_primitives::B256;
+use alloy_consensus::{SignableTransaction as _, Transaction as _, TypedTransaction};
+use alloy_primitives::{Address, B256, U256};
 use bindings::{Contract, Surgeries, convert::to_uint40, patient_account::Call};
-use common::{DAY, HOUR, World, passkey, refusal, secret};
+use common::{DAY, HOUR, World, passkey, refusal, secret, wallet};
 use domain::{
     Anchor, Facts, InstitutionRole, Kind, KindSet, Period, ProfessionalRole, Purpose, PurposeSet,
-    Reader, RecordId, Request, decide,
+    Reader, RecordDigest, RecordId, Request, Timestamp, decide,
 };
+use ledger::{Answering, PrivateKeySigner, Sender, SignerSync as _, Submitted, Wallet};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vault::{Identity, OnConflict};
@@ -24,7 +26,8 @@ use workflows::{
     },
     consent, laboratory,
     prescription::{self, Known, Order, Product},
-    record, relationship, surgery,
+    record::{self, Draft, Verdict},
+    relationship, surgery,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -326,9 +329,16 @@ impl Scene {
         }
     }
 
-    /// A copy of a record, as an exchange brings it.
+    /// A copy of a record's newest version, as an exchange brings it.
     async fn copy_to_insurer(&self, from: &Gateway, record: B256, kind: Kind) {
-        let (record, account) = (RecordId(record), self.patient.account());
+        let newest = from.gatekeeper.vault().head(RecordId(record)).await.unwrap().unwrap();
+        self.copy_version_to_insurer(from, newest.digest, kind).await;
+    }
+
+    async fn copy_version_to_insurer(&self, from: &Gateway, digest: RecordDigest, kind: Kind) {
+        let account = self.patient.account();
+        let header = from.gatekeeper.vault().find(digest).await.unwrap().unwrap().header;
+        let record = header.record;
         let request = Request {
             reader: Reader::Patient { account },
             patient: account,
@@ -342,11 +352,11 @@ impl Scene {
         let vault = from.gatekeeper.vault();
         let secret = self.insurer.secret.clone();
         let identity = Identity { address: self.insurer.member(), secret };
+        let version = Some(header.version);
         let (key, mut rng) = (identity.secret.public_key(), from.gatekeeper.entropy().fork());
         let wrapped =
-            vault.wrap_for(permit, None, identity.address, &key, B256::ZERO, &mut rng).await;
+            vault.wrap_for(permit, version, identity.address, &key, B256::ZERO, &mut rng).await;
         let _ = wrapped.unwrap();
-        let digest = vault.head(record).await.unwrap().unwrap().digest;
         let copy = vault.copy_for(digest, identity.address).await.unwrap().unwrap();
         let sealed = vault.sealed_bytes(digest).await.unwrap().unwrap();
         let own = self.insurer.gatekeeper.vault();
@@ -357,6 +367,68 @@ impl Scene {
     async fn opened(&self, anchor: &Anchor) -> Value {
         let body = record::verify(&self.insurer, &self.patient, anchor).await.unwrap();
         serde_json::from_slice(&body).unwrap()
+    }
+}
+
+/// What happens while an adjudicator takes their time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meanwhile {
+    PatientContests,
+    InsurerTakesAllOut,
+}
+
+/// The wallet of an adjudicator who takes their time, and signs then, or sends by itself.
+struct Slow {
+    key: PrivateKeySigner,
+    sender: Option<Sender>,
+    insurer: Gateway,
+    patient: PatientActor,
+    id: B256,
+    meanwhile: Meanwhile,
+    now: Timestamp,
+}
+
+impl Wallet for Slow {
+    fn address(&self) -> Address {
+        self.key.address()
+    }
+
+    fn submit(&self, transaction: TypedTransaction) -> Answering<'_, Submitted> {
+        Box::pin(async move {
+            let Self { insurer, patient, id, now, .. } = self;
+            match self.meanwhile {
+                Meanwhile::PatientContests => {
+                    claim::contest(insurer, patient, *id, "planted words", *now).await.unwrap();
+                }
+                Meanwhile::InsurerTakesAllOut => {
+                    let all = claim::purse(insurer, insurer.member()).await.unwrap().inside;
+                    claim::take_out(insurer, all).await.unwrap();
+                }
+            }
+            if let Some(sender) = &self.sender {
+                let input = transaction.input().clone();
+                let sent = sender.submit(transaction.kind(), input, U256::ZERO).await;
+                return Ok(Submitted::Sent(sent.unwrap()));
+            }
+            let signature = self.key.sign_hash_sync(&transaction.signature_hash()).unwrap();
+            Ok(Submitted::Signature(signature))
+        })
+    }
+}
+
+impl Scene {
+    async fn slow_adjudicator(&self, id: B256, meanwhile: Meanwhile, sends: bool) -> Person {
+        let slow = Slow {
+            key: wallet(ADJUDICATOR),
+            sender: sends.then(|| self.world.sender(ADJUDICATOR)),
+            insurer: self.insurer.clone(),
+            patient: self.world.patient("P001", passkey("P001")).await,
+            id,
+            meanwhile,
+            now: self.world.now(),
+        };
+        let sender = Sender::elsewhere(self.world.ledger.clone(), Arc::new(slow));
+        Person { sender, ..self.adjudicator.clone() }
     }
 }
 
@@ -456,11 +528,12 @@ async fn a_fill_is_claimed_cut_appealed_paid_and_paid_back_and_no_cent_is_lost()
 
     scene.appeal(id).await.unwrap();
     refused_as(scene.decide_appeal(&scene.adjudicator, id, None).await, "SameAdjudicator");
-    let more = Some((Cents(1_000), "the product was not to be had for less"));
+    let why = "the product was not to be had for less";
+    let more = Some((Cents(1_000), why));
     let decided = scene.decide_appeal(&scene.arbiter, id, more).await.unwrap();
     assert_eq!(decided.made.approved, Cents(1_000));
     let explanation = scene.opened(&decided.explanation).await;
-    assert_eq!(explanation["processNote"][0]["text"], more.unwrap().1);
+    assert_eq!(explanation["processNote"][0]["text"], why);
     scene.assert_conserved(171).await;
     scene.pay(id).await.unwrap();
     scene.pay_copayment(&scene.patient, id).await.unwrap();
@@ -718,6 +791,47 @@ async fn what_the_patient_contests_is_not_paid_by_the_rules() {
     assert_eq!((decided.made.approved, decided.made.flags()), (Cents(810), Flags::NONE));
     scene.pay(id).await.unwrap();
     scene.assert_conserved(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_is_contested_before_the_decision_is_signed_is_not_decided() {
+    let scene = Scene::new().await.consented().await;
+    let (insurer, coverage) = (&scene.insurer, scene.covered().await);
+    let id = scene.claimed(coverage, 12).await;
+    let reviewed = scene.review(id).await.unwrap();
+    let kept = scene.versions(insurer).await;
+    let slow = scene.slow_adjudicator(id, Meanwhile::PatientContests, false).await;
+    let late = scene.adjudicate_reviewed(insurer, &slow, &reviewed).await;
+    invalid(late, "changed since");
+    assert_eq!(scene.standing(id).await.state, State::Submitted);
+    assert_eq!(scene.versions(insurer).await, kept, "nothing is kept of it");
+
+    // A wallet that sends by itself has decided: what it names is kept.
+    let id = scene.claimed(coverage, 12).await;
+    let reviewed = scene.review(id).await.unwrap();
+    let slow = scene.slow_adjudicator(id, Meanwhile::PatientContests, true).await;
+    scene.adjudicate_reviewed(insurer, &slow, &reviewed).await.unwrap();
+    let held = scene.standing(id).await;
+    assert_eq!((held.state, held.flags), (State::Adjudicated, Flags::CONTESTED));
+    assert_eq!(scene.versions(insurer).await, kept + 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_of_a_decision_that_is_refused_in_the_end_are_taken_back() {
+    let scene = Scene::new().await.consented().await;
+    let (insurer, coverage) = (&scene.insurer, scene.covered().await);
+    let id = scene.claimed(coverage, 12).await;
+    let reviewed = scene.review(id).await.unwrap();
+    let slow = scene.slow_adjudicator(id, Meanwhile::InsurerTakesAllOut, false).await;
+    let broke = scene.adjudicate_reviewed(insurer, &slow, &reviewed).await;
+    refused_as(broke, "InsufficientBalance");
+    assert_eq!(scene.standing(id).await.state, State::Submitted);
+    insurer.gatekeeper.refresh(scene.world.now()).await.unwrap();
+    let timeline = insurer.gatekeeper.patient_timeline(scene.patient.account()).await.unwrap();
+    let last: Vec<&str> = timeline.steps.iter().rev().take(2).map(|step| &*step.what).collect();
+    assert_eq!(last, ["record withdrawn"; 2]);
+    // Vault and chain agree.
+    scene.versions(insurer).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -1090,6 +1204,53 @@ async fn an_operation_is_claimed_for_what_it_was() {
     let held = scene.standing(id).await;
     // A knee was claimed, and a hip was replaced.
     assert_eq!((held.approved, held.flags), (Cents(1_150_000), Flags::UPCODED));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_was_amended_afterwards_is_not_what_is_decided_on() {
+    let scene = Scene::new().await;
+    let (world, patient, insurer) = (&scene.world, &scene.patient, &scene.insurer);
+    insurer.gatekeeper.open_copies_with(insurer.secret.clone());
+    scene.consent(&[Kind::Financial, Kind::Order]).await;
+    let (hospital, physician) = (world.gateway("hospital"), world.person("physician"));
+    let coverage = scene.covered_by(&Terms { limit: Cents(2_000_000), ..scene.terms() }).await;
+    let (now, place) = (world.now(), hospital.member());
+    let operation = "cataract of the right eye".to_owned();
+    let referral = surgery::Referral { operation, reason: "poor sight".into() };
+    let referred = surgery::refer(hospital, physician, patient, place, &referral, now).await;
+    let referred = referred.unwrap().0;
+    let service = referred.record.0;
+    scene.operate(service).await;
+    // Whoever refers and operates says afterwards that it was something dearer, and the patient accepts that.
+    record::answer(hospital, patient, &referred, Verdict::Accept, now).await.unwrap();
+    let resource = json!({
+        "resourceType": "ServiceRequest",
+        "status": "active",
+        "intent": "order",
+        "code": { "text": "total replacement of the left hip" },
+        "subject": { "reference": format!("Patient/{}", patient.account()) },
+    });
+    let draft = Draft { kind: Kind::Order, resource };
+    let amended = record::amend(hospital, physician, patient, &referred, &draft, now).await;
+    let amended = amended.unwrap().0;
+    record::answer(hospital, patient, &amended, Verdict::Accept, now).await.unwrap();
+
+    let items = [item("OP-HIP", 1, 1_150_000)];
+    let claim = Filing { source: Source::Surgery, ..filing(coverage, service, &items) };
+    let id = scene.submit_as("hospital", "physician", patient, &claim).await.unwrap();
+    let places = Places { claim: &hospital.gatekeeper, order: &hospital.gatekeeper };
+    let asked = Reviewed::read(insurer, &scene.adjudicator, places, id, now).await;
+    invalid(asked, "the order that is kept is not the one");
+    // Nor by copies, until the one came by which the operation was done.
+    let read = async || Reviewed::read_copies(insurer, scene.adjudicator.member, id, now).await;
+    scene.copy_to_insurer(hospital, id, Kind::Financial).await;
+    scene.copy_version_to_insurer(hospital, amended.digest, Kind::Order).await;
+    invalid(read().await, "the order that is kept is not the one");
+    scene.copy_version_to_insurer(hospital, referred.digest, Kind::Order).await;
+    let reviewed = read().await.unwrap();
+    scene.adjudicate_reviewed(insurer, &scene.adjudicator, &reviewed).await.unwrap();
+    let held = scene.standing(id).await;
+    assert_eq!((held.approved, held.flags), (Cents(165_000), Flags::UPCODED));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,12 +20,13 @@ use vault::{Kem, SecretKey};
 use workflows::{
     Gateway, PatientActor, Step, WorkflowError, access,
     device::{
-        self, Described, DeviceKey, Limit, Machine, Measured, Model, Plan, Position,
+        self, Described, DeviceKey, Limit, Machine, Measured, Model, Offered, Plan, Position,
         ReadingsRecord, Samples, SignedBatch, Terms,
         simulator::{Settings, Simulation},
     },
     record,
 };
+use zeroize::Zeroizing;
 
 /// A hospital that runs devices of a maker, under a regulator, and a patient whose records it keeps.
 struct Scene {
@@ -196,7 +197,7 @@ async fn a_device_is_attested_bound_and_every_reading_is_provable() {
         .unwrap();
     let (binding, _) =
         device::offer(hospital, patient.account(), machine.member, terms).await.unwrap();
-    assert_eq!(device::plan_record(machine.member, binding), order.record);
+    assert_eq!(device::plan_record(machine.member, binding, patient.account()), order.record);
     let opened = record::verify(hospital, patient, &order).await.unwrap();
     assert!(String::from_utf8(opened).unwrap().contains("the ward's own"));
     let step =
@@ -385,7 +386,8 @@ async fn nobody_is_measured_without_their_consent() {
         device::accept_binding(hospital, who, device, binding, scene.world.now()).await
     };
     refused_as(accept(&stranger, first).await, "NotOffered");
-    assert_eq!(device::offered(hospital, device).await.unwrap(), Some((patient.account(), first)));
+    let offered = Offered { patient: patient.account(), binding: first, terms };
+    assert_eq!(device::offered(hospital, device).await.unwrap(), Some(offered));
     // The patient declines, and the offer is gone.
     device::unbind_by_patient(hospital, patient, device, now).await.unwrap();
     refused_as(accept(patient, first).await, "NotOffered");
@@ -568,6 +570,92 @@ async fn alerts_are_seen_by_clinicians_of_the_operator() {
     let keeper = &hospital.gatekeeper;
     let timeline = keeper.patient_timeline(scene.patient.account()).await.unwrap();
     assert!(timeline.steps.iter().any(|step| step.what.starts_with("alert: no readings from")));
+    // The device is at somebody else now, and the alert is still of whom it measured then.
+    device::unbind(hospital, device).await.unwrap();
+    let second = scene.world.patient("P002", passkey("P002")).await;
+    scene.world.relate("hospital", &second, false).await;
+    scene.bind(&machine, &second).await;
+    let of_alert = async |sequence| device::patient_of_alert(hospital, device, sequence).await;
+    assert_eq!(of_alert(1).await.unwrap(), scene.patient.account());
+    assert!(matches!(of_alert(0).await, Err(WorkflowError::Unknown { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_offered_is_what_was_ordered_also_after_it_broke_off() {
+    let scene = Scene::new().await;
+    let (hospital, patient) = (scene.hospital(), &scene.patient);
+    let (physician, account) = (scene.world.person("physician"), patient.account());
+    let (machine, terms) = (scene.enrolled("patch").await, scene.terms());
+    let (device, now) = (machine.member, scene.world.now());
+    let other = Plan::usual(&["body-temperature"], 60).unwrap();
+    let shorter = Terms { gap: 60, ..terms };
+    // It breaks off after the order: nothing of it holds up another patient, or another order.
+    let order = async |plan: &Plan, terms| {
+        device::order(hospital, physician, patient, device, plan, terms, now).await.unwrap().0
+    };
+    let first = order(&plan(), terms).await;
+    let second = scene.world.patient("P002", passkey("P002")).await;
+    scene.world.relate("hospital", &second, false).await;
+    let (theirs, binding, _) =
+        device::order_and_offer(hospital, physician, &second, device, &plan(), terms, now)
+            .await
+            .unwrap();
+    assert_eq!((theirs.patient, binding), (second.account(), 1));
+    // What is offered under other terms than the patient reads is not accepted.
+    order(&plan(), terms).await;
+    let (binding, _) = device::offer(hospital, account, device, shorter).await.unwrap();
+    let accept = async |binding| {
+        device::accept_binding(hospital, patient, device, binding, scene.world.now()).await
+    };
+    invalid(accept(binding).await, "other terms");
+    let later = Terms { until: terms.until.after(HOUR), ..terms };
+    let early = order(&plan(), terms).await;
+    let (ordered, binding, steps) =
+        device::order_and_offer(hospital, physician, patient, device, &other, later, now)
+            .await
+            .unwrap();
+    assert_eq!(operations(&steps), ["record.amend", "device.offer-binding"]);
+    assert_ne!(first.record, ordered.record);
+    assert_eq!((ordered.record, ordered.version.get()), (early.record, 2));
+    // An order that the patient rejected is not accepted by accepting the device.
+    record::answer(hospital, patient, &ordered, record::Verdict::Reject, now).await.unwrap();
+    invalid(accept(binding).await, "other terms");
+    let (_, binding, _) =
+        device::order_and_offer(hospital, physician, patient, device, &other, later, now)
+            .await
+            .unwrap();
+    accept(binding).await.unwrap();
+    let read = async |who: &str| {
+        let (who, now) = (scene.world.person(who).member, scene.world.now());
+        device::plan_of(hospital, who, account, (device, binding), now).await
+    };
+    assert_eq!(read("physician").await.unwrap(), other);
+    // Whoever is refused leaves a receipt.
+    let nurse = scene.world.person("nurse").member;
+    invalid(read("nurse").await, "care team");
+    let receipts = hospital.gatekeeper.receipts_of(account, None, 100).await.unwrap();
+    let refused = |outcome: &domain::Outcome| matches!(outcome, domain::Outcome::Refused { .. });
+    let of_nurse = receipts.iter().filter(|stored| stored.receipt.requester == nurse);
+    assert_eq!(of_nurse.filter(|stored| refused(&stored.receipt.outcome)).count(), 1);
+
+    // Filing goes on where it broke off, and takes no text without end.
+    let described = Described::of(&machine, "Maker");
+    let file = async |described: &Described, plan: &Plan| {
+        device::file(hospital, physician, patient, described, plan, scene.world.now()).await
+    };
+    for text in ["", " ", &"x".repeat(201)] {
+        let maker = Described { maker_name: text.into(), ..described.clone() };
+        invalid(file(&maker, &other).await, "maker's name");
+        let serial = Described { serial: text.into(), ..described.clone() };
+        invalid(file(&serial, &other).await, "serial number");
+    }
+    let (filed, steps) = file(&described, &other).await.unwrap();
+    assert_eq!(steps.len(), 2);
+    let wider = Plan::usual(&["body-temperature", "heart-rate"], 60).unwrap();
+    let (again, steps) = file(&described, &wider).await.unwrap();
+    assert_eq!((again, steps.len()), (filed, 1));
+    assert!(file(&described, &wider).await.unwrap().1.is_empty());
+    scene.versions().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -762,7 +850,11 @@ async fn two_thousand_devices_measure_and_everything_comes_out_again() {
         out_of_range: 20,
     };
     let begun = Instant::now();
-    let simulate = || Simulation::new(hospital, &scene.maker, &patients, settings()).unwrap();
+    let with = |secret: &str, settings: Settings| {
+        let secret = Zeroizing::new(common::secret(secret).0);
+        Simulation::new(secret, hospital, &scene.maker, &patients, settings)
+    };
+    let simulate = || with("the fleet's", settings()).unwrap();
     let mut fleet = simulate();
     let steps = fleet.begin(scene.world.now()).await.unwrap();
     // Registered, enrolled, offered; two patients sign for a hundred at a time.
@@ -804,5 +896,11 @@ async fn two_thousand_devices_measure_and_everything_comes_out_again() {
     invalid(device::bring_all(hospital, &batches, now).await, "not those that were signed");
     assert_eq!(scene.versions().await, 2 * DEVICES as u64);
     let none = Settings { devices: 0, ..settings() };
-    assert!(Simulation::new(hospital, &scene.maker, &patients, none).is_err());
+    assert!(with("the fleet's", none).is_err());
+    // Who knows the seed alone has none of the keys.
+    let few = || Settings { devices: 3, ..settings() };
+    let (own, thief) = (with("the fleet's", few()).unwrap(), with("a thief's", few()).unwrap());
+    let own: Vec<_> = own.addresses().collect();
+    assert_eq!(own, fleet.addresses().take(3).collect::<Vec<_>>());
+    assert!(thief.addresses().all(|address| !own.contains(&address)));
 }

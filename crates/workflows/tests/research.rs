@@ -5,23 +5,23 @@
 
 mod common;
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc};
 
 use alloy_primitives::{Address, B256, U256};
 use bindings::{Contract, DataExchange, PaymentToken, Registry};
-use common::{DAY, World, address, refusal, wallet};
+use common::{DAY, HOUR, World, address, refusal, wallet};
 use domain::{
     InstitutionRole, Kind, KindSet, Period, ProfessionalRole, Purpose, PurposeSet, RecordVersion,
     Terms, Timestamp,
 };
-use gatekeeper::Actor;
+use gatekeeper::{Actor, Along};
 use ledger::PatientKey;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vault::{Content, NewRecord};
+use vault::{Content, NewRecord, StoreError};
 use workflows::{
-    Gateway, PatientActor, Person, Step, WorkflowError,
+    Catalogue, Gateway, PatientActor, Person, Step, WorkflowError,
     access::{self, Wanted},
     consent,
     research::{self, Count, Criterion, Document, Price, Standing, State, Withheld, deidentify},
@@ -45,6 +45,7 @@ struct Scene {
     regulator: Gateway,
     people: Vec<Person>,
     volunteers: Vec<PatientActor>,
+    until: Timestamp,
     protocol: Document,
     study: B256,
     terms: Document,
@@ -80,6 +81,7 @@ impl Scene {
         steps_are_listed(&research::pay_in(&institute, PAID_IN).await.unwrap());
 
         let mut scene = Self {
+            until: world.now().after(100 * DAY),
             world,
             institute,
             regulator,
@@ -148,16 +150,22 @@ impl Scene {
     }
 
     fn protocol_of(&self, title: &str) -> Document {
-        let until = self.now().after(100 * DAY);
-        let kinds = KindSet::of(&[Kind::Condition]);
-        let about = (title, "how often conditions occur together");
+        self.protocol_about(title, &[Kind::Condition], self.until)
+    }
+
+    fn protocol_about(&self, title: &str, kinds: &[Kind], until: Timestamp) -> Document {
+        let (about, kinds) = ((title, "how often conditions occur together"), KindSet::of(kinds));
         let protocol =
             Document::protocol(&self.institute, self.person("researcher"), about, kinds, until);
         protocol.unwrap()
     }
 
     async fn propose(&self, protocol: &Document) -> B256 {
-        let (researcher, until) = (self.person("researcher"), self.now().after(100 * DAY));
+        self.propose_until(protocol, self.until).await
+    }
+
+    async fn propose_until(&self, protocol: &Document, until: Timestamp) -> B256 {
+        let researcher = self.person("researcher");
         let proposed = research::propose(&self.institute, researcher, protocol, until).await;
         let (study, step) = proposed.unwrap();
         steps_are_listed(&[step]);
@@ -168,17 +176,20 @@ impl Scene {
     async fn approved(&self) -> (B256, Document) {
         let protocol = self.protocol_of("Conditions");
         valid(&protocol);
-        let study = self.propose(&protocol).await;
-        let digest = protocol.digest();
+        (self.approve_until(&protocol, self.until).await, protocol)
+    }
+
+    async fn approve_until(&self, protocol: &Document, until: Timestamp) -> B256 {
+        let study = self.propose_until(protocol, until).await;
         for (gateway, who) in [(self.source(), "hospital-officer"), (&self.regulator, "auditor")] {
             let person = self.person(who);
             let (_, step) =
-                research::approve(gateway, person, study, digest, "sound").await.unwrap();
+                research::approve(gateway, person, study, protocol, "sound").await.unwrap();
             steps_are_listed(&[step]);
         }
         let held = research::study(self.source(), study).await.unwrap();
         assert_eq!((held.standing, held.approvals), (Standing::Approved, 2));
-        (study, protocol)
+        study
     }
 
     async fn opt_in(&self, patient: &PatientActor) {
@@ -240,6 +251,22 @@ impl Scene {
         let sealed = self.deliver(id, &question).await.unwrap();
         let opened = research::open(&self.institute, id, &sealed).await.unwrap();
         (id, serde_json::from_slice(&opened).unwrap())
+    }
+
+    /// What was read of a patient for research, by how many records each receipt names.
+    async fn receipts(&self, patient: &PatientActor) -> Vec<usize> {
+        let keeper = &self.source().gatekeeper;
+        let receipts = keeper.receipts_of(patient.account(), None, 20).await.unwrap();
+        let research = receipts.iter().filter(|found| found.receipt.purpose == Purpose::Research);
+        let opened = |outcome: &domain::Outcome| match outcome {
+            domain::Outcome::Allowed { records, basis: Some(domain::Basis::Consent { .. }) } => {
+                records.len()
+            }
+            other => panic!("{other:?}"),
+        };
+        let mut counts: Vec<_> = research.map(|found| opened(&found.receipt.outcome)).collect();
+        counts.sort_unstable();
+        counts
     }
 
     async fn state(&self, id: B256) -> State {
@@ -452,19 +479,13 @@ async fn each_read_for_research_leaves_a_receipt_and_the_institute_reads_nothing
     scene.count(&[]).await.unwrap();
     scene.extract(&[]).await;
     let patient = scene.volunteers[0].account();
-    let receipts = source.gatekeeper.receipts_of(patient, None, 10).await.unwrap();
-    let research = receipts.iter().filter(|found| found.receipt.purpose == Purpose::Research);
-    let outcomes: Vec<_> = research.map(|found| found.receipt.outcome.clone()).collect();
-    assert_eq!(outcomes.len(), 2, "one of the count, one of the extract");
-    let opened = |outcome: &domain::Outcome| match outcome {
-        domain::Outcome::Allowed { records, basis: Some(domain::Basis::Consent { .. }) } => {
-            records.len()
-        }
-        other => panic!("{other:?}"),
-    };
-    let mut counts: Vec<_> = outcomes.iter().map(opened).collect();
-    counts.sort_unstable();
-    assert_eq!(counts, [0, 1], "a count opens nothing for anybody");
+    let first = scene.receipts(&scene.volunteers[0]).await;
+    assert_eq!(first, [0, 0, 1], "of the count, of the look at who is meant, of what was given");
+
+    // Whoever was looked at and is in nothing has a receipt as well.
+    let (few, question) = scene.order(&[ASTHMA]).await;
+    withheld(scene.deliver(few, &question).await, Withheld::TooFew);
+    assert_eq!(scene.receipts(&scene.volunteers[0]).await, [0, 0, 0, 1]);
 
     // Consent to the study is not consent to be read by who runs it.
     let wanted = Wanted {
@@ -476,6 +497,85 @@ async fn each_read_for_research_leaves_a_receipt_and_the_institute_reads_nothing
     let researcher = scene.person("researcher");
     let asked = access::ask(&source.gatekeeper, researcher, &wanted, scene.now()).await;
     refused_as(asked, "no consent in force");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_only_looked_at_has_a_receipt() {
+    let scene = Scene::new(12).await;
+    scene.all_opt_in().await;
+    let (with, without) = (&scene.volunteers[0], &scene.volunteers[11]);
+    let (_, extract) = scene.extract(&[HYPERTENSION]).await;
+    assert_eq!(subjects(&extract).len(), 6);
+    assert_eq!(scene.receipts(with).await, [0, 1]);
+    assert_eq!(scene.receipts(without).await, [0], "looked at, and left out");
+    let (withheld_order, question) = scene.order(&[&format!("!{GOUT}")]).await;
+    withheld(scene.deliver(withheld_order, &question).await, Withheld::TooClose);
+    assert_eq!(scene.receipts(with).await, [0, 0, 1]);
+    assert_eq!(scene.receipts(without).await, [0, 0]);
+}
+
+/// Takes nothing, as when a database fails.
+struct Failing;
+
+impl Catalogue for Failing {
+    fn along(&self, _: &NewRecord) -> Along<'static> {
+        Box::new(|_| {
+            Box::pin(async { Err(StoreError::Corrupt { what: "what this test has of it" }) })
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_broke_off_after_the_chain_had_it_is_finished_once() {
+    let scene = Scene::new(6).await;
+    scene.all_opt_in().await;
+    let (id, question) = scene.order(&[]).await;
+    let told = async |patient: &PatientActor| {
+        let held = scene.world.held(patient.account()).await;
+        held.iter().filter(|entry| entry.header.kind == Kind::Research).count()
+    };
+    let broken = Gateway { catalogue: Some(Arc::new(Failing)), ..scene.source().clone() };
+    let failed = research::deliver(&broken, id, &scene.protocol, &question, scene.now()).await;
+    assert!(failed.is_err() && scene.state(id).await == State::Delivered);
+    assert_eq!(told(&scene.volunteers[0]).await, 0);
+
+    let sealed = scene.deliver(id, &question).await.unwrap();
+    assert!(research::verify(scene.source(), id, &sealed).await.unwrap());
+    assert_eq!(research::sealed(scene.source(), id).await.unwrap(), sealed);
+    let again = research::deliver(scene.source(), id, &scene.protocol, &question, scene.now());
+    let (again, steps) = again.await.unwrap();
+    assert_eq!((again, steps.len()), (sealed, 0));
+    let steps = research::tell_patients(scene.source(), id, scene.now()).await.unwrap();
+    assert!(steps.is_empty());
+    for volunteer in &scene.volunteers {
+        assert_eq!(told(volunteer).await, 1);
+    }
+    scene.world.assert_clean("hospital").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_count_that_was_not_sent_is_asked_for_again() {
+    let scene = Scene::new(12).await;
+    scene.all_opt_in().await;
+    let (source, researcher) = (scene.source(), scene.person("researcher"));
+    let asked = async |question: &Document| {
+        let question = question.clone();
+        research::ask(source, researcher, scene.study, question).await.unwrap()
+    };
+    let question = scene.question(&[HYPERTENSION]);
+    // Remembered and not sent: the source has no ether.
+    for bit in (0..80).rev() {
+        let _ = source.sender().transfer(address("nobody"), U256::from(1) << bit).await;
+    }
+    let signed = asked(&question).await;
+    let counted = research::count(source, scene.study, &scene.protocol, &signed, scene.now());
+    assert!(counted.await.is_err());
+    let ether = U256::from(10).pow(U256::from(21));
+    scene.institute.sender().transfer(source.member(), ether).await.unwrap();
+    let signed = asked(&question).await;
+    let counted = research::count(source, scene.study, &scene.protocol, &signed, scene.now());
+    assert_eq!(counted.await.unwrap().0, Count::AtLeast(5));
+    withheld(scene.count(&[HYPERTENSION]).await, Withheld::TooClose);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -500,17 +600,19 @@ async fn whoever_withdraws_is_in_no_later_count_and_no_later_extract() {
     assert_eq!((after.len(), after.is_subset(&before)), (11, true), "pseudonyms are the study's");
     let unknown = research::share(source, second, gone.account()).await;
     assert!(matches!(unknown, Err(WorkflowError::Unknown { .. })));
-    // Hypertension had six; now the five who are left are told, and one less would not be.
-    assert_eq!(scene.count(&[HYPERTENSION]).await.unwrap(), Count::AtLeast(5));
+    // Who went alone is not told of by a count; how many there are still, is public.
+    withheld(scene.count(&[HYPERTENSION]).await, Withheld::TooSoon);
+    withheld(scene.count(&[GOUT]).await, Withheld::TooSoon);
+    assert_eq!(scene.count(&[]).await.unwrap(), Count::AtLeast(10));
     scene.withdraw(&scene.volunteers[1]).await;
-    withheld(scene.count(&[HYPERTENSION]).await, Withheld::TooClose);
-    withheld(scene.count(&[HYPERTENSION, "!x"]).await, Withheld::TooClose);
+    scene.withdraw(&scene.volunteers[3]).await;
+    assert_eq!(scene.count(&[]).await.unwrap(), Count::AtLeast(5));
 
     // What was delivered before is used by who knows of the withdrawals alone.
     let researcher = scene.person("researcher");
     let unaware = research::record_use(&scene.institute, researcher, first, "more", 0).await;
     refused_as(unaware, "WithdrawalsUnseen");
-    research::record_use(&scene.institute, researcher, first, "more", 2).await.unwrap();
+    research::record_use(&scene.institute, researcher, first, "more", 3).await.unwrap();
     // The share of what was delivered while consent stood stays theirs.
     research::settle(&scene.institute, first).await.unwrap();
     research::claim_share(source, gone, first, scene.now()).await.unwrap();
@@ -532,6 +634,9 @@ async fn small_cohorts_and_small_differences_are_not_told() {
     withheld(scene.count(&[ASTHMA, &format!("!{HYPERTENSION}")]).await, Withheld::TooClose);
     withheld(scene.count(&[&format!("!{GOUT}")]).await, Withheld::TooClose);
     withheld(scene.count(&[ASTHMA]).await, Withheld::TooClose);
+    // Nobody has the one, so everybody has not: that is told as little.
+    withheld(scene.count(&["!1"]).await, Withheld::TooClose);
+    assert_eq!(scene.count(&["1"]).await.unwrap(), Count::Suppressed);
     // An extract of few is none, and the price stays set aside until it is reclaimed.
     let (id, question) = scene.order(&[GOUT]).await;
     withheld(scene.deliver(id, &question).await, Withheld::TooFew);
@@ -557,6 +662,17 @@ async fn two_extracts_do_not_single_anybody_out() {
     withheld(scene.count(&[HYPERTENSION, &format!("!{ASTHMA}")]).await, Withheld::TooClose);
     // The same again, and all, say nothing of anybody.
     scene.extract(&[HYPERTENSION]).await;
+    scene.extract(&[]).await;
+    // Whoever goes on trying is not answered any more; what everybody can count is.
+    for _ in 0..6 {
+        withheld(scene.deliver(id, &question).await, Withheld::TooClose);
+    }
+    for code in 1..8 {
+        let nobody_has = format!("!{code}");
+        withheld(scene.count(&[&nobody_has, &format!("!{GOUT}")]).await, Withheld::TooClose);
+    }
+    withheld(scene.count(&[ASTHMA]).await, Withheld::TooMany);
+    scene.count(&[]).await.unwrap();
     scene.extract(&[]).await;
 }
 
@@ -595,9 +711,19 @@ async fn only_what_was_seen_is_agreed_to() {
     invalid(research::opt_in(source, patient, scene.study, &other, now).await);
     let study = scene.propose(&other).await;
     let officer = scene.person("hospital-officer");
-    let digest = scene.protocol.digest();
-    let approved = research::approve(source, officer, study, digest, "sound").await;
-    refused_as(approved, "ProtocolDiffers");
+    invalid(research::approve(source, officer, study, &scene.protocol, "sound").await);
+    // A protocol that says another end, or another sponsor, than the chain is agreed to by nobody.
+    let shorter = scene.protocol_about("Conditions", &[Kind::Condition], now.after(DAY));
+    let long = scene.propose(&shorter).await;
+    invalid(research::approve(source, officer, long, &shorter, "sound").await);
+    let kinds = KindSet::of(&[Kind::Condition]);
+    let researcher = scene.person("researcher");
+    let sponsored =
+        Document::protocol(&scene.regulator, researcher, ("Conditions", "why"), kinds, scene.until);
+    let sponsored = sponsored.unwrap();
+    let elsewhere = scene.propose(&sponsored).await;
+    invalid(research::approve(source, officer, elsewhere, &sponsored, "sound").await);
+    invalid(research::opt_in(source, patient, elsewhere, &sponsored, now).await);
     // Before it is approved, nobody consents to it.
     refused_as(research::opt_in(source, patient, study, &other, now).await, "WrongStanding");
 
@@ -639,17 +765,42 @@ async fn a_consent_to_treat_is_not_widened_and_two_studies_share_one_grant() {
     let study = scene.study;
     invalid(research::opt_in(source, treated, study, &scene.protocol, now).await);
 
-    let (other, protocol) = scene.approved().await;
+    // Another study, of other kinds and for a shorter time.
+    let until = now.after(30 * DAY);
+    let protocol = scene.protocol_about("Results", &[Kind::Laboratory], until);
+    let other = scene.approve_until(&protocol, until).await;
     scene.opt_in(willing).await;
     research::opt_in(source, willing, other, &protocol, now).await.unwrap();
-    scene.withdraw(willing).await;
-    let grants = async || {
+    let granted = async |to: &Gateway| {
         source.gatekeeper.refresh(now).await.unwrap();
-        source.gatekeeper.projection().await.consents.grants(willing.account()).len()
+        let projection = source.gatekeeper.projection().await;
+        let grants = projection.consents.grants(willing.account()).iter();
+        let own = grants.filter(|grant| grant.reader == to.member());
+        let terms = own.map(|grant| (grant.terms.kinds, grant.terms.period.closes_at()));
+        terms.collect::<Vec<_>>()
     };
-    assert_eq!(grants().await, 1, "the other study needs it");
+    let both = KindSet::of(&[Kind::Condition, Kind::Laboratory]);
+    assert_eq!(granted(source).await, [(both, scene.until)]);
+    scene.withdraw(willing).await;
+    let left = (KindSet::of(&[Kind::Laboratory]), until);
+    assert_eq!(granted(source).await, [left], "exactly what the other study wants");
     research::withdraw(source, willing, other, now).await.unwrap();
-    assert_eq!(grants().await, 0);
+    assert_eq!(granted(source).await, []);
+
+    // A study that is let use data through another source needs nothing of this one.
+    let emergency = scene.world.gateway("emergency");
+    scene.opt_in(willing).await;
+    research::opt_in(emergency, willing, other, &protocol, now).await.unwrap();
+    scene.withdraw(willing).await;
+    assert_eq!((granted(source).await, granted(emergency).await), (vec![], vec![left]));
+
+    // What would be over when it comes, and then fail with the withdrawal, is not granted anew.
+    scene.opt_in(willing).await;
+    research::opt_in(source, willing, other, &protocol, now).await.unwrap();
+    scene.world.pass(30 * DAY - HOUR);
+    let late = research::withdraw(source, willing, scene.study, scene.now()).await;
+    late.unwrap();
+    assert_eq!(granted(source).await, []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -672,14 +823,14 @@ async fn steps_are_refused_to_everybody_else() {
         refused_as(proposed, "InvalidTime");
     }
     let open = scene.propose(&scene.protocol).await;
-    let digest = scene.protocol.digest();
     for (gateway, who) in [(source, "physician"), (institute, "researcher")] {
-        let approved = research::approve(gateway, scene.person(who), open, digest, "yes").await;
+        let approved =
+            research::approve(gateway, scene.person(who), open, &scene.protocol, "yes").await;
         refused_as(approved, "NotAllowed");
     }
     let officer = scene.person("hospital-officer");
-    research::approve(source, officer, open, digest, "yes").await.unwrap();
-    let again = research::approve(source, officer, open, digest, "yes").await;
+    research::approve(source, officer, open, &scene.protocol, "yes").await.unwrap();
+    let again = research::approve(source, officer, open, &scene.protocol, "yes").await;
     refused_as(again, "AlreadyApproved");
 
     let question = scene.question(&[]);
@@ -702,8 +853,8 @@ async fn steps_are_refused_to_everybody_else() {
     ] {
         refused_as(early, "WrongState");
     }
-    scene.deliver(id, &question).await.unwrap();
-    refused_as(scene.deliver(id, &question).await, "WrongState");
+    let sealed = scene.deliver(id, &question).await.unwrap();
+    assert_eq!(scene.deliver(id, &question).await.unwrap(), sealed, "it is delivered once");
     refused_as(research::settle(source, id).await, "NotParty");
     refused_as(research::dispute(source, id, "why").await, "NotParty");
     let used = research::record_use(source, scene.person("physician"), id, "why", 0).await;

@@ -5,16 +5,26 @@
 
 mod common;
 
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpListener,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use alloy_consensus::{SignableTransaction as _, TypedTransaction};
 use alloy_primitives::{Address, B256, Bytes, U256, aliases::U24};
 use bindings::{
     Contract, PatientAccount, PatientAccounts, Registry, Trials,
     patient_account::{Recover, deadline, guardians_digest, recover_digest},
 };
-use common::{CHAIN_ID, DAY, HOUR, World, address, passkey, refusal, secret};
+use common::{CHAIN_ID, DAY, HOUR, World, address, passkey, refusal, secret, wallet};
 use domain::{
     InstitutionRole, Kind, KindSet, Period, ProfessionalRole, Purpose, PurposeSet, Terms, Timestamp,
 };
-use ledger::Patient;
+use ledger::{
+    Answering, Ledger, Patient, Policy, PrivateKeySigner, Sender, SignerSync as _, Submitted,
+    Wallet,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use workflows::{
@@ -129,11 +139,12 @@ impl Scene {
     /// Both seeds as they come to the pharmacist: sealed, and held against the chain.
     async fn seeds(&self, id: B256) -> Seeds {
         let pharmacist = self.person("trial-pharmacist");
+        trial::enter_key(self.hospital(), pharmacist, self.now()).await.unwrap();
         let network = self.hospital().gatekeeper.domain();
         let mut seeds = Vec::new();
         for party in [&self.institute, &self.regulator] {
             let seed = Seed::derive(party, id);
-            let sealed = seed.seal_for(party, id, &pharmacist.secret.public_key());
+            let sealed = seed.seal_for(party, id, pharmacist.member, self.now()).await.unwrap();
             let about = (id, party.member());
             seeds.push(Seed::open(&pharmacist.secret, network, about, &sealed).unwrap());
         }
@@ -367,8 +378,13 @@ async fn a_trial_goes_from_its_protocol_to_its_results() {
     assert_eq!(scene.state(id).await, State::Published);
     let published = Results::read(&results.to_bytes()).unwrap();
     assert_eq!(scene.check(&amended, Some(&published)).await, []);
-    // R5: once.
-    refused_as(scene.publish(&amended, outcomes()).await, "WrongState");
+    // R5: once. Whoever lost the file publishes the same again, and has it without another step.
+    let mut better = outcomes();
+    better[0].result = "lower by 18 mmHg".into();
+    refused_as(scene.publish(&amended, better).await, "WrongState");
+    let again = trial::publish(&scene.institute, researcher, &amended, outcomes()).await.unwrap();
+    assert!(again.1.is_none());
+    assert_eq!(again.0, results);
 
     // Form, screening, two visits, and the fall; the patient opens all of them.
     assert_eq!(scene.versions().await, 5);
@@ -445,10 +461,12 @@ async fn each_step_belongs_to_somebody() {
     invalid(file("physician", &scene.other).await, "says what the patient was told");
     let later = Dossier { version: 2, ..dossier.clone() };
     let filed = trial::file_consent(hospital, physician, patient, &later, scene.now()).await;
-    invalid(filed, "has not consented to this version");
+    invalid(filed, "no consent of the patient to this version");
     let changed = with(&dossier, "/description", json!("other words"));
     let filed = trial::file_consent(hospital, physician, patient, &changed, scene.now()).await;
     invalid(filed, "not the protocol that was fixed");
+    file("physician", patient).await.unwrap();
+    invalid(file("physician", patient).await, "filed before");
 
     let before = scene.versions().await;
     // The consultant is a physician of another institution, which is no site.
@@ -520,7 +538,7 @@ async fn no_step_comes_before_its_turn() {
 
     // R3 and R5: seeds only after the lock, results only after both.
     let reveal = async || trial::reveal(&scene.institute, researcher, id, None).await;
-    refused_as(reveal().await, "WrongState");
+    invalid(reveal().await, "once the data is locked");
     refused_as(scene.publish(&dossier, outcomes()).await, "WrongState");
     scene.lock("researcher", id).await.unwrap();
     refused_as(scene.lock("researcher", id).await, "WrongState");
@@ -789,11 +807,30 @@ async fn seeds_serve_one_trial_and_one_party_once() {
         Seed::derive(institute, other.trial).commitment(id, institute.member()),
     );
 
-    // The pharmacist takes no seed of another trial or party for one of this.
+    // A seed goes to a pharmacist of a site, to the key that the registry has of them.
     let pharmacist = scene.person("trial-pharmacist");
     let network = institute.gatekeeper.domain();
-    let sealed =
-        Seed::derive(institute, id).seal_for(institute, id, &pharmacist.secret.public_key());
+    let seal = async |trial, who: &str| {
+        let member = scene.person(who).member;
+        Seed::derive(institute, trial).seal_for(institute, trial, member, scene.now()).await
+    };
+    invalid(seal(id, "trial-pharmacist").await, "has entered no key");
+    for who in ["trial-pharmacist", "pharmacist", "nurse"] {
+        let entered = trial::enter_key(institute, scene.person(who), scene.now()).await.unwrap();
+        assert_eq!(entered.unwrap().operation, "registry.set-profile");
+    }
+    let again = trial::enter_key(institute, pharmacist, scene.now()).await.unwrap();
+    assert!(again.is_none(), "it stands there");
+    invalid(seal(id, "nurse").await, "seeds go to pharmacists");
+    invalid(seal(id, "pharmacist").await, "is no site of the trial");
+    invalid(seal(other.trial, "trial-pharmacist").await, "is no site of the trial");
+
+    // The pharmacist takes no seed of another trial or party for one of this.
+    let sealed = seal(id, "trial-pharmacist").await.unwrap();
+    assert!(
+        Seed::open(&scene.person("nurse").secret, network, (id, institute.member()), &sealed)
+            .is_err()
+    );
     let open = |trial, party| Seed::open(&pharmacist.secret, network, (trial, party), &sealed);
     assert!(open(id, institute.member()).is_ok());
     invalid(open(other.trial, institute.member()), "no seed of this party");
@@ -814,10 +851,11 @@ async fn seeds_serve_one_trial_and_one_party_once() {
         Seed::from_bytes(secret("a seed")),
     ] {
         let revealed = trial::reveal(institute, researcher, id, Some(seed)).await;
-        refused_as(revealed, "SeedRefused");
+        invalid(revealed, "not the seed that was committed to");
     }
     let none = Seed::from_bytes(B256::ZERO);
-    refused_as(trial::reveal(institute, researcher, id, Some(none.clone())).await, "Zero");
+    let revealed = trial::reveal(institute, researcher, id, Some(none.clone())).await;
+    invalid(revealed, "not the seed that was committed to");
     scene.reveal(id).await;
 
     // What was revealed once is known to everybody, and is not committed to again.
@@ -829,6 +867,72 @@ async fn seeds_serve_one_trial_and_one_party_once() {
     let empty = trial::approve(&scene.regulator, auditor, &other, Some(none)).await;
     invalid(empty, "this seed is known already");
     scene.approve(&other).await.unwrap();
+}
+
+/// An endpoint that notes what it is asked, and answers 1.
+fn overheard() -> (String, Arc<Mutex<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let heard = Arc::new(Mutex::new(String::new()));
+    let notes = Arc::clone(&heard);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut length, mut line) = (0, String::new());
+            while stream.read_line(&mut line).unwrap() > 2 {
+                let header = std::mem::take(&mut line).to_ascii_lowercase();
+                if let Some(value) = header.strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            let asked: Value = serde_json::from_slice(&body).unwrap();
+            notes.lock().unwrap_or_else(PoisonError::into_inner).push_str(&asked.to_string());
+            let reply = json!({ "jsonrpc": "2.0", "id": asked["id"], "result": "0x1" }).to_string();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+            let length = reply.len();
+            let stream = stream.get_mut();
+            write!(stream, "{head}\r\ncontent-length: {length}\r\n\r\n{reply}").unwrap();
+        }
+    });
+    (url, heard)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_endpoint_hears_a_seed_before_the_lock_or_of_who_may_not_reveal_it() {
+    let scene = Scene::new().await;
+    let (institute, researcher) = (&scene.institute, scene.person("researcher"));
+    let bytes = secret("the institute's seed");
+    let seed = || Some(Seed::from_bytes(bytes));
+    let registered = trial::register(institute, researcher, &protocol(), seed()).await;
+    let dossier = registered.unwrap().0;
+    let id = dossier.trial;
+    scene.approve(&dossier).await.unwrap();
+    let (url, heard) = overheard();
+    let reveal = async |party: &Gateway, who: &str| {
+        let ledger = Ledger::connect(&url, Policy::default()).await.unwrap();
+        let sender = Sender::new(ledger, wallet(who));
+        let person = Person { sender, ..scene.person(who).clone() };
+        trial::reveal(party, &person, id, seed()).await
+    };
+    let told = || {
+        let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.contains(&format!("{bytes:x}"))
+    };
+    for who in ["researcher", "nurse"] {
+        invalid(reveal(institute, who).await, "once the data is locked");
+    }
+    scene.lock("researcher", id).await.unwrap();
+    for who in ["nurse", "physician", "trial-pharmacist", "auditor"] {
+        invalid(reveal(institute, who).await, "reveal seeds");
+    }
+    invalid(reveal(scene.hospital(), "researcher").await, "reveal seeds");
+    // Another's seed: it is not what this party committed to.
+    invalid(reveal(&scene.regulator, "auditor").await, "committed to");
+    assert!(!told(), "the seed is in no call");
+    assert!(reveal(institute, "researcher").await.is_err(), "this endpoint is no chain");
+    assert!(told(), "whoever may reveal it now asks the contract");
 }
 
 /// The upper quantile of chi-square at 10^-6, by degrees of freedom: how seldom fair arms would go beyond. Nine
@@ -967,15 +1071,19 @@ async fn nobody_is_told_an_arm_but_who_may_know_it() {
     for who in ["physician", "nurse", "consultant", "researcher", "auditor", "pharmacist"] {
         invalid(tell(who).await, "the trial is blinded");
     }
-    // Nothing that is sealed or on chain names it, so no reader finds it.
-    let held = scene.world.held(account).await;
-    assert_eq!(held.len(), 1, "the screening alone");
+    scene.enter("nurse", &scene.patient, id).await.unwrap();
+    scene.unblind("physician", id).await.unwrap();
+    // Nothing that is sealed names it, so no reader finds it: neither screening, nor visit, nor unblinding.
     let keeper = &hospital.gatekeeper;
     let own = access::ask_as_patient(keeper, &scene.patient, KindSet::ALL, scene.now()).await;
     let own = own.unwrap().0;
-    assert!(own.records.iter().all(|found| !found.body.get().to_lowercase().contains("arm")));
-
-    scene.unblind("physician", id).await.unwrap();
+    assert_eq!(own.records.len(), 3);
+    let mut names = protocol().arms;
+    names.push("arm".into());
+    for found in &own.records {
+        let said = found.body.get().to_lowercase();
+        assert!(names.iter().all(|name| !said.contains(&name.to_lowercase())), "{said}");
+    }
     assert_eq!(tell("physician").await.unwrap(), arm);
     for who in ["nurse", "consultant", "researcher"] {
         invalid(tell(who).await, "the trial is blinded");
@@ -1121,7 +1229,9 @@ async fn a_subject_goes_on_after_their_account_was_recovered() {
     world.relate("hospital", &lost, false).await;
     let dossier = scene.recruiting().await;
     let id = dossier.trial;
-    let nonce = Nonce::make(scene.hospital().gatekeeper.entropy());
+    let nonce = Nonce::derive(&lost, id);
+    assert_ne!(nonce.expose(), Nonce::derive(&lost, secret("another trial")).expose());
+    assert_ne!(nonce.expose(), Nonce::derive(&scene.patient, id).expose());
     scene.consent(&lost, &dossier, &nonce).await.unwrap();
     scene.screen("physician", &lost, &dossier, FITS).await.unwrap();
 
@@ -1141,10 +1251,10 @@ async fn a_subject_goes_on_after_their_account_was_recovered() {
     let finish = PatientAccount::finishRecoveryCall { newSigner: new_signer };
     relay.send(account, &finish).await.unwrap();
 
-    // The lost key opens nothing, the new one what the patient committed to with the old.
+    // The lost key opens nothing, the new one what the patient committed to with the old: the nonce was on no phone.
     refusal(scene.open(&lost, id, &nonce).await);
     let found = actor("new phone");
-    scene.open(&found, id, &nonce).await.unwrap();
+    scene.open(&found, id, &Nonce::derive(&found, id)).await.unwrap();
     scene.allocate("trial-pharmacist", &found, id).await.unwrap();
     scene.enter("nurse", &found, id).await.unwrap();
     trial::withdraw(scene.hospital(), &found, id, true, scene.now()).await.unwrap();
@@ -1178,8 +1288,97 @@ async fn a_withdrawal_is_final_and_its_data_is_not_used() {
     scene.reveal(id).await;
     let results = scene.publish(&dossier, outcomes()).await.unwrap();
     assert_eq!((results.entries, results.used), (2, 1));
-    // Who forbids it later does not make results wrong that were there.
+    // Who forbids it later does not make results wrong that were there, and they can be had again.
     trial::withdraw(hospital, other, id, false, scene.now()).await.unwrap();
+    assert_eq!(scene.check(&dossier, Some(&results)).await, []);
+    assert_eq!(scene.publish(&dossier, outcomes()).await.unwrap(), results);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_form_is_filed_of_a_consent_that_does_not_stand() {
+    let scene = Scene::new().await;
+    let (patient, hospital) = (&scene.patient, scene.hospital());
+    let dossier = scene.recruiting().await;
+    let id = dossier.trial;
+    let file = async |whom: &PatientActor, dossier: &Dossier| {
+        let physician = scene.person("physician");
+        trial::file_consent(hospital, physician, whom, dossier, scene.now()).await
+    };
+    scene.consent(patient, &dossier, &Nonce::derive(patient, id)).await.unwrap();
+    let (institute, researcher) = (&scene.institute, scene.person("researcher"));
+    let shorter = Protocol { description: "for eight weeks".into(), ..protocol() };
+    let (amended, _) =
+        trial::propose_amendment(institute, researcher, &dossier, &shorter).await.unwrap();
+    let auditor = scene.person("auditor");
+    trial::approve_amendment(&scene.regulator, auditor, &amended).await.unwrap();
+    invalid(file(patient, &amended).await, "no consent of the patient to this version");
+    let (first, _) = file(patient, &dossier).await.unwrap();
+    scene.consent(patient, &amended, &Nonce::derive(patient, id)).await.unwrap();
+    let (second, _) = file(patient, &amended).await.unwrap();
+    assert_ne!(first.record, second.record, "each version has a form");
+    trial::withdraw(hospital, patient, id, true, scene.now()).await.unwrap();
+    let before = scene.versions().await;
+    invalid(file(patient, &amended).await, "no consent of the patient to this version");
+
+    let other = &scene.other;
+    scene.consent(other, &amended, &Nonce::derive(other, id)).await.unwrap();
+    trial::withdraw(hospital, other, id, true, scene.now()).await.unwrap();
+    invalid(file(other, &amended).await, "no consent of the patient to this version");
+    assert_eq!(scene.versions().await, before, "what is refused leaves nothing behind");
+}
+
+/// A researcher's wallet, which takes its time: a subject withdraws before it signs.
+struct Slow {
+    key: PrivateKeySigner,
+    site: Gateway,
+    subject: Mutex<Option<PatientActor>>,
+    id: B256,
+    now: Timestamp,
+}
+
+impl Wallet for Slow {
+    fn address(&self) -> Address {
+        self.key.address()
+    }
+
+    fn submit(&self, transaction: TypedTransaction) -> Answering<'_, Submitted> {
+        Box::pin(async move {
+            let subject = self.subject.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(subject) = subject {
+                trial::withdraw(&self.site, &subject, self.id, false, self.now).await.unwrap();
+            }
+            let signature = self.key.sign_hash_sync(&transaction.signature_hash()).unwrap();
+            Ok(Submitted::Signature(signature))
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_withdraws_while_results_are_signed_is_not_used() {
+    let scene = Scene::new().await;
+    let dossier = scene.recruiting().await;
+    let id = dossier.trial;
+    for one in [&scene.patient, &scene.other] {
+        scene.subject(one, &dossier).await;
+        scene.enter("nurse", one, id).await.unwrap();
+    }
+    scene.lock("researcher", id).await.unwrap();
+    scene.reveal(id).await;
+    let slow = Slow {
+        key: wallet("researcher"),
+        site: scene.hospital().clone(),
+        subject: Mutex::new(Some(scene.world.patient("P002", passkey("P002")).await)),
+        id,
+        now: scene.now(),
+    };
+    let sender = Sender::elsewhere(scene.world.ledger.clone(), Arc::new(slow));
+    let researcher = Person { sender, ..scene.person("researcher").clone() };
+    let publish =
+        async || trial::publish(&scene.institute, &researcher, &dossier, outcomes()).await;
+    invalid(publish().await, "a subject withdrew meanwhile");
+    assert_eq!(scene.state(id).await, State::Unblinded, "nothing was sent");
+    let (results, _) = publish().await.unwrap();
+    assert_eq!((results.entries, results.used), (2, 1));
     assert_eq!(scene.check(&dossier, Some(&results)).await, []);
 }
 

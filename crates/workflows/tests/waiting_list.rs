@@ -5,15 +5,18 @@
 
 mod common;
 
-use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
+use std::{collections::BTreeSet, fs, path::PathBuf, process::Command, sync::Arc};
 
+use alloy_consensus::{SignableTransaction as _, TypedTransaction};
 use alloy_primitives::{Address, B256, U256};
 use bindings::{Contract, WaitingLists};
-use common::{DAY, HOUR, World, passkey, refusal};
+use common::{DAY, HOUR, World, passkey, refusal, wallet};
+use domain::Timestamp;
 use gatekeeper::Actor;
+use ledger::{Answering, PrivateKeySigner, Sender, SignerSync as _, Submitted, Wallet};
 use tempfile::TempDir;
 use workflows::{
-    PatientActor, Step, WorkflowError,
+    Gateway, PatientActor, Person, Step, WorkflowError,
     census::{self, Census, Reading, Reference, RowProof, StatedRow},
     waiting_list::{self, Listing, Referral, State},
 };
@@ -155,6 +158,57 @@ fn steps_are_listed(steps: &[Step]) {
 fn refused_as<T>(outcome: Result<T, WorkflowError>, reason: &str) {
     let text = refusal(outcome);
     assert!(text.contains(reason), "{text}");
+}
+
+/// The wallet of somebody who takes their time: before they sign, the patient leaves the list.
+struct Slow {
+    key: PrivateKeySigner,
+    hospital: Gateway,
+    patient: PatientActor,
+    id: B256,
+    now: Timestamp,
+}
+
+impl Wallet for Slow {
+    fn address(&self) -> Address {
+        self.key.address()
+    }
+
+    fn submit(&self, transaction: TypedTransaction) -> Answering<'_, Submitted> {
+        Box::pin(async move {
+            let Self { key, hospital, patient, id, now } = self;
+            waiting_list::leave(hospital, patient, *id, "treated elsewhere", *now).await.unwrap();
+            let signature = key.sign_hash_sync(&transaction.signature_hash()).unwrap();
+            Ok(Submitted::Signature(signature))
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_of_a_step_that_is_refused_in_the_end_is_taken_back() {
+    let scene = Scene::new().await;
+    let world = &scene.world;
+    let id = scene.refer(&scene.referral()).await.unwrap();
+    scene.prioritise("physician", id, 2).await.unwrap();
+    let (hospital, now) = (world.gateway("hospital"), world.now());
+    let slow = Slow {
+        key: wallet("nurse"),
+        hospital: hospital.clone(),
+        patient: world.patient("P001", passkey("P001")).await,
+        id,
+        now,
+    };
+    let sender = Sender::elsewhere(world.ledger.clone(), Arc::new(slow));
+    let nurse = Person { sender, ..world.person("nurse").clone() };
+    let at = now.after(HOUR);
+    let late = waiting_list::schedule(hospital, &nurse, &scene.patient, id, at, now).await;
+    refused_as(late.map(|_| ()), "WrongState");
+    hospital.gatekeeper.refresh(now).await.unwrap();
+    let timeline = hospital.gatekeeper.patient_timeline(scene.patient.account()).await.unwrap();
+    let last = &timeline.steps.last().unwrap().what;
+    assert_eq!(last, "record withdrawn");
+    let report = world.assert_clean("hospital").await;
+    assert_eq!(report.versions, report.anchors);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

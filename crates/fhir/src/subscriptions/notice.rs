@@ -383,7 +383,7 @@ impl Resources {
                 continue;
             }
             let Some(patient) = &filter.patient else { return Ok(true) };
-            let named = self.row("Patient", patient).await?.and_then(|row| row.record);
+            let named = self.row_named("Patient", patient).await?.and_then(|row| row.record);
             if named.is_some_and(|named| named.patient == notification.patient) {
                 return Ok(true);
             }

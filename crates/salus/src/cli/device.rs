@@ -24,7 +24,8 @@ pub(crate) enum DeviceCommand {
         #[arg(long, default_value = "1.0")]
         firmware: String,
     },
-    /// A doctor orders what a device measures, and the hospital offers it to the patient.
+    /// A doctor orders what a device measures, and the hospital offers it to the patient. When it breaks off in
+    /// between, order again.
     Order {
         /// Whom it is to measure.
         patient: String,
@@ -41,19 +42,6 @@ pub(crate) enum DeviceCommand {
         /// Who orders.
         #[arg(long = "as", default_value = "physician")]
         by: String,
-    },
-    /// The hospital offers what was ordered, when that was broken off in between.
-    Offer {
-        /// Whom it is to measure.
-        patient: String,
-        /// Which device.
-        name: String,
-        /// For how many days.
-        #[arg(long, default_value_t = 30)]
-        days: u64,
-        /// The longest time without readings, in seconds, before somebody is alerted.
-        #[arg(long)]
-        gap: Option<u32>,
     },
     /// The patient accepts the order and the device, in one signature.
     Accept {

@@ -29,6 +29,9 @@ pub(crate) enum ResearchCommand {
         /// Who offers.
         #[arg(long, default_value = "hospital")]
         at: String,
+        /// Where the description of the data is written.
+        #[arg(long)]
+        dataset: PathBuf,
         /// Where the terms are written.
         #[arg(long)]
         out: PathBuf,
@@ -114,14 +117,20 @@ pub(crate) enum ResearchCommand {
         /// Its protocol.
         protocol: PathBuf,
         /// Who is meant: SYSTEM|CODE, with ! before it those without. All of these at once.
-        #[arg(long = "code")]
+        #[arg(long = "code", conflicts_with = "again")]
         codes: Vec<Criterion>,
+        /// A question as it was written before: when that was not answered, only the very same is.
+        #[arg(long)]
+        again: Option<PathBuf>,
         /// Who asks.
         #[arg(long = "as", default_value = "researcher")]
         by: String,
         /// Which source.
         #[arg(long, default_value = "hospital")]
         at: String,
+        /// Where the question is written before it is asked.
+        #[arg(long, required_unless_present = "again", conflicts_with = "again")]
+        out: Option<PathBuf>,
     },
     /// An institution orders an extract for its study, under the terms that it saw.
     Order {
@@ -141,7 +150,7 @@ pub(crate) enum ResearchCommand {
         #[arg(long)]
         out: PathBuf,
     },
-    /// The source makes the extract and delivers it.
+    /// The source makes the extract and delivers it, or finishes what broke off once the chain had it.
     Deliver {
         /// Which order.
         id: B256,
@@ -155,6 +164,25 @@ pub(crate) enum ResearchCommand {
         /// Where the sealed extract is written.
         #[arg(long)]
         out: PathBuf,
+    },
+    /// Write a sealed extract again, which its source keeps.
+    Fetch {
+        /// Which order.
+        id: B256,
+        /// The source.
+        #[arg(long, default_value = "hospital")]
+        at: String,
+        /// Where to.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Tell the patients in a delivered extract who were not told yet.
+    Tell {
+        /// Which order.
+        id: B256,
+        /// The source.
+        #[arg(long, default_value = "hospital")]
+        at: String,
     },
     /// The buyer opens an extract, held against the chain.
     Open {
@@ -232,7 +260,8 @@ pub(crate) enum ResearchCommand {
         #[arg(long, default_value = "hospital")]
         at: String,
     },
-    /// A patient takes their share of the price.
+    /// A patient takes their share of the price. Everybody in the network then sees that they were in this extract;
+    /// the buyer knows what it was an extract of, and so what they have.
     Claim {
         /// Who.
         patient: String,
@@ -249,9 +278,9 @@ pub(crate) enum ResearchCommand {
         /// What for, in words; they stay with who says them.
         #[arg(long)]
         purpose: String,
-        /// How many withdrawals they know of; as many as there are when left out.
+        /// How many withdrawals of consent they know of.
         #[arg(long)]
-        withdrawals: Option<u32>,
+        withdrawals: u32,
         /// Who.
         #[arg(long = "as", default_value = "researcher")]
         by: String,

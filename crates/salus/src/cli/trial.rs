@@ -14,7 +14,7 @@ pub(crate) enum TrialCommand {
     Register {
         /// The protocol, as JSON.
         protocol: PathBuf,
-        /// Where the document goes whose digests are on chain, with their salts.
+        /// Where the document goes whose digests are on chain, with their salts: a new file.
         #[arg(long)]
         out: PathBuf,
         /// Who registers.
@@ -54,7 +54,7 @@ pub(crate) enum TrialCommand {
         document: PathBuf,
         /// The protocol as it should be, as JSON.
         protocol: PathBuf,
-        /// Where the new document goes.
+        /// Where the new document goes: a new file.
         #[arg(long)]
         out: PathBuf,
         /// Who asks.
@@ -69,8 +69,8 @@ pub(crate) enum TrialCommand {
         #[arg(long = "as", default_value = "auditor")]
         by: String,
     },
-    /// The patient reads the protocol, consents, and commits to a nonce, which is printed for them to keep; also
-    /// again, to another version.
+    /// The patient reads the protocol, consents, and commits to the nonce that follows from their key; also again,
+    /// to another version.
     Consent {
         /// Who consents.
         patient: String,
@@ -109,8 +109,8 @@ pub(crate) enum TrialCommand {
         patient: String,
         /// In which trial.
         id: B256,
-        /// What was printed at the consent.
-        nonce: B256,
+        /// What the patient committed to, when they drew it elsewhere.
+        nonce: Option<B256>,
     },
     /// The hospital's pharmacist gets both seeds, sealed, and commits to the subject's arm.
     Allocate {
@@ -176,14 +176,14 @@ pub(crate) enum TrialCommand {
         #[arg(long = "as")]
         by: String,
     },
-    /// The researcher publishes results.
+    /// The researcher publishes results; the same again, when the file was lost.
     Publish {
         /// The document of the protocol.
         document: PathBuf,
         /// What came out, in the order of the endpoints; once for each.
         #[arg(long = "outcome", required = true)]
         outcomes: Vec<String>,
-        /// Where the results go.
+        /// Where the results go: a new file.
         #[arg(long)]
         out: PathBuf,
         /// Who.

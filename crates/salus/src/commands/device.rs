@@ -5,10 +5,10 @@ use std::{fmt::Write as _, path::Path, time::Duration};
 use alloy_primitives::Address;
 use domain::Timestamp;
 use workflows::{
-    PatientActor, Step,
+    PatientActor, Step, WorkflowError,
     device::{
-        self, Described, Limit, Measured, Metric, Plan, ReadingProof, ReadingsRecord, Samples,
-        SignedBatch, Standing, Terms,
+        self, Described, Limit, Machine, Measured, Metric, Plan, ReadingProof, ReadingsRecord,
+        Samples, SignedBatch, Standing, Terms,
         simulator::{Settings, Simulation, Tally},
     },
     record,
@@ -32,7 +32,14 @@ impl Commands<'_> {
         let steps = match command {
             DeviceCommand::Firmware(command) => return self.firmware(&machines, command).await,
             DeviceCommand::Enrol { name, model, serial, firmware } => {
-                let machine = machines.make(&name, &model, &serial, &firmware)?;
+                let machine = machines.make(&name, &model, &serial, &firmware);
+                match device::standing(hospital, machine.member).await {
+                    Ok(_) => return Err(format!("there is a device {name} already").into()),
+                    Err(WorkflowError::Unknown { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                // What is enrolled is known here, whatever happens in between.
+                machines.keep(&name, &machine)?;
                 let mut steps = Vec::new();
                 // Who was refused before because of the firmware is in the registry already.
                 if !device::is_in_force(hospital, machine.member).await? {
@@ -40,34 +47,26 @@ impl Commands<'_> {
                 }
                 let attested = device::attest(self.gateway("maker")?, &machine, now).await?;
                 steps.push(device::enrol(hospital, &machine, &attested).await?);
-                machines.keep(&name, &machine)?;
                 let text = steps.iter().map(step_text).collect::<String>();
                 return Ok((format!("device {}\n{text}", machine.member), 0));
             }
             DeviceCommand::Order { patient, name, plan, days, gap, by } => {
                 let (patient, doctor) = (self.patient(&patient)?, self.person(&by)?);
-                let machine = machines.find(&name)?;
                 let plan = parse_plan(&plan, &doctor.name)?;
-                let terms = terms(now, days, gap)?;
-                let member = machine.member;
-                let (anchor, ordered) =
-                    device::order(hospital, doctor, &patient, member, &plan, terms, now).await?;
-                let (binding, offered) =
-                    device::offer(hospital, patient.account(), member, terms).await?;
-                let text = [ordered, offered].iter().map(step_text).collect::<String>();
+                let (member, terms) = (machines.member(&name)?, terms(now, days, gap)?);
+                let (anchor, binding, steps) =
+                    device::order_and_offer(hospital, doctor, &patient, member, &plan, terms, now)
+                        .await?;
+                let text = steps.iter().map(step_text).collect::<String>();
                 return Ok((format!("binding {binding}, order {}\n{text}", anchor.record), 0));
             }
-            DeviceCommand::Offer { patient, name, days, gap } => {
-                let (patient, member) = (self.patient(&patient)?, machines.find(&name)?.member);
-                let terms = terms(now, days, gap)?;
-                vec![device::offer(hospital, patient.account(), member, terms).await?.1]
-            }
             DeviceCommand::Accept { patient, name } => {
-                let (patient, member) = (self.patient(&patient)?, machines.find(&name)?.member);
+                let (patient, member) = (self.patient(&patient)?, machines.member(&name)?);
                 let offered = device::offered(hospital, member).await?;
-                let (_, binding) = offered.ok_or("the device was offered to nobody")?;
+                let offered = offered.ok_or("the device was offered to nobody")?;
+                let binding = offered.binding;
                 // Nobody accepts what they cannot open.
-                let order = device::plan_record(member, binding);
+                let order = device::plan_record(member, binding, patient.account());
                 if let Some(order) = record::newest(hospital, order, now).await? {
                     record::verify(hospital, &patient, &order).await?;
                 }
@@ -75,13 +74,14 @@ impl Commands<'_> {
             }
             DeviceCommand::File { patient, name, by } => {
                 let (patient, person) = (self.patient(&patient)?, self.person(&by)?);
-                let machine = machines.find(&name)?;
+                let machine = self.machine(&machines, &name).await?;
                 let plan = self.plan_of(&patient, machine.member, &by).await?;
                 let described = Described::of(&machine, "the demonstration's maker");
                 device::file(hospital, person, &patient, &described, &plan, now).await?.1
             }
             DeviceCommand::Send { patient, name, values, by, out } => {
-                let (patient, machine) = (self.patient(&patient)?, machines.find(&name)?);
+                let patient = self.patient(&patient)?;
+                let machine = self.machine(&machines, &name).await?;
                 let plan = self.plan_of(&patient, machine.member, &by).await?;
                 let held = device::standing(hospital, machine.member).await?;
                 let position = held.position(machine.member);
@@ -105,36 +105,35 @@ impl Commands<'_> {
                 return self.brought(&patient, &plan, &signed).await;
             }
             DeviceCommand::Alerts { name } => {
-                return self.alerts(machines.find(&name)?.member).await;
+                return self.alerts(machines.member(&name)?).await;
             }
             DeviceCommand::Acknowledge { name, sequence, by } => {
-                let (person, member) = (self.person(&by)?, machines.find(&name)?.member);
+                let (person, member) = (self.person(&by)?, machines.member(&name)?);
                 vec![device::acknowledge(hospital, person, member, sequence).await?]
             }
             DeviceCommand::Update { name, firmware } => {
-                let mut machine = machines.find(&name)?;
+                let mut machine = self.machine(&machines, &name).await?;
                 let step = device::update_firmware(hospital, &machine, &firmware, now).await?;
                 machine.firmware = firmware;
                 machines.keep(&name, &machine)?;
                 vec![step]
             }
             DeviceCommand::Rotate { name } => {
-                let (mut machine, next) = (machines.find(&name)?, machines.next_key(&name)?);
-                let step = device::rotate(hospital, &mut machine, next, now).await?;
-                machines.rotated(&name)?;
-                vec![step]
+                let mut machine = self.machine(&machines, &name).await?;
+                let next = machines.make_next_key(&name)?;
+                vec![device::rotate(hospital, &mut machine, next, now).await?]
             }
             DeviceCommand::Quarantine { name, reason, by } => {
-                let (by, member) = (self.gateway(&by)?, machines.find(&name)?.member);
+                let (by, member) = (self.gateway(&by)?, machines.member(&name)?);
                 let (salt, step) = device::quarantine(by, member, &reason).await?;
                 return Ok((format!("{}the salt of the reason: {salt}\n", step_text(&step)), 0));
             }
             DeviceCommand::Lift { name, by } => {
-                let (by, member) = (self.gateway(&by)?, machines.find(&name)?.member);
+                let (by, member) = (self.gateway(&by)?, machines.member(&name)?);
                 vec![device::lift_quarantine(by, member).await?]
             }
             DeviceCommand::Unbind { name, patient } => {
-                let member = machines.find(&name)?.member;
+                let member = machines.member(&name)?;
                 match patient {
                     Some(patient) => {
                         let patient = self.patient(&patient)?;
@@ -144,13 +143,13 @@ impl Commands<'_> {
                 }
             }
             DeviceCommand::Decommission { name } => {
-                vec![device::decommission(hospital, machines.find(&name)?.member).await?]
+                vec![device::decommission(hospital, machines.member(&name)?).await?]
             }
             DeviceCommand::Show { name } => {
-                return self.show_device(machines.find(&name)?.member).await;
+                return self.show_device(machines.member(&name)?).await;
             }
             DeviceCommand::Prove { patient, name, sequence, reading, out } => {
-                let (patient, member) = (self.patient(&patient)?, machines.find(&name)?.member);
+                let (patient, member) = (self.patient(&patient)?, machines.member(&name)?);
                 let chosen = reading.zip(out);
                 return self.prove_reading(&patient, member, sequence, chosen).await;
             }
@@ -192,6 +191,12 @@ impl Commands<'_> {
             }
         };
         Ok((step_text(&step), 0))
+    }
+
+    /// A device with the key that is in force.
+    async fn machine(&self, machines: &Machines, name: &str) -> Result<Machine, Error> {
+        let signer = device::signer_of(self.gateway("hospital")?, machines.member(name)?).await?;
+        machines.find(name, signer)
     }
 
     /// What was ordered for a device's latest binding, as somebody of the hospital reads it.
@@ -333,7 +338,8 @@ impl Commands<'_> {
             terms: Terms { until: self.now().after(SIMULATED), gap: 3_600 },
             out_of_range: options.out_of_range,
         };
-        let mut simulation = Simulation::new(hospital, maker, &patients, settings)?;
+        let secret = machines.simulation();
+        let mut simulation = Simulation::new(secret, hospital, maker, &patients, settings)?;
         steps.extend(simulation.begin(self.now()).await?);
         let mut text = format!(
             "{} devices at {} patients: {} transactions, {:.1} s\n",

@@ -802,9 +802,8 @@ impl<'a> Commands<'a> {
             (Some(patient), _) => keeper.patient_timeline(patient.account()).await?,
             (None, Ok(id)) => keeper.timeline(id).await?,
             (None, Err(_)) => {
-                let named = Machines::open(self.consortium).await?.find(subject);
-                let device = named.map(|machine| machine.member).ok();
-                let device = device.or_else(|| subject.parse::<Address>().ok());
+                let named = Machines::open(self.consortium).await?.member(subject);
+                let device = named.ok().or_else(|| subject.parse::<Address>().ok());
                 let unknown = || format!("{subject} is neither a patient nor a device nor an id");
                 keeper.timeline(device.ok_or_else(unknown)?.into_word()).await?
             }

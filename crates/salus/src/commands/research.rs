@@ -16,13 +16,23 @@ impl Commands<'_> {
         use ResearchCommand as Research;
         let now = self.now();
         let steps = match command {
-            Research::Offer { title, about, terms, price, patient_share, at, out } => {
+            Research::Offer {
+                title,
+                about,
+                terms,
+                price,
+                patient_share,
+                at,
+                dataset: place,
+                out,
+            } => {
                 let source = self.gateway(&at)?;
                 let dataset = Document::dataset(source, &title, &about)?;
                 let terms: Vec<&str> = terms.iter().map(String::as_str).collect();
                 let terms = Document::terms(source, &terms)?;
                 let price = Price { amount: price, patient_share };
                 let (id, step) = research::offer(source, &dataset, &terms, price).await?;
+                self.write_research(&place, dataset.bytes())?;
                 self.write_research(&out, terms.bytes())?;
                 return Ok((format!("offer {id}\n{}", step_text(&step)), 0));
             }
@@ -40,8 +50,8 @@ impl Commands<'_> {
             }
             Research::Approve { study, protocol, opinion, by } => {
                 let (gateway, person) = self.at_work(&by)?;
-                let protocol = self.research_document(&protocol)?.digest();
-                let approved = research::approve(gateway, person, study, protocol, &opinion);
+                let protocol = self.research_document(&protocol)?;
+                let approved = research::approve(gateway, person, study, &protocol, &opinion);
                 return Ok(salted(approved.await?));
             }
             Research::End { study, reason, by } => {
@@ -57,10 +67,17 @@ impl Commands<'_> {
                 let (patient, source) = (self.patient(&patient)?, self.gateway(&at)?);
                 vec![research::withdraw(source, &patient, study, now).await?]
             }
-            Research::Count { study, protocol, codes, by, at } => {
+            Research::Count { study, protocol, codes, again, by, at, out } => {
                 let ((institute, researcher), source) = (self.at_work(&by)?, self.gateway(&at)?);
                 let protocol = self.research_document(&protocol)?;
-                let question = Document::question(institute, &codes)?;
+                let question = match again {
+                    Some(question) => self.research_document(&question)?,
+                    None => Document::question(institute, &codes)?,
+                };
+                // Kept before it is asked: what breaks off is asked for again by the same question alone.
+                if let Some(out) = out {
+                    self.write_research(&out, question.bytes())?;
+                }
                 let asked = research::ask(source, researcher, study, question).await?;
                 let (count, step) = research::count(source, study, &protocol, &asked, now).await?;
                 return Ok((format!("{count}\n{}", step_text(&step)), 0));
@@ -79,6 +96,18 @@ impl Commands<'_> {
                 let (sealed, steps) =
                     research::deliver(source, id, &protocol, &question, now).await?;
                 self.write_research(&out, &sealed)?;
+                steps
+            }
+            Research::Fetch { id, at, out } => {
+                let sealed = research::sealed(self.gateway(&at)?, id).await?;
+                self.write_research(&out, &sealed)?;
+                return Ok((format!("a sealed extract of {} bytes\n", sealed.len()), 0));
+            }
+            Research::Tell { id, at } => {
+                let steps = research::tell_patients(self.gateway(&at)?, id, now).await?;
+                if steps.is_empty() {
+                    return Ok(("everybody in it was told before\n".into(), 0));
+                }
                 steps
             }
             Research::Open { id, extract, at, out } => {
@@ -123,14 +152,7 @@ impl Commands<'_> {
             }
             Research::Use { id, purpose, withdrawals, by } => {
                 let (buyer, researcher) = self.at_work(&by)?;
-                let known = match withdrawals {
-                    Some(known) => known,
-                    None => {
-                        let held = research::order_of(buyer, id).await?;
-                        research::study(buyer, held.study).await?.withdrawals
-                    }
-                };
-                let used = research::record_use(buyer, researcher, id, &purpose, known);
+                let used = research::record_use(buyer, researcher, id, &purpose, withdrawals);
                 return Ok(salted(used.await?));
             }
             Research::Money { amount, out: false, at } => {

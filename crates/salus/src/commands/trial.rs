@@ -1,11 +1,16 @@
 //! `salus trial`: who does what is fixed here, unless `--as` says.
 
-use std::{fmt::Write as _, path::Path};
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    io::Write as _,
+    path::Path,
+};
 
 use alloy_primitives::{B256, U256};
 use domain::Timestamp;
 use workflows::{
-    Gateway, Person, Step,
+    Gateway, Person, Step, WorkflowError,
     trial::{
         self, AdverseEvent, Agreement, Dossier, Finding, Item, Nonce, Outcome, Protocol, Results,
         Seed, Seeds, Standing,
@@ -26,8 +31,8 @@ impl Commands<'_> {
             TrialCommand::Register { protocol, out, by } => {
                 let protocol = self.protocol(&protocol)?;
                 let (sponsor, researcher) = self.at_work(&by)?;
-                let (dossier, step) = trial::register(sponsor, researcher, &protocol, None).await?;
-                return self.written(&dossier, &out, &step);
+                let step = trial::register(sponsor, researcher, &protocol, None);
+                return self.written(&out, step).await;
             }
             TrialCommand::Approve { document, by } => {
                 let dossier = self.dossier(&document)?;
@@ -43,9 +48,8 @@ impl Commands<'_> {
             TrialCommand::Amend { document, protocol, out, by } => {
                 let (dossier, protocol) = (self.dossier(&document)?, self.protocol(&protocol)?);
                 let (sponsor, researcher) = self.at_work(&by)?;
-                let (amended, step) =
-                    trial::propose_amendment(sponsor, researcher, &dossier, &protocol).await?;
-                return self.written(&amended, &out, &step);
+                let step = trial::propose_amendment(sponsor, researcher, &dossier, &protocol);
+                return self.written(&out, step).await;
             }
             TrialCommand::ApproveAmendment { document, by } => {
                 let dossier = self.dossier(&document)?;
@@ -68,15 +72,18 @@ impl Commands<'_> {
             }
             TrialCommand::Open { patient, id, nonce } => {
                 let (patient, relay) = (self.patient(&patient)?, self.gateway("hospital")?);
-                let nonce = Nonce::from_bytes(nonce);
+                let nonce = nonce.map_or_else(|| Nonce::derive(&patient, id), Nonce::from_bytes);
                 vec![trial::open_nonce(relay, &patient, id, &nonce, now).await?]
             }
             TrialCommand::Allocate { patient, id, by } => {
                 let account = self.patient(&patient)?.account();
                 let (site, pharmacist) = self.at_work(&by)?;
+                let mut steps = Vec::from_iter(trial::enter_key(site, pharmacist, now).await?);
                 let seeds = self.seeds(site, pharmacist, id).await?;
                 let made = seeds.allocation(site, pharmacist, account).await?;
-                vec![trial::allocate(site, pharmacist, id, account, made.commitment).await?]
+                let allocated = trial::allocate(site, pharmacist, id, account, made.commitment);
+                steps.push(allocated.await?);
+                steps
             }
             TrialCommand::Visit { patient, id, items, by } => {
                 let (patient, items) = (self.patient(&patient)?, parse_items(&items)?);
@@ -86,9 +93,9 @@ impl Commands<'_> {
             TrialCommand::Unblind { patient, id, reason, by } => {
                 let patient = self.patient(&patient)?;
                 let (site, physician) = self.at_work(&by)?;
-                let (_, steps) =
-                    trial::unblind(site, physician, &patient, id, &reason, now).await?;
                 let pharmacist = self.person("dispenser")?;
+                let mut steps = Vec::from_iter(trial::enter_key(site, pharmacist, now).await?);
+                steps.extend(trial::unblind(site, physician, &patient, id, &reason, now).await?.1);
                 let seeds = self.seeds(site, pharmacist, id).await?;
                 let arm = seeds.tell(site, physician, patient.account()).await?;
                 let text = steps.iter().map(step_text).collect::<String>();
@@ -143,13 +150,33 @@ impl Commands<'_> {
     }
 
     fn read_file(&self, path: &Path) -> Result<Vec<u8>, Error> {
-        let read = std::fs::read(self.directory.join(path));
+        let read = fs::read(self.directory.join(path));
         Ok(read.map_err(|error| format!("could not read {}: {error}", path.display()))?)
     }
 
-    fn write_file(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-        let written = std::fs::write(self.directory.join(path), bytes);
-        Ok(written.map_err(|error| format!("could not write {}: {error}", path.display()))?)
+    /// Takes a step whose outcome goes to a new file, which is made before: what is there already may hold salts
+    /// that are nowhere else, and is not written over.
+    async fn kept_in<T>(
+        &self,
+        path: &Path,
+        step: impl Future<Output = Result<T, WorkflowError>>,
+        bytes: impl FnOnce(&T) -> Vec<u8>,
+    ) -> Result<T, Error> {
+        let (place, shown) = (self.directory.join(path), path.display());
+        let made = File::create_new(&place);
+        let mut file = made.map_err(|error| format!("could not make {shown}: {error}"))?;
+        match step.await {
+            Ok(done) => {
+                let written = file.write_all(&bytes(&done)).and_then(|()| file.sync_all());
+                written.map_err(|error| format!("could not write {shown}: {error}"))?;
+                Ok(done)
+            }
+            Err(error) => {
+                // Nothing is in it.
+                let _ = fs::remove_file(&place);
+                Err(error.into())
+            }
+        }
     }
 
     fn protocol(&self, path: &Path) -> Result<Protocol, Error> {
@@ -161,9 +188,13 @@ impl Commands<'_> {
         Ok(Dossier::read(&self.read_file(path)?)?)
     }
 
-    fn written(&self, dossier: &Dossier, out: &Path, step: &Step) -> Output {
-        self.write_file(out, &dossier.to_bytes())?;
-        let text = step_text(step);
+    async fn written(
+        &self,
+        out: &Path,
+        step: impl Future<Output = Result<(Dossier, Step), WorkflowError>>,
+    ) -> Output {
+        let (dossier, step) = self.kept_in(out, step, |(dossier, _)| dossier.to_bytes()).await?;
+        let text = step_text(&step);
         let (id, version, out) = (dossier.trial, dossier.version, out.display());
         Ok((format!("trial {id}\n{text}wrote version {version} to {out}\n"), 0))
     }
@@ -176,37 +207,30 @@ impl Commands<'_> {
         if !differences.is_empty() {
             return Ok((differences_text(&differences), 1));
         }
-        let nonce = Nonce::make(relay.gatekeeper.entropy());
+        let id = dossier.trial;
+        let nonce = Nonce::derive(&patient, id);
         let agreement = Agreement {
             site: self.gateway(site)?.member(),
             version: dossier.version,
             commitment: nonce.commitment(),
         };
-        let id = dossier.trial;
-        let before = trial::subject_of(relay, id, patient.account()).await?.0;
         let step = trial::consent(relay, &patient, id, &agreement, now).await?;
-        let text = step_text(&step);
-        if before != Standing::None {
-            return Ok((text, 0));
-        }
-        let told = "for the patient to keep, and to open once enrolled";
-        Ok((format!("{text}nonce {}, {told}\n", nonce.expose()), 0))
+        Ok((step_text(&step), 0))
     }
 
-    /// Both seeds as they come to a pharmacist: sealed to their key.
+    /// Both seeds as they come to a pharmacist: sealed to the key that they entered in the registry.
     async fn seeds(&self, site: &Gateway, pharmacist: &Person, id: B256) -> Result<Seeds, Error> {
         let (_, held) = trial::trial_of(site, id).await?;
-        let network = site.gatekeeper.domain();
-        let seed = |party| -> Result<Seed, Error> {
-            let mut institutions = self.consortium.institutions();
-            let found = institutions.find(|gateway| gateway.member() == party);
-            let party = found.ok_or("sponsor and regulator are not both of this consortium")?;
-            let sealed =
-                Seed::derive(party, id).seal_for(party, id, &pharmacist.secret.public_key());
-            let about = (id, party.member());
-            Ok(Seed::open(&pharmacist.secret, network, about, &sealed)?)
-        };
-        let (sponsor, custodian) = (seed(held.sponsor)?, seed(held.custodian)?);
+        let (network, now) = (site.gatekeeper.domain(), self.now());
+        let mut seeds = Vec::new();
+        for member in [held.sponsor, held.custodian] {
+            let party = self.consortium.institutions().find(|party| party.member() == member);
+            let party = party.ok_or("sponsor and regulator are not both of this consortium")?;
+            let seed = Seed::derive(party, id);
+            let sealed = seed.seal_for(party, id, pharmacist.member, now).await?;
+            seeds.push(Seed::open(&pharmacist.secret, network, (id, member), &sealed)?);
+        }
+        let [sponsor, custodian] = <[Seed; 2]>::try_from(seeds).map_err(|_| "there are two")?;
         Ok(Seeds::gather(site, id, sponsor, custodian).await?)
     }
 
@@ -231,9 +255,10 @@ impl Commands<'_> {
             .zip(outcomes)
             .map(|(endpoint, result)| Outcome { endpoint: endpoint.into(), result })
             .collect();
-        let (results, step) = trial::publish(sponsor, researcher, &dossier, outcomes).await?;
-        self.write_file(out, &results.to_bytes())?;
-        Ok((format!("{}wrote the results to {}\n", step_text(&step), out.display()), 0))
+        let step = trial::publish(sponsor, researcher, &dossier, outcomes);
+        let (_, step) = self.kept_in(out, step, |(results, _)| results.to_bytes()).await?;
+        let text = step.as_ref().map_or_else(|| "published before\n".into(), step_text);
+        Ok((format!("{text}wrote the results to {}\n", out.display()), 0))
     }
 
     async fn show_trial(&self, id: B256) -> Output {

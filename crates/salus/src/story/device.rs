@@ -26,29 +26,29 @@ impl Teller<'_> {
         // Each story has a device of its own, for a serial number is enrolled once.
         let number = u64::from_be_bytes(hospital.gatekeeper.entropy().bytes::<8>());
         let name = format!("story-{number:016x}");
-        let mut machine = machines.make(&name, MODEL, &name, "1.0")?;
+        let mut machine = machines.make(&name, MODEL, &name, "1.0");
+        machines.keep(&name, &machine)?;
         let step = device::accept_firmware(maker, &machine.model, "1.0").await?;
         self.tell(step);
         let step = device::register(hospital, &machine).await?;
         self.tell(step);
         let attested = device::attest(maker, &machine, self.now()).await?;
         let thief =
-            Machine { key: machines.stranger(), ..machines.make(&name, MODEL, &name, "1.0")? };
+            Machine { key: machines.stranger(), ..machines.make(&name, MODEL, &name, "1.0") };
         let forged = device::enrol(hospital, &thief, &attested).await;
         self.refused("hospital", "enrols it with a key that is not the device's", forged)?;
         let step = device::enrol(hospital, &machine, &attested).await?;
         self.tell(step);
-        machines.keep(&name, &machine)?;
 
         let (physician, nurse) = (self.person("physician"), self.person("nurse"));
         let (member, plan) = (machine.member, Plan::usual(&["heart-rate"], 1)?);
         let month = self.now().after(Duration::from_secs(30 * 86_400));
         let terms = Terms { until: month, gap: 43_200 };
-        let (_, step) =
-            device::order(hospital, physician, patient, member, &plan, terms, self.now()).await?;
-        self.tell(step);
-        let (binding, step) = device::offer(hospital, patient.account(), member, terms).await?;
-        self.tell(step);
+        let now = self.now();
+        let (_, binding, steps) =
+            device::order_and_offer(hospital, physician, patient, member, &plan, terms, now)
+                .await?;
+        steps.into_iter().for_each(|step| self.tell(step));
         let early = self.measured(&machine, &plan, &["72"]).await?;
         let early = device::bring(hospital, patient, &plan, &early, self.now()).await;
         self.refused("device", "sends readings before the patient accepted it", early)?;
@@ -84,9 +84,8 @@ impl Teller<'_> {
         self.refused("device", "sends readings of a firmware that was recalled", recalled)?;
         let step = device::lift_recall(regulator, &machine.model, "1.0").await?;
         self.tell(step);
-        let key = machines.next_key(&name)?;
+        let key = machines.make_next_key(&name)?;
         let step = device::rotate(hospital, &mut machine, key, self.now()).await?;
-        machines.rotated(&name)?;
         self.tell(step);
         let old = device::bring(hospital, patient, &plan, &next, self.now()).await;
         self.refused("device", "sends what its former key signed", old)?;

@@ -64,12 +64,11 @@ impl Teller<'_> {
         self.tell(step);
         let early = research::opt_in(hospital, patient, study, &protocol, self.now()).await;
         self.refused(&patient.name, "consents to a study that nobody approved", early)?;
-        let digest = protocol.digest();
-        let own = research::approve(institute, researcher, study, digest, "it is mine").await;
+        let own = research::approve(institute, researcher, study, &protocol, "it is mine").await;
         self.refused("researcher", "approves it", own)?;
         for (at, who) in [("hospital", "keeper"), ("regulator", "auditor")] {
             let (gateway, person) = (self.gateway(at), self.person(who));
-            let (_, step) = research::approve(gateway, person, study, digest, "sound").await?;
+            let (_, step) = research::approve(gateway, person, study, &protocol, "sound").await?;
             self.tell(step);
         }
         for step in research::pay_in(institute, 100_000).await? {

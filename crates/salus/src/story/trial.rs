@@ -32,7 +32,7 @@ impl Teller<'_> {
         let step = trial::join(hospital, id).await?;
         self.tell(step);
 
-        let nonce = Nonce::make(hospital.gatekeeper.entropy());
+        let nonce = Nonce::derive(patient, id);
         let commitment = nonce.commitment();
         let agreement = Agreement { site: hospital.member(), version: 1, commitment };
         let step = trial::consent(hospital, patient, id, &agreement, self.now()).await?;
@@ -52,10 +52,13 @@ impl Teller<'_> {
         let step = trial::open_nonce(hospital, patient, id, &nonce, self.now()).await?;
         self.tell(step);
 
+        if let Some(step) = trial::enter_key(hospital, pharmacist, self.now()).await? {
+            self.tell(step);
+        }
         let mut seeds = Vec::new();
         for party in [institute, regulator] {
-            let key = pharmacist.secret.public_key();
-            let sealed = Seed::derive(party, id).seal_for(party, id, &key);
+            let seed = Seed::derive(party, id);
+            let sealed = seed.seal_for(party, id, pharmacist.member, self.now()).await?;
             let about = (id, party.member());
             seeds.push(Seed::open(&pharmacist.secret, network, about, &sealed)?);
         }
@@ -104,6 +107,10 @@ impl Teller<'_> {
         self.refused("researcher", "locks the data while a serious event waits", early)?;
         let step = trial::acknowledge(institute, researcher, id, reported.number).await?;
         self.tell(step);
+        if trial::reveal(regulator, auditor, id, None).await.is_ok() {
+            return Err("a seed was revealed before the lock".into());
+        }
+        self.told("regulator", "reveals no seed before the data is locked");
         let (_, step) = trial::lock(institute, researcher, id).await?;
         self.tell(step);
         for (party, person) in [(institute, researcher), (regulator, auditor)] {
@@ -123,7 +130,7 @@ impl Teller<'_> {
             .map(|endpoint| Outcome { endpoint: endpoint.into(), result: "no difference".into() });
         let outcomes = outcomes.collect();
         let (results, step) = trial::publish(institute, researcher, &amended, outcomes).await?;
-        self.tell(step);
+        step.into_iter().for_each(|step| self.tell(step));
         if !trial::check(hospital, &amended, Some(&results)).await?.is_empty() {
             return Err("protocol and results are not as they were fixed".into());
         }

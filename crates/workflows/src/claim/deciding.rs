@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Gateway, PatientActor, Person, Step, WorkflowError,
-    record::{Draft, Written},
+    record::{self, Draft, Written},
 };
 
 /// What was decided, and where it is written down.
@@ -124,8 +124,21 @@ struct Deciding<'a> {
     now: Timestamp,
 }
 
+impl Reviewed {
+    /// Refuses what changed since it was read: the patient may have contested it, or somebody else decided.
+    async fn require_unchanged(&self, insurer: &Gateway) -> Result<(), WorkflowError> {
+        let now = standing(insurer, self.id).await?;
+        if (now.state, now.flags) == (self.claim.state, self.claim.flags) {
+            return Ok(());
+        }
+        let why = "the claim has changed since it was read; read it again";
+        Err(WorkflowError::Invalid(why.into()))
+    }
+}
+
 impl Deciding<'_> {
-    /// Seals explanation and response, keeps them once the contract would take the decision, and sends that.
+    /// Seals explanation and response, keeps them once the contract would take the decision, and sends that. When
+    /// it is refused in the end, both are taken back.
     async fn decide<C: SolCall>(
         self,
         (made, note, is_final): (Adjudication, Option<&str>, bool),
@@ -134,11 +147,7 @@ impl Deciding<'_> {
     ) -> Result<Decision, WorkflowError> {
         let Self { insurer, adjudicator, patient, reviewed, tariff, now } = self;
         patient.require_theirs("claim", reviewed.coverage.patient)?;
-        // The patient may have contested it since.
-        if standing(insurer, reviewed.id).await?.flags != reviewed.claim.flags {
-            let why = "the claim has changed since it was read; read it again";
-            return Err(WorkflowError::Invalid(why.into()));
-        }
+        reviewed.require_unchanged(insurer).await?;
         let parties = Parties {
             patient,
             provider: reviewed.claim.provider,
@@ -169,13 +178,24 @@ impl Deciding<'_> {
         };
         let written = Written { gateway: insurer, author: adjudicator, patient, now };
         let signed = written.sign(explained, &explanation, Contract::Claims, call).await?;
+        // Who signs elsewhere may take their time. What a wallet sent by itself is not held back any more: what it
+        // names has to be kept.
+        if !signed.is_sent() {
+            reviewed.require_unchanged(insurer).await?;
+        }
         let new = response.first_version(answered, adjudicator, patient, now);
         let along = insurer.along(&new);
         let keeper = &insurer.gatekeeper;
         let (response, proposed) = keeper.put_and_propose_along(new, None, along).await?;
         let what = "proposes the response to the provider";
         let mut steps = vec![Step::new(&insurer.name, what, "record.propose", &proposed)];
-        let (explanation, sealed, decided) = signed.keep_and_send().await?;
+        let (explanation, sealed, decided) = match signed.keep_and_send().await {
+            Ok(sent) => sent,
+            Err(error) => {
+                record::take_back_after(insurer, &response, &error).await;
+                return Err(error);
+            }
+        };
         steps.push(sealed);
         let what = format!(
             "{}: {} of {} approved, {}",

@@ -235,8 +235,12 @@ pub(super) struct Outcome<'a> {
     pub(super) is_final: bool,
 }
 
+/// One amount of a decision.
+fn amount(category: &str, cents: Cents) -> Value {
+    json!({ "category": coded("adjudication", category), "amount": cents.to_money() })
+}
+
 fn decided(decided: &Decided) -> Vec<Value> {
-    let amount = |category: &str, cents: Cents| json!({ "category": coded("adjudication", category), "amount": cents.to_money() });
     let mut lines =
         vec![amount("submitted", decided.claimed), amount("eligible", decided.approved)];
     for finding in &decided.findings {
@@ -248,7 +252,6 @@ fn decided(decided: &Decided) -> Vec<Value> {
 }
 
 fn totals(made: &Adjudication) -> Value {
-    let amount = |category: &str, cents: Cents| json!({ "category": coded("adjudication", category), "amount": cents.to_money() });
     json!([
         amount("submitted", made.claimed),
         amount("eligible", made.approved),

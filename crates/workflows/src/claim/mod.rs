@@ -16,8 +16,9 @@
 //! 5. The insurer's share is paid from what it paid into the contract, the co-payment from the patient's purse, and the
 //!    provider may pay back (`paying.rs`).
 //!
-//! On chain stand amounts, times, flags and digests; codes, reasons and words are sealed. An institution offers, claims,
-//! withdraws, appeals and pays back with its own key; which of its people wrote the document stands in the record.
+//! On chain stand amounts, times, flags and digests; codes, reasons and words are sealed. An institution offers,
+//! claims, withdraws, appeals and pays back with its own key; which of its people wrote the document stands in the
+//! record.
 //! Adjudicators decide with theirs. Everybody is alerted of what others did.
 
 mod coverage;
@@ -33,7 +34,7 @@ use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
 use alloy_rpc_types_eth::Filter;
-use alloy_sol_types::SolEvent as _;
+use alloy_sol_types::SolEvent;
 use bindings::{Claims, Contract, convert::timestamp};
 use domain::{Reader, Timestamp};
 use ledger::CallError;
@@ -320,22 +321,30 @@ pub async fn is_overdue(gateway: &Gateway, id: B256) -> Result<bool, WorkflowErr
 ///
 /// [`WorkflowError::Unknown`] when there is none.
 pub async fn submitted(gateway: &Gateway, id: B256) -> Result<Submitted, WorkflowError> {
-    let filter = Filter::new()
-        .address(gateway.at(Contract::Claims))
-        .event_signature(Claims::ClaimSubmitted::SIGNATURE_HASH)
-        .topic1(id)
-        .from_block(0);
-    let logs = gateway.gatekeeper.ledger().logs(&filter).await.map_err(CallError::from)?;
-    let mut events =
-        logs.iter().filter_map(|log| Claims::ClaimSubmitted::decode_log(&log.inner).ok());
     let unknown = || WorkflowError::Unknown { what: "claim", id };
-    let submission = events.next().ok_or_else(unknown)?.data.submission;
+    let event = begun::<Claims::ClaimSubmitted>(gateway, Contract::Claims, id).await?;
+    let submission = event.ok_or_else(unknown)?.submission;
     Ok(Submitted {
         source: Source::from_number(submission.source).ok_or_else(unknown)?,
         service: submission.service,
         part: submission.part.saturating_to(),
         digest: submission.digest,
     })
+}
+
+/// The event with which something began on chain.
+async fn begun<E: SolEvent>(
+    gateway: &Gateway,
+    contract: Contract,
+    id: B256,
+) -> Result<Option<E>, WorkflowError> {
+    let filter = Filter::new()
+        .address(gateway.at(contract))
+        .event_signature(E::SIGNATURE_HASH)
+        .topic1(id)
+        .from_block(0);
+    let logs = gateway.gatekeeper.ledger().logs(&filter).await.map_err(CallError::from)?;
+    Ok(logs.iter().find_map(|log| E::decode_log(&log.inner).ok()).map(|log| log.data))
 }
 
 /// Whose claim it is.

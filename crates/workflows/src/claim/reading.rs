@@ -1,17 +1,19 @@
 //! What an adjudicator reads before deciding: the claim, the policy, and the order behind the service.
 //!
 //! All of it on the patient's consent to the insurer, for payment; without it nothing is opened, and there is a receipt
-//! of the attempt. What is read is held against the chain, so that what is decided on is what was submitted.
+//! of the attempt. Of each, only the version is decided on whose digest the chain names: the claim as it was submitted,
+//! the policy that the patient accepted, the order by which the service was done. Of copies that came the bytes were
+//! hashed; who asks instead takes the answering gatekeeper's word for which version it answers with.
 
 use alloy_primitives::{Address, B256};
-use bindings::{Contract, Prescriptions};
+use bindings::{Contract, Prescriptions, Surgeries};
 use domain::{Kind, KindSet, Purpose, RecordDigest, RecordId, Timestamp};
 use gatekeeper::{Gatekeeper, ReadRequest};
 use serde_json::value::RawValue;
 
 use super::{
     Cents, Coverage, Flags, Item, Performed, Policy, Source, Standing, Submitted, Tariff,
-    authorisation, coverage, documents,
+    authorisation, begun, coverage, documents,
     rules::{self, Adjudication},
     standing, submitted,
 };
@@ -86,33 +88,23 @@ impl Reviewed {
         }
         let submitted = submitted(insurer, id).await?;
         let patient = coverage.patient;
-        let open = async |which, record: B256, kind| {
-            desk.open(insurer, which, (patient, RecordId(record), kind), now).await
+        let open = async |which, record: B256, kind, digest: B256| {
+            let (record, digest) = (RecordId(record), RecordDigest(digest));
+            desk.open(insurer, which, (patient, record, kind, digest), now).await
         };
-        let (digest, body) = open(Which::Claim, id, Kind::Financial).await?;
+        let body = open(Which::Claim, id, Kind::Financial, submitted.digest).await?;
         let items = documents::items_of(body.get())?;
-        let total = rules::total(&items);
-        if digest.0 != submitted.digest || total != Ok(claim.amount) {
-            let why = "the claim that is kept is not the one that was submitted";
-            return Err(WorkflowError::Invalid(why.into()));
+        if rules::total(&items) != Ok(claim.amount) {
+            return Err(Which::Claim.differs());
         }
-        let (digest, body) = open(Which::Policy, claim.coverage, Kind::Financial).await?;
+        let body = open(Which::Policy, claim.coverage, Kind::Financial, coverage.policy).await?;
         let plan = documents::plan_of(body.get())?;
-        if digest.0 != coverage.policy {
-            let why = "the policy that is kept is not the one that the patient accepted";
-            return Err(WorkflowError::Invalid(why.into()));
-        }
-        let text = match submitted.source {
-            Source::Prescription => {
-                let (_, body) = open(Which::Order, submitted.service, Kind::Medication).await?;
+        let text = match ordered(insurer, &submitted).await? {
+            Some((kind, digest)) => {
+                let body = open(Which::Order, submitted.service, kind, digest).await?;
                 documents::words_of(body.get())?
             }
-            Source::Surgery => {
-                let (_, body) = open(Which::Order, submitted.service, Kind::Order).await?;
-                documents::words_of(body.get())?
-            }
-            // An insurer reads none, whatever a consent says.
-            Source::LabOrder => String::new(),
+            None => String::new(),
         };
         let performed = Performed {
             source: submitted.source,
@@ -158,6 +150,29 @@ impl Reviewed {
     }
 }
 
+/// The kind of the order behind a service, and its digest when the service began; nothing for what an insurer does
+/// not read, whatever a consent says.
+async fn ordered(
+    insurer: &Gateway,
+    submitted: &Submitted,
+) -> Result<Option<(Kind, B256)>, WorkflowError> {
+    let id = submitted.service;
+    let unknown = || WorkflowError::Unknown { what: "service", id };
+    Ok(match submitted.source {
+        Source::Prescription => {
+            let at = Contract::Prescriptions;
+            let issued = begun::<Prescriptions::PrescriptionIssued>(insurer, at, id).await?;
+            Some((Kind::Medication, issued.ok_or_else(unknown)?.terms.digest))
+        }
+        Source::Surgery => {
+            let at = Contract::Surgeries;
+            let referred = begun::<Surgeries::SurgeryReferred>(insurer, at, id).await?;
+            Some((Kind::Order, referred.ok_or_else(unknown)?.referral))
+        }
+        Source::LabOrder => None,
+    })
+}
+
 /// How many units were given, by the receipt: a completed fill is whole.
 async fn units(insurer: &Gateway, submitted: &Submitted) -> Result<u32, WorkflowError> {
     if submitted.source != Source::Prescription {
@@ -175,6 +190,17 @@ enum Which {
     Order,
 }
 
+impl Which {
+    fn differs(self) -> WorkflowError {
+        let why = match self {
+            Self::Claim => "the claim that is kept is not the one that was submitted",
+            Self::Policy => "the policy that is kept is not the one that the patient accepted",
+            Self::Order => "the order that is kept is not the one by which the service was done",
+        };
+        WorkflowError::Invalid(why.into())
+    }
+}
+
 /// How an adjudicator reads.
 enum Desk<'a> {
     Asking(&'a Person, Places<'a>),
@@ -182,16 +208,17 @@ enum Desk<'a> {
 }
 
 impl Desk<'_> {
+    /// Opens the version of a record that has this digest, and no other.
     async fn open(
         &self,
         insurer: &Gateway,
         which: Which,
-        (patient, record, kind): (Address, RecordId, Kind),
+        (patient, record, kind, digest): (Address, RecordId, Kind, RecordDigest),
         now: Timestamp,
-    ) -> Result<(RecordDigest, Box<RawValue>), WorkflowError> {
+    ) -> Result<Box<RawValue>, WorkflowError> {
         let (kinds, purpose) = (KindSet::of(&[kind]), Purpose::Payment);
         let unknown = || WorkflowError::Unknown { what: "record", id: record.0 };
-        match self {
+        let (found, body) = match self {
             Self::Asking(adjudicator, places) => {
                 let keeper = match which {
                     Which::Claim => places.claim,
@@ -201,19 +228,21 @@ impl Desk<'_> {
                 let wanted = Wanted { patient, kinds, record: Some(record), purpose };
                 let (answered, _) = access::ask(keeper, adjudicator, &wanted, now).await?;
                 let found = answered.records.into_iter().next().ok_or_else(unknown)?;
-                Ok((found.digest, found.body))
+                (found.digest, found.body)
             }
             Self::Copies(adjudicator) => {
                 let keeper = &insurer.gatekeeper;
                 keeper.refresh(now).await?;
                 let reader = keeper.projection().await.registry.reader_of(*adjudicator, now);
                 let out = || WorkflowError::Invalid("the adjudicator is not in force".into());
+                let named = keeper.vault().find(digest).await?;
+                let named = named.filter(|entry| entry.header.record == record);
                 let request = ReadRequest {
                     reader: reader.ok_or_else(out)?,
                     patient,
                     kinds,
                     record: Some(record),
-                    version: None,
+                    version: named.map(|entry| entry.header.version),
                     after: None,
                     limit: 1,
                     purpose,
@@ -221,8 +250,9 @@ impl Desk<'_> {
                 };
                 let (served, _) = keeper.read(&request, now).await?;
                 let found = served.records.into_iter().next().ok_or_else(unknown)?;
-                Ok((found.digest, found.body))
+                (found.digest, found.body)
             }
-        }
+        };
+        if found == digest { Ok(body) } else { Err(which.differs()) }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The tariff is data (`tariff.json` beside this file has the demonstration's own). What was done comes from the
 //! receipt and the order behind it, never from the claim. A claim that says more than that is *upcoded*: it is
-//! flagged and cut to what was done. Amounts are whole cents; what overflows is refused, not wrapped.
+//! flagged and cut to what was done, and a service is paid once, whatever codes it is claimed by. Amounts are whole
+//! cents; what overflows is refused, not wrapped.
 
 use std::{fmt, str::FromStr, sync::LazyLock};
 
@@ -161,6 +162,12 @@ pub struct Plan {
     pub excluded: Vec<String>,
 }
 
+impl Plan {
+    fn excludes(&self, line: &Line) -> bool {
+        self.excluded.contains(&line.code)
+    }
+}
+
 impl Line {
     const fn accompanies(&self) -> bool {
         self.words.is_empty()
@@ -291,9 +298,9 @@ pub enum Finding {
         /// How many units.
         units: u32,
     },
-    /// It is claimed as something dearer.
-    Dearer {
-        /// As what it is paid.
+    /// It is claimed as something else.
+    Otherwise {
+        /// What was done.
         code: String,
     },
     /// More units than are paid for.
@@ -325,7 +332,7 @@ impl Finding {
             Self::NotInTariff | Self::Excluded => Flags::NOT_COVERED,
             Self::NotPerformed
             | Self::MoreThanPerformed { .. }
-            | Self::Dearer { .. }
+            | Self::Otherwise { .. }
             | Self::Contested => Flags::UPCODED,
             Self::TooMany { .. } | Self::AboveTariff { .. } | Self::LimitReached => {
                 Flags::EXCESSIVE
@@ -343,7 +350,7 @@ impl fmt::Display for Finding {
             Self::Excluded => f.write_str("the plan does not cover it"),
             Self::NotPerformed => f.write_str("the record is of something else"),
             Self::MoreThanPerformed { units } => write!(f, "the record is of {units} units"),
-            Self::Dearer { code } => write!(f, "the record is of what {code} is for"),
+            Self::Otherwise { code } => write!(f, "the record is of what {code} is for"),
             Self::TooMany { units } => write!(f, "at most {units} units are paid for"),
             Self::AboveTariff { most } => write!(f, "at most {most} is paid for a unit"),
             Self::Contested => f.write_str("the patient says that it did not happen"),
@@ -424,9 +431,10 @@ pub fn adjudicate(
     let claimed = total(items)?;
     let plan = tariff.plan(policy.plan).ok_or(RulesError::UnknownPlan)?;
     let mut decided = Vec::with_capacity(items.len());
+    let mut given = 0;
     for (index, item) in items.iter().enumerate() {
         let is_twice = items[..index].iter().any(|earlier| earlier.code == item.code);
-        decided.push(decide(item, is_twice, plan, performed, tariff)?);
+        decided.push(decide(item, is_twice, &mut given, plan, performed, tariff)?);
     }
     let mut made = Adjudication {
         items: decided,
@@ -446,9 +454,11 @@ pub fn adjudicate(
     Ok(made)
 }
 
+/// Decides one item; `given` is how many units of the service are paid for so far, under whatever code.
 fn decide(
     item: &Item,
     is_twice: bool,
+    given: &mut u32,
     plan: &Plan,
     performed: &Performed,
     tariff: &Tariff,
@@ -462,44 +472,53 @@ fn decide(
     if line.service != performed.source {
         return nothing(Finding::NotPerformed);
     }
-    if plan.excluded.contains(&line.code) {
-        return nothing(Finding::Excluded);
-    }
     if is_twice {
         return nothing(Finding::Twice);
     }
     let mut findings = Vec::new();
-    let (mut paid, mut units) = (line, line.most_units);
+    let (mut price, mut most) = (line.cents, line.most_units);
+    // What accompanies a service is in no record: the tariff alone bounds it.
+    let (mut left, mut before) = (u32::MAX, 0);
+    let mut is_excluded = plan.excludes(line);
     if !line.accompanies() {
-        // What was done, by its own words; of several lines for it, the one that is claimed or the cheapest.
-        let done = tariff.lines.iter().filter(|other| {
-            other.service == performed.source
-                && !other.accompanies()
-                && other.names(&performed.text)
-        });
-        let done: Vec<&Line> = done.collect();
         if !line.names(&performed.text) {
+            // What was done, by its own words.
+            let done = tariff.lines.iter().filter(|other| {
+                other.service == performed.source
+                    && !other.accompanies()
+                    && other.names(&performed.text)
+            });
+            let done: Vec<&Line> = done.collect();
+            is_excluded |= done.iter().any(|other| plan.excludes(other));
+            // Of several lines for it, the cheapest.
             let Some(cheapest) = done.into_iter().min_by_key(|other| other.cents) else {
                 return nothing(Finding::NotPerformed);
             };
-            if cheapest.cents < line.cents {
-                paid = cheapest;
-                findings.push(Finding::Dearer { code: cheapest.code.clone() });
-            }
+            findings.push(Finding::Otherwise { code: cheapest.code.clone() });
+            (price, most) = (price.min(cheapest.cents), most.min(cheapest.most_units));
         }
-        if item.quantity > performed.units {
+        // The service is one, whatever codes it is claimed by.
+        (left, before) = (performed.units.saturating_sub(*given), *given);
+        if item.quantity > left {
             findings.push(Finding::MoreThanPerformed { units: performed.units });
         }
-        units = units.min(performed.units);
     }
-    if item.quantity > line.most_units {
-        findings.push(Finding::TooMany { units: line.most_units });
+    if is_excluded {
+        findings.push(Finding::Excluded);
+        return Ok(Decided { claimed, approved: Cents::ZERO, findings });
     }
-    let most = Cents(paid.cents.into());
-    if item.unit_price > most && findings.iter().all(|one| !matches!(one, Finding::Dearer { .. })) {
-        findings.push(Finding::AboveTariff { most });
+    let (quantity, room) = (item.quantity.min(left), most.saturating_sub(before));
+    if quantity > room {
+        findings.push(Finding::TooMany { units: most });
     }
-    let approved = item.unit_price.min(most).times(item.quantity.min(units));
+    if item.unit_price > Cents(price.into()) && price == line.cents {
+        findings.push(Finding::AboveTariff { most: Cents(price.into()) });
+    }
+    let paid = quantity.min(room);
+    if !line.accompanies() {
+        *given += paid;
+    }
+    let approved = item.unit_price.min(Cents(price.into())).times(paid);
     Ok(Decided { claimed, approved: approved.ok_or(RulesError::Overflow)?, findings })
 }
 

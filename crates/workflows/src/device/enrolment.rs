@@ -1,5 +1,7 @@
 //! A device comes into the network, changes its key, and leaves it.
 
+use std::fmt;
+
 use alloy_primitives::{Address, B256, Bytes, U256};
 use bindings::{Contract, Devices, Registry, convert::to_uint40, device};
 use domain::Timestamp;
@@ -11,7 +13,6 @@ use crate::{Gateway, Step, WorkflowError};
 const ROTATION_WEI: U256 = U256::from_limbs([10_000_000_000_000_000, 0, 0, 0]);
 
 /// A device as it is in the world, with its key. Only the device itself has this.
-#[derive(Debug)]
 pub struct Machine {
     /// The address by which it is known for life.
     pub member: Address,
@@ -23,6 +24,13 @@ pub struct Machine {
     pub firmware: String,
     /// The key with which it signs now.
     pub key: DeviceKey,
+}
+
+impl fmt::Debug for Machine {
+    /// No serial number, which leads to whoever has it (S1).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Machine").field("member", &self.member).finish_non_exhaustive()
+    }
 }
 
 impl Machine {

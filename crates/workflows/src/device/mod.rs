@@ -33,7 +33,7 @@ pub mod simulator;
 use std::time::Duration;
 
 use alloy_eips::BlockId;
-use alloy_primitives::{Address, B256, keccak256};
+use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_rpc_types_eth::Filter;
 use alloy_sol_types::{SolEvent as _, SolValue as _};
 use bindings::{Contract, Devices, Registry, convert::timestamp, device::DeviceDomain};
@@ -45,8 +45,8 @@ use vault::NewRecord;
 use crate::{Gateway, Person, Step, WorkflowError};
 
 pub use binding::{
-    BINDINGS_MAX, Described, Terms, accept_binding, accept_bindings, device_record, file, offer,
-    offered, order, plan_of, plan_record, unbind, unbind_by_patient,
+    BINDINGS_MAX, Described, Offered, Terms, accept_binding, accept_bindings, device_record, file,
+    offer, offered, order, order_and_offer, plan_of, plan_record, unbind, unbind_by_patient,
 };
 pub use enrolment::{
     Attested, Machine, attest, decommission, enrol, lift_quarantine, quarantine, register, rotate,
@@ -273,6 +273,29 @@ pub async fn alerts(gateway: &Gateway, device: Address) -> Result<Vec<Alert>, Wo
         .collect())
 }
 
+/// Whose readings an alert is about, by account: the device may be at somebody else by now.
+///
+/// # Errors
+///
+/// [`WorkflowError::Unknown`] when there is no such alert.
+pub async fn patient_of_alert(
+    gateway: &Gateway,
+    device: Address,
+    sequence: u64,
+) -> Result<Address, WorkflowError> {
+    let filter = Filter::new()
+        .address(gateway.at(Contract::Devices))
+        .event_signature(Devices::ReadingsOutOfRange::SIGNATURE_HASH)
+        .topic1(device.into_word())
+        .topic3(B256::from(U256::from(sequence)))
+        .from_block(0);
+    let logs = gateway.gatekeeper.ledger().logs(&filter).await.map_err(CallError::from)?;
+    let mut events =
+        logs.iter().filter_map(|log| Devices::ReadingsOutOfRange::decode_log(&log.inner).ok());
+    let unknown = || WorkflowError::Unknown { what: "alert of a device", id: device.into_word() };
+    events.next().map(|event| event.data.patient).ok_or_else(unknown)
+}
+
 /// A doctor or nurse of the operator says that they have seen an alert.
 ///
 /// # Errors
@@ -296,10 +319,14 @@ pub(crate) fn domain_of(gateway: &Gateway) -> DeviceDomain {
     DeviceDomain::new(chain_id, gateway.at(Contract::Devices))
 }
 
-/// Keeps a record and proposes it.
-async fn keep(gateway: &Gateway, new: NewRecord) -> Result<(Anchor, Outcome), WorkflowError> {
+/// Keeps a record and proposes it: its first version, or the one after `previous`.
+async fn keep(
+    gateway: &Gateway,
+    new: NewRecord,
+    previous: Option<&Anchor>,
+) -> Result<(Anchor, Outcome), WorkflowError> {
     let along = gateway.along(&new);
-    Ok(gateway.gatekeeper.put_and_propose_along(new, None, along).await?)
+    Ok(gateway.gatekeeper.put_and_propose_along(new, previous, along).await?)
 }
 
 /// The name of a record that says what stands on chain of a device: whoever knows the latter finds it.

@@ -356,7 +356,7 @@ pub async fn bring(
     let new = signed.record_at(operator, patient, plan, now).await?;
     let (record, mut steps) = (batch_record(signed.device, signed.root), Vec::new());
     if let Some(new) = new {
-        let (_, outcome): (Anchor, _) = keep(operator, new).await?;
+        let (_, outcome): (Anchor, _) = keep(operator, new, None).await?;
         let what = "proposes the record of a batch of readings";
         steps.push(Step::new(&operator.name, what, "record.propose", &outcome));
     }

@@ -3,7 +3,8 @@
 //!
 //! What they do is real: each has a key, an attestation by its maker, a patient who accepted it, and signs
 //! batches that go the way of any other. Only what they measure is made up: each value drifts around the
-//! middle of its range and leaves it now and then. The same seed, clock and patients give the same batches.
+//! middle of its range and leaves it now and then. The same secret, seed, clock and patients give the same batches;
+//! without the secret nobody computes a key.
 //!
 //! A simulated device holds itself to the contract's limits: it brings nothing of the time before its
 //! binding or after now, and not more batches in a window than the contract takes; what it could not bring,
@@ -11,10 +12,13 @@
 
 use std::sync::Arc;
 
-use alloy_primitives::{Address, B256, keccak256};
+use alloy_primitives::{Address, B256};
 use alloy_sol_types::SolValue as _;
 use domain::Timestamp;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 use tokio::task::JoinSet;
+use zeroize::Zeroizing;
 
 use super::{
     Attested, BINDINGS_MAX, DeviceKey, Limit, Machine, Measured, Model, Plan, Position, Samples,
@@ -92,6 +96,7 @@ pub struct Tally {
 
 /// The devices of a simulation.
 pub struct Simulation<'a> {
+    secret: Zeroizing<[u8; 32]>,
     operator: &'a Gateway,
     maker: &'a Gateway,
     patients: &'a [&'a PatientActor],
@@ -100,12 +105,14 @@ pub struct Simulation<'a> {
 }
 
 impl<'a> Simulation<'a> {
-    /// Devices that are in no network yet, divided among the patients.
+    /// Devices that are in no network yet, divided among the patients. Their keys follow from the secret and
+    /// the seed.
     ///
     /// # Errors
     ///
     /// [`WorkflowError::Invalid`] when there are none, or more than [`DEVICES_MAX`], or no patients.
     pub fn new(
+        secret: Zeroizing<[u8; 32]>,
         operator: &'a Gateway,
         maker: &'a Gateway,
         patients: &'a [&'a PatientActor],
@@ -117,7 +124,7 @@ impl<'a> Simulation<'a> {
         }
         let devices = (0..settings.devices).map(|index| Simulated {
             machine: Machine::new(
-                key(settings.seed, index),
+                key(&secret, settings.seed, index),
                 settings.model.clone(),
                 format!("SIM-{:016x}-{index:05}", settings.seed),
                 settings.firmware.clone(),
@@ -129,7 +136,7 @@ impl<'a> Simulation<'a> {
             random: SplitMix(settings.seed ^ (index as u64).rotate_left(32)),
         });
         let devices = devices.collect();
-        Ok(Self { operator, maker, patients, settings, devices })
+        Ok(Self { secret, operator, maker, patients, settings, devices })
     }
 
     /// The addresses of the devices.
@@ -193,7 +200,7 @@ impl<'a> Simulation<'a> {
             let operator = Arc::clone(&operator);
             let device = &self.devices[index];
             let machine = Machine::new(
-                key(self.settings.seed, index),
+                key(&self.secret, self.settings.seed, index),
                 device.machine.model.clone(),
                 device.machine.serial.clone(),
                 device.machine.firmware.clone(),
@@ -251,7 +258,7 @@ impl<'a> Simulation<'a> {
             // The newest, when more time passed than is told: the rest is a gap.
             let from = Timestamp(now.0 - count as u64 * period);
             let series = device.random.series(&self.settings, count);
-            let seed = seed(self.settings.seed, device.machine.member, position.sequence);
+            let seed = seed(&self.secret, device.machine.member, position.sequence);
             let (machine, plan) = (&device.machine, &self.settings.plan);
             let signed =
                 SignedBatch::sign(machine, self.operator, &position, plan, from, series, seed)?;
@@ -296,18 +303,26 @@ impl<'a> Simulation<'a> {
 
 /// The key of a device that is not there. Numbers that are no key come up once in 2^32 devices; the next
 /// label then serves.
-fn key(seed: u64, index: usize) -> DeviceKey {
-    let label = "salus/simulated-device/v1".to_owned();
-    let secret =
-        |attempt: u64| keccak256((label.clone(), seed, index as u64, attempt).abi_encode_params());
-    let keys = (0_u64..).find_map(|attempt| DeviceKey::from_secret(&secret(attempt).0).ok());
+fn key(secret: &[u8; 32], seed: u64, index: usize) -> DeviceKey {
+    let keys = (0_u64..).find_map(|attempt| {
+        let content = (seed, index as u64, attempt).abi_encode();
+        let key = Zeroizing::new(keyed(secret, "salus/simulated-device/v2", &content).0);
+        DeviceKey::from_secret(&key).ok()
+    });
     keys.expect("one of the first attempts is a key")
 }
 
-/// What the salts of a simulated batch are made of.
-fn seed(seed: u64, device: Address, sequence: u64) -> B256 {
-    let label = "salus/simulated-seed/v1".to_owned();
-    keccak256((label, seed, device, sequence).abi_encode_params())
+/// What the salts of a simulated batch are made of. A device has each number once.
+fn seed(secret: &[u8; 32], device: Address, sequence: u64) -> B256 {
+    keyed(secret, "salus/simulated-seed/v2", &(device, sequence).abi_encode())
+}
+
+/// A digest that only who has the secret computes.
+fn keyed(secret: &[u8; 32], label: &str, content: &[u8]) -> B256 {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("any length is a key");
+    mac.update(label.as_bytes());
+    mac.update(content);
+    B256::from_slice(&mac.finalize().into_bytes())
 }
 
 /// Numbers that look random and follow from a seed: for made-up values, never for keys.

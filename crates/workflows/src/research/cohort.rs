@@ -8,7 +8,8 @@ use alloy_rpc_types_eth::Filter;
 use alloy_sol_types::{SolEvent as _, SolValue as _};
 use bindings::{Contract, DataExchange};
 use domain::{
-    Basis, KindSet, Outcome, ProfessionalRole, Reader, RecordId, RelationshipState, Timestamp,
+    KindSet, Outcome, ProfessionalRole, Reader, RecordDigest, RecordId, RelationshipState,
+    Timestamp,
 };
 use gatekeeper::{Found, Versions};
 use ledger::CallError;
@@ -16,7 +17,7 @@ use serde_json::Value;
 use vault::{Listing, PAGE_LEN_MAX};
 
 use super::{
-    auditor::{CELL, Count},
+    auditor::{CELL, Count, Scope},
     deidentified::codes_of,
     document::{Criterion, Document, preparing},
     memory::Memory,
@@ -70,7 +71,7 @@ pub async fn ask(
 ///
 /// [`WorkflowError::Withheld`] when it would tell of few people, [`WorkflowError::Invalid`] when it was not asked
 /// by a researcher of the study, [`WorkflowError::Send`] when the chain refuses: the study is not approved, or over,
-/// or had an answer to this question.
+/// or had an answer to this question. What was not sent is asked for again with the same question, and only with that.
 pub async fn count(
     source: &Gateway,
     id: B256,
@@ -83,12 +84,15 @@ pub async fn count(
     require_asked(source, id, held.institution, asked, now).await?;
     let criteria = asked.question.criteria()?;
     let query = asked.question.digest();
+    let scope = scope_of(&criteria);
+    // At least so many from all that it was held against; how many, is nobody's business. Fewer than five, and everybody,
+    // are held against nothing, and zero promises nothing.
+    let is_held_against = |count: Count| scope != Scope::Everybody && count != Count::Suppressed;
     let call = |count: Count| DataExchange::answerCall {
         study: id,
         query,
         count: count.number(),
-        // It is at least so many from everything that was counted before; how many, is nobody's business.
-        leastDifference: Count::of(CELL).number(),
+        leastDifference: if is_held_against(count) { Count::of(CELL).number() } else { 0 },
     };
     // What the chain refuses anyway is not looked for.
     let exchange = source.at(Contract::DataExchange);
@@ -96,13 +100,8 @@ pub async fn count(
     let memory = Memory::open(source).await?;
     let population = population(source, id, kinds, now).await?;
     let cohort = fitting(source, &population, kinds, &criteria, now).await?;
-    let reading = preparing(source);
-    for (patient, permitted) in &population {
-        let outcome = Outcome::Allowed { records: Vec::new(), basis: permitted.basis };
-        source.gatekeeper.note(reading, *patient, kinds, outcome, now).await?;
-    }
     let everybody = population.into_keys().collect();
-    let count = memory.count((id, query), &everybody, &cohort).await?;
+    let count = memory.count((id, query), scope, &everybody, &cohort).await?;
     let outcome = source.sender().send(exchange, &call(count)).await?;
     let what = format!("answers how many fit a question: {count}");
     Ok((count, Step::new(&source.name, what, "research.answer", &outcome)))
@@ -132,15 +131,23 @@ async fn require_asked(
     }
 }
 
-/// What may be read of a patient for a study.
-pub(super) struct Permitted {
-    pub(super) records: Vec<RecordId>,
-    pub(super) basis: Option<Basis>,
+/// Of whom criteria ask, whatever question they stand in.
+pub(super) fn scope_of(criteria: &[Criterion]) -> Scope {
+    if criteria.is_empty() {
+        return Scope::Everybody;
+    }
+    let named = |one: &Criterion| (one.excluded, one.system.clone(), one.code.clone());
+    let criteria: BTreeSet<_> = criteria.iter().map(named).collect();
+    let text = serde_json::to_vec(&criteria).expect("texts have a JSON form");
+    Scope::Fitting(RecordDigest::of(&text).0)
 }
 
+/// What may be read of a patient for a study: the records.
+pub(super) type Permitted = Vec<RecordId>;
+
 /// The source's patients whose consent to a study stands and who let the source read for research, each with
-/// the records that may be read. Whoever consented to the study and let nothing be read has a receipt of the
-/// refusal.
+/// the records that may be read. Each has a receipt before anything of theirs is opened; whoever consented to the
+/// study and let nothing be read has one of the refusal.
 pub(super) async fn population(
     source: &Gateway,
     study: B256,
@@ -171,10 +178,10 @@ pub(super) async fn population(
             }
             _ => Outcome::Allowed { records: Vec::new(), basis },
         };
-        if outcome.is_allowed() {
-            population.insert(patient, Permitted { records, basis });
-        } else {
-            keeper.note(reading, patient, kinds, outcome, now).await?;
+        let is_allowed = outcome.is_allowed();
+        keeper.note(reading, patient, kinds, outcome, now).await?;
+        if is_allowed {
+            population.insert(patient, records);
         }
     }
     Ok(population)
@@ -211,7 +218,7 @@ async fn consenting(source: &Gateway, study: B256) -> Result<Vec<Address>, Workf
     Ok(standing)
 }
 
-/// Who of a population fits a question. Records are looked at and not given out.
+/// Who of a population fits a question. Records are looked at and not given out; [`population`] left the receipts.
 pub(super) async fn fitting(
     source: &Gateway,
     population: &BTreeMap<Address, Permitted>,
@@ -226,7 +233,7 @@ pub(super) async fn fitting(
     let mut cohort = BTreeSet::new();
     for (patient, permitted) in population {
         let mut has = vec![false; criteria.len()];
-        for records in permitted.records.chunks(PAGE_LEN_MAX) {
+        for records in permitted.chunks(PAGE_LEN_MAX) {
             let (found, _) = keeper.find(reading, records, Versions::Current, now).await?;
             let looked_at = keeper.look_at(found, |entry, record| {
                 let is_meant = kinds.contains(entry.header.kind);

@@ -6,14 +6,14 @@
 //! 1. Only the resource types and fields of [`FORMS`] stay. Names, addresses, numbers, contacts, identifiers and
 //!    ids, devices, images, attachments, references and extensions are in none of them (A, B, D to R).
 //! 2. Who it is about becomes a pseudonym, which the caller makes with a key for one study.
-//! 3. Dates become years (C). Ages are in no field that stays, and a resource about the patient's birth is not
-//!    among the types, so nobody is seen to be over 89.
+//! 3. Dates become years (C). What is about an age or a birth ([`AGES`]) is dropped, and so is a number in a unit of
+//!    time, so nobody is seen to be over 89.
 //! 4. Free text is dropped: narratives, notes, what is displayed beside a code, values that are strings.
 //! 5. A code stays when its system is public ([`SYSTEMS`]) and when it looks like a code; a status when FHIR knows it.
-//! 6. A number stays with a UCUM unit, rounded to three digits that count, so that no number that identifies
-//!    somebody (R) hides in one.
+//! 6. A number stays with one of some UCUM units ([`UNITS`]), rounded to three digits that count, so that no number
+//!    that identifies somebody (R) hides in one. UCUM's annotations, in braces, are free text.
 //! 7. What fewer than [`CELL`] patients share is dropped: a code with its resource, and beside a code
-//!    each further code or year.
+//!    each further code, year or unit. The numbers themselves are shared by nobody, and stay.
 //!
 //! # Source
 //!
@@ -44,6 +44,96 @@ const HL7_SYSTEMS: &str = "http://terminology.hl7.org/CodeSystem/";
 
 /// The system of units.
 const UCUM: &str = "http://unitsofmeasure.org";
+
+/// Units of what is measured of people; none of time, in which ages are given.
+const UNITS: [&str; 62] = [
+    "%",
+    "/min",
+    "/uL",
+    "/[HPF]",
+    "/[LPF]",
+    "10*3/uL",
+    "10*6/uL",
+    "10*9/L",
+    "10*12/L",
+    "10*3/mL",
+    "Cel",
+    "K",
+    "L",
+    "L/min",
+    "U/L",
+    "U/mL",
+    "[IU]/L",
+    "[IU]/mL",
+    "k[IU]/L",
+    "m[IU]/L",
+    "u[IU]/mL",
+    "[degF]",
+    "[in_i]",
+    "[lb_av]",
+    "cm",
+    "dB",
+    "dL",
+    "fL",
+    "g",
+    "g/L",
+    "g/dL",
+    "kPa",
+    "kat/L",
+    "kg",
+    "kg/m2",
+    "m",
+    "m/s",
+    "meq/L",
+    "mg",
+    "mg/L",
+    "mg/dL",
+    "mg/g",
+    "mg/mmol",
+    "mL",
+    "mL/min",
+    "mL/min/{1.73_m2}",
+    "mm",
+    "mm[Hg]",
+    "mmol/L",
+    "mmol/mol",
+    "mol/L",
+    "mosm/kg",
+    "nkat/L",
+    "ng/L",
+    "ng/dL",
+    "ng/mL",
+    "nmol/L",
+    "pg",
+    "pg/mL",
+    "pmol/L",
+    "ug/L",
+    "umol/L",
+];
+
+/// What says how old somebody is, or when they were born: with a word for "over 90" as its value, it would be one.
+///
+/// # Source
+///
+/// LOINC: age, estimated, reported, calculated, current, at diagnosis, at specimen collection, birth date.
+/// SNOMED CT: age, current chronological age, age at onset, at death, at diagnosis, date of birth.
+const AGES: [&str; 15] = [
+    "30525-0",
+    "21611-9",
+    "21612-7",
+    "29553-5",
+    "63900-5",
+    "63932-8",
+    "35659-2",
+    "39016-1",
+    "21112-8",
+    "397669002",
+    "424144002",
+    "445518008",
+    "397659008",
+    "423493009",
+    "184099003",
+];
 
 /// How a field comes along.
 #[derive(Clone, Copy)]
@@ -223,6 +313,11 @@ pub fn deidentify(
 fn reduced(form: &Form, resource: &Value, pseudonym: &str) -> Option<Value> {
     let mut made = Map::new();
     made.insert("resourceType".into(), form.resource_type.into());
+    let about = &resource[form.about]["coding"];
+    let is_age = |coding: &Value| coding["code"].as_str().is_some_and(|code| AGES.contains(&code));
+    if about.as_array().is_some_and(|codings| codings.iter().any(is_age)) {
+        return None;
+    }
     made.insert(form.about.into(), concept(&resource[form.about])?);
     for (name, shape, needed) in form.fields {
         let given = &resource[*name];
@@ -268,12 +363,18 @@ fn shared(kept: &[(Address, &Form, Value)]) -> BTreeSet<Cell> {
 
 fn cells_of(form: &Form, resource: &Value) -> Vec<Cell> {
     let about = resource[form.about].to_string();
-    let told = form.fields.iter().filter(|(_, shape, _)| !matches!(shape, Subject | Quantity));
-    let fields = told.map(|(name, ..)| *name).chain([form.about]);
-    let present = fields.filter(|name| !resource[*name].is_null());
-    present
-        .map(|name| (form.resource_type, about.clone(), name, resource[name].to_string()))
-        .collect()
+    let told = form.fields.iter().filter(|(_, shape, _)| !matches!(shape, Subject));
+    let fields = told.map(|(name, shape, _)| (*name, Some(shape))).chain([(form.about, None)]);
+    let present = fields.filter(|(name, _)| !resource[*name].is_null());
+    let cell = |(name, shape): (&'static str, Option<&Shape>)| {
+        let told = match shape {
+            // Of a number, with what it is a number of.
+            Some(Quantity) => json!([resource[name]["code"], resource[name]["comparator"]]),
+            _ => resource[name].clone(),
+        };
+        (form.resource_type, about.clone(), name, told.to_string())
+    };
+    present.map(cell).collect()
 }
 
 /// Drops what is not shared; whether anything is left.
@@ -327,9 +428,7 @@ fn year(given: &Value) -> Option<Value> {
 
 fn quantity(given: &Value) -> Option<Value> {
     let (value, unit) = (given["value"].as_f64()?, given["code"].as_str()?);
-    let is_unit = |byte: u8| byte.is_ascii_graphic();
-    let is_ucum = given["system"] == UCUM && (1..=16).contains(&unit.len());
-    if !is_ucum || !unit.bytes().all(is_unit) {
+    if given["system"] != UCUM || !UNITS.contains(&unit) {
         return None;
     }
     let rounded: f64 = format!("{value:.2e}").parse().ok()?;
@@ -417,22 +516,63 @@ mod tests {
         assert_eq!(with(SNOMED, &"1".repeat(25)), 0);
     }
 
+    fn observation(code: &str, value: f64, (system, unit): (&str, &str)) -> Value {
+        json!({
+            "resourceType": "Observation",
+            "status": "final",
+            "code": { "coding": [{ "system": "http://loinc.org", "code": code }] },
+            "subject": { "reference": "Patient/somebody" },
+            "valueQuantity": { "value": value, "unit": "a name", "system": system, "code": unit },
+            "issued": "2026-03-02T09:00:00Z",
+        })
+    }
+
     #[test]
     fn numbers_are_rounded_and_need_a_unit() {
         let measured = |value: f64, system: &str| {
-            let resource = json!({
-                "resourceType": "Observation",
-                "status": "final",
-                "code": { "coding": [{ "system": "http://loinc.org", "code": "2823-3" }] },
-                "subject": { "reference": "Patient/somebody" },
-                "valueQuantity": { "value": value, "unit": "a name", "system": system, "code": "mmol/L" },
-                "issued": "2026-03-02T09:00:00Z",
-            });
+            let resource = observation("2823-3", value, (system, "mmol/L"));
             kept(&of(5, &resource))[0]["valueQuantity"]["value"].as_f64()
         };
         assert_eq!(measured(4.32, UCUM), Some(4.32));
         assert_eq!(measured(987_654_321.0, UCUM), Some(988_000_000.0));
         assert_eq!(measured(4.32, "urn:other"), None);
+    }
+
+    #[test]
+    fn ages_stay_behind() {
+        assert_eq!(kept(&of(5, &observation("2823-3", 4.3, (UCUM, "mmol/L")))).len(), 5);
+        for code in ["30525-0", "21612-7", "424144002"] {
+            assert!(kept(&of(5, &observation(code, 97.0, (UCUM, "a")))).is_empty(), "{code}");
+        }
+        for unit in ["a", "mo", "wk", "d", "h", "min", "s", "a_j", "Ym", "{a}"] {
+            let all = kept(&of(5, &observation("2823-3", 97.0, (UCUM, unit))));
+            assert!(all.len() == 5 && !json!(all).to_string().contains("97"), "{unit}");
+        }
+    }
+
+    #[test]
+    fn units_say_nothing_of_anybody() {
+        let mut some = of(5, &observation("2823-3", 4.3, (UCUM, "mmol/L")));
+        some.push((patient(6), observation("2823-3", 4.4, (UCUM, "{PPS:1234567TW}"))));
+        some.push((patient(7), observation("2823-3", 4.5, (UCUM, "mmol/L{note}"))));
+        // One that is good, and nobody else has.
+        some.push((patient(8), observation("2823-3", 172.0, (UCUM, "mg/dL"))));
+        let mut below = observation("2823-3", 4.6, (UCUM, "mmol/L"));
+        below["valueQuantity"]["comparator"] = "<".into();
+        some.push((patient(9), below));
+        let all = kept(&some);
+        assert_eq!(all.len(), 9, "what was measured of whom stays");
+        let measured: Vec<_> =
+            all.iter().filter(|one| !one["valueQuantity"].is_null()).cloned().collect();
+        let text = json!(all).to_string();
+        assert_eq!(measured.len(), 5, "{text}");
+        for word in ["PPS", "1234567", "note", "172", "4.4", "4.5", "4.6"] {
+            assert!(!text.contains(word), "{word} in {text}");
+        }
+        let mut unlike = UNITS.to_vec();
+        unlike.sort_unstable();
+        unlike.dedup();
+        assert_eq!(unlike.len(), UNITS.len());
     }
 
     #[test]

@@ -155,6 +155,13 @@ impl Document {
         }
     }
 
+    /// Whether a protocol names this institution as sponsor, and this end.
+    pub(super) fn is_of(&self, institution: Address, until: Timestamp) -> bool {
+        let body = self.body();
+        body["period"]["end"] == until.to_string()
+            && body["sponsor"]["reference"] == format!("Organization/{institution}")
+    }
+
     /// For whom to look.
     ///
     /// # Errors

@@ -4,18 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256};
+use domain::KindSet;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sqlx::Row as _;
 use vault::{Database, StoreError, WriteTransaction, answer};
 
-use super::auditor::{Answered, Auditor, Count};
+use super::auditor::{Answered, Auditor, Count, Scope, Withheld};
 use crate::{Gateway, WorkflowError};
 
 /// The name under which the tables are migrated.
 const COMPONENT: &str = "research";
 
-/// One statement per step; a released step never changes. `name` is the digest of a question, or the id of an order;
-/// `sealed` is for the source alone, `extract` for the buyer.
+/// One statement per step; a released step never changes. `name` is the digest of a question, or of an extract;
+/// `sealed` is for the source alone, `extract` for the buyer. `digest` is keyed, of what was refused.
+/// `kinds` are what a study wants of a patient who consented here, as bits; that they did is public.
 const MIGRATIONS: &[&str] = &[
     "create table research_answers (
         study bytea not null,
@@ -27,6 +29,17 @@ const MIGRATIONS: &[&str] = &[
         digest bytea not null primary key,
         extract bytea not null,
         sealed bytea not null
+    )",
+    "create table research_refusals (
+        study bytea not null,
+        digest bytea not null,
+        primary key (study, digest)
+    )",
+    "create table research_consents (
+        patient bytea not null,
+        study bytea not null,
+        kinds bigint not null,
+        primary key (patient, study)
     )",
 ];
 
@@ -70,6 +83,7 @@ impl<'a> Memory<'a> {
     pub(super) async fn count(
         &self,
         (study, query): (B256, B256),
+        scope: Scope,
         population: &BTreeSet<Address>,
         cohort: &BTreeSet<Address>,
     ) -> Result<Count, WorkflowError> {
@@ -79,34 +93,127 @@ impl<'a> Memory<'a> {
         if let Some(told) = answered.remove(&query).and_then(|earlier| earlier.told) {
             return Ok(if told == 0 { Count::Suppressed } else { Count::AtLeast(told) });
         }
-        let mut auditor = Auditor::of(answered.into_values().collect());
-        let (count, answer) = auditor.count(population, cohort)?;
-        self.remember(&mut transaction, (study, query), &answer).await?;
-        transaction.commit().await?;
-        Ok(count)
+        let mut auditor = self.auditor(&mut transaction, study).await?;
+        match auditor.count(scope, population, cohort) {
+            Ok((count, answer)) => {
+                self.remember(&mut transaction, (study, query), &answer).await?;
+                transaction.commit().await?;
+                Ok(count)
+            }
+            Err(why) => {
+                Err(self.refuse(transaction, study, (scope, population, cohort), why).await)
+            }
+        }
     }
 
-    /// Whether an extract of a cohort may be given for an order, which is remembered before it is made. What was
-    /// remembered of an attempt at the same order is replaced: the chain takes one.
+    /// Whether an extract of a cohort may be made for a study.
     pub(super) async fn may_extract(
         &self,
-        (study, order): (B256, B256),
+        study: B256,
+        scope: Scope,
         population: &BTreeSet<Address>,
         cohort: &BTreeSet<Address>,
     ) -> Result<(), WorkflowError> {
         let mut transaction = self.database.begin().await?;
-        let mut answered = self.answered(&mut transaction, study).await?;
-        answered.remove(&order);
-        let mut auditor = Auditor::of(answered.into_values().collect());
-        let answer = auditor.extract(population, cohort)?;
-        sqlx::query("delete from research_answers where study = $1 and name = $2")
-            .bind(study.to_vec())
-            .bind(order.to_vec())
+        let mut auditor = self.auditor(&mut transaction, study).await?;
+        match auditor.may_extract(scope, population, cohort) {
+            Ok(()) => Ok(()),
+            Err(why) => {
+                Err(self.refuse(transaction, study, (scope, population, cohort), why).await)
+            }
+        }
+    }
+
+    /// Keeps an extract that may be given out, with who is in it, by the digest that it comes to have on chain: of two
+    /// that are made for one order, the chain takes one. Who is in it is remembered in the same transaction.
+    pub(super) async fn keep(
+        &self,
+        (study, digest): (B256, B256),
+        (scope, population, cohort): (Scope, &BTreeSet<Address>, &BTreeSet<Address>),
+        extract: &[u8],
+        manifest: &Manifest,
+    ) -> Result<(), WorkflowError> {
+        let given = manifest.patients.iter().map(|(patient, _)| *patient).collect();
+        let sealed = self.seal(digest, manifest);
+        let mut transaction = self.database.begin().await?;
+        let mut auditor = self.auditor(&mut transaction, study).await?;
+        let answer = match auditor.extract(scope, population, cohort, &given) {
+            Ok(answer) => answer,
+            Err(why) => {
+                let asked = (scope, population, cohort);
+                return Err(self.refuse(transaction, study, asked, why).await);
+            }
+        };
+        self.remember(&mut transaction, (study, digest), &answer).await?;
+        sqlx::query("insert into research_extracts (digest, extract, sealed) values ($1, $2, $3)")
+            .bind(digest.to_vec())
+            .bind(extract.to_vec())
+            .bind(sealed)
             .execute(&mut *transaction)
             .await
             .map_err(StoreError::from)?;
-        self.remember(&mut transaction, (study, order), &answer).await?;
         Ok(transaction.commit().await?)
+    }
+
+    /// Forgets an extract that the chain refused: nobody got it.
+    pub(super) async fn forget(&self, study: B256, digest: B256) -> Result<(), StoreError> {
+        let mut transaction = self.database.begin().await?;
+        sqlx::query("delete from research_answers where study = $1 and name = $2")
+            .bind(study.to_vec())
+            .bind(digest.to_vec())
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("delete from research_extracts where digest = $1")
+            .bind(digest.to_vec())
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await
+    }
+
+    /// Who knows what was answered of a study and how often it was refused.
+    async fn auditor(
+        &self,
+        transaction: &mut WriteTransaction,
+        study: B256,
+    ) -> Result<Auditor<Address>, StoreError> {
+        let answered = self.answered(transaction, study).await?.into_values().collect();
+        let refusals: i64 = sqlx::query("select count(*) from research_refusals where study = $1")
+            .bind(study.to_vec())
+            .fetch_one(&mut **transaction)
+            .await?
+            .try_get(0)?;
+        Ok(Auditor::of(answered, usize::try_from(refusals).unwrap_or(usize::MAX)))
+    }
+
+    /// Remembers a refusal of what somebody chose, and says why. The same again tells nothing new, and is one.
+    async fn refuse(
+        &self,
+        mut transaction: WriteTransaction,
+        study: B256,
+        (scope, population, cohort): (Scope, &BTreeSet<Address>, &BTreeSet<Address>),
+        why: Withheld,
+    ) -> WorkflowError {
+        if scope == Scope::Everybody || matches!(why, Withheld::TooMany | Withheld::TooSoon) {
+            return why.into();
+        }
+        let refused = serde_json::to_vec(&(scope, population, cohort));
+        let refused = refused.expect("addresses and numbers have a JSON form");
+        let digest = self.source.keyed_digest("salus/research-refusal/v1", &refused);
+        let noted = sqlx::query(
+            "insert into research_refusals (study, digest) values ($1, $2) on conflict do nothing",
+        )
+        .bind(study.to_vec())
+        .bind(digest.to_vec())
+        .execute(&mut *transaction)
+        .await;
+        // A refusal that is not remembered would be one for nothing: so it is not told.
+        match noted {
+            Ok(_) => match transaction.commit().await {
+                Ok(()) => why.into(),
+                Err(error) => error.into(),
+            },
+            Err(error) => StoreError::from(error).into(),
+        }
     }
 
     /// What was answered of a study, by name.
@@ -143,35 +250,6 @@ impl<'a> Memory<'a> {
         Ok(())
     }
 
-    /// Keeps an extract with who is in it, by the digest that it comes to have on chain: of two that are made for one
-    /// order, the chain takes one.
-    pub(super) async fn keep(
-        &self,
-        digest: B256,
-        extract: &[u8],
-        manifest: &Manifest,
-    ) -> Result<(), StoreError> {
-        let sealed = self.seal(digest, manifest);
-        let mut transaction = self.database.begin().await?;
-        sqlx::query("insert into research_extracts (digest, extract, sealed) values ($1, $2, $3)")
-            .bind(digest.to_vec())
-            .bind(extract.to_vec())
-            .bind(sealed)
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await
-    }
-
-    /// Forgets an extract that the chain refused.
-    pub(super) async fn forget(&self, digest: B256) -> Result<(), StoreError> {
-        let mut transaction = self.database.begin().await?;
-        sqlx::query("delete from research_extracts where digest = $1")
-            .bind(digest.to_vec())
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await
-    }
-
     /// A sealed extract, and who is in it.
     pub(super) async fn extract(
         &self,
@@ -184,5 +262,58 @@ impl<'a> Memory<'a> {
         let Some(row) = row else { return Ok(None) };
         let sealed: Vec<u8> = row.try_get(1)?;
         Ok(Some((row.try_get(0)?, self.unseal(digest, &sealed)?)))
+    }
+
+    /// Remembers that a patient lets a study use these kinds through this source.
+    pub(super) async fn consent(
+        &self,
+        patient: Address,
+        study: B256,
+        kinds: KindSet,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.database.begin().await?;
+        sqlx::query(
+            "insert into research_consents (patient, study, kinds) values ($1, $2, $3)
+             on conflict do nothing",
+        )
+        .bind(patient.to_vec())
+        .bind(study.to_vec())
+        .bind(i64::from(kinds.bits()))
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await
+    }
+
+    /// Forgets that a patient lets a study use something through this source.
+    pub(super) async fn forget_consent(
+        &self,
+        patient: Address,
+        study: B256,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.database.begin().await?;
+        sqlx::query("delete from research_consents where patient = $1 and study = $2")
+            .bind(patient.to_vec())
+            .bind(study.to_vec())
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await
+    }
+
+    /// Which studies a patient lets use what through this source.
+    pub(super) async fn consents(
+        &self,
+        patient: Address,
+    ) -> Result<Vec<(B256, KindSet)>, StoreError> {
+        let rows = sqlx::query("select study, kinds from research_consents where patient = $1")
+            .bind(patient.to_vec())
+            .fetch_all(self.database.readers())
+            .await?;
+        let consent = |row: sqlx::any::AnyRow| {
+            let (study, kinds): (Vec<u8>, i64) = (row.try_get(0)?, row.try_get(1)?);
+            let study = B256::try_from(study.as_slice()).map_err(|_| CORRUPT)?;
+            let kinds = u32::try_from(kinds).map_err(|_| CORRUPT)?;
+            Ok((study, KindSet::from_bits(kinds)))
+        };
+        rows.into_iter().map(consent).collect()
     }
 }

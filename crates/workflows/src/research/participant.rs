@@ -3,27 +3,32 @@
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
-use alloy_rpc_types_eth::Filter;
-use alloy_sol_types::SolEvent as _;
 use bindings::{Consents, Contract, DataExchange, convert::to_grant, patient_account::Call};
-use domain::{Grant, Period, Purpose, PurposeSet, Terms, Timestamp};
-use ledger::CallError;
+use domain::{Grant, KindSet, Period, Purpose, PurposeSet, Terms, Timestamp};
+use ledger::Outcome;
 
 use super::{
     document::Document,
     extract::share,
+    memory::Memory,
     study::{Standing, require_protocol, study},
 };
 use crate::{Gateway, PatientActor, Step, WorkflowError};
+
+/// How long a transaction may take.
+const MOMENT: Duration = Duration::from_secs(3_600);
 
 /// The patient lets a study use data about them that the source has, under exactly this protocol: in one
 /// signature, consent to the study, and that the source reads the protocol's kinds for research until the
 /// study's end. Whoever runs the study reads nothing by it; they get extracts.
 ///
+/// A patient has one grant to a reader: with another study at this source, it is of what both want, until the later
+/// of both ends.
+///
 /// # Errors
 ///
-/// [`WorkflowError::Invalid`] when it is another protocol or a grant to the source for other purposes stands, [`WorkflowError::Send`] when the study is not approved
-/// or over.
+/// [`WorkflowError::Invalid`] when it is another protocol or a grant to the source for other purposes stands,
+/// [`WorkflowError::Send`] when the study is not approved or over.
 pub async fn opt_in(
     source: &Gateway,
     patient: &PatientActor,
@@ -42,19 +47,14 @@ pub async fn opt_in(
     }
     // Of a study that is over, the contract says so.
     let until = held.until.max(now.after(Duration::from_secs(1)));
-    let period =
-        Period::new(now, until).map_err(|error| WorkflowError::Invalid(error.to_string()))?;
-    let wanted = Terms { period, kinds, purposes: research() };
-    let terms = standing.map_or(wanted, |grant| both(&grant.terms, &wanted));
+    let others = other_studies(source, patient.account(), id, now).await?;
+    let terms = terms_of(others.into_iter().chain([(kinds, until)]), now)?;
     let mut calls = Vec::new();
-    if standing.is_none_or(|grant| grant.terms != terms) {
-        let grant = Consents::grantCall {
-            reader: source.member(),
-            record: B256::ZERO,
-            terms: to_grant(&terms),
-        };
-        calls.push(Call::to_contract(source.at(Contract::Consents), &grant));
+    if standing.is_none_or(|grant| !covers(&grant.terms, &terms)) {
+        calls.push(granting(source, &terms));
     }
+    // Remembered first: what the chain does not know of as well, counts for nothing.
+    Memory::open(source).await?.consent(patient.account(), id, kinds).await?;
     let consent = DataExchange::consentCall { study: id, protocol: protocol.digest() };
     calls.push(Call::to_contract(source.at(Contract::DataExchange), &consent));
     let outcome = patient.act(source.sender(), calls, now).await?;
@@ -62,12 +62,13 @@ pub async fn opt_in(
     Ok(Step::new(&patient.name, what, "research.consent", &outcome))
 }
 
-/// The patient withdraws from a study, from this block on. That the source reads for research ends too, when no
-/// other study of theirs needs it.
+/// The patient withdraws from a study, from this block on. What the source reads for research by studies ends too; when
+/// others of theirs go on at this source, exactly what these want begins anew, in the same signature.
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Send`] only when the transaction cannot be sent: the contracts never refuse.
+/// [`WorkflowError::Send`] only when the transaction cannot be sent: the contracts never refuse to withdraw. What they
+/// refuse to grant anew is not granted.
 pub async fn withdraw(
     source: &Gateway,
     patient: &PatientActor,
@@ -79,14 +80,41 @@ pub async fn withdraw(
     let withdraw = DataExchange::withdrawConsentCall { study: id };
     let mut calls = vec![Call::to_contract(source.at(Contract::DataExchange), &withdraw)];
     let standing = standing_grant(source, account, now).await;
-    let is_of_studies = standing.is_some_and(|grant| grant.terms.purposes == research());
-    if is_of_studies && !has_other_studies(source, account, id, now).await? {
+    let mut anew = None;
+    if standing.is_some_and(|grant| grant.terms.purposes == research()) {
         let revoke = Consents::revokeCall { reader: source.member(), record: B256::ZERO };
         calls.push(Call::to_contract(source.at(Contract::Consents), &revoke));
+        // What cannot be read keeps nobody from withdrawing.
+        let others = other_studies(source, account, id, now).await.unwrap_or_default();
+        if !others.is_empty() {
+            anew = Some(granting(source, &terms_of(others, now)?));
+        }
+    }
+    let what = "withdraws from the study";
+    let step =
+        |outcome: Outcome| Step::new(&patient.name, what, "research.withdraw-consent", &outcome);
+    if let Some(anew) = anew {
+        let with_anew = calls.iter().cloned().chain([anew]).collect();
+        let acted = patient.act(source.sender(), with_anew, now).await;
+        match acted.map_err(WorkflowError::from) {
+            Err(error) if error.is_refusal() => {}
+            acted => {
+                let outcome = acted?;
+                forget(source, account, id).await;
+                return Ok(step(outcome));
+            }
+        }
     }
     let outcome = patient.act(source.sender(), calls, now).await?;
-    let what = "withdraws from the study";
-    Ok(Step::new(&patient.name, what, "research.withdraw-consent", &outcome))
+    forget(source, account, id).await;
+    Ok(step(outcome))
+}
+
+/// Forgets that a patient let a study use data through this source. They have withdrawn, whatever the database says.
+async fn forget(source: &Gateway, patient: Address, study: B256) {
+    if let Ok(memory) = Memory::open(source).await {
+        let _ = memory.forget_consent(patient, study).await;
+    }
 }
 
 fn research() -> PurposeSet {
@@ -101,49 +129,63 @@ async fn standing_grant(source: &Gateway, patient: Address, now: Timestamp) -> O
     own.next().copied().filter(|grant| grant.terms.period.closes_at() > now)
 }
 
-/// What covers both studies: a patient has one grant to a reader, and a new one takes the place of the old.
-fn both(standing: &Terms, wanted: &Terms) -> Terms {
-    let opens_at = standing.period.opens_at().min(wanted.period.opens_at());
-    let closes_at = standing.period.closes_at().max(wanted.period.closes_at());
-    Terms {
-        period: Period::new(opens_at, closes_at).unwrap_or(wanted.period),
-        kinds: standing.kinds.union(wanted.kinds),
-        purposes: standing.purposes.union(wanted.purposes),
-    }
+/// What studies want together, from now on: kinds, and until when, of each.
+fn terms_of(
+    studies: impl IntoIterator<Item = (KindSet, Timestamp)>,
+    now: Timestamp,
+) -> Result<Terms, WorkflowError> {
+    let none = (KindSet::EMPTY, now);
+    let (kinds, until) = studies
+        .into_iter()
+        .fold(none, |(kinds, until), (wanted, end)| (kinds.union(wanted), until.max(end)));
+    let period = Period::new(now, until);
+    let period = period.map_err(|error| WorkflowError::Invalid(error.to_string()))?;
+    Ok(Terms { period, kinds, purposes: research() })
 }
 
-/// Whether a patient's consent to another study stands, which goes on.
-async fn has_other_studies(
-    gateway: &Gateway,
+/// Whether a grant that stands lets somebody read all that others terms would.
+fn covers(standing: &Terms, wanted: &Terms) -> bool {
+    let (held, period) = (standing.period, wanted.period);
+    wanted.kinds.without(standing.kinds).is_empty()
+        && held.opens_at() <= period.opens_at()
+        && held.closes_at() >= period.closes_at()
+}
+
+fn granting(source: &Gateway, terms: &Terms) -> Call {
+    let grant =
+        Consents::grantCall { reader: source.member(), record: B256::ZERO, terms: to_grant(terms) };
+    Call::to_contract(source.at(Contract::Consents), &grant)
+}
+
+/// The other studies that a patient lets use data through this source, and that go on: what each wants, and until
+/// when. One that ends at any moment now is left out: a grant until then might be over when it comes.
+async fn other_studies(
+    source: &Gateway,
     patient: Address,
     but: B256,
     now: Timestamp,
-) -> Result<bool, WorkflowError> {
-    let (keeper, exchange) = (&gateway.gatekeeper, gateway.at(Contract::DataExchange));
-    let filter = Filter::new()
-        .address(exchange)
-        .event_signature(DataExchange::StudyConsented::SIGNATURE_HASH)
-        .topic2(patient.into_word())
-        .from_block(0);
-    let logs = keeper.ledger().logs(&filter).await.map_err(CallError::from)?;
-    for log in logs {
-        let Ok(event) = DataExchange::StudyConsented::decode_log(&log.inner) else { continue };
-        let id = event.data.study;
+) -> Result<Vec<(KindSet, Timestamp)>, WorkflowError> {
+    let (keeper, exchange) = (&source.gatekeeper, source.at(Contract::DataExchange));
+    let mut others = Vec::new();
+    for (id, kinds) in Memory::open(source).await?.consents(patient).await? {
         if id == but {
             continue;
         }
         let call = DataExchange::consentsCall { study: id, patient };
         let stands = keeper.ledger().call(exchange, &call, Default::default()).await?;
-        let other = study(gateway, id).await?;
-        if stands && other.standing == Standing::Approved && other.until > now {
-            return Ok(true);
+        let other = study(source, id).await?;
+        if stands && other.standing == Standing::Approved && other.until > now.after(MOMENT) {
+            others.push((kinds, other.until));
         }
     }
-    Ok(false)
+    Ok(others)
 }
 
 /// The patient takes their share of what was paid for an extract that they are in. The source says where in the
 /// extract they are.
+///
+/// Whoever reads the chain then sees that this account was in this extract. The buyer knows besides what was asked for:
+/// of an extract of those with a condition, that the account's holder has it. A patient who minds takes no share.
 ///
 /// # Errors
 ///

@@ -120,22 +120,23 @@ pub async fn propose(
     Ok((make_id(researcher.member, salt), step))
 }
 
-/// A privacy officer or auditor of another institution approves a study with exactly this protocol, by its
-/// digest. The opinion stays with them: the salt is what it was digested with.
+/// A privacy officer or auditor of another institution approves a study with exactly this protocol. The opinion stays
+/// with them: the salt is what it was digested with.
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Send`] when the protocol is another, or it is their own institution's study, or they decide
-/// about none.
+/// [`WorkflowError::Invalid`] when the protocol is another, or names another end or sponsor than the chain,
+/// [`WorkflowError::Send`] when it is their own institution's study, or they decide about none.
 pub async fn approve(
     gateway: &Gateway,
     person: &Person,
     id: B256,
-    protocol: B256,
+    protocol: &Document,
     opinion: &str,
 ) -> Result<(B256, Step), WorkflowError> {
+    require_protocol(&study(gateway, id).await?, protocol)?;
     let (salt, opinion) = said(gateway, opinion)?;
-    let call = DataExchange::approveStudyCall { id, protocol, opinion };
+    let call = DataExchange::approveStudyCall { id, protocol: protocol.digest(), opinion };
     let outcome = person.sender.send(gateway.at(Contract::DataExchange), &call).await?;
     let events = outcome.events::<DataExchange::StudyApproved>();
     let complete = events.first().is_some_and(|event| event.complete);
@@ -210,13 +211,18 @@ pub async fn offered(gateway: &Gateway, id: B256) -> Result<Offer, WorkflowError
     })
 }
 
-/// The kinds of record of a study, by the protocol that was approved.
+/// The kinds of record of a study, by its protocol. Whoever agrees to one agrees to the end and the sponsor in it: so
+/// these are the chain's as well.
 pub(super) fn require_protocol(
     held: &Study,
     protocol: &Document,
 ) -> Result<KindSet, WorkflowError> {
     if protocol.digest() != held.protocol {
         return Err(WorkflowError::Invalid("the study has another protocol".into()));
+    }
+    if !protocol.is_of(held.institution, held.until) {
+        let text = "the protocol names another end or another sponsor than the study has on chain";
+        return Err(WorkflowError::Invalid(text.into()));
     }
     protocol.protocol_kinds()
 }

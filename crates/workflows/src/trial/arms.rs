@@ -8,10 +8,11 @@
 //! ```
 //!
 //! Sponsor and regulator each have a seed that follows from their own key, so that it is nowhere to be found
-//! and never lost. Both go, sealed, to the pharmacist of a site, who so knows arms; nobody else does before
-//! the data is locked, save a physician who unblinds one subject and says why. No arm is ever written down: not
-//! in a record, which a care team could read, and not on chain. The salt of an allocation follows from the
-//! pharmacist's own key, so that the site's gateway cannot try the few arms there are.
+//! and never lost. Both go, sealed, to the pharmacist of a site, who so knows the arms at all sites; nobody else does
+//! before the data is locked, save a physician who unblinds one subject and says why. No arm is ever written down:
+//! not in a record, which a care team could read, and not on chain. The patient's nonce follows from the patient's
+//! own key. The salt of an allocation follows from the pharmacist's, so that the site's gateway cannot try the few
+//! arms there are.
 //!
 //! # Source
 //!
@@ -20,7 +21,7 @@
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_sol_types::SolValue as _;
 use bindings::{Contract, Registry, Trials};
-use domain::{ProfessionalRole, QueryDomain};
+use domain::{ProfessionalRole, QueryDomain, Reader, Timestamp};
 use gatekeeper::Entropy;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use ledger::CallError;
@@ -29,7 +30,7 @@ use vault::{PublicKey, SecretKey, answer};
 use zeroize::Zeroizing;
 
 use super::{State, subject_of, trial_of};
-use crate::{Gateway, Person, WorkflowError};
+use crate::{Gateway, PatientActor, Person, Step, WorkflowError};
 
 /// A party's share of the randomness, until it is revealed.
 #[derive(Clone)]
@@ -64,13 +65,23 @@ impl Seed {
         B256::from(*self.0)
     }
 
-    /// Seals it for who hands out treatments.
-    #[must_use]
-    pub fn seal_for(&self, party: &Gateway, trial: B256, recipient: &PublicKey) -> Vec<u8> {
+    /// Seals it for who hands out treatments: to the key of theirs that the registry has ([`enter_key`]).
+    ///
+    /// # Errors
+    ///
+    /// [`WorkflowError::Invalid`] when that member is no pharmacist of a site of the trial, or entered no key.
+    pub async fn seal_for(
+        &self,
+        party: &Gateway,
+        trial: B256,
+        pharmacist: Address,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, WorkflowError> {
+        let recipient = key_of_pharmacist(party, trial, pharmacist, now).await?;
         let keeper = &party.gatekeeper;
         let context = seed_context(trial, party.member());
         let mut rng = keeper.entropy().fork();
-        answer::seal(recipient, keeper.domain(), &context, &*self.0, &mut rng)
+        Ok(answer::seal(&recipient, keeper.domain(), &context, &*self.0, &mut rng))
     }
 
     /// Opens what [`Seed::seal_for`] sealed. Whether it is the right one, [`Seeds::gather`] says.
@@ -97,6 +108,63 @@ fn seed_context(trial: B256, party: Address) -> Vec<u8> {
     [b"salus/trial-seed/v1".as_slice(), trial.as_slice(), party.as_slice()].concat()
 }
 
+/// The key to which a seed is sealed: that of a pharmacist, now, of an institution that takes part as a site.
+async fn key_of_pharmacist(
+    party: &Gateway,
+    trial: B256,
+    member: Address,
+    now: Timestamp,
+) -> Result<PublicKey, WorkflowError> {
+    let invalid = |why: &str| WorkflowError::Invalid(why.into());
+    party.gatekeeper.refresh(now).await?;
+    let (reader, key) = {
+        let projection = party.gatekeeper.projection().await;
+        let profile = projection.registry.profile(&member);
+        let key = profile.and_then(|profile| PublicKey::from_bytes(&profile.hpke_key).ok());
+        (projection.registry.reader_of(member, now), key)
+    };
+    let Some(Reader::Professional { role: ProfessionalRole::Pharmacist, institution, .. }) = reader
+    else {
+        return Err(invalid("seeds go to pharmacists, and this is none now"));
+    };
+    let call = Trials::siteOfCall { id: trial, site: institution };
+    let (at, latest) = (party.at(Contract::Trials), Default::default());
+    if !party.gatekeeper.ledger().call(at, &call, latest).await?.joined {
+        return Err(invalid("the pharmacist's institution is no site of the trial"));
+    }
+    key.ok_or_else(|| invalid("the pharmacist has entered no key in the registry"))
+}
+
+/// A pharmacist enters the key in the registry to which seeds are sealed for them, unless it stands there.
+///
+/// # Errors
+///
+/// [`WorkflowError::Send`] when they are no member now.
+pub async fn enter_key(
+    gateway: &Gateway,
+    pharmacist: &Person,
+    now: Timestamp,
+) -> Result<Option<Step>, WorkflowError> {
+    gateway.gatekeeper.refresh(now).await?;
+    let key = pharmacist.secret.public_key().to_bytes();
+    let stands = {
+        let projection = gateway.gatekeeper.projection().await;
+        let profile = projection.registry.profile(&pharmacist.member);
+        profile.is_some_and(|profile| profile.hpke_key[..] == key[..])
+    };
+    if stands {
+        return Ok(None);
+    }
+    let call = Registry::setProfileCall {
+        hpkeKey: key.into(),
+        endpoint: String::new(),
+        peerId: B256::ZERO,
+    };
+    let outcome = pharmacist.sender.send(gateway.at(Contract::Registry), &call).await?;
+    let what = "enters the key to which others seal";
+    Ok(Some(Step::new(&pharmacist.name, what, "registry.set-profile", &outcome)))
+}
+
 /// A patient's share of the randomness. Theirs alone until they open it.
 #[derive(Clone)]
 pub struct Nonce(B256);
@@ -108,7 +176,14 @@ impl std::fmt::Debug for Nonce {
 }
 
 impl Nonce {
-    /// A fresh one, drawn on the patient's device.
+    /// The patient's for a trial: the same each time, and nobody else can make it. It is there before the consent
+    /// that commits to it is sent, and is not lost with a device as long as the patient has their key.
+    #[must_use]
+    pub fn derive(patient: &PatientActor, trial: B256) -> Self {
+        Self(of_key(&patient.secret, b"salus/trial-nonce/v1\0", &[trial.as_slice()]))
+    }
+
+    /// A fresh one, drawn on the patient's device, to be kept before the consent is sent.
     #[must_use]
     pub fn make(entropy: &Entropy) -> Self {
         Self(B256::from(entropy.bytes::<32>()))
@@ -248,7 +323,7 @@ pub const fn may_know(
 }
 
 /// As the registry has somebody now, whatever they say.
-async fn standing_of(
+pub(super) async fn standing_of(
     gateway: &Gateway,
     person: &Person,
 ) -> Result<(ProfessionalRole, Address), WorkflowError> {
@@ -298,11 +373,16 @@ pub fn commit(trial: B256, patient: Address, arm: u8, salt: B256) -> B256 {
 /// The salt of an allocation: the pharmacist's, the same each time, and to be told once everybody is unblinded.
 #[must_use]
 pub fn allocation_salt(pharmacist: &Person, trial: B256, patient: Address) -> B256 {
-    let key = pharmacist.secret.to_bytes();
+    let about = [trial.as_slice(), patient.as_slice()];
+    of_key(&pharmacist.secret, b"salus/trial-allocation/v1\0", &about)
+}
+
+/// What follows from somebody's key, under a label that ends with a zero.
+fn of_key(secret: &SecretKey, label: &[u8], about: &[&[u8]]) -> B256 {
+    let key = secret.to_bytes();
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("a key may have any length");
-    mac.update(b"salus/trial-allocation/v1\0");
-    mac.update(trial.as_slice());
-    mac.update(patient.as_slice());
+    mac.update(label);
+    about.iter().for_each(|part| mac.update(part));
     B256::from_slice(&mac.finalize().into_bytes())
 }
 

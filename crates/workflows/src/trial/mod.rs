@@ -35,8 +35,8 @@ use bindings::{Contract, Trials};
 use ledger::CallError;
 
 pub use arms::{
-    Allocation, Nonce, Seed, Seeds, allocation_salt, arm_for, arm_of, commit, is_allocated_rightly,
-    may_know,
+    Allocation, Nonce, Seed, Seeds, allocation_salt, arm_for, arm_of, commit, enter_key,
+    is_allocated_rightly, may_know,
 };
 pub use checks::{Difference, Version, check, versions};
 pub use data::{Data, Entry, Outcome, Results, data_of};

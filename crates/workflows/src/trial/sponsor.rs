@@ -2,11 +2,11 @@
 
 use alloy_primitives::{Address, B256, U256};
 use bindings::{Contract, Trials, convert::make_id};
-use domain::RecordDigest;
+use domain::{ProfessionalRole, RecordDigest};
 
 use super::{
-    Data, Dossier, Outcome, Protocol, Results, Salts, Seed, checks, data, events_of,
-    protocol::worded, trial_of,
+    Data, Dossier, Outcome, Protocol, Results, Salts, Seed, State, arms::standing_of, checks, data,
+    events_of, protocol::worded, trial_of,
 };
 use crate::{Gateway, Person, Step, WorkflowError};
 
@@ -209,18 +209,39 @@ pub async fn lock(
     Ok((data, Step::new(&researcher.name, what, "trial.lock", &outcome)))
 }
 
-/// Somebody reveals the seed of their institution, sponsor or regulator. Once both are, everybody knows every arm.
+/// A researcher of the sponsor or an auditor of the regulator reveals the seed of their institution. Once both are,
+/// everybody knows every arm. The contract is asked nothing before the lock: whoever runs the endpoint reads what is
+/// asked, and a call has the seed in it.
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Send`] before the lock, and for a seed that was not committed to.
+/// [`WorkflowError::Invalid`] before the lock, for anybody else, and for a seed that was not committed to;
+/// [`WorkflowError::Send`] when it was revealed already.
 pub async fn reveal(
     party: &Gateway,
     person: &Person,
     id: B256,
     seed: Option<Seed>,
 ) -> Result<Step, WorkflowError> {
+    let invalid = |why: &str| Err(WorkflowError::Invalid(why.into()));
+    let (state, held) = trial_of(party, id).await?;
+    if state != State::Locked {
+        return invalid("seeds are revealed once the data is locked");
+    }
+    let (role, employer) = standing_of(party, person).await?;
+    let is_theirs = match role {
+        ProfessionalRole::Researcher => employer == held.sponsor,
+        ProfessionalRole::Auditor => employer == held.custodian,
+        _ => false,
+    };
+    if !is_theirs || employer != party.member() {
+        return invalid("a researcher of the sponsor and an auditor of the regulator reveal seeds");
+    }
     let seed = seed.unwrap_or_else(|| Seed::derive(party, id));
+    let commitments = [held.sponsorCommitment, held.custodianCommitment];
+    if !commitments.contains(&seed.commitment(id, party.member())) {
+        return invalid("this is not the seed that was committed to");
+    }
     let call = Trials::revealCall { id, party: party.member(), seed: seed.expose() };
     let outcome = person.sender.send(party.at(Contract::Trials), &call).await?;
     let is_last = trial_of(party, id).await?.0 == super::State::Unblinded;
@@ -230,25 +251,27 @@ pub async fn reveal(
 }
 
 /// A researcher of the sponsor publishes results: one outcome for each endpoint, in the order of the protocol.
+/// Their salt follows from the sponsor's key, so that whoever lost the file has it again, and no step, by publishing
+/// the same outcomes again.
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Invalid`] when an outcome is missing, or of no endpoint; [`WorkflowError::Send`] before both
-/// seeds are revealed, and when other endpoints were registered.
+/// [`WorkflowError::Invalid`] when an outcome is missing, or of no endpoint, and when somebody withdrew until it was
+/// signed; [`WorkflowError::Send`] before both seeds are revealed, and when other endpoints were registered.
 pub async fn publish(
     sponsor: &Gateway,
     researcher: &Person,
     dossier: &Dossier,
     outcomes: Vec<Outcome>,
-) -> Result<(Results, Step), WorkflowError> {
+) -> Result<(Results, Option<Step>), WorkflowError> {
     let id = dossier.trial;
     for outcome in &outcomes {
         worded("outcome", &outcome.result)?;
     }
     let data = data::data_of(sponsor, id).await?;
-    let results = Results {
+    let mut results = Results {
         trial: id,
-        salt: sponsor.make_salt(),
+        salt: sponsor.keyed_digest("salus/trial-results-salt/v1", id.as_slice()),
         endpoints: dossier.endpoints_digest(),
         data: data.head,
         entries: data.entries.len() as u64,
@@ -259,15 +282,31 @@ pub async fn publish(
         let why = "there is one outcome for each endpoint, in their order";
         return Err(WorkflowError::Invalid(why.into()));
     }
+    let (state, held) = trial_of(sponsor, id).await?;
+    if state == State::Published {
+        // How much was usable then, later withdrawals do not tell.
+        for used in (0..=results.entries).rev() {
+            results.used = used;
+            if results.digest() == held.results {
+                return Ok((results, None));
+            }
+        }
+    }
     let call = Trials::publishCall {
         id,
         endpoints: results.endpoints,
         dataHead: results.data,
         results: results.digest(),
     };
-    let outcome = researcher.sender.send(sponsor.at(Contract::Trials), &call).await?;
+    let prepared = researcher.sender.prepare(sponsor.at(Contract::Trials), &call).await?;
+    // It may have taken minutes until it was signed.
+    if data::data_of(sponsor, id).await? != data {
+        let why = "a subject withdrew meanwhile, whose data is not used: publish again";
+        return Err(WorkflowError::Invalid(why.into()));
+    }
+    let outcome = researcher.sender.send_prepared(prepared).await?;
     let what = "publishes the results, for the endpoints registered and the data locked";
-    Ok((results, Step::new(&researcher.name, what, "trial.publish", &outcome)))
+    Ok((results, Some(Step::new(&researcher.name, what, "trial.publish", &outcome))))
 }
 
 /// A researcher of the sponsor or an auditor of the regulator stops the trial for good. The reason stays with

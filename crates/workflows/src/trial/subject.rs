@@ -7,16 +7,14 @@ use bindings::{
     convert::{timestamp, to_uint40},
     patient_account::Call,
 };
-use domain::{Anchor, Kind, Timestamp};
+use domain::{Anchor, Kind, RecordId, Timestamp};
 use ledger::Outcome;
 use serde_json::{Value, json};
 
-use super::{
-    Dossier, ITEMS_MAX, Nonce, Standing, check, events_of, protocol::worded, subject_of, trial_of,
-};
+use super::{Dossier, ITEMS_MAX, Nonce, Standing, check, protocol::worded, subject_of, trial_of};
 use crate::{
     Gateway, PatientActor, Person, Step, WorkflowError,
-    record::{self, Draft, Written},
+    record::{Draft, Written},
     surgery::DIGEST_SYSTEM,
 };
 
@@ -71,12 +69,12 @@ async fn act<C: SolCall>(
 }
 
 /// A physician or researcher of the site, who told the patient what the trial is about, seals the form of a
-/// consent that stands on chain.
+/// consent that stands on chain: once for each version. The site proposes it; its author's key signs nothing.
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Invalid`] when the patient did not consent to this version here, the document is not what was
-/// fixed, or it is somebody else who says so.
+/// [`WorkflowError::Invalid`] when the patient's consent here is not to this version or does not stand, its form was
+/// filed before, the document is not what was fixed, or it is somebody else who says so.
 pub async fn file_consent(
     site: &Gateway,
     person: &Person,
@@ -86,22 +84,25 @@ pub async fn file_consent(
 ) -> Result<(Anchor, Step), WorkflowError> {
     use domain::ProfessionalRole::{Physician, Researcher};
     let id = dossier.trial;
-    let (_, held) = subject_of(site, id, patient.account()).await?;
+    let (standing, held) = subject_of(site, id, patient.account()).await?;
     if !matches!(person.role, Physician | Researcher) || held.site != site.member() {
         let why = "a physician or researcher of the site says what the patient was told";
         return Err(WorkflowError::Invalid(why.into()));
     }
-    let consented = events_of::<Trials::SubjectConsented>(site, Some(id)).await?;
-    let consented = consented.iter().any(|(_, event)| {
-        (event.patient, event.site, event.version)
-            == (patient.account(), site.member(), dossier.version)
-    });
-    if !consented {
-        let why = "the patient has not consented to this version here";
+    let stands = matches!(standing, Standing::Consented | Standing::Enrolled);
+    if !stands || held.version != dossier.version {
+        let why = "no consent of the patient to this version stands here";
         return Err(WorkflowError::Invalid(why.into()));
     }
     if !check(site, dossier, None).await?.is_empty() {
         let why = "this is not the protocol that was fixed";
+        return Err(WorkflowError::Invalid(why.into()));
+    }
+    let (account, version) = (patient.account(), dossier.version.to_be_bytes());
+    let about = [id.as_slice(), account.as_slice(), &version].concat();
+    let form = RecordId(site.keyed_digest("salus/trial-consent-form/v1", &about));
+    if site.gatekeeper.vault().head(form).await?.is_some() {
+        let why = "the form of this consent was filed before";
         return Err(WorkflowError::Invalid(why.into()));
     }
     let resource = json!({
@@ -140,9 +141,12 @@ pub async fn file_consent(
             } }],
         },
     });
-    let form = Draft { kind: Kind::Administrative, resource };
-    let (form, step) = record::propose(site, person, patient, &form, now).await?;
-    Ok((form, Step { what: "proposes the record of the consent form".into(), ..step }))
+    let draft = Draft { kind: Kind::Administrative, resource };
+    let new = draft.first_version(form, person, patient, now);
+    let along = site.along(&new);
+    let (anchor, outcome) = site.gatekeeper.put_and_propose_along(new, None, along).await?;
+    let what = "proposes the record of the consent form";
+    Ok((anchor, Step::new(&site.name, what, "record.propose", &outcome)))
 }
 
 /// An enrolled patient opens the nonce: with both seeds it gives their arm.

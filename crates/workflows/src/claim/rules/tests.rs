@@ -16,6 +16,11 @@ fn done() -> Performed {
     }
 }
 
+/// So many units of something, dispensed.
+fn dispensed(text: &str, units: u32) -> Performed {
+    Performed { text: text.into(), units, ..done() }
+}
+
 const POLICY: Policy<'static> =
     Policy { plan: "plus", copayment: 1_000, remaining: Cents(100_000), authorised: None };
 
@@ -99,10 +104,72 @@ fn what_says_more_than_the_record_is_flagged_and_cut() {
 }
 
 #[test]
+fn one_service_is_paid_once_whatever_it_is_claimed_as() {
+    let eye = Performed {
+        source: Source::Surgery,
+        text: "cataract of the right eye".into(),
+        units: 1,
+        ..done()
+    };
+    let limit = Policy { remaining: Cents(10_000_000), ..POLICY };
+    let (cataract, hip, knee) =
+        (("OP-CATARACT", 1, 165_000), ("OP-HIP", 1, 1_150_000), ("OP-KNEE", 1, 1_240_000));
+    check(&limit, &[cataract, hip, knee], &eye, (&[165_000, 0, 0], Flags::UPCODED));
+    check(&limit, &[knee, cataract, hip], &eye, (&[165_000, 0, 0], Flags::UPCODED));
+    // Thirty tablets under three codes, each for what it is at most.
+    let (tramadol, brand) = (("RX-TRAMADOL-50", 20, 18), ("RX-LISINOPRIL-BRAND", 20, 48));
+    check(
+        &POLICY,
+        &[tramadol, brand, TABLETS, FEE],
+        &done(),
+        (&[240, 120, 0, 450], Flags::UPCODED),
+    );
+    // Nor are more units paid for under two codes than under one.
+    let many = Performed { units: 200, ..done() };
+    let flags = Flags::UPCODED.and(Flags::EXCESSIVE);
+    let items = [("RX-LISINOPRIL-10", 80, 12), ("RX-LISINOPRIL-BRAND", 80, 48)];
+    check(&POLICY, &items, &many, (&[960, 240], flags));
+}
+
+#[test]
+fn what_is_claimed_as_something_cheaper_is_told() {
+    let cheaper = decided(&POLICY, &[("RX-LISINOPRIL-10", 30, 12)], &dispensed("amoxicillin", 30));
+    assert_eq!((cheaper.approved, cheaper.flags()), (Cents(360), Flags::NONE));
+    let told = Finding::Otherwise { code: "RX-AMOXICILLIN-500".into() };
+    assert_eq!(cheaper.items[0].findings, [told]);
+    assert!(
+        cheaper.items[0].findings[0].to_string().ends_with("of what RX-AMOXICILLIN-500 is for")
+    );
+}
+
+#[test]
+fn what_the_plan_excludes_is_excluded_under_another_code_too() {
+    let (basic, done) = (Policy { plan: "basic", ..POLICY }, dispensed("sildenafil", 8));
+    let items =
+        [("RX-TRAMADOL-50", 8, 18), ("RX-LISINOPRIL-10", 8, 12), ("RX-AMOXICILLIN-500", 8, 25)];
+    let flags = Flags::NOT_COVERED.and(Flags::UPCODED);
+    check(&basic, &items, &done, (&[0, 0, 0], flags));
+    // What was granted for something else does not pay for it, and neither is more paid for than was done.
+    let granted = Policy { authorised: Some(Cents(10_000)), ..basic };
+    check(&granted, &items[..1], &done, (&[0], flags));
+    check(&granted, &[("RX-SILDENAFIL-50", 9, 320)], &done, (&[0], flags));
+    check(&granted, &[("RX-SILDENAFIL-50", 8, 320)], &done, (&[2_560], Flags::NONE));
+    check(&POLICY, &[("RX-SILDENAFIL-50", 8, 320)], &done, (&[2_560], Flags::NONE));
+}
+
+#[test]
 fn what_the_plan_or_the_tariff_does_not_know_is_not_covered() {
     check(&POLICY, &[("RX-PLANTED", 1, 1)], &done(), (&[0], Flags::NOT_COVERED));
     let basic = Policy { plan: "basic", ..POLICY };
     let flags = Flags::NOT_COVERED;
+    check(
+        &basic,
+        &[("RX-SILDENAFIL-50", 8, 320), FEE],
+        &dispensed("sildenafil", 8),
+        (&[0, 450], flags),
+    );
+    // The brand, which was not ordered either.
+    let flags = flags.and(Flags::UPCODED);
     check(&basic, &[("RX-LISINOPRIL-BRAND", 30, 48), TABLETS], &done(), (&[0, 360], flags));
 }
 
@@ -135,16 +202,16 @@ fn the_limit_cuts_from_the_last_item_on() {
 #[test]
 fn what_was_granted_is_approved_unless_the_claim_is_wrong() {
     let granted = |cents| Policy { authorised: Some(Cents(cents)), plan: "basic", ..POLICY };
-    let brand = ("RX-LISINOPRIL-BRAND", 10, 48);
-    check(&granted(0), &[brand], &done(), (&[0], Flags::NOT_COVERED));
-    check(&granted(300), &[brand], &done(), (&[300], Flags::NOT_COVERED));
-    check(&granted(480), &[brand], &done(), (&[480], Flags::NONE));
-    check(&granted(9_999), &[brand], &done(), (&[480], Flags::NONE));
+    let (brand, ordered) = (("RX-LISINOPRIL-BRAND", 10, 48), dispensed("Zestril", 30));
+    check(&granted(0), &[brand], &ordered, (&[0], Flags::NOT_COVERED));
+    check(&granted(300), &[brand], &ordered, (&[300], Flags::NOT_COVERED));
+    check(&granted(480), &[brand], &ordered, (&[480], Flags::NONE));
+    check(&granted(9_999), &[brand], &ordered, (&[480], Flags::NONE));
     // It does not bind to what is excessive or upcoded.
     check(&granted(9_999), &[("RX-LISINOPRIL-10", 30, 20)], &done(), (&[360], Flags::EXCESSIVE));
     check(&granted(9_999), &[("RX-LISINOPRIL-10", 90, 12)], &done(), (&[360], Flags::UPCODED));
     let limited = Policy { remaining: Cents(90), ..granted(480) };
-    check(&limited, &[brand], &done(), (&[101], Flags::NOT_COVERED.and(Flags::EXCESSIVE)));
+    check(&limited, &[brand], &ordered, (&[101], Flags::NOT_COVERED.and(Flags::EXCESSIVE)));
 }
 
 #[test]
@@ -239,6 +306,8 @@ proptest! {
         authorised in prop::option::of(0_u128..5_000),
         contested in prop::bool::weighted(0.1),
         is_basic in any::<bool>(),
+        text in prop::sample::select(vec!["lisinopril", "Zestril (lisinopril)", "sildenafil", "metformin"]),
+        units in 0_u32..150,
     ) {
         let policy = Policy {
             plan: if is_basic { "basic" } else { "plus" },
@@ -246,7 +315,7 @@ proptest! {
             remaining: Cents(remaining),
             authorised: authorised.map(Cents),
         };
-        let done = Performed { contested, ..done() };
+        let done = Performed { contested, ..dispensed(text, units) };
         let made = adjudicate(&policy, &items, &done, Tariff::demonstration()).unwrap();
         prop_assert_eq!(made.claimed, total(&items).unwrap());
         prop_assert!(made.approved <= made.claimed && made.share <= policy.remaining);
@@ -257,6 +326,15 @@ proptest! {
             prop_assert!(item.approved <= item.claimed);
             prop_assert!(item.approved == item.claimed || !item.findings.is_empty());
         }
+        // Whatever it is claimed as: not more of it than was done, and none dearer.
+        let tariff = Tariff::demonstration();
+        let is_worded = |item: &Item| tariff.line(&item.code).is_some_and(|line| !line.accompanies());
+        let worded = items.iter().zip(&made.items).filter(|(item, _)| is_worded(item));
+        let paid: u128 = worded.map(|(_, decided)| decided.approved.0).sum();
+        let named = tariff.lines.iter().filter(|line| line.names(&done.text));
+        let dearest = named.map(|line| line.cents).max().unwrap_or_default();
+        let by_rules = u128::from(done.units) * u128::from(dearest);
+        prop_assert!(paid <= by_rules.max(policy.authorised.unwrap_or_default().0));
         let unbound = Flags::DUPLICATE.and(Flags::UPCODED).and(Flags::EXCESSIVE);
         if !made.flags().has(unbound) {
             prop_assert!(made.approved >= policy.authorised.unwrap_or_default().min(made.claimed));

@@ -66,7 +66,7 @@ impl Wanted {
             | Self::File { patient, .. }
             | Self::Readings { patient, .. }
             | Self::Unbind { patient, .. } => About::Patient(*patient),
-            Self::Acknowledge { device, .. } => About::Device(*device),
+            Self::Acknowledge { device, sequence } => About::DeviceAlert(*device, *sequence),
         }
     }
 
@@ -85,11 +85,10 @@ impl Wanted {
                 let limits = metrics.into_iter().map(limit).collect::<Result<_, _>>()?;
                 let plan = Plan::new(limits, period)?;
                 let terms = Terms { until: Timestamp(until), gap };
-                let (anchor, ordered) =
-                    device::order(here, &who, &patient, device, &plan, terms, now).await?;
-                let (binding, offered) =
-                    device::offer(here, patient.account(), device, terms).await?;
-                let mut value = sealed((anchor, vec![ordered, offered]));
+                let (anchor, binding, steps) =
+                    device::order_and_offer(here, &who, &patient, device, &plan, terms, now)
+                        .await?;
+                let mut value = sealed((anchor, steps));
                 value["binding"] = json!(binding);
                 Ok(value)
             }

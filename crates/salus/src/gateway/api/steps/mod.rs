@@ -267,8 +267,8 @@ enum About {
     LabOrder(B256),
     Surgery(B256),
     Listing(B256),
-    /// Whoever it measures, or did last.
-    Device(Address),
+    /// Whoever a device measured then: an alert is of a batch, by its number.
+    DeviceAlert(Address, u64),
     Coverage(B256),
     Authorisation(B256),
     Claim(B256),
@@ -284,7 +284,9 @@ impl About {
             Self::LabOrder(id) => laboratory::patient_of(gateway, id).await?,
             Self::Surgery(id) => surgery::standing(gateway, id).await?.1.patient,
             Self::Listing(id) => waiting_list::listing(gateway, id).await?.patient,
-            Self::Device(id) => workflows::device::standing(gateway, id).await?.patient,
+            Self::DeviceAlert(device, sequence) => {
+                workflows::device::patient_of_alert(gateway, device, sequence).await?
+            }
             Self::Coverage(id) => claim::coverage(gateway, id).await?.patient,
             Self::Authorisation(id) => claim::patient_of_authorisation(gateway, id).await?,
             Self::Claim(id) => claim::patient_of(gateway, id).await?,

@@ -14,15 +14,14 @@ use super::{
     cast::{Cast, taken},
 };
 
-/// A step with what goes into it. A protocol is the text of the document, byte for byte, where somebody agrees to
-/// it here, and its digest where they say what they saw.
+/// A step with what goes into it. A protocol is the text of the document, byte for byte, that somebody agrees to.
 #[derive(Deserialize)]
 #[serde(tag = "step", deny_unknown_fields)]
 pub(super) enum Wanted {
     #[serde(rename = "research.propose")]
     Propose { title: String, purpose: String, kinds: Vec<Kind>, until: u64 },
     #[serde(rename = "research.approve")]
-    Approve { id: B256, protocol: B256, opinion: String },
+    Approve { id: B256, protocol: String, opinion: String },
     #[serde(rename = "research.end")]
     End { id: B256, reason: String },
     #[serde(rename = "research.consent")]
@@ -67,8 +66,8 @@ impl Wanted {
                 Ok(value)
             }
             Self::Approve { id, protocol, opinion } => {
-                let who = cast.person()?;
-                Ok(salted(research::approve(here, &who, id, protocol, &opinion).await?))
+                let (who, protocol) = (cast.person()?, Document::read(protocol.into_bytes())?);
+                Ok(salted(research::approve(here, &who, id, &protocol, &opinion).await?))
             }
             Self::End { id, reason } => {
                 Ok(salted(research::end(here, &cast.person()?, id, &reason).await?))

@@ -148,7 +148,7 @@ impl Wanted {
             Self::Publish { document, outcomes } => {
                 let who = cast.person()?;
                 let (results, step) = trial::publish(here, &who, &document, outcomes).await?;
-                let mut value = taken([step]);
+                let mut value = taken(step);
                 value["results"] = json!(results);
                 Ok(value)
             }
