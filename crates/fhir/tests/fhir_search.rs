@@ -159,7 +159,7 @@ async fn capabilities_say_what_there_is() {
     let outcome = fhir.post("physician", "/Patient/$validate", &nobody).await.expect(200).json();
     assert_eq!(outcome["resourceType"], "OperationOutcome");
     let resources = statement["rest"][0]["resource"].as_array().unwrap();
-    assert_eq!(resources.len(), 35);
+    assert_eq!(resources.len(), 40);
     for resource in resources {
         let name = resource["type"].as_str().unwrap();
         assert!(!resource["searchParam"].as_array().unwrap().is_empty(), "{name}");

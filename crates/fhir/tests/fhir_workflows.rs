@@ -129,8 +129,7 @@ async fn what_a_workflow_seals_is_changed_by_the_workflow_only() {
             "request": { "method": "PUT", "url": format!("ServiceRequest/{id}") },
         }),
     ] {
-        let bundle =
-            json!({ "resourceType": "Bundle", "type": "transaction", "entry": [entry] });
+        let bundle = json!({ "resourceType": "Bundle", "type": "transaction", "entry": [entry] });
         fhir.post("physician", "/", &bundle).await.expect(403);
     }
     let read = fhir.get("physician", &path).await.expect(200).json();

@@ -642,7 +642,9 @@ async fn research(world: &World) {
     let (salt, protocol) = (keccak256("a study"), keccak256("a protocol"));
     let study = make_id(address("researcher"), salt);
     let until = to_uint40(world.now().after(100 * day));
-    world.send("researcher", EXCHANGE, &DataExchange::proposeStudyCall { salt, until, protocol }).await;
+    world
+        .send("researcher", EXCHANGE, &DataExchange::proposeStudyCall { salt, until, protocol })
+        .await;
     for officer in ["officer", "keeper"] {
         let opinion = keccak256("an opinion");
         let call = DataExchange::approveStudyCall { id: study, protocol, opinion };

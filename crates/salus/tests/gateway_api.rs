@@ -593,12 +593,12 @@ fn an_operation_goes_over_the_interface() {
     assert!(refused.json()["detail"].as_str().unwrap().contains("NotAllowed"), "{refused:?}");
     let plan = done(&hospital, "surgeon", &plan);
     // What was sealed is there over FHIR, under its id on chain.
-    let surgeon = hospital.token("surgeon");
+    let physician = hospital.token("physician");
     let record = plan["record"].as_str().unwrap().trim_start_matches("0x");
-    let sealed = fhir(&hospital.address, "GET", &format!("Procedure/{record}"), &surgeon, "");
+    let sealed = fhir(&hospital.address, "GET", &format!("Procedure/{record}"), &physician, "");
     assert_eq!((sealed.status, &sealed.json()["id"]), (200, &json!(record)), "{sealed:?}");
     let query = format!("Procedure?patient=Patient/{patient}&_summary=count");
-    let found = fhir(&hospital.address, "GET", &query, &surgeon, "");
+    let found = fhir(&hospital.address, "GET", &query, &physician, "");
     assert_eq!(found.json()["total"], 1, "{found:?}");
     let schedule = json!({
         "step": "surgery.schedule", "id": id, "surgeon": who("surgeon"),

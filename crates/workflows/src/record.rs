@@ -246,7 +246,8 @@ pub async fn amend(
     let (version, along) = (new.version, steward.along(&new));
     let mut steps = Vec::from_iter(materialise(steward, previous).await?);
     steward.gatekeeper.refresh(now).await?;
-    let (anchor, outcome) = steward.gatekeeper.put_and_propose_answered(new, Some(previous), along).await?;
+    let (anchor, outcome) =
+        steward.gatekeeper.put_and_propose_answered(new, Some(previous), along).await?;
     let what = format!("proposes version {version}");
     steps.push(Step::new(&steward.name, what, "record.amend", &outcome));
     Ok((anchor, steps))

@@ -190,8 +190,15 @@ async fn order_is_held_against_what_is_known() {
     let scene = Scene::new().await;
     let amoxicillin = order("Amoxicillin 500 MG Oral Capsule");
     assert!(scene.findings(&amoxicillin).await.is_empty());
-    let allergy =
-        |text: &str| json!({ "resourceType": "AllergyIntolerance", "code": { "text": text } });
+    let allergy = |text: &str| {
+        let system = "http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical";
+        json!({
+            "resourceType": "AllergyIntolerance",
+            "clinicalStatus": { "coding": [{ "system": system, "code": "active" }] },
+            "code": { "text": text },
+            "patient": { "reference": format!("Patient/{}", scene.patient.account()) },
+        })
+    };
     let rejected = scene.propose(Kind::Allergy, allergy("Allergy to penicillin")).await;
     scene.answer(&rejected, Verdict::Reject).await;
     assert!(scene.findings(&amoxicillin).await.is_empty(), "the patient says that it is wrong");

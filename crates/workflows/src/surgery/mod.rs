@@ -27,8 +27,8 @@ use serde_json::{Value, json};
 pub use checklist::{Answer, Item, Phase};
 pub use theatre::{
     Implant, Implanted, Signed, discharge, explant, fill_in, follow_up, hand_over, implant,
-    implant_digest, implant_of, implants_of, incise, lot_digest, recall, report, report_complication,
-    sign, trace, void_implant,
+    implant_digest, implant_of, implants_of, incise, lot_digest, recall, report,
+    report_complication, sign, trace, void_implant,
 };
 
 use crate::{

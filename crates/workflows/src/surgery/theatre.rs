@@ -319,8 +319,7 @@ async fn recorded(
     let logs = ledger.logs(&only(filter)).await.map_err(CallError::from)?;
     let events = logs.iter().filter_map(|log| Surgeries::Implanted::decode_log(&log.inner).ok());
     // Somebody of whom it was recorded again after a mistake is named twice.
-    let named: BTreeSet<_> =
-        events.map(|event| (event.data.implant, event.data.patient)).collect();
+    let named: BTreeSet<_> = events.map(|event| (event.data.implant, event.data.patient)).collect();
     let mut found = Vec::new();
     for (implant, patient) in named {
         let implanted = implant_of(hospital, patient, implant).await?;

@@ -699,7 +699,8 @@ impl Meter {
         for name in ["disputed", "disputed in vain", "challenged", NOT_DELIVERED] {
             let salt = secret(name);
             let id = make_id(address("institute"), salt);
-            let call = DataExchange::orderCall { salt, study, offer_: offer, query: secret("a query") };
+            let call =
+                DataExchange::orderCall { salt, study, offer_: offer, query: secret("a query") };
             self.prepare("institute", EXCHANGE, &call).await;
             if name == NOT_DELIVERED {
                 continue;
