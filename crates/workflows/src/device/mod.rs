@@ -234,7 +234,7 @@ impl Alert {
     }
 }
 
-/// The alerts of a device, oldest first; the newest [`ALERTS_MAX`] of them.
+/// The alerts of a device, oldest first; the newest 10,000 of them.
 ///
 /// # Errors
 ///
