@@ -33,7 +33,7 @@ pub(crate) enum Nature {
 pub(crate) enum NatureError {
     /// What such a resource says is about somebody, and it does not say about whom.
     #[error(
-        "a {0} of this server names its one patient as `subject`, `patient` or the like, by `Patient/id`"
+        "a {0} of this server names its patient as `subject`, `patient` or the like, by `Patient/id`, and one only"
     )]
     NoPatient(&'static str),
 }

@@ -136,7 +136,13 @@ async fn child(dir: &Path) {
 /// Proposes a note of the nurse's, so that it is told from what the physician imported.
 async fn propose(world: &World, patient: &PatientActor) -> (RecordDigest, B256) {
     let (hospital, nurse) = (world.gateway("hospital"), world.person("nurse"));
-    let resource = json!({ "resourceType": "CarePlan", "title": "rest" });
+    let resource = json!({
+        "resourceType": "CarePlan",
+        "status": "active",
+        "intent": "plan",
+        "title": "rest",
+        "subject": { "reference": format!("Patient/{}", patient.account()) },
+    });
     let draft = Draft { kind: Kind::CarePlan, resource };
     let proposed = record::propose(hospital, nurse, patient, &draft, world.now()).await;
     let (anchor, step) = proposed.unwrap();
