@@ -128,7 +128,14 @@ impl<'a> Teller<'a> {
             }
             Chapter::Trial => self.trial().await,
             Chapter::Claim => self.claim().await,
-            Chapter::Research => self.research().await,
+            Chapter::Research => match self.research().await {
+                // Which questions are answered depends on how many are alike, and own records are as they are.
+                Err(error) if self.consortium.patients.len() > 3 => {
+                    self.told("hospital", &format!("stops here, with records like these: {error}"));
+                    Ok(())
+                }
+                outcome => outcome,
+            },
             Chapter::Device => self.device().await,
             Chapter::Patient => {
                 self.own_records().await?;
