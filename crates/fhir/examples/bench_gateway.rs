@@ -502,11 +502,12 @@ impl Bench {
         let mut client = Client::connect(self.address).await;
         let mut times = Times::new();
         let deadline = Instant::now() + self.time * 2;
-        let path = "/fhir/Observation?_count=8";
-        let found = client.send(&self.physician, "GET", path, "").await.json();
+        // About one patient: among all patients' there are more than a search looks through.
+        let path = format!("/fhir/Observation?patient={}&_count=8", self.patients[0].id);
+        let found = client.send(&self.physician, "GET", &path, "").await.json();
         let short: Vec<String> = found["entry"]
             .as_array()
-            .unwrap()
+            .unwrap_or_else(|| panic!("the observations are listed, not {found}"))
             .iter()
             .map(|entry| entry["resource"]["id"].as_str().unwrap().to_owned())
             .collect();
