@@ -20,7 +20,8 @@ import {InstitutionRole, ProfessionalRole} from "./Types.sol";
 /// - E2: nothing is permitted to a professional outside `opensAt <= time < closesAt` of an opening of
 ///   theirs that nobody ended, nor a kind that it does not name.
 /// - E3: nothing is permitted against a patient's present restriction, whenever it was set.
-/// - E4: each opening is reviewed at most once, never by who opened it.
+/// - E4: each opening is reviewed at most once, never by who opened it, and nothing is permitted by it after
+///   its review: as justified it is reviewed once it is over, as unjustified it ends at once.
 /// - E5: nobody opens while a review of theirs is overdue, or while `MAX_UNREVIEWED` await review.
 ///
 /// ASSUMPTIONS
@@ -159,7 +160,8 @@ contract EmergencyAccess {
     /// @notice The patient refuses emergency access to these kinds.
     error KindsRestricted(address patient, uint32 kinds);
 
-    /// @notice An opening of the same professional for the same patient runs.
+    /// @notice An opening runs: another one of the same professional and patient, or the one that would be
+    /// found justified before anybody knows what is read by it.
     error StillOpen(uint40 closesAt);
 
     /// @notice The very same opening was made before.
@@ -236,8 +238,8 @@ contract EmergencyAccess {
         _end(id, opening);
     }
 
-    /// @notice Reviews an opening, as a privacy officer of the institution where it was made. One that
-    /// is found unjustified while it runs ends.
+    /// @notice Reviews an opening, as a privacy officer of the institution where it was made: when it is over,
+    /// or while it runs to find it unjustified, which ends it.
     /// @param note Digest of the officer's note.
     function review(Opening calldata opening, Verdict verdict, bytes32 note) external {
         bytes32 id = idOf(opening);
@@ -246,13 +248,15 @@ contract EmergencyAccess {
         if (verdict == Verdict.None) revert NoVerdict();
         if (!status.opened) revert UnknownOpening(id);
         if (status.verdict != Verdict.None) revert AlreadyReviewed(id, status.verdict);
+        bool runs = _isRunning(id, opening);
+        if (runs && verdict == Verdict.Justified) revert StillOpen(opening.closesAt);
 
         status.verdict = verdict;
         _reviewed(opening.professional, opening.opensAt);
 
         emit EmergencyReviewed(id, opening.patient, opening.professional, officer, verdict, note);
 
-        if (verdict == Verdict.Unjustified && _isRunning(id, opening)) _end(id, opening);
+        if (runs) _end(id, opening);
     }
 
     /// @notice Refuses emergency access to some kinds, or to everything, from this block on.

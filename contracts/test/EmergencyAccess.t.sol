@@ -270,6 +270,7 @@ contract EmergencyAccessTest is Network {
      * ├── without verdict → NoVerdict
      * ├── no such opening → UnknownOpening
      * ├── again → AlreadyReviewed
+     * ├── as justified while it runs → StillOpen
      * └── otherwise: noted; an unjustified one that runs ends
      */
 
@@ -318,6 +319,7 @@ contract EmergencyAccessTest is Network {
         vm.expectRevert(abi.encodeWithSelector(EmergencyAccess.WrongInstitution.selector, emergency, hospital));
         vm.prank(vm.addr(0xE02));
         emergencies.review(opened, EmergencyAccess.Verdict.Justified, "note");
+        skip(1 hours);
         vm.prank(stranger);
         emergencies.review(opened, EmergencyAccess.Verdict.Justified, "note");
         assertEq(emergencies.unreviewed(paramedic)[7], 0, "no longer awaited");
@@ -332,15 +334,32 @@ contract EmergencyAccessTest is Network {
         review(opened, EmergencyAccess.Verdict.Justified);
     }
 
-    function test_a_justified_opening_runs_on() public {
+    /// @dev E4: what would be read by it later, nobody would have reviewed.
+    function test_E4_an_opening_that_runs_is_not_found_justified() public {
+        EmergencyAccess.Opening memory opened = open(patient);
+        skip(1 hours - 1);
+        vm.expectRevert(abi.encodeWithSelector(EmergencyAccess.StillOpen.selector, opened.closesAt));
+        review(opened, EmergencyAccess.Verdict.Justified);
+        assertTrue(permits(0), "runs on");
+        skip(1);
+        review(opened, EmergencyAccess.Verdict.Justified);
+        assertFalse(permits(0), "over");
+
+        opened = open(patient);
+        vm.prank(paramedic);
+        emergencies.end(opened);
+        review(opened, EmergencyAccess.Verdict.Justified);
+    }
+
+    function test_a_justified_opening_is_reviewed_once() public {
         EmergencyAccess.Opening memory opened = open(patient);
         bytes32 id = emergencies.idOf(opened);
+        skip(1 hours);
         vm.expectEmit(address(emergencies));
         emit EmergencyAccess.EmergencyReviewed(
             id, patient, paramedic, officer, EmergencyAccess.Verdict.Justified, "note"
         );
         review(opened, EmergencyAccess.Verdict.Justified);
-        assertTrue(permits(0), "runs on");
         vm.expectRevert(
             abi.encodeWithSelector(EmergencyAccess.AlreadyReviewed.selector, id, EmergencyAccess.Verdict.Justified)
         );

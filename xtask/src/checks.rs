@@ -11,6 +11,7 @@ const ORDER: &[&str] = &[
     "domain",
     "bindings",
     "chain",
+    "census",
     "ledger",
     "vault",
     "exchange",
@@ -22,6 +23,7 @@ const ORDER: &[&str] = &[
     "search",
     "smart",
     "fhir",
+    "study",
     "salus",
 ];
 
@@ -33,6 +35,10 @@ const NEVER: &[(&str, &[&str])] = &[
     ("bindings", &["tokio", "reqwest", "sqlx", "revm"]),
     // The chain knows nothing of records.
     ("chain", &["sqlx", "hpke"]),
+    // Files are read without a clock and without a network.
+    ("census", &["tokio", "reqwest", "sqlx", "time", "revm"]),
+    // It executes on a chain of its own, and knows nothing of records.
+    ("study", &["sqlx", "hpke", "reqwest", "workflows"]),
     // Messages are read without a clock and without a network.
     ("hl7v2", &["tokio", "reqwest", "sqlx", "time"]),
     // Sealing knows nothing of the chain.

@@ -6,7 +6,7 @@
 //! cargo xtask contracts check   compile them and compare with the committed artifacts
 //! cargo xtask slither           hold what Slither finds in the contracts against what is explained
 //! cargo xtask schemathesis      try the FHIR interface of a served gateway with made-up requests
-//! cargo xtask gas               measure gas per operation and write contracts/gas.json
+//! cargo xtask gas               measure gas per operation and workflow, write contracts/gas.json and workflows.json
 //! cargo xtask bench [NAME …]    measure, print a table, write target/bench/NAME.json
 //! cargo xtask r4-pack [--check] make crates/r4/r4.json.zst from HL7's definitions, or compare with it
 //! ```

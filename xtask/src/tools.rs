@@ -49,11 +49,19 @@ pub(crate) fn forge_test() -> Result<(), Failure> {
     succeed(&mut in_contracts("npx", &["forge", "test"]))
 }
 
-/// Measures the gas of every named operation and writes `contracts/gas.json`.
+/// Measures the gas of every named operation and of every workflow, and writes `contracts/gas.json` and
+/// `contracts/workflows.json`. The workflows come last: their steps have the operations' names.
 pub(crate) fn gas() -> Result<(), Failure> {
-    // All of the workspace, so that nothing is built with other features than in the whole run.
-    let arguments = ["test", "--workspace", "--test", "gas"];
-    succeed(program("cargo", &arguments).env("SALUS_WRITE_GAS", "1"))
+    let workflows =
+        ["flows", "surgery", "trial", "claim", "device", "research", "waiting_list"].as_slice();
+    for binaries in [["gas"].as_slice(), workflows] {
+        // All of the workspace, so that nothing is built with other features than in the whole run.
+        let mut arguments = vec!["test", "--workspace"];
+        arguments.extend(binaries.iter().flat_map(|binary| ["--test", binary]));
+        arguments.extend(["--", "what_the_file_says"]);
+        succeed(program("cargo", &arguments).env("SALUS_WRITE_GAS", "1"))?;
+    }
+    Ok(())
 }
 
 /// Installs the commands that the integration guide uses, where they are missing.

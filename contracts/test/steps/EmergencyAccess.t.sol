@@ -26,12 +26,16 @@ contract EmergencyAccessSteps is Steps {
 
     function steps() internal view override returns (Step[] memory list) {
         EmergencyAccess.Opening memory held = opening;
-        list = new Step[](4);
+        list = new Step[](5);
         list[0] = Step("open", abi.encodeCall(EmergencyAccess.open, (patient, 1, 1 hours, "reason")));
         list[1] = Step("end", abi.encodeCall(EmergencyAccess.end, (held)));
         list[2] =
             Step("review", abi.encodeCall(EmergencyAccess.review, (held, EmergencyAccess.Verdict.Justified, "note")));
-        list[3] = Step("restrict", abi.encodeCall(EmergencyAccess.restrict, (1, true)));
+        list[3] = Step(
+            "reviewAsUnjustified",
+            abi.encodeCall(EmergencyAccess.review, (held, EmergencyAccess.Verdict.Unjustified, "note"))
+        );
+        list[4] = Step("restrict", abi.encodeCall(EmergencyAccess.restrict, (1, true)));
     }
 
     function reach(uint256 state) internal override {

@@ -56,6 +56,21 @@ pub fn decode_call(deployment: &Deployment, to: Option<Address>, input: &Bytes) 
     }
 }
 
+/// The contracts that a call is for: the one that is called, or those that a patient's account calls for it.
+#[must_use]
+pub fn called(deployment: &Deployment, to: &Address, input: &[u8]) -> Vec<Contract> {
+    if let Some(contract) = deployment.contract_at(to) {
+        return vec![contract];
+    }
+    let Ok(PatientAccount::PatientAccountCalls::execute(execute)) =
+        PatientAccount::PatientAccountCalls::abi_decode_validate(input)
+    else {
+        return Vec::new();
+    };
+    let inner = batch(&execute.executionData).unwrap_or_default();
+    inner.iter().filter_map(|(to, _)| deployment.contract_at(to)).collect()
+}
+
 /// The calls in an account's batch.
 fn batch(execution: &Bytes) -> Option<Vec<(Address, Bytes)>> {
     type Batch = (Vec<(Address, U256, Bytes)>, Bytes);

@@ -1,4 +1,4 @@
-//! Why a contract refused, as a Rust value.
+//! Why a contract refused, as a Rust value, and in words.
 
 use std::fmt;
 
@@ -12,15 +12,16 @@ use crate::{
     PatientAccount::PatientAccountErrors, PatientAccounts::PatientAccountsErrors,
     PaymentToken::PaymentTokenErrors, Prescriptions::PrescriptionsErrors, Records::RecordsErrors,
     Registry::RegistryErrors, Relationships::RelationshipsErrors, Surgeries::SurgeriesErrors,
-    Trials::TrialsErrors, WaitingLists::WaitingListsErrors,
+    Trials::TrialsErrors, WaitingLists::WaitingListsErrors, deployment::Contract,
+    words::Words as _,
 };
 
 macro_rules! contract_errors {
     ($($(#[$meta:meta])* $variant:ident($errors:ty),)+) => {
         /// Why a contract refused: one of its errors, or one of a contract that it called.
         ///
-        /// Some errors exist in several contracts with the same fields; then the first contract in
-        /// the order of the variants is named.
+        /// Some errors exist in several contracts with the same fields. [`ContractError::decode_from`] names
+        /// the contract that was called; without it, the first in the order of the variants is named.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum ContractError {
             $($(#[$meta])* $variant($errors),)+
@@ -47,13 +48,33 @@ macro_rules! contract_errors {
                 }
                 Self::Unknown(Bytes::copy_from_slice(data))
             }
+
+            /// As `data` means it in the contract of this variant's name.
+            fn decode_in(contract: &str, data: &[u8]) -> Option<Self> {
+                match contract {
+                    $(stringify!($variant) => {
+                        <$errors>::abi_decode_validate(data).ok().map(Self::$variant)
+                    })+
+                    _ => None,
+                }
+            }
+
+            /// Reads revert data of a call to one of these contracts: what only another contract says, one of
+            /// them called that.
+            #[must_use]
+            pub fn decode_from(called: &[Contract], data: &[u8]) -> Self {
+                let mut meant = called.iter().filter_map(|of| Self::decode_in(of.name(), data));
+                meant.next().unwrap_or_else(|| Self::decode(data))
+            }
         }
 
         impl fmt::Display for ContractError {
-            /// The error's name and fields, such as `NotPermitted { id: 0x…, pharmacy: 0x… }`.
+            /// What it means to whoever asked, and the error's name.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self {
-                    $(Self::$variant(error) => f.write_str(&inner_text(&format!("{error:?}"))),)+
+                    $(Self::$variant(error) => {
+                        write!(f, "{} ({})", error.words(), variant_name(&format!("{error:?}")))
+                    })+
                     Self::Text(reason) => f.write_str(reason),
                     Self::Panic(code) => write!(f, "panic {code:#x}"),
                     Self::Unknown(data) if data.is_empty() => f.write_str("no reason given"),
@@ -103,10 +124,9 @@ contract_errors! {
 
 impl std::error::Error for ContractError {}
 
-/// `Variant(Error { … })` without the variant around it.
-fn inner_text(debug: &str) -> String {
-    let inner = debug.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
-    inner.unwrap_or(debug).to_owned()
+/// The name in `Name(Error { … })`, which is the error's in the contract: whoever looks it up finds it by that.
+fn variant_name(debug: &str) -> &str {
+    debug.split_once('(').map_or(debug, |(name, _)| name)
 }
 
 #[cfg(test)]
@@ -114,7 +134,7 @@ mod tests {
     use alloy_primitives::{Address, B256, U256};
 
     use super::*;
-    use crate::{Prescriptions, Registry};
+    use crate::{LabOrders, Prescriptions, Registry};
 
     #[test]
     fn errors_come_back_as_what_they_are() {
@@ -125,8 +145,25 @@ mod tests {
 
         let error = Prescriptions::NotPermitted { id: B256::ZERO, pharmacy: signer };
         let text = ContractError::decode(&error.abi_encode()).to_string();
-        assert!(text.starts_with("NotPermitted"), "{text}");
-        assert!(text.contains("0x0101010101010101010101010101010101010101"), "{text}");
+        assert!(text.ends_with("(NotPermitted)"), "{text}");
+        assert!(
+            text.starts_with("0x0101010101010101010101010101010101010101 may not have"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_error_of_several_contracts_is_that_of_the_one_that_was_called() {
+        let data = LabOrders::WrongState { id: B256::ZERO, state: 4 }.abi_encode();
+        let said = |called: &[Contract]| ContractError::decode_from(called, &data).to_string();
+        assert!(said(&[Contract::LabOrders]).contains("is released, and"));
+        assert!(said(&[Contract::Prescriptions]).contains("is cancelled, and"));
+        assert!(said(&[Contract::Records, Contract::Claims]).contains("claim 0x"));
+        // A contract that a called one called.
+        let signer = Address::repeat_byte(1);
+        let data = Registry::NotInstitution { signer }.abi_encode();
+        let error = ContractError::decode_from(&[Contract::Claims], &data);
+        assert!(matches!(error, ContractError::Registry(_)), "{error:?}");
     }
 
     #[test]

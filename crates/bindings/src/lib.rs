@@ -10,6 +10,7 @@ mod contracts;
 mod decode;
 mod deployment;
 mod errors;
+mod words;
 
 pub mod convert;
 pub mod device;
@@ -20,6 +21,6 @@ pub use contracts::{
     PatientAccounts, PaymentToken, Prescriptions, Records, Registry, Relationships, Surgeries,
     Trials, WaitingLists, WebAuthnVerifier,
 };
-pub use decode::{DecodedCall, decode_call, decode_event};
+pub use decode::{DecodedCall, called, decode_call, decode_event};
 pub use deployment::{Contract, Deployment, contract_name};
 pub use errors::ContractError;

@@ -19,6 +19,7 @@ use crate::{
     resources::{Before, Checked, Known, Resource, Resources, is_anchored, store_caring},
     searching,
     tables::Row,
+    version::VersionId,
 };
 
 /// The most entries in one bundle that comes in.
@@ -319,7 +320,7 @@ async fn transaction(
     for (index, status, resource, version) in resources.store_all(caller, writes).await? {
         let reply = match resource {
             Some(resource) => Reply::written(status, &resource, Returning::Minimal),
-            None => Reply { version: Some(version), ..Reply::of(status) },
+            None => Reply { version: Some(version.into()), ..Reply::of(status) },
         };
         replies[index] = Some(answered(reply));
     }
@@ -459,7 +460,7 @@ async fn check_write(
         row.refuse_to_write()?;
         resources.require_write(caller, row.record).await?;
         let stands = resources.before(&row).await?;
-        request.conditions.require(stands.newest)?;
+        request.conditions.require(stands.newest.map(VersionId::from))?;
         if row.is_deleted_now(stands) {
             return Ok((StatusCode::NO_CONTENT, Write::Nothing(row)));
         }
@@ -477,7 +478,7 @@ async fn check_write(
     }
     let checked = resources.check(caller, resource_type, Some(id), body, known).await?;
     if request.method != Method::POST {
-        request.conditions.require(checked.before.newest)?;
+        request.conditions.require(checked.before.newest.map(VersionId::from))?;
     }
     let status = if checked.row.version == 1 { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Write::Put(Box::new(checked))))

@@ -4,27 +4,36 @@
 //! Such a resource has the record's own id, in 64 digits, by which contracts and the workflow's other documents
 //! name it; its patient is `Patient/ACCOUNT` in it, which is read and searched for as whoever has that account
 //! here. It is read and found like any other. It changes by the steps of its workflow only: a version that
-//! came otherwise would not be the one that the contract holds.
+//! came otherwise would not be the one that the contract holds. Where the workflow stands since is shown beside
+//! it (`statuses.rs`).
+//!
+//! The protocol of a study is about nobody. Who runs the study or takes part keeps it in the directory.
 
 use std::sync::Arc;
 
 use axum::http::StatusCode;
 use domain::Address;
-use gatekeeper::Along;
+use gatekeeper::{Along, Entropy};
 use search::Prepared;
 use serde_json::Value;
-use vault::{Content, MigrateError, NewRecord};
-use workflows::Catalogue;
+use vault::{Content, MigrateError, NewRecord, StoreError};
+use workflows::{Catalogue, Study, import::Later};
 
 use crate::{
     copies::{self, is_copy},
+    directory::Directory,
+    following::note_late,
     importing::{is_served, milliseconds},
     outcome::FhirError,
     tables::{COMPONENT, Deletion, Filed, MIGRATIONS, Row},
 };
 
 /// Makes findable over FHIR what workflows seal.
-pub struct WorkflowCatalogue(Arc<search::Index>);
+pub struct WorkflowCatalogue {
+    database: vault::Database,
+    index: Arc<search::Index>,
+    directory: Option<(Directory, Entropy)>,
+}
 
 impl WorkflowCatalogue {
     /// The catalogue of a gateway with this database, under the key that its
@@ -39,7 +48,15 @@ impl WorkflowCatalogue {
     ) -> Result<Self, MigrateError> {
         database.migrate(search::COMPONENT, search::MIGRATIONS).await?;
         database.migrate(COMPONENT, MIGRATIONS).await?;
-        Ok(Self(Arc::new(search::Index::new(index_key))))
+        let index = Arc::new(search::Index::new(index_key));
+        Ok(Self { database: database.clone(), index, directory: None })
+    }
+
+    /// Keeps the protocols of studies as well, which are about nobody, under the key that the directory of the
+    /// gateway's [`Resources`](crate::Resources) has.
+    #[must_use]
+    pub fn with_directory(self, directory_key: [u8; 32], entropy: Entropy) -> Self {
+        Self { directory: Some((Directory::new(directory_key), entropy)), ..self }
     }
 
     fn prepare(&self, version: &NewRecord) -> Option<(Row, Filed, Prepared)> {
@@ -61,15 +78,16 @@ impl WorkflowCatalogue {
             version: version.version.get(),
             updated: milliseconds(version.created),
             deletion: Deletion::No,
+            status: None,
         };
-        let prepared = self.0.prepare(resource_type, &value);
+        let prepared = self.index.prepare(resource_type, &value);
         Some((row, filed, prepared))
     }
 }
 
 impl Catalogue for WorkflowCatalogue {
     fn along(&self, version: &NewRecord) -> Along<'static> {
-        let (prepared, index) = (self.prepare(version), Arc::clone(&self.0));
+        let (prepared, index) = (self.prepare(version), Arc::clone(&self.index));
         Box::new(move |transaction| {
             Box::pin(async move {
                 let Some((row, filed, prepared)) = prepared else { return Ok(()) };
@@ -83,13 +101,63 @@ impl Catalogue for WorkflowCatalogue {
                     Some(kept) if kept.resource_type != row.resource_type => Ok(()),
                     Some(kept) => {
                         row.bring_up(transaction, kept.number).await?;
-                        index.widen_prepared(transaction, kept.number, prepared).await
+                        index.widen_prepared(transaction, kept.number, prepared).await?;
+                        kept.index_status(transaction, &index).await
                     }
                 }
             })
         })
     }
+
+    fn keep_study<'a>(&'a self, study: Study<'a>) -> Later<'a, ()> {
+        Box::pin(self.keep_study_in_directory(study))
+    }
 }
+
+impl WorkflowCatalogue {
+    async fn keep_study_in_directory(&self, study: Study<'_>) -> Result<(), StoreError> {
+        let Some((directory, entropy)) = &self.directory else { return Ok(()) };
+        let Study { id, version, resource, now } = study;
+        let row = Row {
+            number: 0,
+            resource_type: STUDY.into(),
+            id: format!("{id:x}"),
+            record: None,
+            version: version.into(),
+            updated: milliseconds(now),
+            deletion: Deletion::No,
+            status: None,
+        };
+        let (text, prepared) = (resource.to_string(), self.index.prepare(STUDY, resource));
+        let mut rng = entropy.fork();
+        let mut transaction = self.database.begin().await?;
+        let kept = Row::find(&mut transaction, STUDY, &row.id).await?;
+        let number = match &kept {
+            Some(kept) if kept.version >= row.version => return Ok(()),
+            Some(kept) => kept.number,
+            None => Row::next_number(&mut transaction).await?,
+        };
+        directory.write(&mut transaction, (number, &row), Some(&text), &mut rng).await?;
+        match kept {
+            Some(kept) => {
+                row.bring_up(&mut transaction, number).await?;
+                self.index.remove(&mut transaction, number).await?;
+                self.index.add_prepared(&mut transaction, vec![(number, prepared)]).await?;
+                kept.index_status(&mut transaction, &self.index).await?;
+            }
+            None => {
+                row.insert(&mut transaction, number).await?;
+                self.index.add_prepared(&mut transaction, vec![(number, prepared)]).await?;
+                // It may have come a long way already.
+                note_late(&mut transaction, id).await?;
+            }
+        }
+        transaction.commit().await
+    }
+}
+
+/// The type of a study.
+const STUDY: &str = "ResearchStudy";
 
 impl Row {
     /// Whether a workflow sealed it.

@@ -407,6 +407,7 @@ fn copy(entry: &Entry, text: &str) -> Option<Copy> {
         version: entry.header.version.get(),
         updated: i64::try_from(entry.header.created.0).unwrap_or_default().saturating_mul(1_000),
         deletion,
+        status: None,
     };
     if !text.starts_with('{') {
         // Of which type it was, only the version before says, if it is here.
@@ -514,6 +515,7 @@ mod tests {
             version: 1,
             updated: 0,
             deletion: Deletion::No,
+            status: None,
         };
         let kept = row("Observation", "copy.1111111111111111.1");
         let check = |text: &str, is_version: bool| {

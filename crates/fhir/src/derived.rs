@@ -98,7 +98,7 @@ impl Derived {
         Ok(Resource {
             resource_type: self.resource_type.into(),
             id: self.id.clone(),
-            version: self.version,
+            version: self.version.into(),
             updated: self.updated,
             body: Some(body),
         })
@@ -232,7 +232,7 @@ fn history(
     bundle.link.push(bundle::Link { relation: "self", url });
     for version in wanted {
         let Resource { resource_type, id, .. } = version;
-        let is_first = version.version == 1;
+        let is_first = version.version.is_first();
         let (method, status) = if is_first { ("POST", "201") } else { ("PUT", "200") };
         let name = format!("{resource_type}/{id}");
         let url = if is_first { resource_type } else { &name };

@@ -13,6 +13,7 @@ use crate::{
     request::{Reply, Request, version_of_tag},
     resources::{Known, Resources, Stored, issues_of},
     searching, subscriptions,
+    version::VersionId,
 };
 
 /// What can be asked.
@@ -193,6 +194,7 @@ impl Resources {
     ) -> Result<Reply, FhirError> {
         let action = action_of(&request.method, &request.path)?;
         let request = parameters::in_query(action, request)?;
+        self.keep_up_or_warn().await?;
         if let Some(reply) = derived::handle(self, caller, action, &request).await? {
             return Ok(reply);
         }
@@ -304,7 +306,7 @@ impl Resources {
         if is_new {
             caller.require(resource_type, Interaction::Create)?;
         }
-        request.conditions.require(checked.before.newest)?;
+        request.conditions.require(checked.before.newest.map(VersionId::from))?;
         let stored = posting::store(self, caller, checked, request).await?;
         let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
         Ok(stored_reply(&stored, status, request))
@@ -337,7 +339,7 @@ impl Resources {
         let patched = patch::apply(&before, &request.body)?;
         let checked =
             self.check(caller, resource_type, Some(id), patched, &Known::default()).await?;
-        if checked.before.newest != Some(there.version) {
+        if checked.before.newest.map(VersionId::from) != Some(there.version) {
             return Err(FhirError::precondition("the resource has another version by now"));
         }
         let stored = posting::store(self, caller, checked, request).await?;
@@ -416,8 +418,8 @@ fn stored_reply(stored: &Stored, done: StatusCode, request: &Request) -> Reply {
     Reply::written(stored.status(done), &stored.resource, request.returning)
 }
 
-fn version_in_path(text: &str) -> Result<u32, FhirError> {
-    text.parse().ok().filter(|version| *version > 0).ok_or_else(FhirError::not_found)
+fn version_in_path(text: &str) -> Result<VersionId, FhirError> {
+    text.parse().map_err(|_| FhirError::not_found())
 }
 
 /// The resource in a request's body.

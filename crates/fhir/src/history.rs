@@ -4,9 +4,12 @@
 //! there. They come newest first, in pages; a page begins below a version, or at a time, so that it stays
 //! where it was while others write.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
 
-use domain::{Address, KindSet};
+use domain::{Address, KindSet, RecordId};
 use gatekeeper::{Found, Versions};
 use sqlx::Row as _;
 
@@ -20,7 +23,9 @@ use crate::{
     request::{Reply, Request},
     resources::{Resource, Resources, resource_of, updated},
     searching,
+    statuses::Status,
     tables::Row,
+    version::VersionId,
 };
 
 /// How many sealed bytes a page opens, unless its first version alone has more.
@@ -40,16 +45,17 @@ const PAGE: &str = "_page";
 
 /// A version that the caller may see, not yet opened.
 struct Version {
+    /// With the status that this version has.
     row: Row,
-    version: u32,
+    version: VersionId,
     updated: i64,
-    /// What opens it; `None` for the directory's.
-    found: Option<Found>,
+    /// What opens it; `None` for the directory's. Versions of one that was written share it.
+    found: Option<Arc<Found>>,
 }
 
 impl Version {
     /// The order of histories, and where pages begin.
-    const fn place(&self) -> (i64, i64, u32) {
+    const fn place(&self) -> (i64, i64, VersionId) {
         (self.updated, self.row.number, self.version)
     }
 
@@ -70,7 +76,7 @@ pub(crate) async fn of_resource(
     let versions = match row.record {
         Some(filed) => {
             let found = resources.find_record(caller, filed, true).await?;
-            found.into_iter().map(|found| of_record(&row, found)).collect()
+            of_record(resources, &row, found).await?
         }
         None => of_directory(resources, caller, &row).await?,
     };
@@ -207,11 +213,15 @@ async fn versions_of_type(
         let finding = gatekeeper.find(caller.reading(), &order, Versions::All, resources.now());
         let (found, refusals) = finding.await?;
         reached.refuse(refusals);
-        let found = found.into_iter().filter_map(|found| {
-            let row = records.get(&found.entry().header.record)?;
-            Some(of_record(row, found))
-        });
-        versions.extend(found.filter(|version| version.updated >= since));
+        let mut of_each: HashMap<RecordId, Vec<Found>> = HashMap::new();
+        for one in found {
+            of_each.entry(one.entry().header.record).or_default().push(one);
+        }
+        for (record, found) in of_each {
+            let Some(row) = records.get(&record) else { continue };
+            let found = of_record(resources, row, found).await?;
+            versions.extend(found.into_iter().filter(|version| version.updated >= since));
+        }
         if versions.len() > READABLE_MAX {
             reached.count(versions.iter().filter_map(|version| version.row.record));
             let text = format!("more than {READABLE_MAX} versions; say _since when");
@@ -221,11 +231,47 @@ async fn versions_of_type(
     Ok(versions)
 }
 
-fn of_record(row: &Row, found: Found) -> Version {
-    let header = &found.entry().header;
-    let version = header.version.get();
-    let updated = updated(row, version, header.created);
-    Version { row: row.clone(), version, updated, found: Some(found) }
+/// The versions of one record that these are.
+async fn of_record(
+    resources: &Resources,
+    row: &Row,
+    found: Vec<Found>,
+) -> Result<Vec<Version>, FhirError> {
+    let as_written = row.with_status(None);
+    let mut founds = BTreeMap::new();
+    let mut written = Vec::with_capacity(found.len());
+    for found in found {
+        let header = &found.entry().header;
+        let version = header.version.get();
+        written.push((version, updated(&as_written, version, header.created)));
+        founds.insert(version, Arc::new(found));
+    }
+    written.sort_unstable();
+    let of = |(row, version, created): (Row, u32, i64)| {
+        let (name, updated) = row.given_as(version, created);
+        let found = founds.get(&version).cloned();
+        Version { row, version: name, updated, found }
+    };
+    Ok(all_given(resources, row, &written).await?.into_iter().map(of).collect())
+}
+
+/// The written versions of a resource with the statuses that they had, and when each was written.
+async fn all_given(
+    resources: &Resources,
+    row: &Row,
+    written: &[(u32, i64)],
+) -> Result<Vec<(Row, u32, i64)>, FhirError> {
+    let statuses = match row.status {
+        None => Vec::new(),
+        Some(_) => {
+            let mut connection = resources.database().readers().acquire().await?;
+            Status::all(&mut connection, row.number).await?
+        }
+    };
+    let created: HashMap<u32, i64> = written.iter().copied().collect();
+    let given = row.all_given(written, &statuses).into_iter();
+    let of = |(row, version)| (row, version, created.get(&version).copied().unwrap_or_default());
+    Ok(given.map(of).collect())
 }
 
 async fn of_directory(
@@ -235,9 +281,14 @@ async fn of_directory(
 ) -> Result<Vec<Version>, FhirError> {
     resources.require_directory(caller, &row.resource_type)?;
     let mut connection = resources.database().readers().acquire().await?;
-    let versions = Directory::versions(&mut connection, row.number).await?;
-    let of = |(version, updated)| Version { row: row.clone(), version, updated, found: None };
-    Ok(versions.into_iter().map(of).collect())
+    let mut written = Directory::versions(&mut connection, row.number).await?;
+    drop(connection);
+    written.reverse();
+    let of = |(row, version, created): (Row, u32, i64)| {
+        let (name, updated) = row.given_as(version, created);
+        Version { row, version: name, updated, found: None }
+    };
+    Ok(all_given(resources, row, &written).await?.into_iter().map(of).collect())
 }
 
 /// One page of a history.
@@ -272,7 +323,10 @@ async fn page(
     bundle.total = below.is_none().then_some(total);
     let path = request.path.join("/");
     bundle.link.push(Link { relation: "self", url: format!("{base}/{path}") });
-    if let Some(last) = versions.last().filter(|_| !later.is_empty()) {
+    let has_more = !later.is_empty();
+    // What is opened has one owner.
+    drop(later);
+    if let Some(last) = versions.last().filter(|_| has_more) {
         let (updated, number, version) = last.place();
         let since = request.parameter("_since").map(|since| {
             let since = searching::encoded(since);
@@ -296,7 +350,8 @@ async fn open(
     versions: Vec<Version>,
     reached: &mut Reached,
 ) -> Result<Vec<Resource>, FhirError> {
-    let (mut places, mut founds, mut opened) = (Vec::new(), Vec::new(), Vec::new());
+    let mut places: HashMap<(RecordId, u32), Vec<_>> = HashMap::new();
+    let (mut founds, mut opened) = (HashMap::new(), Vec::new());
     for version in versions {
         let place = version.place();
         let Version { row, version, found, .. } = version;
@@ -305,17 +360,20 @@ async fn open(
                 opened.push((place, resources.read_directory(caller, &row, Some(version)).await?));
             }
             Some(found) => {
-                places.push(((found.entry().header.record, version), (place, row)));
-                founds.push(found);
+                let name = (found.entry().header.record, version.written);
+                places.entry(name).or_default().push((place, row));
+                founds.insert(name, found);
             }
         }
     }
+    // Each is opened once, with however many statuses it is shown.
+    let founds: Vec<Found> = founds.into_values().filter_map(Arc::into_inner).collect();
     let patients: Vec<Address> = founds.iter().map(|found| found.entry().patient).collect();
     let given = resources.gatekeeper().give(caller.reading(), founds, resources.now()).await?;
     reached.show(patients);
-    let mut places: HashMap<_, _> = places.into_iter().collect();
     for record in given {
-        if let Some((place, row)) = places.remove(&(record.record, record.version.get())) {
+        let shown = places.remove(&(record.record, record.version.get())).unwrap_or_default();
+        for (place, row) in shown {
             opened.push((place, resource_of(&row, &record)?));
         }
     }
@@ -324,7 +382,7 @@ async fn open(
 }
 
 /// Where a page begins, as its link says.
-fn place_of(text: &str) -> Result<(i64, i64, u32), FhirError> {
+fn place_of(text: &str) -> Result<(i64, i64, VersionId), FhirError> {
     let mut parts = text.splitn(3, '.');
     let mut part = || parts.next().unwrap_or_default();
     let place = (part().parse(), part().parse(), part().parse());
@@ -338,7 +396,7 @@ fn entry(base: &str, resource: &Resource) -> Entry {
     let Resource { resource_type, id, version, updated, body } = resource;
     let (method, status) = match (version, body) {
         (_, None) => ("DELETE", "204"),
-        (1, _) => ("POST", "201"),
+        (version, _) if version.is_first() => ("POST", "201"),
         _ => ("PUT", "200"),
     };
     let url =

@@ -82,6 +82,7 @@ impl ImportIndex {
             version: record.version.get(),
             updated: milliseconds(record.created),
             deletion: Deletion::No,
+            status: None,
         };
         Some((row, self.index.prepare(resource_type, &value)))
     }
@@ -158,6 +159,7 @@ impl ImportIndex {
                 version: 1,
                 updated: milliseconds(now),
                 deletion: Deletion::No,
+                status: None,
             };
             let number = Row::next_number(&mut transaction).await?;
             row.insert(&mut transaction, number).await?;

@@ -17,6 +17,7 @@ mod derived;
 mod directory;
 mod dispatch;
 mod filing;
+mod following;
 mod group;
 mod history;
 mod http;
@@ -34,9 +35,12 @@ mod request;
 mod resources;
 mod sealing;
 mod searching;
+mod statuses;
+mod steps;
 mod subject;
 mod subscriptions;
 mod tables;
+mod version;
 
 pub use caller::{
     AllowAll, Allowed, Authenticator, Caller, Interaction, PURPOSE_HEADER, purpose_of_code,
@@ -44,9 +48,11 @@ pub use caller::{
 };
 pub use catalogue::WorkflowCatalogue;
 pub use derived::MEMBER_SYSTEM;
+pub use following::KeepUpError;
 pub use http::{BODY_BYTES_MAX, URL_BYTES_MAX, router};
 pub use importing::ImportIndex;
 pub use json::RawObject;
 pub use outcome::{FhirError, Issue};
 pub use resources::{ACCOUNT_SYSTEM, Patients, Resource, Resources, account_of_patient};
 pub use subscriptions::FORM as SUBSCRIPTION_FORM;
+pub use version::{ParseVersionError, VersionId};

@@ -338,7 +338,7 @@ fn components(base: &str) -> Value {
             },
             "version": {
                 "name": "version", "in": "path", "required": true, "example": "1",
-                "schema": { "type": "string", "pattern": "^[1-9][0-9]{0,8}$" },
+                "schema": { "type": "string", "pattern": "^[1-9][0-9]{0,8}(\\.[1-9][0-9]{0,8})?$" },
             },
             "purpose": header(
                 PURPOSE_HEADER,

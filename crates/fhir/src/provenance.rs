@@ -257,7 +257,9 @@ pub(crate) async fn include(
         let (resource_type, id) = (name.resource.resource_type, name.resource.id);
         if let Some(row) = resources.row(&resource_type, &id).await? {
             let version = name.resource.meta["versionId"].as_str().unwrap_or_default();
-            shown.insert(format!("{resource_type}/{id}/_history/{version}"));
+            // A status of the contract changes nothing about who wrote the version.
+            let written = version.split('.').next().unwrap_or_default();
+            shown.insert(format!("{resource_type}/{id}/_history/{written}"));
             rows.push(row);
         }
     }

@@ -8,7 +8,7 @@ use axum::{
 };
 use parking_lot::Mutex;
 
-use crate::{outcome::FhirError, resources::Resource};
+use crate::{outcome::FhirError, resources::Resource, version::VersionId};
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl Conditions {
     /// # Source
     ///
     /// FHIR R4, section 3.1.0.5; RFC 9110, sections 13.1.1 and 13.1.2.
-    pub(crate) fn require(&self, newest: Option<u32>) -> Result<(), FhirError> {
+    pub(crate) fn require(&self, newest: Option<VersionId>) -> Result<(), FhirError> {
         if let Some(tag) = &self.if_match {
             let fits = if tag.trim() == "*" {
                 newest.is_some()
@@ -157,7 +157,7 @@ fn decode(text: &str) -> Result<String, FhirError> {
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     /// The version of what was read or written.
-    pub(crate) version: Option<u32>,
+    pub(crate) version: Option<VersionId>,
     /// When that was made, in milliseconds since 1970.
     pub(crate) updated: Option<i64>,
     /// Where it is, below the base.
@@ -235,7 +235,7 @@ impl Reply {
 }
 
 /// The version in an entity tag, such as `W/"3"`.
-pub(crate) fn version_of_tag(tag: &str) -> Option<u32> {
+pub(crate) fn version_of_tag(tag: &str) -> Option<VersionId> {
     tag.trim().trim_start_matches("W/").trim_matches('"').parse().ok()
 }
 
@@ -256,8 +256,10 @@ mod tests {
 
     #[test]
     fn tags_name_versions() {
-        assert_eq!(version_of_tag("W/\"3\""), Some(3));
-        assert_eq!(version_of_tag("\"4\""), Some(4));
+        assert_eq!(version_of_tag("W/\"3\""), Some(3.into()));
+        assert_eq!(version_of_tag("\"4\""), Some(4.into()));
+        let second = VersionId { written: 1, status: 2 };
+        assert_eq!(version_of_tag("W/\"1.2\""), Some(second));
         assert_eq!(version_of_tag("x"), None);
     }
 }

@@ -26,14 +26,18 @@ use crate::{
     catalogue, consent, copies, derived,
     directory::Directory,
     filing::{Filing, file},
+    following::Followed,
+    importing::milliseconds,
     instant,
     json::RawObject,
     outcome::{FhirError, Issue},
     posting,
     sealing::Sealing,
     searching::Remembered,
+    statuses::Status,
     subject::{Nature, nature_of},
     tables::{COMPONENT, Deletion, Filed, MIGRATIONS, Row},
+    version::VersionId,
 };
 
 /// Which account stands behind a `Patient` resource that is not here yet.
@@ -60,7 +64,7 @@ pub struct Resource {
     /// Its id.
     pub id: String,
     /// Its version.
-    pub version: u32,
+    pub version: VersionId,
     /// When that was made, in milliseconds since 1970.
     pub updated: i64,
     /// The resource; `None` in a version that says that it was deleted.
@@ -86,6 +90,8 @@ pub(crate) struct Inner {
     pub(crate) grants: consent::GrantIds,
     /// Held from looking for what a condition names until what depends on it is stored.
     pub(crate) conditional: tokio::sync::Mutex<()>,
+    /// How far statuses were followed; held while they are.
+    pub(crate) followed: tokio::sync::Mutex<Followed>,
     /// What delivers subscriptions, once they are served.
     pub(crate) webhooks: OnceLock<notify::Webhooks>,
 }
@@ -199,6 +205,7 @@ impl Resources {
             running: bulk::Running::default(),
             grants: consent::GrantIds::default(),
             conditional: tokio::sync::Mutex::default(),
+            followed: tokio::sync::Mutex::default(),
             webhooks: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -267,7 +274,7 @@ impl Resources {
         caller: &Caller,
         resource_type: &str,
         id: &str,
-        version: Option<u32>,
+        version: Option<VersionId>,
     ) -> Result<Resource, FhirError> {
         caller.require(resource_type, Interaction::Read)?;
         let row = self.row_named(resource_type, id).await?.ok_or_else(FhirError::not_found)?;
@@ -287,19 +294,36 @@ impl Resources {
         caller: &Caller,
         row: &Row,
         filed: Filed,
-        version: Option<u32>,
+        version: Option<VersionId>,
     ) -> Result<Resource, FhirError> {
         let mut found = self.find_record(caller, filed, version.is_some()).await?;
         if let Some(version) = version {
-            found.retain(|found| found.entry().header.version.get() == version);
+            found.retain(|found| found.entry().header.version.get() == version.written);
         }
-        if found.is_empty() {
+        let row = self.row_as_of(row, version).await?.filter(|_| !found.is_empty());
+        let Some(row) = row else {
             self.note_refusal(caller, filed, Refusal::NotCovered).await?;
             return Err(FhirError::not_found());
-        }
+        };
         let mut opened = self.gatekeeper().give(caller.reading(), found, self.now()).await?;
         let record = opened.pop().ok_or_else(unavailable)?;
-        resource_of(row, &record)
+        resource_of(&row, &record)
+    }
+
+    /// A row with the status that a version of it has; `None` when there is no such status.
+    async fn row_as_of(
+        &self,
+        row: &Row,
+        version: Option<VersionId>,
+    ) -> Result<Option<Row>, FhirError> {
+        let Some(VersionId { status, .. }) = version else { return Ok(Some(row.clone())) };
+        if status == 0 {
+            return Ok(Some(row.with_status(None)));
+        }
+        let mut connection = self.database().readers().acquire().await?;
+        let statuses = Status::all(&mut connection, row.number).await?;
+        let wanted = statuses.into_iter().find(|one| one.place == status);
+        Ok(wanted.map(|status| row.with_status(Some(status))))
     }
 
     /// The version in force of a record, or all, if the caller may read it; else there is a receipt of
@@ -402,13 +426,18 @@ impl Resources {
         &self,
         caller: &Caller,
         row: &Row,
-        version: Option<u32>,
+        version: Option<VersionId>,
     ) -> Result<Resource, FhirError> {
         self.require_directory(caller, &row.resource_type)?;
-        let version = version.unwrap_or(row.version);
+        let row = self.row_as_of(row, version).await?.ok_or_else(FhirError::not_found)?;
+        let written = version.map_or(row.version, |version| version.written);
         let mut connection = self.database().readers().acquire().await?;
-        let held = self.inner.directory.read(&mut connection, row, version).await?;
-        let (updated, body) = held.ok_or_else(FhirError::not_found)?;
+        let held = self.inner.directory.read(&mut connection, &row, written).await?;
+        let (updated, mut body) = held.ok_or_else(FhirError::not_found)?;
+        if let (Some(status), Some(body)) = (&row.status, &mut body) {
+            status.put_into(body).map_err(|_| unavailable())?;
+        }
+        let (version, updated) = row.given_as(written, updated);
         let body = body.map(|body| complete(body, &row.id, version, updated)).transpose()?;
         Ok(Resource {
             resource_type: row.resource_type.clone(),
@@ -513,6 +542,7 @@ impl Resources {
                 version: 1,
                 updated: self.now_ms(),
                 deletion: Deletion::No,
+                status: None,
             },
             Some(before) => {
                 let same =
@@ -703,11 +733,12 @@ impl Resources {
 
     /// A row with its body as it is given out.
     pub(crate) fn given_out(&self, row: &Row, body: RawObject) -> Result<Resource, FhirError> {
-        let body = complete(body, &row.id, row.version, row.updated)?;
+        let version = row.version.into();
+        let body = complete(body, &row.id, version, row.updated)?;
         Ok(Resource {
             resource_type: row.resource_type.clone(),
             id: row.id.clone(),
-            version: row.version,
+            version,
             updated: row.updated,
             body: Some(body),
         })
@@ -911,8 +942,7 @@ impl Row {
 
 /// A record as the resource that it is.
 pub(crate) fn resource_of(row: &Row, record: &OpenedRecord) -> Result<Resource, FhirError> {
-    let version = record.version.get();
-    let updated = updated(row, version, record.created);
+    let (version, updated) = given(row, record.version.get(), record.created);
     // A version without a JSON object says that the resource was deleted.
     let text = text_of(row, record).filter(|text| text.starts_with('{'));
     let body = match text {
@@ -943,7 +973,13 @@ pub(crate) fn text_of<'r>(row: &Row, record: &'r OpenedRecord) -> Option<Cow<'r,
         _ if row.is_of_workflow() => {
             let text = record.body.get();
             let resource_type = RawObject::parse(text.as_bytes()).ok()?.text("resourceType")?;
-            (resource_type == row.resource_type).then(|| text.into())
+            if resource_type != row.resource_type {
+                return None;
+            }
+            let Some(status) = &row.status else { return Some(text.into()) };
+            let mut body = RawObject::parse(text.as_bytes()).ok()?;
+            status.put_into(&mut body).ok()?;
+            Some(body.to_string().into())
         }
         _ => Some(record.body.get().into()),
     }
@@ -959,18 +995,26 @@ fn set_source(body: &mut RawObject, source: &str) -> Result<(), FhirError> {
 
 /// When a version of a resource was made, in milliseconds since 1970.
 pub(crate) fn updated(row: &Row, version: u32, created: Timestamp) -> i64 {
-    // The row knows it better than the record, which counts in seconds.
-    if version == row.version {
-        return row.updated;
-    }
-    i64::try_from(created.0).unwrap_or_default().saturating_mul(1_000)
+    given(row, version, created).1
+}
+
+/// The name of a version of a resource, and when it was made, in milliseconds since 1970.
+pub(crate) fn given(row: &Row, version: u32, created: Timestamp) -> (VersionId, i64) {
+    // The row knows it better than the record, which counts in seconds; but of a workflow's document, the row
+    // knows when its status changed.
+    let written = if version == row.version && !row.is_of_workflow() {
+        row.updated
+    } else {
+        milliseconds(created)
+    };
+    row.given_as(version, written)
 }
 
 /// Sets what the server says of a resource.
 fn complete(
     mut body: RawObject,
     id: &str,
-    version: u32,
+    version: VersionId,
     updated: i64,
 ) -> Result<RawObject, FhirError> {
     body.set("id", &id, "resourceType");

@@ -16,6 +16,8 @@ use sqlx::{
 };
 use vault::{Content, Entry, StoreError, group_len, places_of};
 
+use crate::statuses::Status;
+
 /// The name under which the tables are migrated.
 pub(crate) const COMPONENT: &str = "fhir";
 
@@ -29,6 +31,37 @@ pub(crate) const MIGRATIONS: &[&str] = &[
         updated bigint not null,
         sealed bytea not null,
         primary key (number, version)
+    )",
+    // Where workflows stand, as far as their documents say otherwise: the statuses of each resource, from 1,
+    // of which one is in force. `block` and `transaction_hash` are null of what time alone did. They are
+    // public: the chain has them too.
+    "create table fhir_statuses (
+        resource bigint not null,
+        place bigint not null,
+        in_force bigint not null,
+        status text not null,
+        said_at bigint not null,
+        block bigint,
+        transaction_hash bytea,
+        primary key (resource, place)
+    )",
+    // What becomes of documents when nothing else happens until then, in seconds since 1970.
+    "create table fhir_statuses_due (
+        type text not null,
+        query text not null,
+        due bigint not null,
+        patient bytea,
+        sources text not null,
+        status text not null,
+        primary key (type, query)
+    )",
+    // Workflows of which a document came after the chain was followed.
+    "create table fhir_statuses_late (workflow bytea not null primary key)",
+    // How far the chain was followed.
+    "create table fhir_statuses_cursor (
+        block bigint not null,
+        hash bytea not null,
+        time bigint not null
     )",
 ];
 
@@ -44,6 +77,8 @@ pub(crate) struct Row {
     /// Milliseconds since 1970.
     pub(crate) updated: i64,
     pub(crate) deletion: Deletion,
+    /// Where its workflow stands, when that is otherwise than it says itself.
+    pub(crate) status: Option<Status>,
 }
 
 /// Whether the newest version says that the resource was deleted.
@@ -94,10 +129,12 @@ const ROWS_PER_INSERT: usize = 16;
 
 const CORRUPT: StoreError = StoreError::Corrupt { what: "resource" };
 
-/// The columns from which [`Row::of`] makes a row.
-macro_rules! row_columns {
+/// Selects the columns from which [`Row::of`] makes a row.
+macro_rules! select_rows {
     () => {
-        "number, type, id, record, patient, kind, version, updated, deleted"
+        "select number, type, id, record, patient, kind, version, updated, deleted,
+            place, status, said_at, block, transaction_hash
+        from fhir_resources left join fhir_statuses on resource = number and in_force = 1"
     };
 }
 
@@ -107,9 +144,8 @@ fn lookup_text() -> AssertSqlSafe<Arc<str>> {
     let text = TEXT.get_or_init(|| {
         let places: Vec<String> =
             (1..=NUMBERS_PER_LOOKUP).map(|place| format!("${place}")).collect();
-        let columns = row_columns!();
-        let places = places.join(", ");
-        format!("select {columns} from fhir_resources where number in ({places})").into()
+        let (select, places) = (select_rows!(), places.join(", "));
+        format!("{select} where number in ({places})").into()
     });
     AssertSqlSafe(Arc::clone(text))
 }
@@ -148,6 +184,7 @@ impl Row {
             version: u32::try_from(row.try_get::<i64, _>(6)?).map_err(|_| CORRUPT)?,
             updated: row.try_get(7)?,
             deletion: Deletion::of(row.try_get(8)?)?,
+            status: Status::of(row, 9)?,
         })
     }
 
@@ -163,9 +200,8 @@ impl Row {
         id: &str,
     ) -> Result<Option<Self>, StoreError> {
         let row = sqlx::query(concat!(
-            "select ",
-            row_columns!(),
-            " from fhir_resources where type = $1 and id = $2"
+            select_rows!(),
+            " where type = $1 and id = $2"
         ))
         .bind(resource_type.to_owned())
         .bind(id.to_owned())
@@ -181,9 +217,8 @@ impl Row {
         record: RecordId,
     ) -> Result<Option<Self>, StoreError> {
         let row = sqlx::query(concat!(
-            "select ",
-            row_columns!(),
-            " from fhir_resources where patient = $1 and record = $2"
+            select_rows!(),
+            " where patient = $1 and record = $2"
         ))
         .bind(patient.to_vec())
         .bind(record.0.to_vec())
@@ -220,9 +255,8 @@ impl Row {
         limit: i64,
     ) -> Result<Vec<Self>, StoreError> {
         let rows = sqlx::query(concat!(
-            "select ",
-            row_columns!(),
-            " from fhir_resources where patient = $1 and number > $2 and deleted <> 1
+            select_rows!(),
+            " where patient = $1 and number > $2 and deleted <> 1
             order by number limit $3"
         ))
         .bind(patient.to_vec())
@@ -239,9 +273,8 @@ impl Row {
         account: Address,
     ) -> Result<Vec<Self>, StoreError> {
         let rows = sqlx::query(concat!(
-            "select ",
-            row_columns!(),
-            " from fhir_resources where patient = $1 and type = 'Patient' and deleted <> 1
+            select_rows!(),
+            " where patient = $1 and type = 'Patient' and deleted <> 1
             order by number limit 16"
         ))
         .bind(account.to_vec())
@@ -281,9 +314,8 @@ impl Row {
         limit: i64,
     ) -> Result<Vec<Self>, StoreError> {
         let rows = sqlx::query(concat!(
-            "select ",
-            row_columns!(),
-            " from fhir_resources where type = $1 and (updated, number) > ($2, $3)
+            select_rows!(),
+            " where type = $1 and (updated, number) > ($2, $3)
             and updated <= $4 order by updated, number limit $5"
         ))
         .bind(resource_type.to_owned())

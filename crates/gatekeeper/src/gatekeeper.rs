@@ -117,6 +117,7 @@ impl Gatekeeper {
         settings: Settings,
         entropy: Entropy,
     ) -> Result<Self, GatekeeperError> {
+        sender.ledger().know(&deployment);
         vault.database().migrate(COMPONENT, MIGRATIONS).await?;
         let care = CareTeams::open(vault.database().clone()).await?;
         let log = AccessLog::open(vault.database().clone()).await?;

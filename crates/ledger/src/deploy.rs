@@ -50,5 +50,6 @@ pub async fn deploy(
         others.map(|contract| (contract_name(contract), deployment.address(contract))).unzip();
     let registry = deployment.address(Contract::Registry);
     sender.send(registry, &Registry::proposeContractsCall { names, wheres }).await?;
+    sender.ledger().know(&deployment);
     Ok(Deployed { deployment, outcomes })
 }

@@ -1,6 +1,9 @@
 //! Where the chain is, and what no RPC tells about it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use alloy_eips::{BlockId, BlockNumberOrTag};
 use alloy_primitives::{Address, B256, Bytes};
@@ -9,7 +12,7 @@ use alloy_rpc_client::RpcClient;
 use alloy_rpc_types_eth::{Block, Filter, Log, TransactionReceipt, TransactionRequest};
 use alloy_sol_types::SolCall;
 use alloy_transport::TransportError;
-use bindings::ContractError;
+use bindings::{ContractError, Deployment, called};
 use chain::{Chain, InProcess, Rpc, SharedBlock};
 
 /// When a block counts as final on this endpoint.
@@ -112,6 +115,8 @@ struct Inner {
     policy: Policy,
     /// The chain itself when it runs in this process: it says when something new is there.
     embedded: Option<Chain>,
+    /// Where the contracts are, once somebody said so.
+    deployment: OnceLock<Deployment>,
 }
 
 /// How often an endpoint is asked whether something new is there.
@@ -128,7 +133,21 @@ impl Ledger {
             chain_id: chain.chain_id(),
             policy: Policy::default(),
             embedded: Some(chain),
+            deployment: OnceLock::new(),
         }))
+    }
+
+    /// Says where the contracts are, so that what one of them refuses is told in its own words: contracts have
+    /// errors of one form, such as a number of a state, that mean different things. A second time changes nothing.
+    pub fn know(&self, deployment: &Deployment) {
+        let _ = self.0.deployment.set(*deployment);
+    }
+
+    /// Why a call was refused, by what it reverted with.
+    pub(crate) fn refusal(&self, to: Option<&Address>, input: &[u8], data: &[u8]) -> ContractError {
+        let called =
+            self.0.deployment.get().zip(to).map(|(deployment, to)| called(deployment, to, input));
+        ContractError::decode_from(&called.unwrap_or_default(), data)
     }
 
     /// A chain behind an HTTP endpoint.
@@ -142,7 +161,8 @@ impl Ledger {
         let parsed = url.parse().map_err(|_| EndpointError::BadUrl { url: url.into() })?;
         let provider = RootProvider::new(RpcClient::new_http(parsed));
         let chain_id = provider.get_chain_id().await?;
-        Ok(Self(Arc::new(Inner { provider, chain_id, policy, embedded: None })))
+        let deployment = OnceLock::new();
+        Ok(Self(Arc::new(Inner { provider, chain_id, policy, embedded: None, deployment })))
     }
 
     /// The alloy provider, for whatever is not offered here.
@@ -181,8 +201,12 @@ impl Ledger {
         block: BlockId,
     ) -> Result<C::Return, CallError> {
         let input = Bytes::from(call.abi_encode());
-        let request = TransactionRequest::default().to(to).input(input.into());
-        let output = self.provider().call(request).block(block).await?;
+        let request = TransactionRequest::default().to(to).input(input.clone().into());
+        let output = self.provider().call(request).block(block).await;
+        let output = output.map_err(|error| match revert_data(&error) {
+            Some(data) => CallError::Reverted(Box::new(self.refusal(Some(&to), &input, &data))),
+            None => error.into(),
+        })?;
         let malformed = EndpointError::Malformed { what: "the result of a call" };
         C::abi_decode_returns(&output).map_err(|_| malformed.into())
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alloy_eips::BlockId;
-use alloy_primitives::{Address, B256, Bytes, aliases::U24};
+use alloy_primitives::{Address, B256, Bytes, TxKind, aliases::U24};
 use alloy_provider::Provider as _;
 use alloy_rpc_types_eth::{TransactionInput, TransactionRequest};
 use alloy_signer::SignerSync as _;
@@ -140,7 +140,10 @@ impl Patient {
                 .to(call.to)
                 .value(call.value)
                 .input(TransactionInput::new(call.data.clone()));
-            ledger.provider().call(request).block(BlockId::pending()).await?;
+            let called = ledger.provider().call(request).block(BlockId::pending()).await;
+            called.map_err(|error| {
+                SendError::of_call(ledger, TxKind::Call(call.to), &call.data, error)
+            })?;
         }
         Ok(())
     }

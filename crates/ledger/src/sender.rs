@@ -80,6 +80,21 @@ impl From<TransportError> for SendError {
     }
 }
 
+impl SendError {
+    /// What it means that a call of `to` failed.
+    pub(crate) fn of_call(
+        ledger: &Ledger,
+        to: TxKind,
+        input: &[u8],
+        error: TransportError,
+    ) -> Self {
+        match revert_data(&error) {
+            Some(data) => Self::Refused(Box::new(ledger.refusal(to.to(), input, &data))),
+            None => Self::Endpoint(error.into()),
+        }
+    }
+}
+
 /// A signed transaction, not yet sent.
 #[derive(Clone, Debug)]
 pub struct Signed {
@@ -316,8 +331,10 @@ impl Sender {
         let request = TransactionRequest::default()
             .from(self.address())
             .to(to)
-            .input(TransactionInput::new(input));
-        self.ledger().provider().call(request).block(BlockId::pending()).await?;
+            .input(TransactionInput::new(input.clone()));
+        let called = self.ledger().provider().call(request).block(BlockId::pending()).await;
+        called
+            .map_err(|error| SendError::of_call(self.ledger(), TxKind::Call(to), &input, error))?;
         Ok(())
     }
 
@@ -365,10 +382,12 @@ impl Sender {
             from: Some(self.address()),
             to: Some(to),
             value: Some(value),
-            input: TransactionInput::new(input),
+            input: TransactionInput::new(input.clone()),
             ..TransactionRequest::default()
         };
-        let estimate = self.ledger().provider().estimate_gas(request).await?;
+        let estimate = self.ledger().provider().estimate_gas(request).await;
+        let estimate =
+            estimate.map_err(|error| SendError::of_call(self.ledger(), to, &input, error))?;
         // What it needs may grow a little until it runs.
         Ok((estimate + estimate / 4).min(GAS_LIMIT_MAX.max(estimate)))
     }
@@ -559,14 +578,14 @@ impl Sender {
         let Some(sent) = provider.get_transaction_by_hash(receipt.transaction_hash).await? else {
             return Ok(unknown);
         };
-        let from = sent.from();
+        let (from, to, input) = (sent.from(), sent.kind(), sent.input().clone());
         let request = TransactionRequest { from: Some(from), ..sent.into_request() };
         // What stood in its way may have come before it in the same block.
         for state in [number.saturating_sub(1), number] {
             match provider.call(request.clone()).block(BlockId::number(state)).await {
                 Ok(_) => {}
                 Err(error) => match revert_data(&error) {
-                    Some(data) => return Ok(ContractError::decode(&data)),
+                    Some(data) => return Ok(self.ledger().refusal(to.to(), &input, &data)),
                     None => return Err(error.into()),
                 },
             }

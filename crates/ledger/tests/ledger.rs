@@ -100,7 +100,7 @@ async fn refusals_come_back_as_errors_of_the_contract(world: World) {
     let call = Prescriptions::claimCall { id: B256::repeat_byte(1) };
     let refused = world.sender("hospital").send(world.at(Contract::Prescriptions), &call).await;
     let Err(SendError::Refused(error)) = refused else { panic!("{refused:?}") };
-    assert!(error.to_string().starts_with("NotProfessional"), "{error}");
+    assert!(error.to_string().ends_with("(NotProfessional)"), "{error}");
 
     let call = Registry::institutionCall { signer: Address::ZERO };
     let refused = world.ledger().call(world.at(Contract::Registry), &call, BlockId::latest()).await;
@@ -189,7 +189,7 @@ async fn batches_run_whole_or_not_at_all(world: World) {
     let calls = vec![good, Call::to_contract(consents, &bad)];
     let refused = patient.act(&hospital, calls, VALID_UNTIL).await;
     let Err(SendError::Refused(error)) = refused else { panic!("{refused:?}") };
-    assert!(error.to_string().starts_with("NoKinds"), "{error}");
+    assert!(error.to_string().ends_with("(NoKinds)"), "{error}");
     let call = Consents::consentOfCall {
         patient: patient.account(),
         reader: address("emergency"),
@@ -210,17 +210,17 @@ async fn replayed_and_expired_batches_are_refused(world: World) {
         other => panic!("{other:?}"),
     };
     let again = refused(hospital.send(patient.account(), &signed).await);
-    assert!(again.starts_with("WrongNonce"), "{again}");
+    assert!(again.ends_with("(WrongNonce)"), "{again}");
 
     let late = patient.act(&hospital, vec![call.clone()], Timestamp(NOW - 1)).await;
     let late = refused(late);
-    assert!(late.starts_with("Expired"), "{late}");
+    assert!(late.ends_with("(Expired)"), "{late}");
 
     // The same signature for another account.
     let other = world.patient(PatientKey::Wallet(wallet("patient"))).await;
     let signed = patient.sign_batch(world.ledger(), vec![call], VALID_UNTIL).await.unwrap();
     let moved = refused(hospital.send(other.account(), &signed).await);
-    assert!(moved.starts_with("NotAuthorised") || moved.starts_with("WrongNonce"), "{moved}");
+    assert!(moved.ends_with("(NotAuthorised)") || moved.ends_with("(WrongNonce)"), "{moved}");
 }
 
 async fn guardians_recover_an_account_and_the_old_key_can_cancel(world: World) {
@@ -274,7 +274,7 @@ async fn guardians_recover_an_account_and_the_old_key_can_cancel(world: World) {
     let finish = PatientAccount::finishRecoveryCall { newSigner: new_signer.clone() };
     let early = hospital.send(account, &finish).await;
     let Err(SendError::Refused(early)) = early else { panic!("{early:?}") };
-    assert!(early.to_string().starts_with("RecoveryNotReady"), "{early}");
+    assert!(early.to_string().ends_with("(RecoveryNotReady)"), "{early}");
 
     // Whoever still has the old key stops it.
     let patient = ledger::Patient::new(account, verifier, old);

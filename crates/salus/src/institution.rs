@@ -95,6 +95,7 @@ impl Store {
                 .await?;
         let database = gatekeeper.vault().database();
         let catalogue = WorkflowCatalogue::open(database, *secrets.index_key).await?;
+        let catalogue = catalogue.with_directory(*secrets.directory_key, entropy.clone());
         let catalogue: Option<Arc<dyn Catalogue>> = Some(Arc::new(catalogue));
         let name = name.into();
         Ok((Gateway { name, role, gatekeeper, secret, number_key, catalogue }, secrets))

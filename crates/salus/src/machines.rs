@@ -88,6 +88,12 @@ impl Machines {
         names.into_iter().find(|name| self.key(name, 0).address() == device)
     }
 
+    /// The version of the firmware that a device was given here, by its address.
+    pub(crate) fn firmware_of(&self, device: Address) -> Option<&str> {
+        let kept = self.kept.get(self.name_of(device)?)?;
+        Some(&kept.firmware)
+    }
+
     /// A device with its first key, to be kept before it is enrolled.
     pub(crate) fn make(&self, name: &str, model: &str, serial: &str, firmware: &str) -> Machine {
         Machine::new(self.key(name, 0), self.model(model), serial, firmware)

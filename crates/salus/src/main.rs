@@ -3,6 +3,12 @@
 //! `salus up` runs a whole consortium in one process: chain, contracts, institutions, patients. The
 //! other commands act on it, from another terminal while it runs or on what it left behind.
 
+#![deny(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "`printing` does, and ends in peace where nobody reads"
+)]
+
 mod cli;
 mod commands;
 mod consortium;
@@ -12,20 +18,25 @@ mod keys;
 mod machines;
 mod people;
 mod price;
+mod printing;
 mod remote;
+mod simulate;
 mod story;
+mod study;
 mod system;
 mod table;
 mod tamper;
 mod tx;
 mod up;
 mod verify;
+mod volunteers;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 use cli::{Cli, Command};
+use printing::complain;
 
 /// Something did not work; the message says what to do, its causes say why.
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -59,16 +70,18 @@ async fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Gateway(options) => gateway::run(cli.data, options).await,
         Command::PatientNode(options) => gateway::run_node(cli.data, options).await,
         Command::Verify(options) => verify::verify(&options),
+        Command::Study(options) => study::study(*options).await,
+        Command::Simulate(options) => simulate::simulate(&options),
         _ => remote::run(cli).await,
     }
 }
 
 /// Prints an error with all its causes, once.
 fn report(error: &dyn std::error::Error) {
-    eprintln!("error: {error}");
+    complain(format_args!("error: {error}\n"));
     let mut cause = error.source();
     while let Some(source) = cause {
-        eprintln!("  because: {source}");
+        complain(format_args!("  because: {source}\n"));
         cause = source.source();
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     cli::Cli,
     commands,
     consortium::{Consortium, OpenOptions},
+    printing::{complain, put_whole},
 };
 
 /// The longest request taken, in bytes: a command line, and what was piped in as base64.
@@ -143,9 +144,9 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Error> {
         }
     };
     if answer.code == 2 {
-        eprint!("{}", answer.output);
+        complain(format_args!("{}", answer.output));
     } else {
-        print!("{}", answer.output);
+        put_whole(&answer.output).map_err(|error| format!("could not print: {error}"))?;
     }
     Ok(ExitCode::from(answer.code))
 }
@@ -168,5 +169,11 @@ async fn ask(mut stream: UnixStream, directory: PathBuf, input: &[u8]) -> Result
     stream.write_all(&text).await?;
     let mut line = String::new();
     stream.read_to_string(&mut line).await?;
+    if line.is_empty() {
+        // It was stopped, and may have sent a transaction before.
+        let stopped = "what was running ended before it answered; \
+                       whether the command was carried out, `salus timeline` tells once it runs again";
+        return Err(stopped.into());
+    }
     Ok(serde_json::from_str(&line)?)
 }

@@ -118,7 +118,11 @@ async fn before(consortium: &Consortium, transaction: &Transaction) -> Result<St
     let verdict = match provider.call(request).block(BlockId::pending()).await {
         Ok(_) => "would succeed now".into(),
         Err(error) => match error.as_error_resp().and_then(|payload| payload.as_revert_data()) {
-            Some(data) => format!("would be refused: {}", ContractError::decode(&data)),
+            Some(data) => {
+                let to = envelope.kind().to().copied().unwrap_or_default();
+                let called = bindings::called(&consortium.deployment, &to, envelope.input());
+                format!("would be refused: {}", ContractError::decode_from(&called, &data))
+            }
             None => format!("would fail: {error}"),
         },
     };

@@ -23,6 +23,7 @@ use crate::{
     consortium::{Consortium, OpenOptions},
     gateway::{DemoSites, interruption},
     price::Price,
+    printing::{put, say},
     remote,
     story::{self, Story},
     table::{Table, thousands},
@@ -34,7 +35,7 @@ const LOG_ANCHORED_EVERY: Duration = Duration::from_secs(60);
 /// Runs everything; the exit code is 1 when files were refused.
 pub(crate) async fn up(dir: &Path, options: UpOptions) -> Result<ExitCode, Error> {
     let started = Instant::now();
-    println!("Salus: a consortium in one process, kept in {}", dir.display());
+    say!("Salus: a consortium in one process, kept in {}", dir.display());
     let seal_every = options.seal_every.map(Duration::from_secs);
     let open = OpenOptions { seed: options.seed, seal_every };
     let consortium = Arc::new(Consortium::open(dir, &open).await?);
@@ -66,8 +67,8 @@ async fn run(consortium: &Arc<Consortium>, options: &UpOptions) -> Result<ExitCo
 }
 
 fn print_setup(consortium: &Consortium, took: Duration) {
-    println!();
-    println!("Institutions and people");
+    say!();
+    say!("Institutions and people");
     let mut table = Table::new(&["who", "role", "member address"], &[]);
     for gateway in consortium.institutions() {
         let role = gateway.role.to_string();
@@ -79,10 +80,10 @@ fn print_setup(consortium: &Consortium, took: Duration) {
             }
         }
     }
-    print!("{table}");
+    put(format_args!("{table}"));
     let head = consortium.chain().head();
     let fresh = if consortium.setup.is_empty() { "continued" } else { "founded" };
-    println!(
+    say!(
         "  chain {} {fresh} at block {}, {} patients known, ready in {:.1} s",
         consortium.chain().chain_id(),
         head.header.number,
@@ -148,9 +149,9 @@ async fn import(consortium: &Consortium, options: &UpOptions) -> Result<Imported
 
 fn print_import(consortium: &Consortium, imported: &Imported) {
     let Imported { report, took, meeting, .. } = imported;
-    println!();
-    println!("Import into the hospital's vault");
-    println!(
+    say!();
+    say!("Import into the hospital's vault");
+    say!(
         "  {} files, {} patients; {} records ({}) sealed and anchored, batches: {}; \
          here already: {}; about no patient: {} in the directory, {} not kept",
         thousands(report.files),
@@ -163,7 +164,7 @@ fn print_import(consortium: &Consortium, imported: &Imported) {
         thousands(report.not_records),
     );
     if report.records > 0 {
-        println!(
+        say!(
             "  {:.1} s, of which {:.1} s for patients' accounts and relationships: {} records/s",
             took.as_secs_f64(),
             meeting.as_secs_f64(),
@@ -171,18 +172,18 @@ fn print_import(consortium: &Consortium, imported: &Imported) {
         );
     }
     for problem in &report.problems {
-        println!("  refused: {problem}");
+        say!("  refused: {problem}");
     }
     if !report.problems.is_empty() {
-        println!("  {} files were refused whole; nothing of them was kept", report.problems.len());
+        say!("  {} files were refused whole; nothing of them was kept", report.problems.len());
     }
-    println!("  {} patients are known now", consortium.patients.len());
+    say!("  {} patients are known now", consortium.patients.len());
 }
 
 /// One line per operation: how often, what it used, what that costs.
 fn print_costs(setup: &[Step], imported: &Imported, story: &Story, price: Price) {
-    println!();
-    println!("Gas and cost, at {} gwei and {} dollars per ether", price.gwei, price.usd_per_ether);
+    say!();
+    say!("Gas and cost, at {} gwei and {} dollars per ether", price.gwei, price.usd_per_ether);
     let head = ["operation", "times", "gas, mean", "gas, most", "cost of one"];
     let mut table = Table::new(&head, &[1, 2, 3, 4]);
     let mut operations: Vec<(String, Vec<u64>)> = Vec::new();
@@ -211,7 +212,7 @@ fn print_costs(setup: &[Step], imported: &Imported, story: &Story, price: Price)
         let times = gas.len().to_string();
         table.row(vec![operation, times, thousands(mean), thousands(most), cost]);
     }
-    print!("{table}");
+    put(format_args!("{table}"));
 }
 
 /// What a run did, in figures.
@@ -251,30 +252,33 @@ impl Summary {
     }
 
     fn print(&self, imported: &Imported, story: &Story) {
-        println!();
-        println!("Summary");
-        println!(
+        say!();
+        say!("Summary");
+        say!(
             "  imported {} records of {} patients at {} records/s",
             thousands(self.imported_records),
             thousands(self.imported_patients),
             thousands(per_second(self.imported_records, imported.took)),
         );
-        println!(
+        say!(
             "  reconciled {} versions, {}, at {} versions/s",
             thousands(self.reconciled_versions),
             megabytes(self.reconciled_bytes),
             thousands(per_second(self.reconciled_versions, story.reconcile_time)),
         );
-        println!("  chain: {} blocks, {}", thousands(self.blocks), megabytes(self.chain_bytes));
+        say!("  chain: {} blocks, {}", thousands(self.blocks), megabytes(self.chain_bytes));
         if let Some(megabytes) = self.peak_memory_megabytes {
-            println!("  memory at most {megabytes} MB");
+            say!("  memory at most {megabytes} MB");
         }
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown with a few digits only")]
 fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
+    match bytes {
+        ..100_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
 }
 
 /// How many a second, rounded down.
@@ -300,12 +304,12 @@ async fn serve(consortium: &Arc<Consortium>, options: &UpOptions) -> Result<(), 
     let sites = DemoSites::start(consortium, options.fhir_port_base).await?;
     let commands = remote::serve(Arc::clone(consortium))?;
     let interrupted = interruption()?;
-    println!();
-    println!("Serving");
-    println!("  JSON-RPC on http://{0} and ws://{0}", server.address());
+    say!();
+    say!("Serving");
+    say!("  JSON-RPC on http://{0} and ws://{0}", server.address());
     sites.print();
-    println!("  commands from another terminal: salus who, salus timeline P001, salus --help");
-    println!("  stop with Ctrl-C");
+    say!("  commands from another terminal: salus who, salus timeline P001, salus --help");
+    say!("  stop with Ctrl-C");
     let anchoring = async {
         loop {
             tokio::time::sleep(LOG_ANCHORED_EVERY).await;
@@ -316,7 +320,7 @@ async fn serve(consortium: &Arc<Consortium>, options: &UpOptions) -> Result<(), 
         () = interrupted => {}
         () = anchoring => {}
     }
-    println!("stopping");
+    say!("stopping");
     sites.stop().await;
     commands.stop();
     server.stop();

@@ -9,7 +9,7 @@ use alloy_primitives::Address;
 use bindings::Contract;
 use gatekeeper::{Bundle, ProvenState, TrustedChain};
 
-use crate::{Error, cli::VerifyOptions, consortium::CHAIN_ID};
+use crate::{Error, cli::VerifyOptions, consortium::CHAIN_ID, printing::say};
 
 /// Checks a bundle; the exit code is 1 when it proves nothing.
 pub(crate) fn verify(options: &VerifyOptions) -> Result<ExitCode, Error> {
@@ -28,35 +28,35 @@ pub(crate) fn verify(options: &VerifyOptions) -> Result<ExitCode, Error> {
     let checked = match bundle.check(&trusted) {
         Ok(checked) => checked,
         Err(reason) => {
-            println!("not proven: {reason}");
+            say!("not proven: {reason}");
             return Ok(ExitCode::from(1));
         }
     };
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&checked)?);
+        say!("{}", serde_json::to_string_pretty(&checked)?);
         return Ok(ExitCode::SUCCESS);
     }
     let anchor = &checked.anchor;
     if checked.block_is_trusted {
-        println!("proven");
+        say!("proven");
     } else {
-        println!("proven, if you trust this block: {}", checked.block_hash);
+        say!("proven, if you trust this block: {}", checked.block_hash);
     }
-    println!("  record   {}, version {}, {}", anchor.record, anchor.version, anchor.kind);
-    println!("  digest   {}", anchor.digest);
-    println!("  patient  {}", anchor.patient);
-    println!("  steward  {}", anchor.steward);
+    say!("  record   {}, version {}, {}", anchor.record, anchor.version, anchor.kind);
+    say!("  digest   {}", anchor.digest);
+    say!("  patient  {}", anchor.patient);
+    say!("  steward  {}", anchor.steward);
     match checked.state {
-        ProvenState::Alone(state) => println!("  state    {state}"),
+        ProvenState::Alone(state) => say!("  state    {state}"),
         ProvenState::Batch { anchored_at } => {
-            println!("  state    in a batch anchored {anchored_at}")
+            say!("  state    in a batch anchored {anchored_at}")
         }
     }
-    println!("  block    {} of {}", checked.block_number, checked.block_time);
-    println!("           {}", checked.block_hash);
-    println!("  contract {records_contract}");
+    say!("  block    {} of {}", checked.block_number, checked.block_time);
+    say!("           {}", checked.block_hash);
+    say!("  contract {records_contract}");
     if !checked.block_is_trusted {
-        println!(
+        say!(
             "  Nothing vouches for the block itself. Ask somebody who follows the chain for its hash,\n  \
              and give that with --block-hash."
         );

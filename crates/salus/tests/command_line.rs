@@ -184,6 +184,8 @@ fn commands_work_on_what_was_left_behind_and_from_another_terminal() {
     assert!(good(&data, &read).contains("consent"));
     good(&data, &["consent", "revoke", "P002", "emergency"]);
     assert!(bad(&data, &read).contains("refuse"));
+    let again = good(&data, &["consent", "revoke", "P002", "emergency"]);
+    assert!(again.contains("taken back already") && !again.contains("transaction"), "{again}");
     assert_ne!(serving.call("eth_blockNumber", json!([])), before);
 
     let issued = good(&data, &["rx", "issue", "P002", "lisinopril 10 MG"]);
@@ -192,15 +194,45 @@ fn commands_work_on_what_was_left_behind_and_from_another_terminal() {
     good(&data, &["rx", "permit", "P002", id]);
     good(&data, &["relate", "P002", "pharmacy"]);
     good(&data, &["rx", "claim", id]);
-    good(&data, &["rx", "dispense", "P002", id, "--batch", "B-1"]);
+    good(&data, &["rx", "dispense", "P002", id, "--batch", "B-1", "--expires", "2040-05-31"]);
     assert!(
-        bad(&data, &["rx", "dispense", "P002", id, "--batch", "B-1"])
+        bad(&data, &["rx", "dispense", "P002", id, "--batch", "B-1", "--expires", "2040-05-31"])
             .contains("the contract refuses")
     );
     assert!(good(&data, &["timeline", "P002"]).contains("pharmacist"));
     assert!(good(&data, &["rx", "show", id]).contains("completed by the pharmacy"));
     good(&data, &["rx", "confirm", "P002", id]);
-    assert!(good(&data, &["rx", "show", id]).contains("the patient has it"));
+    let shown = good(&data, &["rx", "show", id]);
+    for told in [
+        "prescription 0x",
+        ": completed\n",
+        "for          P002",
+        "by           physician of the hospital, 20",
+        "completed: 1, left: 0",
+        "valid until  20",
+        "claimed      by nobody",
+        "pharmacy: by prescriber yes, by patient yes",
+        "the patient has it",
+        "medication record 0x",
+    ] {
+        assert!(shown.contains(told), "{told}: {shown}");
+    }
+    // A refusal is told by name, and so is what the records are that its steps sealed.
+    let again = bad(&data, &["rx", "claim", id]);
+    assert!(
+        again.contains("is completed, and this step does not follow on that (WrongState)"),
+        "{again}"
+    );
+    let timeline = good(&data, &["timeline", id]);
+    for told in ["prescription issued for P002", "30 units dispensed"] {
+        assert!(timeline.contains(told), "{told}: {timeline}");
+    }
+    let sealed_by = |who: &str| {
+        let sealed = |line: &&str| line.contains("medication record proposed");
+        timeline.lines().filter(sealed).any(|line| line.contains(&format!("  {who}  ")))
+    };
+    assert!(sealed_by("hospital") && sealed_by("pharmacy"), "{timeline}");
+    assert!(!timeline.contains('—'), "{timeline}");
     let too_much =
         ["rx", "issue", "P002", "lisinopril 10 MG", "--milligrams", "50", "--times", "2"];
     let output = run(&data, &too_much);
@@ -243,6 +275,38 @@ fn operate(data: &Path) {
     assert!(signed.contains("complete"), "{signed}");
     assert!(good(data, &["surgery", "show", id]).starts_with("signed in, round 1"));
     assert!(good(data, &["timeline", id]).contains("sign-in signed, complete"));
+}
+
+#[test]
+fn what_is_given_is_looked_at_first() {
+    let dir = set_up();
+    let data = dir.path().join("data");
+    let _serving = Serving::start(&data, &[]);
+    let unrelated = bad(&data, &["lab", "order", "P003", "potassium"]);
+    assert!(unrelated.contains("keeps no records") && unrelated.contains("salus relate"));
+    let empty = bad(&data, &["emergency", "open", "P003", "--reason", " "]);
+    assert!(empty.contains("the reason is empty"), "{empty}");
+    let absurd = bad(&data, &["rx", "issue", "P002", "lisinopril", "--quantity", "4000000000"]);
+    assert!(absurd.contains("the quantity is at most 10000"), "{absurd}");
+    let id = "11".repeat(32);
+    let dispense = ["rx", "dispense", "P002", &*id, "--batch", "B-1", "--expires", "2027-02-29"];
+    let day = bad(&data, &dispense);
+    assert!(day.contains("a day is written like"), "{day}");
+
+    // Kinds that the patient closed: left out by default, refused when they are named.
+    good(&data, &["emergency", "restrict", "P003", "--kinds", "allergy,condition"]);
+    let named = ["--kinds", "allergy,medication,laboratory"];
+    let open = ["emergency", "open", "P003", "--reason", "found unconscious"];
+    let refused = bad(&data, &[&open[..], &named[..]].concat());
+    assert!(refused.contains("allergy; use --kinds medication,laboratory"), "{refused}");
+    let opened = good(&data, &open);
+    assert!(opened.contains("left out, for the patient closed it: condition, allergy"), "{opened}");
+    let id = word_after(&opened, "opening ");
+    let review = ["emergency", "review", "P003", id, "justified", "--note", "seen"];
+    let early = bad(&data, &review);
+    assert!(early.contains("end it first"), "{early}");
+    good(&data, &["emergency", "end", "P003", id]);
+    assert!(good(&data, &review).contains("salt of the note"));
 }
 
 #[test]
@@ -295,7 +359,19 @@ fn results_come_as_messages() {
     assert!(said.contains("version 1, taken before") && said.contains("MSA|AA|2"), "{said}");
     assert!(said.contains(&format!("result {record}, version 2\n")), "{said}");
     assert!(!said.contains("Planted"), "{said}");
-    assert!(good(&data, &["lab", "show", id]).starts_with("Resulted for P002"));
+    let shown = good(&data, &["lab", "show", id]);
+    for told in [
+        "laboratory order 0x",
+        ": resulted\n",
+        "for          P002",
+        "to           laboratory",
+        "result 1     preliminary, critical, by scientist",
+        "result 2     final, by scientist",
+        &format!("laboratory record {record}, version 2"),
+        "acknowledged not yet",
+    ] {
+        assert!(shown.contains(told), "{told}: {shown}");
+    }
     let read = ["records", "read", "P002", "--as", "P002", "--at", "laboratory", "--show"];
     let shown = good(&data, &read);
     assert!(shown.contains("DiagnosticReport") && shown.contains("\"value\":6.90"), "{shown}");
@@ -312,7 +388,7 @@ fn a_patient_waits_and_a_census_is_counted_again() {
     let referred = good(&data, &refer);
     let (id, number) = (word_after(&referred, "listing "), word_after(&referred, "referral "));
     let again = bad(&data, &[&refer[..], &["--referral", number]].concat());
-    assert!(again.contains("the contract refuses: StillLive"), "{again}");
+    assert!(again.contains("is on this hospital's list already"), "{again}");
     assert!(good(&data, &["waitlist", "show", id]).contains("P002 waits for a priority"));
     assert!(bad(&data, &["waitlist", "schedule", "P002", id]).contains("WrongState"));
     good(&data, &["waitlist", "prioritise", id, "2"]);
@@ -350,6 +426,15 @@ fn a_patient_waits_and_a_census_is_counted_again() {
     assert!(absent == Some(1) && said.contains("not published"), "{said}");
     let anchored = good(&data, &["waitlist", "census", &whole, "--anchor"]);
     assert!(anchored.contains("7 rows, 364 people"), "{anchored}");
+    let again = good(&data, &["waitlist", "census", &whole, "--anchor"]);
+    assert!(again.contains("version 1 already") && !again.contains("transaction"), "{again}");
+    let (nothing, said) = code(&["waitlist", "census", &whole, "--hospital", "0111", "--anchor"]);
+    assert_eq!(nothing, Some(1), "{said}");
+    let why = "no row of hospital 0111; they have hospital 0998 for 2024-01";
+    assert!(said.contains(why), "{said}");
+    let empty = write("empty.csv", rows.lines().next().unwrap().to_owned() + "\n");
+    let (nothing, said) = code(&["waitlist", "census", &empty]);
+    assert!(nothing == Some(1) && said.contains("nothing to count"), "{said}");
     let same = good(&data, &["waitlist", "census", &whole, "--check"]);
     assert!(same.contains("version 1, the same"), "{same}");
     let (differs, said) = code(&["waitlist", "census", &changed, "--check"]);
@@ -377,7 +462,9 @@ fn a_transaction_is_seen_before_and_after_it_is_sealed() {
     let serving = Serving::start(&data, &["--seal-every", "3600"]);
     // It waits for a block that comes in an hour, so the command does not end by itself.
     let revoking = ["consent", "revoke", "P001", "laboratory"];
-    let mut waiting = salus(&data).args(revoking).stdout(Stdio::null()).spawn().unwrap();
+    let mut waiting = salus(&data);
+    waiting.args(revoking).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut waiting = waiting.spawn().unwrap();
     let (hash, shown) = loop {
         let printed = good(&data, &["tx", "pending"]);
         // The gateways' own transactions wait beside it.
@@ -399,8 +486,10 @@ fn a_transaction_is_seen_before_and_after_it_is_sealed() {
     let content = serving.call("txpool_content", json!([]));
     assert!(content["pending"].to_string().contains(&hash), "{content}");
     drop(serving);
-    waiting.kill().unwrap();
-    waiting.wait().unwrap();
+    let left_alone = waiting.wait_with_output().unwrap();
+    assert_eq!(left_alone.status.code(), Some(2));
+    let said = text(&left_alone.stderr);
+    assert!(said.starts_with("error: what was running ended before it answered"), "{said}");
 
     let serving = Serving::start(&data, &[]);
     let sealed = good(&data, &["consent", "grant", "P001", "laboratory", "--kinds", "condition"]);
@@ -492,6 +581,9 @@ fn what_cannot_work_is_said_clearly() {
     let missing = bad(&data, &["up", "--once", "--fhir", "not-there.json"]);
     assert!(missing.contains("not-there.json"), "{missing}");
     assert!(bad(&data, &["records", "list", "P999"]).contains("salus who"));
+    let nothing = format!("0x{}", "5a".repeat(32));
+    let unknown = bad(&data, &["timeline", &nothing]);
+    assert!(unknown.contains("nothing on chain is about 0x5a"), "{unknown}");
     let unknown = bad(&data, &["timeline", "0x00"]);
     assert!(unknown.contains("0x00") || unknown.contains("salus who"), "{unknown}");
 
@@ -512,6 +604,25 @@ fn what_cannot_work_is_said_clearly() {
     let _serving = Serving::start(&data, &[]);
     let second = bad(&data, &["up", "--once"]);
     assert!(second.contains("another process"), "{second}");
+}
+
+/// As after `| head`: there is nobody to tell, which is no fault.
+#[test]
+fn nobody_has_to_read_to_the_end() {
+    let dir = set_up();
+    let data = dir.path().join("data");
+    let unread = |arguments: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = salus(&data).args(arguments).stdout(writer).output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    // What a command did is done.
+    assert_eq!(unread(&["who"]), (Some(0), String::new()));
+    assert_eq!(unread(&["consent", "revoke", "P001", "laboratory"]), (Some(0), String::new()));
+    // The main job ends early, and says so to whoever started it.
+    assert_eq!(unread(&["up", "--once"]), (Some(2), String::new()));
+    assert!(good(&data, &["reconcile"]).contains("nothing differs"));
 }
 
 /// Root may write everywhere, so the command runs as somebody who may not.
@@ -540,4 +651,21 @@ fn a_directory_that_cannot_be_written_is_said_clearly() {
     assert_eq!(output.status.code(), Some(2));
     let failed = text(&output.stderr);
     assert!(failed.contains("--data") && failed.contains("permissions"), "{failed}");
+}
+
+#[test]
+fn simulate_needs_nothing_and_refuses_what_cannot_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("scale.csv");
+    let printed = good(dir.path(), &["simulate", "--out", file.to_str().unwrap()]);
+    assert!(printed.contains("ireland") && printed.contains("it holds"), "{printed}");
+    assert_eq!(fs::read_to_string(file).unwrap().lines().count(), 5, "a head and four presets");
+    let json = good(dir.path(), &["simulate", "--preset", "city", "--json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["columns"][0]["inputs"]["population"]["people"], 100_000.0);
+    assert!(bad(dir.path(), &["simulate", "--people", "0"]).contains("`people` must be"));
+    assert!(
+        bad(dir.path(), &["simulate", "--out", "/nowhere/at/all.csv"]).contains("could not write")
+    );
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "it leaves nothing else");
 }

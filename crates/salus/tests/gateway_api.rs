@@ -672,6 +672,13 @@ fn a_step_is_its_owners_and_takes_their_signature_only() {
     assert_eq!(hospital.ask(&physician, "DELETE", &given_up, "").status, 204);
     problem(&hospital.ask(&physician, "GET", &given_up, ""), 404);
 
+    // What names no step is a problem like any other.
+    for method in ["GET", "POST", "DELETE"] {
+        let unnamed = hospital.ask(&physician, method, "steps/abc", &own);
+        problem(&unnamed, 400);
+        assert!(unnamed.body.contains("64 hexadecimal digits"), "{unnamed:?}");
+    }
+
     // Who may not, and what makes no sense.
     problem(&hospital.ask(&hospital.token("hospital"), "POST", "steps", &refer.to_string()), 403);
     for (wanted, expected) in [

@@ -74,7 +74,7 @@ impl Insurer {
         let id = word_after(&issued, "prescription ");
         self.say(&["rx", "permit", "P002", &id]);
         self.say(&["rx", "claim", &id]);
-        self.say(&["rx", "dispense", "P002", &id, "--batch", "B-1"]);
+        self.say(&["rx", "dispense", "P002", &id, "--batch", "B-1", "--expires", "2040-05-31"]);
         id
     }
 }

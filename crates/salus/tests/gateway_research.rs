@@ -92,11 +92,68 @@ fn a_study_is_typed() {
     assert!(bad(&["tell", &order]).contains("not known"));
     good(&["withdraw", "P002", &study]);
     assert!(good(&["show", &study]).contains("withdrawals: 1"));
+    assert!(good(&["withdraw", "P002", &study]).contains("withdrew already"));
+    assert!(good(&["show", &study]).contains("withdrawals: 1"));
+    assert!(bad(&["money", "0"]).contains("an amount is from 1"));
     good(&["close-offer", &offer]);
     assert!(good(&["show", &offer]).starts_with("closed offer of hospital"));
     good(&["end", &study, "--reason", "enough"]);
     let timeline = support::good(&data, &["timeline", &study]);
     assert!(timeline.contains("study ended") && !timeline.contains("planted"), "{timeline}");
+}
+
+/// The whole of it, as the guide has it for whoever has no patients but the demonstration's three.
+#[test]
+fn volunteers_make_a_study_that_is_told_something() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let _serving = Serving::up(&data);
+    let place = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (terms, protocol, question) = (place("terms"), place("protocol"), place("question"));
+    let good = |words: &str, more: &[&str]| {
+        let words: Vec<&str> = words.split(' ').chain(more.iter().copied()).collect();
+        support::good(&data, &[&["research"], &words[..]].concat())
+    };
+    let came = good("volunteers", &[]);
+    assert!(came.contains("P004") && came.contains("P014") && !came.contains("P015"), "{came}");
+    let again = good("volunteers", &[]);
+    assert!(again.contains("P014") && !again.contains("transaction"), "{again}");
+
+    let offered = good(
+        "offer Diagnoses --about codes --term deleted --price 1100 --dataset",
+        &[&place("dataset"), "--out", &terms],
+    );
+    let offer = word_after(&offered, "offer ");
+    let proposed =
+        good("propose Conditions --purpose analysis --kinds condition --out", &[&protocol]);
+    let study = word_after(&proposed, "study ");
+    for by in ["keeper", "auditor"] {
+        good("approve", &[&study, &protocol, "--opinion", "sound", "--as", by]);
+    }
+    for number in 4..=14 {
+        good("consent", &[&format!("P{number:03}"), &study, &protocol]);
+    }
+    let count = |codes: &[&str]| {
+        let asked = place("asked");
+        let codes = codes.iter().flat_map(|code| ["--code", *code]);
+        let more: Vec<&str> =
+            [&*study, &*protocol, "--out", &*asked].into_iter().chain(codes).collect();
+        good("count", &more)
+    };
+    assert!(count(&[]).starts_with("at least 10"));
+    assert!(count(&["http://snomed.info/sct|38341003"]).starts_with("at least 5"));
+    good("money 5000", &[]);
+    let ordered = good("order", &[&study, &offer, &terms, "--out", &question]);
+    let order = word_after(&ordered, "order ");
+    let (sealed, extract) = (place("sealed"), place("extract"));
+    let delivered = good("deliver", &[&order, &protocol, &question, "--out", &sealed]);
+    assert!(delivered.contains("an extract of 11 patients"), "{delivered}");
+    assert!(good("verify", &[&order, &sealed]).contains("the one that was delivered"));
+    good("open", &[&order, &sealed, "--out", &extract]);
+    let extract: Value = serde_json::from_slice(&fs::read(extract).unwrap()).unwrap();
+    assert_eq!(extract["entry"].as_array().unwrap().len(), 11, "the one with diabetes is not told");
+    good("settle", &[&order]);
+    assert!(good("claim P004", &[&order]).contains("takes a share of the price: 50"));
 }
 
 /// Takes a step over an institution's interface, signing what it asks for.

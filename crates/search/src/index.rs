@@ -185,6 +185,30 @@ impl Index {
         insert_rows(connection, &rows).await
     }
 
+    /// Puts what was prepared of a part of a resource in the place of what is indexed under the same
+    /// parameters; all others stay.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] when the database fails.
+    pub async fn replace_prepared(
+        &self,
+        connection: &mut AnyConnection,
+        number: i64,
+        Prepared(mut rows): Prepared,
+    ) -> Result<(), StoreError> {
+        let replaced: BTreeSet<i64> = rows.iter().map(|[_, parameter, ..]| *parameter).collect();
+        for parameter in replaced {
+            sqlx::query("delete from fhir_index where resource = $1 and parameter = $2")
+                .bind(number)
+                .bind(parameter)
+                .execute(&mut *connection)
+                .await?;
+        }
+        rows.iter_mut().for_each(|row| row[0] = number);
+        insert_rows(connection, &rows).await
+    }
+
     /// Indexes resources under whose numbers nothing is indexed yet, such as those of an import. It is
     /// quicker than one after the other.
     ///

@@ -9,16 +9,34 @@ use domain::{InstitutionRole, ProfessionalRole, RecordId, Timestamp};
 use gatekeeper::{Along, Gatekeeper};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use ledger::{Outcome, Patient, SendError, Sender};
+use serde_json::Value;
 use sha2::Sha256;
 use vault::{NewRecord, PublicKey, SecretKey};
 use zeroize::Zeroizing;
 
-use crate::WorkflowError;
+use crate::{WorkflowError, import::Later};
 
 /// By which an institution finds its records by what they say, such as over FHIR.
 pub trait Catalogue: Send + Sync {
     /// What to store in the transaction that keeps a version.
     fn along(&self, version: &NewRecord) -> Along<'static>;
+
+    /// Keeps a version of the protocol of a study, which is about no patient, unless it has that or a later
+    /// one.
+    fn keep_study<'a>(&'a self, study: Study<'a>) -> Later<'a, ()>;
+}
+
+/// A version of the protocol of a study.
+#[derive(Clone, Copy, Debug)]
+pub struct Study<'a> {
+    /// The study, as the contract calls it.
+    pub id: B256,
+    /// Which version, from 1.
+    pub version: u16,
+    /// The FHIR ResearchStudy.
+    pub resource: &'a Value,
+    /// When it is kept.
+    pub now: Timestamp,
 }
 
 /// An institution with its gateway.
@@ -74,6 +92,16 @@ impl Gateway {
         match &self.catalogue {
             Some(catalogue) => catalogue.along(version),
             None => Box::new(|_| Box::pin(std::future::ready(Ok(())))),
+        }
+    }
+
+    /// Keeps the protocol of a study that this institution runs or takes part in, so that what its workflows
+    /// seal can refer to it.
+    pub(crate) async fn keep_study(&self, study: Study<'_>) {
+        if let Some(catalogue) = &self.catalogue {
+            // The step that it is part of has happened: it is not taken back because this failed. With the next
+            // one it is tried again.
+            let _ = catalogue.keep_study(study).await;
         }
     }
 

@@ -1,6 +1,7 @@
 //! Consent: the patient's grant to a reader, countersigned by the steward where the policy asks for
 //! both, and revoked at any time.
 
+use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use bindings::{
     Consents, Contract, PatientAccount,
@@ -67,6 +68,27 @@ pub async fn revoke(
     let call = Change { reader, record, terms: None }.call(relay);
     let outcome = patient.act(relay.sender(), vec![call], now).await?;
     Ok(Step::new(&patient.name, "revokes the consent", "consent.revoke", &outcome))
+}
+
+/// Whether a consent is there that can be taken back, also one whose time is over. Asked before [`revoke`], which
+/// sends a transaction in any case.
+///
+/// # Errors
+///
+/// [`WorkflowError`] when the chain cannot be asked, or stands still for longer than may be: nobody is then told
+/// that there is none.
+pub async fn is_granted(
+    relay: &Gateway,
+    patient: Address,
+    reader: Address,
+    record: Option<RecordId>,
+    now: Timestamp,
+) -> Result<bool, WorkflowError> {
+    relay.gatekeeper.refresh(now).await?;
+    let call = Consents::consentOfCall { patient, reader, record: to_scope(record) };
+    let (at, next) = (relay.at(Contract::Consents), BlockId::pending());
+    let held = relay.gatekeeper.ledger().call(at, &call, next).await?;
+    Ok(held.kinds != 0)
 }
 
 /// What a patient is to sign: a grant, or its end.
@@ -137,7 +159,7 @@ impl Change {
         valid_until: Timestamp,
     ) -> Result<ToSign, WorkflowError> {
         let ledger = relay.sender().ledger();
-        let latest = alloy_eips::BlockId::latest();
+        let latest = BlockId::latest();
         let nonce = ledger.call(account, &PatientAccount::nonceCall {}, latest).await?;
         let call = self.call(relay);
         let batch = Execute { calls: vec![call.clone()], nonce, deadline: deadline(valid_until) };

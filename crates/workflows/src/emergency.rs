@@ -2,8 +2,8 @@
 //!
 //! A professional of an emergency department opens some kinds of record for a short time, with a
 //! reason. The patient is alerted by the event. Kinds that the patient closed beforehand stay closed.
-//! The department's privacy officer reviews every opening; unreviewed past its time, it blocks that
-//! professional's next one.
+//! The department's privacy officer reviews every opening once it is over, or ends it as unjustified;
+//! unreviewed past its time, it blocks that professional's next one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,10 +13,10 @@ use bindings::{
     convert::{to_opening, to_uint40},
     patient_account::Call,
 };
-use domain::{KindSet, RecordDigest, Timestamp};
+use domain::{KindSet, Purpose, RecordDigest, Timestamp};
 use ledger::{EmergencyOpening, Outcome};
 
-use crate::{Gateway, PatientActor, Person, Step, WorkflowError};
+use crate::{Gateway, PatientActor, Person, Step, WorkflowError, given::require_words};
 
 /// How long after its beginning an opening is to be reviewed.
 ///
@@ -31,6 +31,48 @@ const REPEATED: usize = 3;
 /// An opening as its event announced it.
 pub type Opened = EmergencyAccess::EmergencyOpened;
 
+/// What a professional opens in an emergency who names no kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needed {
+    /// All that somebody in this role reads in an emergency, but for what the patient closed.
+    pub kinds: KindSet,
+    /// What the patient closed of it.
+    pub left_out: KindSet,
+}
+
+/// What a professional needs of a patient in an emergency, as far as the patient did not close it.
+///
+/// # Errors
+///
+/// [`WorkflowError::Invalid`] when the patient closed each of these kinds, [`WorkflowError::Call`] when the chain
+/// cannot be asked.
+pub async fn needed(
+    department: &Gateway,
+    professional: &Person,
+    patient: Address,
+) -> Result<Needed, WorkflowError> {
+    let usual = professional.role.may_read(Purpose::Emergency);
+    let closed = closed(department, patient).await?;
+    let kinds = usual.without(closed);
+    if kinds.is_empty() && !usual.is_empty() {
+        let why = "the patient closed every kind that an emergency needs to emergency access";
+        return Err(WorkflowError::Invalid(why.into()));
+    }
+    Ok(Needed { kinds, left_out: usual.without(kinds) })
+}
+
+/// The kinds that a patient closed to emergency access one by one. Of whoever closed everything, the contract says so.
+///
+/// # Errors
+///
+/// [`WorkflowError::Call`] when the chain cannot be asked.
+pub async fn closed(department: &Gateway, patient: Address) -> Result<KindSet, WorkflowError> {
+    let call = EmergencyAccess::restrictionOfCall { patient };
+    let (at, latest) = (department.at(Contract::EmergencyAccess), Default::default());
+    let held = department.gatekeeper.ledger().call(at, &call, latest).await?;
+    Ok(KindSet::from_bits(held.kinds))
+}
+
 /// A professional breaks the glass.
 ///
 /// On chain is a digest of the reason under a salt, so that nobody can guess it. The salt comes back with the
@@ -38,7 +80,8 @@ pub type Opened = EmergencyAccess::EmergencyOpened;
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Send`] when the patient closed these kinds, or a review is overdue.
+/// [`WorkflowError::Invalid`] when the reason is empty, [`WorkflowError::Send`] when the patient closed these kinds, or a
+/// review is overdue.
 pub async fn open(
     department: &Gateway,
     professional: &Person,
@@ -47,6 +90,7 @@ pub async fn open(
     period: std::time::Duration,
     reason: &str,
 ) -> Result<(Opened, B256, Step), WorkflowError> {
+    require_words("reason", reason)?;
     let salt = department.gatekeeper.entropy().bytes::<32>();
     let reason = RecordDigest::of(&[salt.as_slice(), reason.as_bytes()].concat()).0;
     let period = to_uint40(Timestamp(period.as_secs()));
@@ -129,18 +173,25 @@ pub enum Verdict {
     Unjustified,
 }
 
-/// The privacy officer reviews an opening that is over.
+/// The privacy officer reviews an opening that is over, or finds one that runs not justified, which ends it.
+///
+/// What the officer writes down stays with the department: with the salt that comes back, its digest can be shown to be
+/// of these words.
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Send`] when it is still open or was reviewed.
+/// [`WorkflowError::Invalid`] when the note is empty, [`WorkflowError::Send`] when it was reviewed, or is to be found
+/// justified while it runs: what is read by it later, nobody would have reviewed.
 pub async fn review(
     department: &Gateway,
     officer: &Person,
     opened: &Opened,
     verdict: Verdict,
-    note: B256,
-) -> Result<Step, WorkflowError> {
+    note: &str,
+) -> Result<(B256, Step), WorkflowError> {
+    require_words("note", note)?;
+    let salt = B256::from(department.gatekeeper.entropy().bytes::<32>());
+    let note = RecordDigest::of(&[salt.as_slice(), note.as_bytes()].concat()).0;
     let number = match verdict {
         Verdict::Justified => 1,
         Verdict::Unjustified => 2,
@@ -151,7 +202,7 @@ pub async fn review(
         Verdict::Justified => "reviews the access: justified",
         Verdict::Unjustified => "reviews the access: not justified",
     };
-    Ok(Step::new(&officer.name, what, "emergency.review", &outcome))
+    Ok((salt, Step::new(&officer.name, what, "emergency.review", &outcome)))
 }
 
 /// How often one professional broke the glass in some time, and what came of it.

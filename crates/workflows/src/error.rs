@@ -48,6 +48,9 @@ pub enum WorkflowError {
     /// It would tell of few people.
     #[error(transparent)]
     Withheld(#[from] crate::research::Withheld),
+    /// A census has more rows than the contract counts.
+    #[error(transparent)]
+    Census(#[from] census::TooManyRows),
     /// Something that was given is not what it should be.
     #[error("{0}")]
     Invalid(String),

@@ -13,22 +13,31 @@
 use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, keccak256};
 use alloy_rpc_types_eth::Filter;
-use alloy_sol_types::{SolCall, SolEvent as _, SolValue as _};
-use bindings::{Contract, LabOrders, convert::make_id, patient_account::Call};
+use alloy_sol_types::{SolCall, SolEvent as _, SolEventInterface as _, SolValue as _};
+use bindings::{
+    Contract, LabOrders,
+    LabOrders::LabOrdersEvents,
+    Relationships,
+    convert::{make_id, timestamp},
+    patient_account::Call,
+};
 use domain::{Anchor, Kind, RecordDigest, RecordId, Timestamp};
 use ledger::CallError;
 use serde_json::{Value, json};
 
 use crate::{
     Gateway, PatientActor, Person, Step, WorkflowError,
+    given::{require_concept, require_words},
     record::{Draft, Written},
 };
 
-/// The orderer places an order with a laboratory.
+/// The orderer places an order with a laboratory that keeps records for the patient: another one could collect the
+/// specimen, and never report.
 ///
 /// # Errors
 ///
-/// [`WorkflowError`] when the chain refuses. It is asked before anything is sealed.
+/// [`WorkflowError::Invalid`] when `code` names no test, or the laboratory has no active relationship with the
+/// patient; [`WorkflowError`] when the chain refuses. It is asked before anything is sealed.
 pub async fn order(
     hospital: &Gateway,
     orderer: &Person,
@@ -37,6 +46,7 @@ pub async fn order(
     code: &Value,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    require_concept("test", code)?;
     let salt = hospital.make_salt();
     let id = RecordId(make_id(orderer.member, salt));
     let order =
@@ -53,11 +63,30 @@ pub async fn order(
         "performer": [{ "reference": format!("Organization/{laboratory}") }],
     });
     let draft = Draft { kind: Kind::Laboratory, resource };
+    // Who is no laboratory at all, the contract says better.
+    orderer.check(hospital.at(Contract::LabOrders), &order(B256::repeat_byte(1))).await?;
+    require_reporting(hospital, patient, laboratory).await?;
     let written = Written { gateway: hospital, author: orderer, patient, now };
     let (anchor, sealed, ordered) =
         written.and_send(id, &draft, Contract::LabOrders, order).await?;
     let step = Step::new(&orderer.name, "orders a laboratory test", "lab.order", &ordered);
     Ok((anchor, vec![sealed, step]))
+}
+
+/// Refuses a laboratory that could anchor no result about the patient.
+async fn require_reporting(
+    gateway: &Gateway,
+    patient: &PatientActor,
+    laboratory: Address,
+) -> Result<(), WorkflowError> {
+    let call = Relationships::isActiveCall { patient: patient.account(), steward: laboratory };
+    let (at, next) = (gateway.at(Contract::Relationships), BlockId::pending());
+    if gateway.gatekeeper.ledger().call(at, &call, next).await? {
+        return Ok(());
+    }
+    let why = "the laboratory keeps no records for the patient, and so could not report: it proposes a \
+               relationship, and the patient accepts it (`salus relate`)";
+    Err(WorkflowError::Invalid(why.into()))
 }
 
 /// The laboratory takes the specimen; `specimen` is its label.
@@ -265,7 +294,13 @@ fn observation(
             "a result has the fields of an Observation that say what was found, and no others";
         WorkflowError::Invalid(why.into())
     })?;
+    if fields.is_empty() {
+        return Err(WorkflowError::Invalid("the result is empty: say what was found".into()));
+    }
     for (field, value) in fields {
+        if let Some(text) = value.as_str() {
+            require_words("result", text)?;
+        }
         resource[field] = value.clone();
     }
     if resource.get("code").is_none() {
@@ -279,7 +314,8 @@ fn observation(
 ///
 /// # Errors
 ///
-/// [`WorkflowError`] when there is no specimen, or it was taken over since by somebody else.
+/// [`WorkflowError`] when nothing is said of its condition, there is no specimen, or it was taken over since by
+/// somebody else.
 pub async fn take_over(
     gateway: &Gateway,
     person: &Person,
@@ -288,6 +324,7 @@ pub async fn take_over(
     condition: &str,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    require_words("condition of the specimen", condition)?;
     let previous = custody_head(gateway, id).await?;
     let resource = json!({
         "resourceType": "Specimen",
@@ -310,6 +347,115 @@ pub async fn take_over(
         written.and_send(record, &draft, Contract::LabOrders, call).await?;
     let step = Step::new(&person.name, "takes the specimen over", "lab.take-over", &outcome);
     Ok((anchor, vec![sealed, step]))
+}
+
+/// Where an order stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Ordered.
+    Ordered,
+    /// The specimen was taken.
+    Collected,
+    /// The result is there.
+    Resulted,
+    /// The result was released to the patient.
+    Released,
+    /// And the orderer's side has seen it.
+    Acknowledged,
+    /// Cancelled before there was a result.
+    Cancelled,
+}
+
+impl State {
+    /// In the order of their numbers on chain, from 1.
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::Ordered, "ordered"),
+        (Self::Collected, "collected"),
+        (Self::Resulted, "resulted"),
+        (Self::Released, "released"),
+        (Self::Acknowledged, "acknowledged"),
+        (Self::Cancelled, "cancelled"),
+    ];
+
+    /// As people say it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(state, _)| *state == self).map_or("", |(_, name)| *name)
+    }
+}
+
+/// All that the chain holds of an order, with the state that it is in.
+///
+/// # Errors
+///
+/// [`WorkflowError::Unknown`] when there is none with that id.
+///
+/// # Source
+///
+/// `State` in `LabOrders.sol`.
+pub async fn order_of(
+    gateway: &Gateway,
+    id: B256,
+) -> Result<(State, LabOrders::Order), WorkflowError> {
+    let (at, latest) = (gateway.at(Contract::LabOrders), BlockId::latest());
+    let ledger = gateway.gatekeeper.ledger();
+    let number: u8 = ledger.call(at, &LabOrders::stateOfCall { id }, latest).await?;
+    let state = usize::from(number).checked_sub(1).and_then(|index| State::ALL.get(index));
+    let (state, _) = state.ok_or(WorkflowError::Unknown { what: "laboratory order", id })?;
+    Ok((*state, ledger.call(at, &LabOrders::orderOfCall { id }, latest).await?))
+}
+
+/// A version of a result, as it was reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// By whom, by member address.
+    pub by: Address,
+    /// The digest of its sealed record.
+    pub digest: RecordDigest,
+    /// Whether it came before the final one.
+    pub is_preliminary: bool,
+    /// Whether it replaced a final one.
+    pub is_corrected: bool,
+    /// Whether it needs attention at once.
+    pub critical: bool,
+    /// By when it is acknowledged, when it is critical.
+    pub acknowledge_by: Option<Timestamp>,
+}
+
+/// The versions of an order's result, from the first.
+///
+/// # Errors
+///
+/// [`WorkflowError::Call`] when the chain cannot be asked.
+pub async fn results(gateway: &Gateway, id: B256) -> Result<Vec<Reported>, WorkflowError> {
+    let filter = Filter::new().address(gateway.at(Contract::LabOrders)).topic1(id).from_block(0);
+    let mut logs = gateway.gatekeeper.ledger().logs(&filter).await.map_err(CallError::from)?;
+    logs.sort_by_key(|log| (log.block_number, log.log_index));
+    let reported = |by, digest, critical, due| Reported {
+        by,
+        digest: RecordDigest(digest),
+        is_preliminary: false,
+        is_corrected: false,
+        critical,
+        acknowledge_by: (timestamp(due) != Timestamp(0)).then_some(timestamp(due)),
+    };
+    let told = logs.iter().filter_map(|log| LabOrdersEvents::decode_log(&log.inner).ok());
+    Ok(told
+        .filter_map(|event| match event.data {
+            LabOrdersEvents::PreliminaryReported(event) => Some(Reported {
+                is_preliminary: true,
+                ..reported(event.by, event.digest, event.critical, event.acknowledgeBy)
+            }),
+            LabOrdersEvents::ResultReported(event) => {
+                Some(reported(event.by, event.digest, event.critical, event.acknowledgeBy))
+            }
+            LabOrdersEvents::ResultCorrected(event) => Some(Reported {
+                is_corrected: true,
+                ..reported(event.by, event.digest, event.critical, event.acknowledgeBy)
+            }),
+            _ => None,
+        })
+        .collect())
 }
 
 /// One link of the chain of custody.

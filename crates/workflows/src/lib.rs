@@ -5,6 +5,7 @@
 
 mod actors;
 mod error;
+mod given;
 mod step;
 
 pub mod access;
@@ -25,6 +26,6 @@ pub mod surgery;
 pub mod trial;
 pub mod waiting_list;
 
-pub use actors::{Catalogue, Gateway, PatientActor, Person};
+pub use actors::{Catalogue, Gateway, PatientActor, Person, Study};
 pub use error::WorkflowError;
 pub use step::Step;

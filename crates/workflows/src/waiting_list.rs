@@ -20,11 +20,15 @@ use serde_json::json;
 
 use crate::{
     Gateway, PatientActor, Person, Step, WorkflowError,
+    given::{require_within_years, require_words},
     record::{Draft, Written},
 };
 
 /// The system under which referrals have their numbers.
 const REFERRALS: &str = "urn:salus:referral";
+
+/// How many years ahead an appointment may be.
+const YEARS_MAX: u64 = 10;
 
 /// How long an appointment lasts, as it is written down.
 const APPOINTMENT: std::time::Duration = std::time::Duration::from_secs(30 * 60);
@@ -94,7 +98,7 @@ pub struct Listing {
 ///
 /// # Errors
 ///
-/// [`WorkflowError`] when the chain refuses: somebody who is no doctor, an institution that keeps no
+/// [`WorkflowError`] when specialty or reason are empty, or the chain refuses: somebody who is no doctor, an institution that keeps no
 /// records for the patient, or a referral that is on this hospital's list. It is asked before anything
 /// is sealed.
 pub async fn refer(
@@ -105,6 +109,8 @@ pub async fn refer(
     referral: &Referral,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    require_words("specialty", &referral.specialty)?;
+    require_words("reason", &referral.reason)?;
     let salt = from.make_salt();
     let id = RecordId(make_id(referrer.member, salt));
     let list = |entry| WaitingLists::listCall {
@@ -168,6 +174,7 @@ pub async fn schedule(
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
     patient.require_theirs("listing", listing(hospital, id).await?.patient)?;
+    require_within_years("appointment", appointment_at, now, YEARS_MAX)?;
     let call = |_| WaitingLists::scheduleCall { id, appointmentAt: to_uint40(appointment_at) };
     let part =
         |reference: String| json!({ "actor": { "reference": reference }, "status": "accepted" });
@@ -225,8 +232,8 @@ pub async fn miss(hospital: &Gateway, person: &Person, id: B256) -> Result<Step,
 ///
 /// # Errors
 ///
-/// [`WorkflowError`] when the chain refuses: it is somebody else, or the patient waits no more. It is
-/// asked before anything is sealed.
+/// [`WorkflowError`] when the reason is empty, or the chain refuses: it is somebody else, or the patient waits no
+/// more. It is asked before anything is sealed.
 pub async fn remove(
     gateway: &Gateway,
     person: &Person,
@@ -235,6 +242,7 @@ pub async fn remove(
     reason: &str,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    require_words("reason", reason)?;
     patient.require_theirs("listing", listing(gateway, id).await?.patient)?;
     let remove = |reason| WaitingLists::removeCall { id, reason };
     let resource = json!({
@@ -262,7 +270,7 @@ pub async fn remove(
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Send`] when the patient is not on the list.
+/// [`WorkflowError::Invalid`] when the reason is empty, [`WorkflowError::Send`] when the patient is not on the list.
 pub async fn leave(
     relay: &Gateway,
     patient: &PatientActor,
@@ -270,6 +278,7 @@ pub async fn leave(
     reason: &str,
     now: Timestamp,
 ) -> Result<(B256, Step), WorkflowError> {
+    require_words("reason", reason)?;
     let salt = relay.make_salt();
     let digest = RecordDigest::of(&[salt.as_slice(), reason.as_bytes()].concat()).0;
     let remove = WaitingLists::removeCall { id, reason: digest };

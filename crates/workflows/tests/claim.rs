@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
+mod journal;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,6 +16,7 @@ use domain::{
     Anchor, Facts, InstitutionRole, Kind, KindSet, Period, ProfessionalRole, Purpose, PurposeSet,
     Reader, RecordDigest, RecordId, Request, Timestamp, decide,
 };
+use journal::Journal;
 use ledger::{Answering, PrivateKeySigner, Sender, SignerSync as _, Submitted, Wallet};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -1308,4 +1310,24 @@ async fn a_decision_is_appealed_once_and_in_time() {
     assert_eq!(until, world.now().after(claim::APPEAL_PERIOD));
     world.pass(claim::APPEAL_PERIOD);
     refused_as(scene.appeal(id).await, "TooLate");
+}
+
+/// From the coverage to the money; the prescription that is claimed is another workflow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claim_costs_what_the_file_says() {
+    let scene = Scene::new().await.consented().await;
+    let mut journal = Journal::new(&scene.world);
+    let coverage = scene.covered().await;
+    journal.take(&scene.world);
+    let service = scene.filled("lisinopril 10 MG", 30).await;
+    journal.skip(&scene.world);
+    let id = scene.submit(&filing(coverage, service, &tablets(10))).await.unwrap();
+    scene.adjudicate(&scene.adjudicator, id).await.unwrap();
+    scene.pay(id).await.unwrap();
+    scene.pay_copayment(&scene.patient, id).await.unwrap();
+    journal.assert_listed(
+        &scene.world,
+        "claim",
+        "A policy is taken out, and one claim under it is submitted, decided, and paid.",
+    );
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
+mod journal;
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use bindings::{
 };
 use common::{CHAIN_ID, DAY, HOUR, World, address, passkey, refusal, secret, wallet};
 use domain::{InstitutionRole, Kind, KindSet, ProfessionalRole, Timestamp};
+use journal::Journal;
 use ledger::{Patient, PatientKey};
 use tempfile::TempDir;
 use vault::{Kem, SecretKey};
@@ -903,4 +905,18 @@ async fn two_thousand_devices_measure_and_everything_comes_out_again() {
     let own: Vec<_> = own.addresses().collect();
     assert_eq!(own, fleet.addresses().take(3).collect::<Vec<_>>());
     assert!(thief.addresses().all(|address| !own.contains(&address)));
+}
+
+/// From a device's registration to its first readings.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn device_costs_what_the_file_says() {
+    let scene = Scene::new().await;
+    let journal = Journal::new(&scene.world);
+    let (machine, _) = scene.bound("patch").await;
+    scene.measure(&machine, &["72", "75"]).await;
+    journal.assert_listed(
+        &scene.world,
+        "device",
+        "A device is registered, attested, bound to a patient, and brings its first readings.",
+    );
 }

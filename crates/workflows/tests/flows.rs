@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
+mod journal;
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -11,6 +12,7 @@ use alloy_primitives::{Address, B256};
 use common::{DAY, HOUR, World, bundle, passkey, refusal, secret};
 use domain::{Anchor, Kind, KindSet, Purpose, RecordDigest, RecordId};
 use gatekeeper::AnchorError;
+use journal::Journal;
 use serde_json::json;
 use tempfile::TempDir;
 use vault::{ErasureReason, PutError};
@@ -232,8 +234,9 @@ impl Scene {
 
     async fn review(&self, who: &str, opened: &emergency::Opened) -> Result<Step, WorkflowError> {
         let (department, officer) = (self.world.gateway("emergency"), self.world.person(who));
-        let (verdict, note) = (emergency::Verdict::Justified, secret("note"));
-        emergency::review(department, officer, opened, verdict, note).await
+        let verdict = emergency::Verdict::Justified;
+        let reviewed = emergency::review(department, officer, opened, verdict, "a note").await;
+        reviewed.map(|(_, step)| step)
     }
 }
 
@@ -735,4 +738,86 @@ async fn relationships_begin_and_end_with_both() {
         access::ask_as_patient(keeper, &patient, KindSet::ALL, world.now()).await.unwrap();
     assert_eq!(answered.records.len(), 1);
     assert_eq!(scene.versions("hospital").await, 1);
+}
+
+/// What each takes from its first to its last step.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flows_cost_what_the_file_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::found(dir.path()).await;
+    let joining = Journal::new(&world);
+    let patient = world.patient("P001", passkey("P001")).await;
+    world.relate("hospital", &patient, false).await;
+    joining.assert_listed(
+        &world,
+        "joining",
+        "A patient gets an account, and a hospital becomes its steward.",
+    );
+    for steward in ["laboratory", "pharmacy"] {
+        world.relate(steward, &patient, false).await;
+    }
+    let scene = Scene { world, patient, _dir: dir };
+    let (world, patient) = (&scene.world, &scene.patient);
+    let (hospital, lab) = (world.gateway("hospital"), world.gateway("laboratory"));
+    let pharmacy = world.gateway("pharmacy");
+
+    let record = Journal::new(world);
+    let anchor = scene.propose("hypertension").await;
+    scene.answer(&anchor, Verdict::Accept).await.unwrap();
+    record.assert_listed(
+        world,
+        "record",
+        "A physician proposes a record, and the patient accepts it.",
+    );
+
+    let journal = Journal::new(world);
+    let (reader, terms) = (world.gateway("emergency").member(), world.terms(&[Kind::Condition]));
+    consent::grant(hospital, patient, reader, None, &terms, world.now()).await.unwrap();
+    journal.assert_listed(world, "consent", "A patient lets a reader open records for a time.");
+
+    // A first batch of receipts opens the log; what comes after it costs the same each time.
+    scene.treats("consultant").await.unwrap();
+    hospital.gatekeeper.anchor_log().await.unwrap();
+    scene.treats("consultant").await.unwrap();
+    let log = Journal::new(world);
+    hospital.gatekeeper.anchor_log().await.unwrap();
+    log.assert_listed(
+        world,
+        "access-log",
+        "A hospital anchors a batch of receipts of who read what.",
+    );
+
+    let prescribed = Journal::new(world);
+    let anchor = scene.prescribe(30, 1).await.unwrap();
+    let id = anchor.record.0;
+    scene.permit(&anchor, pharmacy.member()).await;
+    scene.claim("pharmacy", "pharmacist", id).await.unwrap();
+    scene.dispense(id, 30).await.unwrap();
+    prescription::confirm_collection(pharmacy, patient, id, 1, world.now()).await.unwrap();
+    prescribed.assert_listed(
+        world,
+        "prescription",
+        "A prescription is issued, permitted, claimed, dispensed, and its collection confirmed.",
+    );
+
+    let examined = Journal::new(world);
+    let id = scene.order("physician").await.unwrap().record.0;
+    laboratory::collect(lab, world.person("scientist"), id, secret("specimen")).await.unwrap();
+    let result = scene.report(id).await.unwrap();
+    laboratory::release(lab, world.person("scientist"), id, result.digest).await.unwrap();
+    let physician = world.person("physician");
+    laboratory::acknowledge(hospital, physician, id, result.digest).await.unwrap();
+    record::answer(lab, patient, &result, Verdict::Accept, world.now()).await.unwrap();
+    examined.assert_listed(world, "laboratory", "A test is ordered, its specimen taken, its result reported, released, acknowledged, and accepted.");
+
+    let rescued = Journal::new(world);
+    let opened = scene.break_glass("paramedic", &[Kind::Condition], HOUR).await.unwrap();
+    scene.rescues("paramedic").await.unwrap();
+    scene.end("paramedic", &opened).await.unwrap();
+    scene.review("officer", &opened).await.unwrap();
+    rescued.assert_listed(
+        world,
+        "emergency",
+        "A paramedic opens records in an emergency, ends that, and an officer reviews it.",
+    );
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
+mod journal;
 
 use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc};
 
@@ -15,15 +16,17 @@ use domain::{
     Terms, Timestamp,
 };
 use gatekeeper::{Actor, Along};
+use journal::Journal;
 use ledger::PatientKey;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use vault::{Content, NewRecord, StoreError};
 use workflows::{
-    Catalogue, Gateway, PatientActor, Person, Step, WorkflowError,
+    Catalogue, Gateway, PatientActor, Person, Step, Study, WorkflowError,
     access::{self, Wanted},
     consent,
+    import::Later,
     research::{self, Count, Criterion, Document, Price, Standing, State, Withheld, deidentify},
 };
 
@@ -485,7 +488,8 @@ async fn each_read_for_research_leaves_a_receipt_and_the_institute_reads_nothing
     // Whoever was looked at and is in nothing has a receipt as well.
     let (few, question) = scene.order(&[ASTHMA]).await;
     withheld(scene.deliver(few, &question).await, Withheld::TooFew);
-    assert_eq!(scene.receipts(&scene.volunteers[0]).await, [0, 0, 0, 1]);
+    let receipts = scene.receipts(&scene.volunteers[0]).await;
+    assert_eq!(receipts, [0, 0, 1, 1], "the record that was looked at is named");
 
     // Consent to the study is not consent to be read by who runs it.
     let wanted = Wanted {
@@ -506,12 +510,12 @@ async fn whoever_is_only_looked_at_has_a_receipt() {
     let (with, without) = (&scene.volunteers[0], &scene.volunteers[11]);
     let (_, extract) = scene.extract(&[HYPERTENSION]).await;
     assert_eq!(subjects(&extract).len(), 6);
-    assert_eq!(scene.receipts(with).await, [0, 1]);
-    assert_eq!(scene.receipts(without).await, [0], "looked at, and left out");
+    assert_eq!(scene.receipts(with).await, [1, 1], "looked at, and given");
+    assert_eq!(scene.receipts(without).await, [1], "looked at, and left out");
     let (withheld_order, question) = scene.order(&[&format!("!{GOUT}")]).await;
     withheld(scene.deliver(withheld_order, &question).await, Withheld::TooClose);
-    assert_eq!(scene.receipts(with).await, [0, 0, 1]);
-    assert_eq!(scene.receipts(without).await, [0, 0]);
+    assert_eq!(scene.receipts(with).await, [1, 1, 1]);
+    assert_eq!(scene.receipts(without).await, [1, 1]);
 }
 
 /// Takes nothing, as when a database fails.
@@ -522,6 +526,10 @@ impl Catalogue for Failing {
         Box::new(|_| {
             Box::pin(async { Err(StoreError::Corrupt { what: "what this test has of it" }) })
         })
+    }
+
+    fn keep_study<'a>(&'a self, _: Study<'a>) -> Later<'a, ()> {
+        Box::pin(async { Err(StoreError::Corrupt { what: "what this test has of it" }) })
     }
 }
 
@@ -920,7 +928,9 @@ async fn prices_of_all_sizes_are_paid_or_refused() {
             research::order(&scene.institute, scene.study, offer, &scene.terms, &question).await;
         ordered.map(|(id, _)| id)
     };
-    for amount in [u128::MAX, PAID_IN + 1] {
+    let absurd = offer(u128::MAX, 10_000).await.unwrap_err().to_string();
+    assert_eq!(absurd, "a price is at most 999999999999999");
+    for amount in [999_999_999_999_999, PAID_IN + 1] {
         let offer = offer(amount, 10_000).await.unwrap();
         refused_as(order(offer).await, "InsufficientBalance");
     }
@@ -1220,4 +1230,27 @@ fn anything() -> impl Strategy<Value = Value> {
             }),
         ]
     })
+}
+
+/// A study, and one of the patients in it: what the other eleven consent to and get costs as much for each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn research_costs_what_the_file_says() {
+    let mut scene = Scene::new(12).await;
+    let mut journal = Journal::new(&scene.world);
+    (scene.study, scene.protocol) = scene.approved().await;
+    scene.opt_in(&scene.volunteers[0]).await;
+    journal.take(&scene.world);
+    for volunteer in &scene.volunteers[1..] {
+        scene.opt_in(volunteer).await;
+    }
+    journal.skip(&scene.world);
+    scene.count(&[]).await.unwrap();
+    let (id, question) = scene.order(&[]).await;
+    scene.deliver(id, &question).await.unwrap();
+    let researcher = scene.person("researcher");
+    research::record_use(&scene.institute, researcher, id, "analysis", 0).await.unwrap();
+    research::settle(&scene.institute, id).await.unwrap();
+    let first = &scene.volunteers[0];
+    research::claim_share(scene.source(), first, id, scene.now()).await.unwrap();
+    journal.assert_listed(&scene.world, "research", "A study is approved, consented to by one patient, and buys, uses and pays for one extract.");
 }

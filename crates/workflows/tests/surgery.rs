@@ -4,11 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
+mod journal;
 
 use alloy_primitives::{Address, B256, U256};
 use bindings::{Contract, Surgeries};
 use common::{DAY, HOUR, World, address, passkey, refusal, secret};
 use domain::{Anchor, Kind, KindSet, ProfessionalRole};
+use journal::Journal;
 use tempfile::TempDir;
 use workflows::{
     Gateway, PatientActor, Person, Step, WorkflowError, access,
@@ -514,4 +516,23 @@ async fn who_relieves_signs_again() {
     scene.sign("nurse", id, Phase::TimeOut, first.digest).await.unwrap();
     surgery::sign(hospital, &colleague, id, Phase::TimeOut, first.digest).await.unwrap();
     scene.incise("surgeon", id).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn surgery_costs_what_the_file_says() {
+    let scene = Scene::new().await;
+    let journal = Journal::new(&scene.world);
+    let id = scene.refer("physician").await.unwrap();
+    let plan = scene.assess("surgeon", id).await.unwrap();
+    scene.to_incision(id, &plan).await;
+    scene.implant("nurse", id, "S-1").await.unwrap();
+    scene.sign_out(id).await;
+    scene.note("hand-over", "physician", id).await.unwrap();
+    scene.note("discharge", "surgeon", id).await.unwrap();
+    scene.note("follow-up", "physician", id).await.unwrap();
+    journal.assert_listed(
+        &scene.world,
+        "surgery",
+        "A patient is referred, assessed, operated on with a checklist and an implant, discharged, and seen again.",
+    );
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
+mod journal;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -21,6 +22,7 @@ use common::{CHAIN_ID, DAY, HOUR, World, address, passkey, refusal, secret, wall
 use domain::{
     InstitutionRole, Kind, KindSet, Period, ProfessionalRole, Purpose, PurposeSet, Terms, Timestamp,
 };
+use journal::Journal;
 use ledger::{
     Answering, Ledger, Patient, Policy, PrivateKeySigner, Sender, SignerSync as _, Submitted,
     Wallet,
@@ -1441,4 +1443,31 @@ async fn no_error_tells_what_was_written() {
     assert!(!format!("{:?}", Seed::from_bytes(secret("planted"))).contains("0x"));
     assert!(!format!("{:?}", Nonce::from_bytes(secret("planted"))).contains("0x"));
     assert_eq!(scene.versions().await, 0);
+}
+
+/// A whole trial with one site and one subject who comes once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn trial_costs_what_the_file_says() {
+    let scene = Scene::new().await;
+    let (hospital, patient) = (scene.hospital(), &scene.patient);
+    let journal = Journal::new(&scene.world);
+    let dossier = scene.recruiting().await;
+    let id = dossier.trial;
+    // What a nonce is made of comes from a seed, so the gas is the same each time.
+    let nonce = Nonce::make(hospital.gatekeeper.entropy());
+    scene.consent(patient, &dossier, &nonce).await.unwrap();
+    let physician = scene.person("physician");
+    trial::file_consent(hospital, physician, patient, &dossier, scene.now()).await.unwrap();
+    scene.screen("physician", patient, &dossier, FITS).await.unwrap();
+    scene.open(patient, id, &nonce).await.unwrap();
+    scene.allocate("trial-pharmacist", patient, id).await.unwrap();
+    scene.enter("nurse", patient, id).await.unwrap();
+    scene.lock("researcher", id).await.unwrap();
+    scene.reveal(id).await;
+    scene.publish(&dossier, outcomes()).await.unwrap();
+    journal.assert_listed(
+        &scene.world,
+        "trial",
+        "A trial with one site and one subject who comes once, from its protocol to its results.",
+    );
 }

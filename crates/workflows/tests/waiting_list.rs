@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
+mod journal;
 
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command, sync::Arc};
 
@@ -13,6 +14,7 @@ use bindings::{Contract, WaitingLists};
 use common::{DAY, HOUR, World, passkey, refusal, wallet};
 use domain::Timestamp;
 use gatekeeper::Actor;
+use journal::Journal;
 use ledger::{Answering, PrivateKeySigner, Sender, SignerSync as _, Submitted, Wallet};
 use tempfile::TempDir;
 use workflows::{
@@ -608,4 +610,20 @@ async fn a_published_month_is_anchored_and_its_total_comes_out_again() {
         }
     }
     assert_eq!((count, total), (rows, people));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_costs_what_the_file_says() {
+    let scene = Scene::new().await;
+    let journal = Journal::new(&scene.world);
+    let id = scene.refer(&scene.referral()).await.unwrap();
+    scene.prioritise("physician", id, 2).await.unwrap();
+    scene.schedule("nurse", id).await.unwrap();
+    scene.world.pass(HOUR);
+    scene.attend("nurse", id).await.unwrap();
+    journal.assert_listed(
+        &scene.world,
+        "waiting-list",
+        "A patient is referred, prioritised, given an appointment, and comes.",
+    );
 }

@@ -413,6 +413,7 @@ async fn send(
     reached: &mut Reached,
 ) -> Result<Bytes, FhirError> {
     resources.require_in_force(caller).await?;
+    resources.keep_up_or_warn().await?;
     let numbers: Vec<i64> = chunk.iter().map(|(number, _)| *number).collect();
     let rows = {
         let mut connection = resources.database().readers().acquire().await?;
@@ -439,7 +440,9 @@ async fn send(
                 None => continue,
             },
             None => {
-                let version = versions.get(&row.number).copied();
+                // The newest is given out as it stands now.
+                let version = versions.get(&row.number).filter(|one| **one != row.version);
+                let version = version.map(|version| (*version).into());
                 resources.read_directory(caller, row, version).await?
             }
         };

@@ -241,7 +241,7 @@ async fn update(
 ) -> Result<Reply, FhirError> {
     let before = find(resources, caller, id, Interaction::Update).await?;
     if let Some(tag) = &request.conditions.if_match
-        && version_of_tag(tag) != Some(before.version)
+        && version_of_tag(tag) != Some(before.version.into())
     {
         return Err(FhirError::precondition("the resource has another version by now"));
     }
@@ -367,7 +367,7 @@ async fn shown(
     }
     let location = format!("Subscription/{}", held.id);
     Ok(Reply {
-        version: Some(held.version),
+        version: Some(held.version.into()),
         updated: Some(held.updated),
         location: (code == StatusCode::CREATED).then_some(location),
         body: Some(resource.to_string()),

@@ -153,9 +153,10 @@ impl Status<'_> {
         for Told { focus, body, .. } in told {
             let Some(row) = focus else { continue };
             let path = format!("{}/{}", row.resource_type, row.id);
-            let (method, url, status) = match (row.is_deleted(), row.version) {
+            let is_first = row.version == 1 && row.status.is_none();
+            let (method, url, status) = match (row.is_deleted(), is_first) {
                 (true, _) => ("DELETE", path.clone(), "204"),
-                (false, 1) => ("POST", row.resource_type.clone(), "201"),
+                (false, true) => ("POST", row.resource_type.clone(), "201"),
                 (false, _) => ("PUT", path.clone(), "200"),
             };
             bundle.entry.push(Entry {
@@ -317,6 +318,7 @@ impl Resources {
         if !wanted.topic.topics().contains(&notification.topic) || !is_theirs || !in_scope {
             return Ok(Decided::Nothing);
         }
+        self.keep_up_or_warn().await?;
         let row = self.row_of(notification).await?;
         let fits = self.fits(&wanted.filters, notification, row.as_ref()).await?;
         let readable = row.filter(|row| terms.types.contains(&row.resource_type));

@@ -181,6 +181,22 @@ impl Fhir {
         fhir
     }
 
+    /// The same with the interface of another institution of this world, which takes the same tokens.
+    pub async fn interface_of(&self, gateway: &Gateway) -> (Resources, Router) {
+        let time = Arc::clone(&self.clock);
+        let resources = Resources::open(
+            gateway.clone(),
+            Arc::new(Named(gateway.clone())),
+            secret("index").0,
+            secret("directory").0,
+            move || time.load(Ordering::SeqCst),
+            BASE,
+        );
+        let resources = resources.await.unwrap();
+        let router = router(resources.clone(), Arc::new(Tokens(Arc::clone(&self.tokens))));
+        (resources, router)
+    }
+
     /// Gives out a token for a reader.
     pub fn admit(&self, token: &str, reader: Reader, purpose: Purpose) {
         let caller = Caller { reader, purpose, allowed: Arc::new(AllowAll), patient: None };

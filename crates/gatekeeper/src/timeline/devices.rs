@@ -54,13 +54,15 @@ pub(super) fn describe(event: Event) -> Option<Described> {
             (what, by(event.by, event.patient), about(event.device))
         }
         Event::ReadingsAnchored(event) => {
-            let what = format!("{} readings anchored, batch {}", event.count, event.sequence);
+            let readings = if event.count == 1 { "reading" } else { "readings" };
+            let what = format!("{} {readings} anchored, batch {}", event.count, event.sequence);
             (what, Member(event.device), about(event.device))
         }
         Event::ReadingsOutOfRange(event) => {
             let (out, due) = (event.outOfRange, timestamp(event.dueAt));
+            let readings = if out == 1 { "reading" } else { "readings" };
             let what = format!(
-                "alert: {out} readings of batch {} out of range, due {due}",
+                "alert: {out} {readings} of batch {} out of range, due {due}",
                 event.sequence
             );
             (what, Member(event.device), about(event.device))

@@ -7,7 +7,8 @@ use super::{Actor::Member, Described, by};
 pub(super) fn describe(event: LabOrdersEvents) -> Described {
     match event {
         LabOrdersEvents::LabOrdered(event) => {
-            ("laboratory order placed".into(), Member(event.orderer), Some(event.id))
+            let what = format!("laboratory order placed for {}", event.patient);
+            (what, Member(event.orderer), Some(event.id))
         }
         LabOrdersEvents::SpecimenCollected(event) => {
             ("specimen collected".into(), Member(event.by), Some(event.id))

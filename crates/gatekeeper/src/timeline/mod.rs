@@ -4,13 +4,16 @@
 //! header must have the hash that the event names, the block's receipts the root that the header names,
 //! and the event must stand in these receipts, at its place, word for word. So an endpoint can invent no
 //! step of a block that is one of the chain's. It can leave steps out, and the hash of a step's
-//! transaction is its word alone: receipts do not hold it.
+//! transaction is its word alone: receipts do not hold it. Whom an event does not name, the transaction
+//! tells, which then is held against the block as well.
 
 mod claims;
 mod devices;
 mod laboratory;
 mod prescriptions;
 mod research;
+mod sealed;
+mod senders;
 mod surgeries;
 mod trials;
 mod waiting_lists;
@@ -31,7 +34,7 @@ use bindings::{
     Relationships::RelationshipsEvents, Surgeries, Surgeries::SurgeriesEvents,
     Trials::TrialsEvents, WaitingLists::WaitingListsEvents,
 };
-use domain::{KindSet, Timestamp};
+use domain::{Kind, KindSet, Timestamp};
 use ledger::{EndpointError, Projection};
 use serde::Serialize;
 
@@ -45,7 +48,8 @@ pub enum Actor {
     Patient(Address),
     /// A member, by member address.
     Member(Address),
-    /// The chain does not say: the contract lets several take this step, and its event names none.
+    /// The contract lets several take this step, its event names none, and the transaction is of nobody who is
+    /// known, or not borne out by its block.
     Unknown,
 }
 
@@ -98,10 +102,11 @@ impl Gatekeeper {
         let mut subjects = vec![patient.into_word()];
         subjects.extend(self.projection().await.workflows.of_patient(patient));
         subjects.extend(self.claims_of(patient).await?);
-        self.timeline_of(subjects).await
+        self.steps(self.logs_about(&subjects).await?).await
     }
 
-    /// Everything on chain about a record, a prescription, an order or an opening, by its id.
+    /// Everything on chain about a record, a workflow, an opening or a member, by id, with the records that the
+    /// workflow's steps sealed. Nothing when there is none such.
     ///
     /// # Errors
     ///
@@ -115,29 +120,31 @@ impl Gatekeeper {
         // A network whose directory has no such contract has no implants either.
         subjects.extend(implants.unwrap_or_default());
         subjects.extend(self.orders_of(subject).await?);
-        self.timeline_of(subjects).await
+        let mut logs = self.logs_about(&subjects).await?;
+        let sealed = self.sealed_by(logs.values()).await?;
+        logs.extend(sealed.into_iter().filter_map(in_place));
+        self.steps(logs).await
     }
 
-    async fn timeline_of(&self, subjects: Vec<B256>) -> Result<Timeline, GatekeeperError> {
-        let mut logs = BTreeMap::new();
+    /// The events that name one of these.
+    async fn logs_about(&self, subjects: &[B256]) -> Result<Logs, GatekeeperError> {
+        let mut logs = Logs::new();
         for position in 1..4 {
             let base = Filter::new().address(self.deployment().addresses()).from_block(0);
             let filter = match position {
-                1 => base.topic1(subjects.clone()),
-                2 => base.topic2(subjects.clone()),
-                _ => base.topic3(subjects.clone()),
+                1 => base.topic1(subjects.to_vec()),
+                2 => base.topic2(subjects.to_vec()),
+                _ => base.topic3(subjects.to_vec()),
             };
-            for log in self.ledger().logs(&filter).await? {
-                if let (Some(block), Some(index)) = (log.block_number, log.log_index) {
-                    logs.insert((block, index), log);
-                }
-            }
+            logs.extend(self.ledger().logs(&filter).await?.into_iter().filter_map(in_place));
         }
-        for log in self.acknowledgements(logs.values()).await? {
-            if let (Some(block), Some(index)) = (log.block_number, log.log_index) {
-                logs.insert((block, index), log);
-            }
-        }
+        let seen = self.acknowledgements(logs.values()).await?;
+        logs.extend(seen.into_iter().filter_map(in_place));
+        Ok(logs)
+    }
+
+    /// The events in words, each held against its block.
+    async fn steps(&self, logs: Logs) -> Result<Timeline, GatekeeperError> {
         let projection = self.projection().await;
         // The steps are in the order of their blocks, so one block is kept at a time.
         let mut last: Option<(u64, Option<CheckedBlock>)> = None;
@@ -147,7 +154,16 @@ impl Gatekeeper {
                 Some((kept, block)) if kept == number => block,
                 _ => self.check_block(number).await?,
             };
-            steps.extend(self.step(&projection, &log, number, index, block.as_ref()));
+            let mut step = self.step(&projection, &log, number, index, block.as_ref());
+            if let (Some(step), Some(block)) = (&mut step, &block)
+                && step.actor == Actor::Unknown
+                && let Some(place) = block.transaction_of(&log)
+                && let Some(sent) = self.transactions_of(block).await?
+            {
+                let sent = sent.get(place);
+                step.actor = sent.map_or(Actor::Unknown, |sent| self.sender_of(sent, &projection));
+            }
+            steps.extend(step);
             last = Some((number, block));
         }
         Ok(Timeline { steps })
@@ -193,13 +209,22 @@ impl Gatekeeper {
     }
 }
 
+/// Events by block and by place in it.
+type Logs = BTreeMap<(u64, u64), Log>;
+
+/// An event with its place; none while it is in no block.
+fn in_place(log: Log) -> Option<((u64, u64), Log)> {
+    Some(((log.block_number?, log.log_index?), log))
+}
+
 /// What a block is known to hold.
 struct CheckedBlock {
     number: u64,
     hash: B256,
     time: u64,
-    /// Every event of the block, in order.
-    logs: Vec<alloy_primitives::Log>,
+    transactions_root: B256,
+    /// Every event of the block, in order, with the place of its transaction.
+    logs: Vec<(usize, alloy_primitives::Log)>,
 }
 
 impl CheckedBlock {
@@ -211,16 +236,25 @@ impl CheckedBlock {
             number: header.inner.number,
             hash: header.hash,
             time: header.inner.timestamp,
-            logs: receipts.iter().flat_map(|receipt| receipt.logs()).cloned().collect(),
+            transactions_root: header.inner.transactions_root,
+            logs: (receipts.iter().enumerate())
+                .flat_map(|(place, receipt)| {
+                    receipt.logs().iter().map(move |log| (place, log.clone()))
+                })
+                .collect(),
         })
     }
 
     /// Whether the block holds this event, at the place at which it is said to be.
     fn bears_out(&self, log: &Log) -> bool {
-        let index = log.log_index.and_then(|index| usize::try_from(index).ok());
-        log.block_hash == Some(self.hash)
-            && log.block_number == Some(self.number)
-            && index.and_then(|index| self.logs.get(index)) == Some(&log.inner)
+        self.transaction_of(log).is_some()
+    }
+
+    /// The place in the block of the transaction with this event, if the block bears the event out.
+    fn transaction_of(&self, log: &Log) -> Option<usize> {
+        let (place, held) = self.logs.get(usize::try_from(log.log_index?).ok()?)?;
+        let is_here = log.block_hash == Some(self.hash) && log.block_number == Some(self.number);
+        (is_here && *held == log.inner).then_some(*place)
     }
 }
 
@@ -344,7 +378,9 @@ fn describe_record(event: RecordsEvents) -> Described {
     use Actor::{Member, Patient, Unknown};
     match event {
         RecordsEvents::RecordProposed(event) => {
-            let what = format!("record proposed, version {}", event.version);
+            let kind =
+                Kind::try_from(event.kind).map(|kind| format!("{kind} ")).unwrap_or_default();
+            let what = format!("{kind}record proposed, version {}", event.version);
             (what, Member(event.steward), Some(event.record))
         }
         RecordsEvents::RecordMaterialised(event) => {
@@ -461,6 +497,8 @@ mod tests {
         elsewhere.inner.address = Address::repeat_byte(8);
         let mut more = placed(ended(2), header.hash, 1);
         more.inner.data.data = U256::ONE.to_be_bytes_vec().into();
+        let of = |number, index| held.transaction_of(&placed(ended(number), header.hash, index));
+        assert_eq!([of(1, 0), of(2, 1), of(3, 2), of(3, 1)], [Some(0), Some(1), Some(1), None]);
         for log in invented.into_iter().chain([elsewhere, more]) {
             assert!(!held.bears_out(&log), "{log:?}");
         }

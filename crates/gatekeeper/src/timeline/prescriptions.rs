@@ -15,7 +15,8 @@ pub(super) fn describe(event: PrescriptionsEvents, projection: &Projection) -> D
     };
     match event {
         PrescriptionsEvents::PrescriptionIssued(event) => {
-            ("prescription issued".into(), Member(event.prescriber), Some(event.id))
+            let what = format!("prescription issued for {}", event.patient);
+            (what, Member(event.prescriber), Some(event.id))
         }
         PrescriptionsEvents::PharmacyPermitted(event) => {
             let what = format!("dispensing permitted to {}", event.pharmacy);

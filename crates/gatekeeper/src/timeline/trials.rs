@@ -40,19 +40,22 @@ pub(super) fn describe(event: Event) -> Described {
         }
         Event::SubjectScreened(event) => {
             let what = match event.eligible {
-                true => "enrolled in a trial",
-                false => "excluded from a trial by its criteria",
+                true => format!("enrolled {} in a trial", event.patient),
+                false => format!("excluded {} from a trial by its criteria", event.patient),
             };
-            (what.into(), Member(event.by), Some(event.id))
+            (what, Member(event.by), Some(event.id))
         }
         Event::SubjectAllocated(event) => {
-            ("arm of a subject committed to".into(), Member(event.by), Some(event.id))
+            let what = format!("arm of {} committed to", event.patient);
+            (what, Member(event.by), Some(event.id))
         }
         Event::SubjectUnblinded(event) => {
-            ("subject of a trial unblinded".into(), Member(event.by), Some(event.id))
+            let what = format!("{} unblinded in a trial", event.patient);
+            (what, Member(event.by), Some(event.id))
         }
         Event::DataEntered(event) => {
-            let what = format!("data of a trial entered, visit {}", event.visit);
+            let what =
+                format!("data of a trial entered of {}, visit {}", event.patient, event.visit);
             (what, Member(event.by), Some(event.id))
         }
         Event::SubjectWithdrawn(event) => {
@@ -65,7 +68,7 @@ pub(super) fn describe(event: Event) -> Described {
         Event::AdverseEventReported(event) => {
             let serious = if event.serious { "serious adverse event" } else { "adverse event" };
             let late = if event.late { ", late" } else { "" };
-            let what = format!("{serious} {} reported{late}", event.number);
+            let what = format!("{serious} {} of {} reported{late}", event.number, event.patient);
             (what, Member(event.by), Some(event.id))
         }
         Event::AdverseEventAcknowledged(event) => {

@@ -140,6 +140,12 @@ impl Registry {
         Ok(())
     }
 
+    /// The member, in force or not, whose latest key `signer` is.
+    #[must_use]
+    pub fn member_of(&self, signer: &Address) -> Option<Address> {
+        self.keys.get(signer).copied()
+    }
+
     /// Who signs with `signer` at `time`, when that member is in force then.
     #[must_use]
     pub fn reader(&self, signer: &Address, time: Timestamp) -> Option<Reader> {

@@ -1,8 +1,11 @@
 //! What can be typed.
 
 mod claim;
+mod day;
 mod device;
 mod research;
+mod simulate;
+mod study;
 mod surgery;
 mod trial;
 mod waitlist;
@@ -16,8 +19,11 @@ use domain::{Kind, Purpose};
 use crate::story::Chapter;
 
 pub(crate) use claim::ClaimCommand;
+pub(crate) use day::Day;
 pub(crate) use device::{DeviceCommand, DevicePlan, FirmwareCommand, SimulateOptions};
 pub(crate) use research::ResearchCommand;
+pub(crate) use simulate::ScaleOptions;
+pub(crate) use study::{StudyMode, StudyOptions};
 pub(crate) use surgery::{SurgeryCommand, SurgeryNote, SurgeryPlan};
 pub(crate) use trial::TrialCommand;
 pub(crate) use waitlist::{CensusRows, WaitlistCommand};
@@ -124,10 +130,14 @@ pub(crate) enum Command {
     /// Data for research: offers, studies, consent, counts, extracts.
     #[command(subcommand)]
     Research(ResearchCommand),
-    /// Everything on chain about a patient (P001 or an account), a device (by name or address), or a record,
-    /// prescription, order or listing.
+    /// Everything on chain about a patient, a device, or anything with an id, every step held against its block.
+    ///
+    /// With the id of a workflow come the records that its steps sealed. Exits with 1 when a step is not in its
+    /// block, and with 2 when nothing on chain is about what was asked for.
     Timeline {
-        /// A patient, a device, or an id.
+        /// A patient (P001 or an account), a device (by name or address), a member by address, or the id of a
+        /// record, batch, prescription, laboratory order, emergency opening, surgery, implant, listing, trial,
+        /// coverage, authorisation, claim, offer, study, order of an extract, or model of a device.
         subject: String,
     },
     /// A patient's access log: who looked, and who was refused.
@@ -149,6 +159,11 @@ pub(crate) enum Command {
     },
     /// Check a record's proof bundle without any network.
     Verify(VerifyOptions),
+    /// The cost study: execute waiting lists row by row, patient by patient and in batches, and write what that costs
+    /// as report, tables and figures.
+    Study(Box<StudyOptions>),
+    /// Work out on paper what a city, Ireland, the EU and the world would take: chain, storage, bandwidth, money.
+    Simulate(ScaleOptions),
     /// Transactions, before and after they are sealed.
     #[command(subcommand)]
     Tx(TxCommand),
@@ -533,6 +548,9 @@ pub(crate) enum RxCommand {
         /// The batch number on the package.
         #[arg(long)]
         batch: String,
+        /// The last day on which the product may be used, as on the package: 2027-05-31.
+        #[arg(long)]
+        expires: Day,
     },
     /// The patient confirms that they have what was dispensed.
     Confirm {
@@ -683,7 +701,7 @@ pub(crate) enum EmergencyCommand {
     Open {
         /// Whose records.
         patient: String,
-        /// Which kinds; what an emergency needs when left out.
+        /// Which kinds; what an emergency needs and the patient did not close when left out.
         #[arg(long, value_delimiter = ',')]
         kinds: Vec<Kind>,
         /// For how many minutes.
@@ -700,7 +718,7 @@ pub(crate) enum EmergencyCommand {
         /// Which opening.
         id: B256,
     },
-    /// The privacy officer reviews it.
+    /// The privacy officer reviews it, once it is over; as unjustified also while it runs, which ends it.
     Review {
         /// Whose records.
         patient: String,
@@ -709,6 +727,9 @@ pub(crate) enum EmergencyCommand {
         /// Whether it was justified.
         #[arg(value_parser = ["justified", "unjustified"])]
         verdict: String,
+        /// What the officer writes down; it stays with the department.
+        #[arg(long)]
+        note: String,
     },
     /// How often each of the department's people broke the glass.
     Report {

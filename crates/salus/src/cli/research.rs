@@ -88,6 +88,9 @@ pub(crate) enum ResearchCommand {
         #[arg(long = "as", default_value = "researcher")]
         by: String,
     },
+    /// The demonstration's volunteers, made up and known to the hospital only; they come when they are not there yet. A
+    /// study of fewer than five people is told nothing.
+    Volunteers,
     /// A patient lets a study use what a source has about them.
     Consent {
         /// Who.

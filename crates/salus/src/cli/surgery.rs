@@ -58,7 +58,7 @@ pub(crate) enum SurgeryCommand {
         #[arg(long, default_value = "theatre 1")]
         theatre: String,
     },
-    /// Print what a phase of the checklist asks.
+    /// Print what a phase of the checklist asks, and what each item takes as its answer.
     Checklist {
         /// Which phase.
         #[arg(value_parser = ["sign-in", "time-out", "sign-out"])]
@@ -82,6 +82,12 @@ pub(crate) enum SurgeryCommand {
         /// An answer, ITEM=TEXT; once for each item.
         #[arg(long = "answer")]
         answers: Vec<String>,
+        /// Why the operation cannot wait for its time.
+        #[arg(long, conflicts_with = "digest")]
+        urgent: Option<String>,
+        /// Begin the phase anew when another document of it is being signed; signatures over that one are void then.
+        #[arg(long)]
+        anew: bool,
     },
     /// The surgeon begins.
     Incise {
@@ -139,6 +145,9 @@ pub(crate) enum SurgeryCommand {
         /// An answer, ITEM=TEXT; once for each item.
         #[arg(long = "answer")]
         answers: Vec<String>,
+        /// Begin the sign-out anew when another report is being signed; signatures over that one are void then.
+        #[arg(long)]
+        anew: bool,
     },
     /// The physician, as anaesthetist, hands the patient over to recovery.
     HandOver(SurgeryNote),
@@ -152,7 +161,7 @@ pub(crate) enum SurgeryCommand {
     Return(SurgeryPlan),
     /// The surgeon calls it off before the incision.
     Cancel(SurgeryNote),
-    /// Where it stands, with its implants.
+    /// Where it stands: team and time of this round, who signed which phase, the implants.
     Show {
         /// Which surgery.
         id: B256,

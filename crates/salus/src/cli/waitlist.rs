@@ -85,12 +85,12 @@ pub(crate) enum WaitlistCommand {
         /// Which listing.
         id: B256,
     },
-    /// Count published files by hospital and month. Exits with 1 when a row is not understood, or what is
-    /// on chain differs.
+    /// Count published files by hospital and month. Exits with 1 when a row is not understood, there is nothing to
+    /// count, or what is on chain differs.
     Census {
         #[command(flatten)]
         rows: CensusRows,
-        /// Publish them.
+        /// Publish them; what was published so already is left.
         #[arg(long, conflicts_with = "check")]
         anchor: bool,
         /// Hold them against what was published.

@@ -8,7 +8,7 @@ use workflows::{
     PatientActor, Step, WorkflowError,
     device::{
         self, Described, Limit, Machine, Measured, Metric, Plan, ReadingProof, ReadingsRecord,
-        Samples, SignedBatch, Standing, Terms,
+        Samples, SignedBatch, Terms,
         simulator::{Settings, Simulation, Tally},
     },
     record,
@@ -236,36 +236,6 @@ impl Commands<'_> {
             ]);
         }
         Ok((table.to_string(), 0))
-    }
-
-    async fn show_device(&self, member: Address) -> Output {
-        let hospital = self.gateway("hospital")?;
-        let held = device::standing(hospital, member).await?;
-        let in_force = device::is_in_force(hospital, member).await?;
-        let name = |address| self.consortium.name_of(address);
-        let Standing { maker, operator, batches, .. } = held;
-        let mut text = format!(
-            "device {member}, {}: made by {}, run by {}, {} batches\n",
-            if in_force { "in force" } else { "out of force" },
-            name(maker),
-            name(operator),
-            thousands(batches),
-        );
-        if held.is_bound(self.now()) {
-            let (patient, until) = (name(held.patient), held.bound_until);
-            let binding = held.binding;
-            let _ = writeln!(text, "  measures {patient} until {until}, binding {binding}");
-        } else {
-            text += "  measures nobody\n";
-        }
-        if device::is_silent(hospital, member).await? {
-            let _ = writeln!(text, "  SILENT: no readings for longer than {} s", held.gap);
-        }
-        if !held.quarantine.is_empty() {
-            let _ = writeln!(text, "  in quarantine by {}", held.quarantine.by().join(", "));
-        }
-        let _ = writeln!(text, "  signs with {}", device::signer_of(hospital, member).await?);
-        Ok((text, 0))
     }
 
     async fn prove_reading(

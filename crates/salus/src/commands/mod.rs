@@ -2,8 +2,10 @@
 
 mod claim;
 mod device;
+mod emergency;
 mod messages;
 mod research;
+mod show;
 mod surgery;
 mod trial;
 mod waitlist;
@@ -22,15 +24,15 @@ use vault::Listing;
 use workflows::{
     Gateway, PatientActor, Person, Step,
     access::{self, Wanted},
-    consent, emergency, laboratory, prescription,
+    consent, laboratory, prescription,
     record::{self, Draft, Verdict},
 };
 
 use crate::{
     Error,
     cli::{
-        CareCommand, Command, ConsentCommand, EmergencyCommand, LabCommand, LabVersion,
-        RecordsCommand, RxCommand, TxCommand,
+        CareCommand, Command, ConsentCommand, Day, LabCommand, LabVersion, RecordsCommand,
+        RxCommand, TxCommand,
     },
     consortium::Consortium,
     gateway,
@@ -57,9 +59,12 @@ pub(crate) async fn execute(
 ) -> Output {
     let commands = Commands { consortium, directory, input };
     match command {
-        Command::Up(_) | Command::Gateway(_) | Command::PatientNode(_) | Command::Verify(_) => {
-            Err("this command runs by itself".into())
-        }
+        Command::Up(_)
+        | Command::Gateway(_)
+        | Command::PatientNode(_)
+        | Command::Verify(_)
+        | Command::Simulate(_)
+        | Command::Study(_) => Err("this command runs by itself".into()),
         Command::Token { who, at } => Ok((gateway::token(consortium, &who, &at).await? + "\n", 0)),
         Command::Who => Ok((commands.who(), 0)),
         Command::Sign { who, digest } => commands.sign(&who, digest).await,
@@ -410,6 +415,13 @@ impl<'a> Commands<'a> {
             ConsentCommand::Revoke { patient, reader, record } => {
                 let patient = self.patient(&patient)?;
                 let (reader, record) = (self.reader(&reader)?, record.map(RecordId));
+                let granted =
+                    consent::is_granted(hospital, patient.account(), reader, record, now).await;
+                // Whoever cannot be told that there is none can take it back in any case.
+                if matches!(granted, Ok(false)) {
+                    let text = "there is no such consent, or it was taken back already\n";
+                    return Ok((text.into(), 0));
+                }
                 let step = consent::revoke(hospital, &patient, reader, record, now).await?;
                 Ok((step_text(&step), 0))
             }
@@ -473,6 +485,7 @@ impl<'a> Commands<'a> {
                     controlled,
                     as_written,
                 };
+                order.require_sound()?;
                 let account = patient.account();
                 let known =
                     prescription::Known::read(hospital, physician.member, account, now).await?;
@@ -525,9 +538,8 @@ impl<'a> Commands<'a> {
                 let patient = self.patient(&patient)?;
                 vec![prescription::confirm_collection(pharmacy, &patient, id, fill, now).await?]
             }
-            RxCommand::Dispense { patient, id, quantity, batch } => {
+            RxCommand::Dispense { patient, id, quantity, batch, expires: Day(expires) } => {
                 let patient = self.patient(&patient)?;
-                let expires = now.after(Duration::from_secs(365 * 86_400));
                 let product = prescription::Product { quantity, batch, expires };
                 let dispensed =
                     prescription::dispense(pharmacy, pharmacist, &patient, id, &product, now);
@@ -539,48 +551,6 @@ impl<'a> Commands<'a> {
             RxCommand::Show { id } => return self.show_prescription(id).await,
         };
         Ok((steps.iter().map(step_text).collect(), 0))
-    }
-
-    async fn show_prescription(&self, id: B256) -> Output {
-        let keeper = &self.gateway("hospital")?.gatekeeper;
-        keeper.refresh(self.now()).await?;
-        let held = {
-            let projection = keeper.projection().await;
-            projection.workflows.prescription(&id).cloned()
-        };
-        let held = held.ok_or("there is no such prescription")?;
-        let state = prescription::standing(self.gateway("hospital")?, id).await?.name();
-        let name = |address| self.consortium.name_of(address);
-        let mut text = format!(
-            "{state}: {} fills of {} units for {}, by {}, until {}\n",
-            held.fills,
-            held.quantity,
-            name(held.patient),
-            name(held.prescriber),
-            held.valid_until,
-        );
-        for (pharmacy, (prescriber, patient)) in &held.permits {
-            let yes = |permitted: &bool| if *permitted { "yes" } else { "no" };
-            let _ = writeln!(
-                text,
-                "  {}: permitted by prescriber {}, by patient {}",
-                name(*pharmacy),
-                yes(prescriber),
-                yes(patient)
-            );
-        }
-        for fill in 1..=held.fills {
-            let receipt = prescription::receipt(self.gateway("hospital")?, id, fill).await?;
-            let Some(receipt) = receipt else { break };
-            let _ = writeln!(
-                text,
-                "  fill {fill}: completed by the {} at {}{}",
-                name(receipt.pharmacy),
-                receipt.completed_at,
-                if receipt.confirmed { ", the patient has it" } else { "" },
-            );
-        }
-        Ok((text, 0))
     }
 
     async fn lab(&self, command: LabCommand) -> Output {
@@ -678,123 +648,6 @@ impl<'a> Commands<'a> {
         Ok(held.result.ok_or("there is no result yet")?)
     }
 
-    async fn show_order(&self, id: B256) -> Output {
-        let keeper = &self.gateway("laboratory")?.gatekeeper;
-        keeper.refresh(self.now()).await?;
-        let held = {
-            let projection = keeper.projection().await;
-            projection.workflows.lab_order(&id).cloned()
-        };
-        let held = held.ok_or("there is no such order")?;
-        let overdue = laboratory::is_overdue(self.gateway("laboratory")?, id).await?;
-        let text = format!(
-            "{:?} for {}, by {}{}{}{}\n",
-            held.state,
-            self.consortium.name_of(held.patient),
-            self.consortium.name_of(held.orderer),
-            if held.critical { ", critical" } else { "" },
-            if held.acknowledged { ", acknowledged" } else { "" },
-            if overdue { ", overdue" } else { "" },
-        );
-        Ok((text, 0))
-    }
-
-    async fn emergency(&self, command: EmergencyCommand) -> Output {
-        let department = self.gateway("emergency")?;
-        match command {
-            EmergencyCommand::Open { patient, kinds, minutes, reason } => {
-                let patient = self.patient(&patient)?;
-                let kinds = if kinds.is_empty() {
-                    domain::ProfessionalRole::Paramedic.may_read(Purpose::Emergency)
-                } else {
-                    kind_set(&kinds)
-                };
-                let period = Duration::from_secs(minutes.saturating_mul(60));
-                let paramedic = self.person("paramedic")?;
-                let account = patient.account();
-                let opened =
-                    emergency::open(department, paramedic, account, kinds, period, &reason);
-                let (opened, salt, step) = opened.await?;
-                let text = format!("opening {}\n  salt of the reason {salt}\n", opened.id);
-                Ok((text + &step_text(&step), 0))
-            }
-            EmergencyCommand::End { patient, id } => {
-                let opened = self.opening(&patient, id).await?;
-                let step = emergency::end(department, self.person("paramedic")?, &opened).await?;
-                Ok((step_text(&step), 0))
-            }
-            EmergencyCommand::Report { days } => {
-                let period = Duration::from_secs(days.saturating_mul(86_400));
-                let head =
-                    ["who", "openings", "patients", "justified", "unjustified", "overdue", ""];
-                let mut table = Table::new(&head, &[1, 2, 3, 4, 5]);
-                for used in emergency::usage(department, period, self.now()).await? {
-                    table.row(vec![
-                        self.consortium.name_of(used.professional),
-                        used.openings.to_string(),
-                        used.patients.to_string(),
-                        used.justified.to_string(),
-                        used.unjustified.to_string(),
-                        used.overdue.to_string(),
-                        if used.is_repeated() { "repeated".into() } else { String::new() },
-                    ]);
-                }
-                Ok((table.to_string(), 0))
-            }
-            EmergencyCommand::Review { patient, id, verdict } => {
-                let opened = self.opening(&patient, id).await?;
-                let verdict = match verdict.as_str() {
-                    "justified" => emergency::Verdict::Justified,
-                    _ => emergency::Verdict::Unjustified,
-                };
-                let note = B256::from(department.gatekeeper.entropy().bytes::<32>());
-                let officer = self.person("officer")?;
-                let step = emergency::review(department, officer, &opened, verdict, note).await?;
-                Ok((step_text(&step), 0))
-            }
-            EmergencyCommand::List { patient } => self.list_openings(&patient).await,
-            EmergencyCommand::Restrict { patient, kinds, all } => {
-                let patient = self.patient(&patient)?;
-                let hospital = self.gateway("hospital")?;
-                let kinds = kinds.into_iter().collect();
-                let step = emergency::restrict(hospital, &patient, kinds, all, self.now()).await?;
-                Ok((step_text(&step), 0))
-            }
-        }
-    }
-
-    /// An opening as the contract wants it back.
-    async fn opening(&self, patient: &str, id: B256) -> Result<emergency::Opened, Error> {
-        let patient = self.patient(patient)?.account();
-        let department = self.gateway("emergency")?;
-        Ok(emergency::opened(department, patient, id, self.now()).await?)
-    }
-
-    async fn list_openings(&self, patient: &str) -> Output {
-        let patient = self.patient(patient)?;
-        let keeper = &self.gateway("emergency")?.gatekeeper;
-        keeper.refresh(self.now()).await?;
-        let projection = keeper.projection().await;
-        let mut table = Table::new(&["opening", "who", "kinds", "until", "state"], &[]);
-        for held in projection.consents.emergency_openings(patient.account()) {
-            let running = !held.ended && held.opened_for.contains(self.now());
-            let state = match held.justified {
-                Some(true) => "reviewed: justified",
-                Some(false) => "reviewed: not justified",
-                None if running => "open",
-                None => "to be reviewed",
-            };
-            table.row(vec![
-                held.opening.id.to_string(),
-                self.consortium.name_of(held.opening.professional),
-                held.opening.kinds.to_string(),
-                held.opened_for.closes_at().to_string(),
-                state.into(),
-            ]);
-        }
-        Ok((table.to_string(), 0))
-    }
-
     async fn timeline(&self, subject: &str) -> Output {
         let keeper = &self.gateway("hospital")?.gatekeeper;
         keeper.refresh(self.now()).await?;
@@ -808,6 +661,12 @@ impl<'a> Commands<'a> {
                 keeper.timeline(device.ok_or_else(unknown)?.into_word()).await?
             }
         };
+        if timeline.steps.is_empty() {
+            return Err(format!(
+                "nothing on chain is about {subject}; `salus timeline --help` says what can be asked for"
+            )
+            .into());
+        }
         let code = u8::from(!timeline.is_checked());
         Ok((timeline_table(self.consortium, &timeline, LINES), code))
     }
@@ -904,6 +763,11 @@ pub(crate) fn timeline_table(consortium: &Consortium, timeline: &Timeline, lines
     let skipped = timeline.steps.len().saturating_sub(lines);
     for step in &timeline.steps[skipped..] {
         let who = match step.actor {
+            Actor::Member(actor)
+                if step.contract == "Devices" && step.subject == Some(actor.into_word()) =>
+            {
+                "the device".into()
+            }
             Actor::Patient(actor) | Actor::Member(actor) => consortium.name_of(actor),
             Actor::Unknown => "—".into(),
         };

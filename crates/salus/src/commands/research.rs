@@ -9,7 +9,7 @@ use workflows::{
 };
 
 use super::{Commands, Output, kind_set, step_text};
-use crate::{Error, cli::ResearchCommand};
+use crate::{Error, cli::ResearchCommand, table::Table, volunteers};
 
 impl Commands<'_> {
     pub(super) async fn research(&self, command: ResearchCommand) -> Output {
@@ -63,8 +63,15 @@ impl Commands<'_> {
                 let protocol = self.research_document(&protocol)?;
                 vec![research::opt_in(source, &patient, study, &protocol, now).await?]
             }
+            Research::Volunteers => return self.volunteers().await,
             Research::Withdraw { patient, study, at } => {
                 let (patient, source) = (self.patient(&patient)?, self.gateway(&at)?);
+                let takes_part = research::takes_part(source, patient.account(), study, now).await;
+                // Whoever cannot be told that they do not can withdraw in any case.
+                if matches!(takes_part, Ok(false)) {
+                    let text = "they do not take part in this study, or withdrew already\n";
+                    return Ok((text.into(), 0));
+                }
                 vec![research::withdraw(source, &patient, study, now).await?]
             }
             Research::Count { study, protocol, codes, again, by, at, out } => {
@@ -96,6 +103,13 @@ impl Commands<'_> {
                 let (sealed, steps) =
                     research::deliver(source, id, &protocol, &question, now).await?;
                 self.write_research(&out, &sealed)?;
+                if steps.is_empty() {
+                    let out = out.display();
+                    let text = format!(
+                        "delivered before, and everybody in it was told; wrote {out} again\n"
+                    );
+                    return Ok((text, 0));
+                }
                 steps
             }
             Research::Fetch { id, at, out } => {
@@ -164,6 +178,15 @@ impl Commands<'_> {
             Research::Show { id } => return self.show_research(id).await,
         };
         Ok((steps.iter().map(step_text).collect(), 0))
+    }
+
+    async fn volunteers(&self) -> Output {
+        let (volunteers, steps) = volunteers::gather(self.consortium).await?;
+        let mut table = Table::new(&["who", "what they have"], &[]);
+        for (volunteer, conditions) in volunteers.iter().zip(volunteers::CONDITIONS) {
+            table.row(vec![volunteer.name.clone(), conditions.join(", ")]);
+        }
+        Ok((steps.iter().map(step_text).collect::<String>() + &table.to_string(), 0))
     }
 
     async fn show_research(&self, id: B256) -> Output {

@@ -6,7 +6,10 @@ use alloy_primitives::B256;
 use domain::RecordId;
 use workflows::{
     Gateway, PatientActor, record,
-    surgery::{self, Answer, Implant, Implanted, Phase, Plan, Referral, Signed, Team},
+    surgery::{
+        self, Answer, FilledIn, Implant, Implanted, Phase, Plan, Referral, Report, Round, Signed,
+        Signing, Team,
+    },
 };
 
 use super::{Commands, Output, step_text};
@@ -74,38 +77,48 @@ impl Commands<'_> {
             }
             SurgeryCommand::Checklist { phase } => {
                 let items = self::phase(&phase).items().iter();
-                let lines = items.map(|item| format!("{}: {}\n", item.key, item.question));
+                let line = |item: &surgery::Item| {
+                    format!("{}: {} ({})\n", item.key, item.question, item.takes.describe())
+                };
+                let lines = items.map(line);
                 return Ok((lines.collect(), 0));
             }
-            SurgeryCommand::Sign { patient, id, phase, person, digest, answers } => {
+            SurgeryCommand::Sign { patient, id, phase, person, digest, answers, urgent, anew } => {
                 let (patient, person) = (self.patient(&patient)?, self.person(&person)?);
                 let phase = self::phase(&phase);
                 let signed = match digest {
-                    Some(digest) => surgery::sign(hospital, person, id, phase, digest).await?,
+                    Some(digest) => {
+                        let signing = Signing { phase, digest, anew };
+                        surgery::sign(hospital, person, &patient, id, &signing, now).await?
+                    }
                     None => {
                         let answers = parse_answers(&answers)?;
-                        surgery::fill_in(hospital, person, &patient, id, phase, &answers, now)
-                            .await?
+                        let urgent = urgent.as_deref();
+                        let filled_in = FilledIn { phase, answers: &answers, urgent, anew };
+                        surgery::fill_in(hospital, person, &patient, id, &filled_in, now).await?
                     }
                 };
                 return Ok((signed_text(&signed), 0));
             }
-            SurgeryCommand::SignOut { patient, id, person, digest, performed, answers } => {
+            SurgeryCommand::SignOut { patient, id, person, digest, performed, answers, anew } => {
                 let (patient, person) = (self.patient(&patient)?, self.person(&person)?);
                 let signed = match digest {
                     Some(digest) => {
-                        surgery::sign(hospital, person, id, Phase::SignOut, digest).await?
+                        let signing = Signing { phase: Phase::SignOut, digest, anew };
+                        surgery::sign(hospital, person, &patient, id, &signing, now).await?
                     }
                     None => {
                         let answers = parse_answers(&answers)?;
-                        let done = performed.unwrap_or_default();
-                        surgery::report(hospital, person, &patient, id, &done, &answers, now)
-                            .await?
+                        let performed = performed.unwrap_or_default();
+                        let report = Report { performed: &performed, answers: &answers, anew };
+                        surgery::report(hospital, person, &patient, id, &report, now).await?
                     }
                 };
                 return Ok((signed_text(&signed), 0));
             }
-            SurgeryCommand::Incise { id } => vec![surgery::incise(hospital, surgeon, id).await?],
+            SurgeryCommand::Incise { id } => {
+                vec![surgery::incise(hospital, surgeon, id, now).await?]
+            }
             SurgeryCommand::Implant { patient, id, maker, model, serial, lot } => {
                 let patient = self.patient(&patient)?;
                 let device = Implant { maker, model, serial, lot, lot_digest: None };
@@ -178,6 +191,28 @@ impl Commands<'_> {
         text
     }
 
+    /// Who operates when, and who signed what.
+    fn round_text(&self, round: &Round) -> String {
+        let name = |address| self.consortium.name_of(address);
+        let mut text = String::new();
+        let Some((team, at)) = round.team.zip(round.scheduled_at) else {
+            return "  not scheduled yet\n".into();
+        };
+        let [surgeon, anaesthetist, nurse] = team.map(name);
+        let _ = writeln!(
+            text,
+            "  surgeon {surgeon}, anaesthetist {anaesthetist}, nurse {nurse}, at {at}"
+        );
+        for signed in &round.signed {
+            let who: Vec<String> = signed.by.iter().map(|by| name(*by)).collect();
+            let phase = signed.phase.name();
+            let rest = if signed.is_complete { "complete" } else { "not complete" };
+            let _ =
+                writeln!(text, "  {phase} signed by {}, {rest}: {}", who.join(", "), signed.digest);
+        }
+        text
+    }
+
     async fn show_surgery(&self, hospital: &Gateway, id: B256) -> Output {
         let (state, held) = surgery::standing(hospital, id).await?;
         let name = |address| self.consortium.name_of(address);
@@ -189,16 +224,10 @@ impl Commands<'_> {
             name(held.referrer),
             name(held.hospital),
         );
-        if !held.team[0].is_zero() {
-            let [surgeon, anaesthetist, nurse] = held.team.map(name);
-            let _ = writeln!(
-                text,
-                "  surgeon {surgeon}, anaesthetist {anaesthetist}, nurse {nurse}, at {}",
-                bindings::convert::timestamp(held.scheduledAt),
-            );
-        }
-        if !held.checklist.is_zero() {
-            let _ = writeln!(text, "  being signed: {}", held.checklist);
+        // The contract keeps team and time of the last schedule, also when that was of an earlier round.
+        let rounds = surgery::rounds(hospital, id).await?;
+        if let Some(round) = rounds.last() {
+            text += &self.round_text(round);
         }
         for implant in surgery::implants_of(hospital, id).await? {
             let found = surgery::implant_of(hospital, held.patient, implant).await?;

@@ -16,8 +16,21 @@ use crate::{
     table::{Table, short, thousands},
 };
 
+/// How many hospitals with their months are named when the wanted one is not there.
+const FOUND_SHOWN: usize = 8;
+
 /// How many rows that were not understood are shown of one command's files.
 const PROBLEMS_SHOWN: usize = 20;
+
+/// What was read of files.
+struct Read {
+    /// The wanted censuses.
+    censuses: Vec<Census>,
+    /// Hospital and month of everything in the files, wanted or not.
+    found: Vec<String>,
+    /// What was not understood.
+    reading: Reading,
+}
 
 impl<'a> Commands<'a> {
     pub(super) async fn waitlist(&self, command: WaitlistCommand) -> Output {
@@ -118,8 +131,8 @@ impl<'a> Commands<'a> {
         Ok((text, 0))
     }
 
-    /// The censuses of the files, and what was not understood.
-    fn read_censuses(&self, rows: &CensusRows) -> Result<(Vec<Census>, Reading), Error> {
+    /// The wanted censuses of the files.
+    fn read_censuses(&self, rows: &CensusRows) -> Result<Read, Error> {
         let mut reading = Reading::default();
         for file in &rows.files {
             let bytes = std::fs::read(self.directory.join(file))
@@ -132,16 +145,21 @@ impl<'a> Commands<'a> {
                 && rows.month.is_none_or(|month| month == census.month())
         };
         let mut censuses = Census::all_of(entries);
+        let name = |census: &Census| format!("{} for {}", census.hospital(), census.month());
+        let found = censuses.iter().map(name).collect();
         censuses.retain(wanted);
-        Ok((censuses, reading))
+        Ok(Read { censuses, found, reading })
     }
 
     async fn census(&self, rows: &CensusRows, anchor: bool, check: bool, at: &str) -> Output {
         let publisher = self.gateway(at)?;
-        let (censuses, reading) = self.read_censuses(rows)?;
+        let Read { censuses, found, reading } = self.read_censuses(rows)?;
         let mut text = problems_text(&reading);
         let is_whole = reading.problems.is_empty();
-        let mut code = u8::from(!is_whole);
+        let mut code = u8::from(!is_whole || censuses.is_empty());
+        if censuses.is_empty() {
+            text += &nothing_text(rows, &found);
+        }
         if anchor && !is_whole {
             // The row may be of any of them, whose total would be wrong.
             text += "nothing is anchored: a census of rows that were not understood is wrong\n";
@@ -152,9 +170,14 @@ impl<'a> Commands<'a> {
         for census in &censuses {
             let sum = census.sum()?;
             let standing = if anchor && is_whole {
-                let (reference, step) = census::anchor(publisher, census).await?;
-                steps += &step_text(&step);
-                format!("version {} now", reference.version)
+                match census::published(publisher, census).await? {
+                    Some(reference) => format!("version {} already", reference.version),
+                    None => {
+                        let (reference, step) = census::anchor(publisher, census).await?;
+                        steps += &step_text(&step);
+                        format!("version {} now", reference.version)
+                    }
+                }
             } else if check {
                 let (same, standing) = recounted(publisher, census).await?;
                 code |= u8::from(!same);
@@ -186,7 +209,7 @@ impl<'a> Commands<'a> {
         out: &Path,
     ) -> Output {
         let publisher = self.gateway(at)?;
-        let (censuses, reading) = self.read_censuses(rows)?;
+        let Read { censuses, reading, .. } = self.read_censuses(rows)?;
         let [census] = &*censuses else {
             return Err("name one hospital and month of these files: --hospital, --month".into());
         };
@@ -259,6 +282,23 @@ async fn recounted(publisher: &Gateway, census: &Census) -> Result<(bool, String
         format!("version {version} DIFFERS: {why}")
     };
     Ok((recount.is_same(), standing))
+}
+
+/// Why there is no census of these files.
+fn nothing_text(rows: &CensusRows, found: &[String]) -> String {
+    if found.is_empty() {
+        return "there is nothing to count: the files have no row that was understood\n".into();
+    }
+    let mut named = String::new();
+    if let Some(hospital) = &rows.hospital {
+        let _ = write!(named, " of hospital {hospital}");
+    }
+    if let Some(month) = rows.month {
+        let _ = write!(named, " for {month}");
+    }
+    let shown = &found[..found.len().min(FOUND_SHOWN)];
+    let more = if found.len() > FOUND_SHOWN { ", …" } else { "" };
+    format!("the files have no row{named}; they have hospital {}{more}\n", shown.join(", "))
 }
 
 fn problems_text(reading: &Reading) -> String {

@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::settings::{DatabasePlace, Settings};
-use crate::{Error, keys::make_private_dir, system::real_time};
+use crate::{Error, keys::make_private_dir, printing::say, system::real_time};
 
 const FORMAT: u32 = 1;
 const ABOUT: &str = "backup.json";
@@ -92,15 +92,15 @@ pub(super) async fn backup(settings: &Settings, to: &Path) -> Result<ExitCode, E
     fs::rename(&unfinished, to)?;
     sync_folder(to)?;
     let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
-    println!("wrote {}: {} files, {bytes} bytes", to.display(), manifest.files.len());
+    say!("wrote {}: {} files, {bytes} bytes", to.display(), manifest.files.len());
     if !manifest.missing_bodies.is_empty() {
         let count = manifest.missing_bodies.len();
-        println!("  {count} bodies had no file: erased meanwhile, or lost before; reconcile tells");
+        say!("  {count} bodies had no file: erased meanwhile, or lost before; reconcile tells");
     }
     if matches!(settings.database(), DatabasePlace::Postgres(_)) {
-        println!("  the PostgreSQL database is not in it: dump it with pg_dump before each backup");
+        say!("  the PostgreSQL database is not in it: dump it with pg_dump before each backup");
     }
-    println!("  the passphrase is not in it, and neither is the chain");
+    say!("  the passphrase is not in it, and neither is the chain");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -266,12 +266,12 @@ pub(super) fn restore(settings: &Settings, from: &Path) -> Result<ExitCode, Erro
         fs::remove_dir_all(&staging)?;
     }
     let about = restored?;
-    println!("restored {} of {}, member 0x{}", about.name, about.created, about.member);
+    say!("restored {} of {}, member 0x{}", about.name, about.created, about.member);
     if about.database == "postgresql" {
-        println!("  restore the dump of its PostgreSQL database too, before starting the gateway");
+        say!("  restore the dump of its PostgreSQL database too, before starting the gateway");
     }
-    println!("  the passphrase goes to {}", settings.passphrase_file().display());
-    println!("  `salus gateway reconcile` tells what is missing since");
+    say!("  the passphrase goes to {}", settings.passphrase_file().display());
+    say!("  `salus gateway reconcile` tells what is missing since");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -366,7 +366,7 @@ fn put_in_place(settings: &Settings, staging: &Path, about: &About) -> Result<()
         if target.exists() {
             if fs::read(&target)? != fs::read(&path)? {
                 let target = target.display();
-                println!("  kept {target}, which differs from the one in the backup");
+                say!("  kept {target}, which differs from the one in the backup");
             }
             continue;
         }

@@ -14,7 +14,7 @@ use super::{
     settings::{ApiSettings, ExchangeSettings, Limits, SmartSettings},
     site::{Site, SiteSettings, origin},
 };
-use crate::{Error, consortium::Consortium};
+use crate::{Error, consortium::Consortium, printing::say};
 
 /// The gateways of the demonstration.
 pub(crate) struct DemoSites {
@@ -90,11 +90,11 @@ impl DemoSites {
     /// Says where each is.
     pub(crate) fn print(&self) {
         for (name, site) in &self.sites {
-            println!("  FHIR R4 of the {name} on {}", site.base_url);
+            say!("  FHIR R4 of the {name} on {}", site.base_url);
         }
-        println!("  copies move between them, to whoever the patient permits");
-        println!("  a token for it: salus token physician, salus token P001, salus token --help;");
-        println!("  anybody gets one as anybody, so this is for demonstrations only");
+        say!("  copies move between them, to whoever the patient permits");
+        say!("  a token for it: salus token physician, salus token P001, salus token --help;");
+        say!("  anybody gets one as anybody, so this is for demonstrations only");
     }
 
     /// Finishes the requests in work.

@@ -6,7 +6,7 @@ use gatekeeper::Entropy;
 use serde_json::json;
 
 use super::{opening::open_database, settings::Settings};
-use crate::{Error, institution::Store, keys::KeyStore, system::random_seed};
+use crate::{Error, institution::Store, keys::KeyStore, printing::say, system::random_seed};
 
 /// Makes the keys, and says what is public of them.
 pub(super) async fn init(settings: &Settings, as_json: bool) -> Result<ExitCode, Error> {
@@ -23,9 +23,9 @@ pub(super) async fn init(settings: &Settings, as_json: bool) -> Result<ExitCode,
     show_public(settings, &keys, as_json).await?;
     if !as_json && std::env::var_os("SALUS_PASSPHRASE").is_none() {
         let passphrase = settings.passphrase_file();
-        println!();
-        println!("The passphrase is in {}. Keep a copy of it", passphrase.display());
-        println!("elsewhere: nothing opens without it, and no backup holds it.");
+        say!();
+        say!("The passphrase is in {}. Keep a copy of it", passphrase.display());
+        say!("elsewhere: nothing opens without it, and no backup holds it.");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -63,19 +63,19 @@ async fn show_public(settings: &Settings, keys: &KeyStore, as_json: bool) -> Res
     let role = settings.role.map(|role| role.to_string());
     if as_json {
         let (name, member) = (&settings.name, member.to_string());
-        println!("{:#}", json!({ "name": name, "role": role, "member": member, "hpke_key": hpke }));
+        say!("{:#}", json!({ "name": name, "role": role, "member": member, "hpke_key": hpke }));
         return Ok(());
     }
-    println!("The keys of {} are in {}.", settings.name, dir.display());
-    println!("  member address  {member}");
+    say!("The keys of {} are in {}.", settings.name, dir.display());
+    say!("  member address  {member}");
     if let Some(role) = role {
-        println!("  role            {role}");
+        say!("  role            {role}");
     }
-    println!("  HPKE key        {hpke}");
-    println!();
-    println!(
+    say!("  HPKE key        {hpke}");
+    say!();
+    say!(
         "The members of the network vote on address and role (Registry.proposeAdmission). The HPKE"
     );
-    println!("key is published by the gateway itself, once it is admitted.");
+    say!("key is published by the gateway itself, once it is admitted.");
     Ok(())
 }

@@ -31,6 +31,7 @@ use crate::{
     Error,
     cli::{GatewayCommand, GatewayOptions, PatientNodeCommand, PatientNodeOptions},
     commands::report_text,
+    printing::{put, say},
     start_logging,
 };
 
@@ -92,9 +93,9 @@ async fn reconcile(settings: &Settings, as_json: bool) -> Result<ExitCode, Error
     opened.close(settings, settings.limits.stop_timeout).await;
     let report = report?;
     if as_json {
-        println!("{:#}", serde_json::to_value(&report)?);
+        say!("{:#}", serde_json::to_value(&report)?);
     } else {
-        print!("{}", report_text(&settings.name, &report));
+        put(format_args!("{}", report_text(&settings.name, &report)));
     }
     Ok(ExitCode::from(u8::from(!report.is_clean())))
 }

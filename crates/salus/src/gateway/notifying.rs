@@ -25,7 +25,7 @@ use crate::Error;
 /// How many streams of events one caller may have open.
 const STREAMS_EACH: usize = 8;
 
-/// How often FHIR subscriptions are looked after.
+/// How often statuses of documents and FHIR subscriptions are looked after.
 const TENDED_EVERY: Duration = Duration::from_secs(1);
 
 /// The notifications of one gateway.
@@ -150,10 +150,14 @@ async fn deliver(gateway: Gateway, webhooks: Webhooks) {
     webhooks.run(&|| now(gateway.gatekeeper.ledger()), may).await;
 }
 
-/// Tries receivers of new FHIR subscriptions and sends heartbeats, until the gateway stops.
+/// Gives workflows' documents their statuses, tries receivers of new FHIR subscriptions and sends heartbeats,
+/// until the gateway stops.
 async fn tend(resources: Resources, outbox: Outbox) {
     let tending = async {
         loop {
+            if let Err(error) = resources.keep_up().await {
+                tracing::warn!(%error, "the statuses of documents are as they were");
+            }
             if let Err(error) = resources.tend_subscriptions().await {
                 tracing::warn!(%error, "subscriptions wait");
             }

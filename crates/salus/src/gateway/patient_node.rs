@@ -27,7 +27,13 @@ use super::{
     running::interruption,
     settings::NodeSettings,
 };
-use crate::{Error, keys::KeyStore, system::random_seed, table::Table};
+use crate::{
+    Error,
+    keys::KeyStore,
+    printing::{put, say},
+    system::random_seed,
+    table::Table,
+};
 
 /// How many records are listed at a time.
 const LISTED: usize = 500;
@@ -85,17 +91,15 @@ pub(super) async fn init(settings: &NodeSettings, as_json: bool) -> Result<ExitC
     let signer = store.signer.address();
     let hpke = format!("0x{}", hex::encode(store.secret.public_key().to_bytes()));
     if as_json {
-        println!("{:#}", json!({ "signer": signer.to_string(), "hpke_key": hpke }));
+        say!("{:#}", json!({ "signer": signer.to_string(), "hpke_key": hpke }));
         return Ok(ExitCode::SUCCESS);
     }
-    println!("The keys of {} are in {}.", settings.name, settings.dir().display());
-    println!("  signer of the account  {signer}");
-    println!("  key to seal to         {hpke}");
-    println!();
-    println!(
-        "Stewards seal to this key what they keep of you. An account that is acted for with this"
-    );
-    println!("signer goes into the configuration as `account`.");
+    say!("The keys of {} are in {}.", settings.name, settings.dir().display());
+    say!("  signer of the account  {signer}");
+    say!("  key to seal to         {hpke}");
+    say!();
+    say!("Stewards seal to this key what they keep of you. An account that is acted for with this");
+    say!("signer goes into the configuration as `account`.");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -146,11 +150,11 @@ async fn open_node(settings: &NodeSettings) -> Result<OpenNode, Error> {
 pub(super) async fn run(settings: &NodeSettings) -> Result<ExitCode, Error> {
     let OpenNode { gatekeeper, exchange } = open_node(settings).await?;
     let interrupted = interruption()?;
-    println!("{}, account {}", settings.name, account_of(settings)?);
+    say!("{}, account {}", settings.name, account_of(settings)?);
     for address in exchange.addresses() {
-        println!("  copies arrive peer to peer on {address}, UDP");
+        say!("  copies arrive peer to peer on {address}, UDP");
     }
-    println!("  stop with Ctrl-C");
+    say!("  stop with Ctrl-C");
     let (stopping, stop) = watch::channel(false);
     let running: JoinHandle<()> = tokio::spawn(exchange.run(stop));
     interrupted.await;
@@ -204,7 +208,7 @@ pub(super) async fn print_statements(settings: &NodeSettings) -> Result<ExitCode
     let statements: Vec<_> = exchange.statements().await.into_iter().map(signable).collect();
     exchange.close().await;
     gatekeeper.vault().database().close().await;
-    println!("{}", serde_json::to_string_pretty(&statements)?);
+    say!("{}", serde_json::to_string_pretty(&statements)?);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -223,7 +227,7 @@ pub(super) async fn send_statements(
     for signed in statements {
         let steward = signed.steward;
         let Some(signature) = signed.signature else {
-            println!("{steward}: not signed");
+            say!("{steward}: not signed");
             are_all_noted = false;
             continue;
         };
@@ -237,9 +241,9 @@ pub(super) async fn send_statements(
             deadline: Timestamp(signed.deadline),
         };
         match exchange.send_signed(statement, signature.to_vec()).await {
-            Ok(()) => println!("{steward}: noted"),
+            Ok(()) => say!("{steward}: noted"),
             Err(error) => {
-                println!("{steward}: not noted: {error}");
+                say!("{steward}: not noted: {error}");
                 are_all_noted = false;
             }
         }
@@ -300,7 +304,7 @@ pub(super) async fn list(settings: &NodeSettings, as_json: bool) -> Result<ExitC
                 })
             })
             .collect();
-        println!("{:#}", json!(records));
+        say!("{:#}", json!(records));
     } else {
         let mut table = Table::new(&["record", "version", "kind", "sealed bytes", ""], &[1, 3]);
         for (entry, is_intact) in &records {
@@ -312,7 +316,7 @@ pub(super) async fn list(settings: &NodeSettings, as_json: bool) -> Result<ExitC
                 if *is_intact { "intact" } else { "damaged" }.to_owned(),
             ]);
         }
-        print!("{table}");
+        put(format_args!("{table}"));
     }
     Ok(ExitCode::from(u8::from(!are_all_intact)))
 }

@@ -23,7 +23,7 @@ use super::{
     settings::{ExchangeSettings, Settings},
     site::{Site, SiteSettings, origin},
 };
-use crate::{Error, institution::Secrets};
+use crate::{Error, institution::Secrets, printing::say};
 
 /// Serves until interrupted.
 pub(super) async fn run(settings: &Settings) -> Result<ExitCode, Error> {
@@ -75,19 +75,19 @@ async fn serve(settings: &Settings, opened: &Opened, listener: TcpListener) -> R
     if let Some(exchange) = exchange {
         beside.spawn(exchange.finding(site.resources.clone()).run(stop));
     }
-    println!("{}, member {}", settings.name, gateway.member());
-    println!("  FHIR R4 on {}, listening on {}", site.base_url, site.address());
+    say!("{}, member {}", settings.name, gateway.member());
+    say!("  FHIR R4 on {}, listening on {}", site.base_url, site.address());
     if let Some(scientist) = &opened.scientist {
         let origin = site.base_url.trim_end_matches("/fhir");
-        println!("  HL7 v2 results on {origin}/hl7v2, reported by {}", scientist.member);
+        say!("  HL7 v2 results on {origin}/hl7v2, reported by {}", scientist.member);
     }
     if let Some(issuer) = &site.issuer {
-        println!("  anybody can sign in as anybody at {}", issuer.server().issuer);
+        say!("  anybody can sign in as anybody at {}", issuer.server().issuer);
     }
     for address in peers {
-        println!("  copies are exchanged peer to peer on {address}, UDP");
+        say!("  copies are exchanged peer to peer on {address}, UDP");
     }
-    println!("  stop with Ctrl-C");
+    say!("  stop with Ctrl-C");
     interrupted.await;
     tracing::info!("stopping");
     site.stop().await;

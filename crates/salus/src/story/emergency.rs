@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use alloy_primitives::B256;
 use domain::{Kind, KindSet, Purpose};
 use workflows::emergency;
 
@@ -38,13 +37,14 @@ impl Teller<'_> {
         self.refused("paramedic", "reads what the patient closed", read().await)?;
         let read = || self.read("hospital", "consultant", &kinds, None, Purpose::Emergency);
         self.refused("consultant", "reads on the paramedic's opening", read().await)?;
+        let (verdict, note) = (emergency::Verdict::Justified, "unconscious, as the call said");
+        let early = emergency::review(department, officer, &opened, verdict, note).await;
+        self.refused("officer", "finds it justified while it runs", early)?;
         let step = emergency::end(department, paramedic, &opened).await?;
         self.tell(step);
         let read = || self.read("hospital", "paramedic", &kinds, None, Purpose::Emergency);
         self.refused("paramedic", "reads after it was ended", read().await)?;
-        let note = B256::from(department.gatekeeper.entropy().bytes::<32>());
-        let verdict = emergency::Verdict::Justified;
-        let step = emergency::review(department, officer, &opened, verdict, note).await?;
+        let (_, step) = emergency::review(department, officer, &opened, verdict, note).await?;
         self.tell(step);
         let nothing = KindSet::EMPTY;
         let step = emergency::restrict(hospital, patient, nothing, false, self.now()).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::{Kind, Purpose};
 use workflows::prescription::{self, Checked, Dose, Known, Order, Product};
 
-use super::Teller;
+use super::{Teller, counted};
 use crate::Error;
 
 impl Teller<'_> {
@@ -52,7 +52,10 @@ impl Teller<'_> {
         let record = Some(anchor.record);
         let count =
             self.read("hospital", "pharmacist", &medication, record, Purpose::Treatment).await?;
-        self.told("pharmacist", &format!("reads the prescription: {count} record"));
+        self.told(
+            "pharmacist",
+            &format!("reads the prescription: {}", counted(count as u64, "record")),
+        );
         let step = prescription::claim(pharmacy, pharmacist, id).await?;
         self.tell(step);
         let product = prescription::Product {
@@ -74,9 +77,9 @@ impl Teller<'_> {
         let account = self.patient.account();
         let known = Known::read(hospital, physician.member, account, self.now()).await?;
         let what = format!(
-            "holds the order against {} allergies and {} medicines",
-            known.allergies.len(),
-            known.medicines.len()
+            "holds the order against {} and {}",
+            counted(known.allergies.len() as u64, "allergy"),
+            counted(known.medicines.len() as u64, "medicine")
         );
         self.told(&physician.name, &what);
         match prescription::check(order, &known, None) {

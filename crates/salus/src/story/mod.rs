@@ -29,6 +29,7 @@ use workflows::{
 use crate::{
     Error,
     consortium::Consortium,
+    printing::{put, say},
     table::{Table, short, thousands},
     tamper,
 };
@@ -80,8 +81,8 @@ pub(crate) async fn play(consortium: &Consortium, only: Option<Chapter>) -> Resu
     let patient = consortium.patients.find("P001");
     let patient = patient.ok_or("there is no patient to tell a story of; import some records")?;
     let mut teller = Teller { consortium, patient: &patient, steps: Vec::new() };
-    println!();
-    println!("The story of {}, account {}", patient.name, patient.account());
+    say!();
+    say!("The story of {}, account {}", patient.name, patient.account());
     teller.relationships().await?;
     let told = Chapter::value_variants().iter().filter(|one| only.is_none_or(|only| only == **one));
     for chapter in told {
@@ -128,14 +129,7 @@ impl<'a> Teller<'a> {
             }
             Chapter::Trial => self.trial().await,
             Chapter::Claim => self.claim().await,
-            Chapter::Research => match self.research().await {
-                // Which questions are answered depends on how many are alike, and own records are as they are.
-                Err(error) if self.consortium.patients.len() > 3 => {
-                    self.told("hospital", &format!("stops here, with records like these: {error}"));
-                    Ok(())
-                }
-                outcome => outcome,
-            },
+            Chapter::Research => self.research().await,
             Chapter::Device => self.device().await,
             Chapter::Patient => {
                 self.own_records().await?;
@@ -145,16 +139,16 @@ impl<'a> Teller<'a> {
     }
 
     fn heading(&self, title: &str) {
-        println!();
-        println!("{title}");
+        say!();
+        say!("{title}");
     }
 
     /// Something that happened.
     fn tell(&mut self, step: Step) {
-        println!(
+        say!(
             "  {:<11} {}\n  {:<11} block {}, transaction {}, {} gas, {}",
             step.actor,
-            step.what,
+            self.consortium.shorten(&step.what),
             "",
             step.block,
             short(step.transaction),
@@ -166,7 +160,7 @@ impl<'a> Teller<'a> {
 
     /// Something that was read.
     fn told(&self, who: &str, what: &str) {
-        println!("  {who:<11} {what}");
+        say!("  {who:<11} {what}");
     }
 
     /// Something that must have been refused.
@@ -179,7 +173,7 @@ impl<'a> Teller<'a> {
         match outcome {
             Err(error) if error.is_refusal() => {
                 let reason = self.consortium.shorten(&error.to_string());
-                println!("  {who:<11} {what}: refused\n  {:<11} {reason}", "");
+                say!("  {who:<11} {what}: refused\n  {:<11} {reason}", "");
                 Ok(())
             }
             Err(error) => Err(error.into()),
@@ -268,8 +262,16 @@ impl<'a> Teller<'a> {
     async fn own_records(&mut self) -> Result<(), Error> {
         self.heading("The patient's own view");
         let patient = self.patient;
-        for name in ["hospital", "laboratory", "pharmacy"] {
-            let keeper = &self.gateway(name).gatekeeper;
+        for gateway in self.consortium.institutions() {
+            let (keeper, name) = (&gateway.gatekeeper, &gateway.name);
+            keeper.refresh(self.now()).await?;
+            let held = {
+                let projection = keeper.projection().await;
+                projection.consents.relationship(patient.account(), gateway.member()).is_some()
+            };
+            if !held {
+                continue;
+            }
             let (answered, _) =
                 access::ask_as_patient(keeper, patient, KindSet::ALL, self.now()).await?;
             let more = if answered.more { " and there are more" } else { "" };
@@ -311,7 +313,7 @@ impl<'a> Teller<'a> {
                 outcome_text(&receipt.outcome),
             ]);
         }
-        print!("{table}");
+        put(format_args!("{table}"));
         for gateway in self.consortium.institutions() {
             let count = gateway.gatekeeper.anchor_log().await?;
             if count > 0 {
@@ -325,7 +327,10 @@ impl<'a> Teller<'a> {
         self.heading("The patient's timeline, every step checked against its block");
         let keeper = &self.gateway("hospital").gatekeeper;
         let timeline = keeper.patient_timeline(self.patient.account()).await?;
-        print!("{}", crate::commands::timeline_table(self.consortium, &timeline, LINES_SHOWN));
+        put(format_args!(
+            "{}",
+            crate::commands::timeline_table(self.consortium, &timeline, LINES_SHOWN)
+        ));
         let unchecked = timeline.steps.iter().filter(|step| !step.checked).count();
         if unchecked > 0 {
             return Err(format!("{unchecked} steps are not borne out by their blocks").into());
@@ -350,7 +355,7 @@ impl<'a> Teller<'a> {
             );
             self.told(&gateway.name, &what);
             if !report.is_clean() {
-                print!("{}", crate::commands::findings_table(&report));
+                put(format_args!("{}", crate::commands::findings_table(&report)));
                 return Err("a vault differs from the chain".into());
             }
         }
@@ -369,7 +374,7 @@ impl<'a> Teller<'a> {
         std::fs::create_dir_all(&dir)?;
         let (done, report) = tamper::demonstrate(self.consortium, hospital, &dir).await?;
         std::fs::remove_dir_all(&dir)?;
-        print!("{}", crate::commands::findings_table(&report));
+        put(format_args!("{}", crate::commands::findings_table(&report)));
         let expected = [
             (FindingKind::Altered, done.altered),
             (FindingKind::Inserted, done.inserted),
@@ -423,8 +428,21 @@ pub(crate) fn own_records() -> Vec<SourceFile> {
 
 /// A number of things, as people say it.
 fn counted(count: u64, thing: &str) -> String {
-    match count {
-        1 => format!("1 {thing}"),
+    match (count, thing.strip_suffix('y')) {
+        (1, _) => format!("1 {thing}"),
+        (_, Some(stem)) => format!("{count} {stem}ies"),
         _ => format!("{count} {thing}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counted;
+
+    #[test]
+    fn one_thing_is_not_several() {
+        assert_eq!(counted(0, "allergy"), "0 allergies");
+        assert_eq!(counted(1, "allergy"), "1 allergy");
+        assert_eq!(counted(2, "record"), "2 records");
     }
 }

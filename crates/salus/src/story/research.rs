@@ -1,50 +1,42 @@
-//! The story's study: what patients let it use, what it is told, and what it gets for its money.
+//! The story's study: what patients let it use, what it is told, and what it gets for its money. It is made of the
+//! demonstration's volunteers alone, so that it is told the same whatever records were imported.
 
 use std::{sync::Arc, time::Duration};
 
 use alloy_primitives::B256;
-use bindings::Contract;
 use domain::{Kind, KindSet};
 use futures_util::future::try_join_all;
-use ledger::{Patient, PatientKey, PrivateKeySigner, creation, predict_account};
-use serde_json::{Value, json};
-use vault::{Kem, SecretKey};
+use serde_json::Value;
 use workflows::{
-    Gateway, PatientActor, Step, WorkflowError,
-    record::{self, Draft},
-    relationship,
+    PatientActor, Step, WorkflowError,
     research::{self, Criterion, Document, Price},
 };
 
 use super::Teller;
-use crate::Error;
+use crate::{
+    Error,
+    volunteers::{self, DIABETES, HYPERTENSION},
+};
 
-const HYPERTENSION: &str = "38341003";
-const DIABETES: &str = "73211009";
-const ASTHMA: &str = "195967001";
-
-/// What the volunteers have, who are made up for this chapter and known to nobody but the hospital: a study of
-/// three patients could be told nothing.
-const VOLUNTEERS: [&[&str]; 9] = [
-    &[HYPERTENSION],
-    &[HYPERTENSION],
-    &[HYPERTENSION],
-    &[HYPERTENSION],
-    &[HYPERTENSION],
-    &[HYPERTENSION, DIABETES],
-    &[ASTHMA],
-    &[ASTHMA],
-    &[ASTHMA],
-];
-
-/// How many of the story's patients take part.
-const PATIENTS: usize = 3;
+/// How many of the volunteers take part at first: too few to be told anything of.
+const FIRST: usize = 3;
 
 impl Teller<'_> {
     pub(super) async fn research(&mut self) -> Result<(), Error> {
         self.heading("A study: consent, counts without small cells, an extract that names nobody");
         let (hospital, institute) = (self.gateway("hospital"), self.gateway("institute"));
-        let (researcher, patient) = (self.person("researcher"), self.patient);
+        let researcher = self.person("researcher");
+        let (volunteers, steps) = volunteers::gather(self.consortium).await?;
+        self.steps.extend(steps);
+        let (first, later) = volunteers.split_at(FIRST);
+        let patient = &*volunteers[0];
+        let what = format!(
+            "{} volunteers came, {} to {}, made up and known to nobody else",
+            volunteers.len(),
+            patient.name,
+            volunteers[volunteers.len() - 1].name,
+        );
+        self.told("hospital", &what);
         let dataset = Document::dataset(hospital, "Diagnoses", "conditions, as codes and years")?;
         let conditions = [
             "nobody tries to find out who it is about",
@@ -74,8 +66,7 @@ impl Teller<'_> {
         for step in research::pay_in(institute, 100_000).await? {
             self.tell(step);
         }
-        let patients: Vec<_> = self.consortium.patients.all().into_iter().take(PATIENTS).collect();
-        self.opt_in(&patients, study, &protocol).await?;
+        self.opt_in(first, study, &protocol).await?;
         self.count(study, &protocol, &[]).await?;
         let question = Document::question(institute, &[])?;
         let (order, step) = research::order(institute, study, offer, &terms, &question).await?;
@@ -83,10 +74,7 @@ impl Teller<'_> {
         let few = research::deliver(hospital, order, &protocol, &question, self.now()).await;
         self.refused("hospital", "delivers an extract of these few", few)?;
 
-        let volunteers = self.volunteers(hospital).await?;
-        let what = format!("{} volunteers more come to the hospital", volunteers.len());
-        self.told("hospital", &what);
-        self.opt_in(&volunteers, study, &protocol).await?;
+        self.opt_in(later, study, &protocol).await?;
         self.count(study, &protocol, &[]).await?;
         self.count(study, &protocol, &[HYPERTENSION]).await?;
         let but_few = self.asked(study, &protocol, &[HYPERTENSION, "!", DIABETES]).await;
@@ -191,69 +179,5 @@ impl Teller<'_> {
         let step = self.asked(study, protocol, codes).await?;
         self.tell(step);
         Ok(())
-    }
-
-    /// People with an account of their own, records at the hospital, and keys that nobody keeps.
-    async fn volunteers(&mut self, hospital: &Gateway) -> Result<Vec<Arc<PatientActor>>, Error> {
-        let making = VOLUNTEERS
-            .iter()
-            .enumerate()
-            .map(|(number, codes)| self.volunteer(hospital, format!("V{:02}", number + 1), codes));
-        let made = try_join_all(making).await?;
-        let (volunteers, steps): (Vec<_>, Vec<_>) = made.into_iter().unzip();
-        self.steps.extend(steps.into_iter().flatten());
-        Ok(volunteers)
-    }
-
-    async fn volunteer(
-        &self,
-        hospital: &Gateway,
-        name: String,
-        codes: &[&str],
-    ) -> Result<(Arc<PatientActor>, Vec<Step>), Error> {
-        let keeper = &hospital.gatekeeper;
-        let key = PrivateKeySigner::from_bytes(&B256::from(keeper.entropy().bytes::<32>()))?;
-        let key = PatientKey::Wallet(key);
-        let at = |contract| self.consortium.deployment.address(contract);
-        let (factory, verifier) = (at(Contract::PatientAccounts), at(Contract::WebAuthnVerifier));
-        let create = creation(key.signer(verifier), B256::ZERO);
-        let account = predict_account(keeper.ledger(), factory, &create).await?;
-        let made = hospital.sender().send(factory, &create).await?;
-        let patient = PatientActor {
-            name,
-            patient: Patient::new(account, verifier, key),
-            secret: SecretKey::make(Kem::X25519, &mut keeper.entropy().fork()),
-        };
-        let what = "makes a patient's account (wallet)";
-        let mut steps = vec![Step::new(&hospital.name, what, "account.create-with-wallet", &made)];
-        steps.push(relationship::propose(hospital, &patient, false).await?);
-        steps.push(relationship::accept(hospital, &patient, false, self.now()).await?);
-        for code in codes {
-            let resource = json!({
-                "resourceType": "Condition",
-                "code": { "coding": [{ "system": "http://snomed.info/sct", "code": code }] },
-                "subject": { "reference": format!("Patient/{account}") },
-                "recordedDate": self.now().to_string(),
-            });
-            let draft = Draft { kind: Kind::Condition, resource };
-            let physician = self.person("physician");
-            let (_, step) =
-                record::propose(hospital, physician, &patient, &draft, self.now()).await?;
-            steps.push(step);
-        }
-        Ok((Arc::new(patient), steps))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn volunteers_and_patients_make_cohorts_that_are_told() {
-        let with = |code: &str| VOLUNTEERS.iter().filter(|codes| codes.contains(&code)).count();
-        // One of the three patients has hypertension, and there are twelve in all.
-        assert_eq!((with(HYPERTENSION) + 1, VOLUNTEERS.len() + PATIENTS), (7, 12));
-        assert_eq!(with(DIABETES), 1, "whom the refused question leaves out");
     }
 }

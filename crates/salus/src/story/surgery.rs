@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use alloy_primitives::B256;
 use workflows::{
-    record,
-    surgery::{self, Answer, Implant, Implanted, Phase, Plan, Referral, Signed, Team},
+    WorkflowError, record,
+    surgery::{
+        self, Answer, FilledIn, Implant, Implanted, Phase, Plan, Referral, Report, Signed, Signing,
+        Team,
+    },
 };
 
 use super::Teller;
@@ -37,9 +41,12 @@ impl Teller<'_> {
         steps.into_iter().for_each(|step| self.tell(step));
         let team =
             Team { surgeon: surgeon.member, anaesthetist: physician.member, nurse: nurse.member };
-        let tomorrow = self.now().after(Duration::from_secs(86_400));
-        let schedule = || surgery::schedule(hospital, nurse, id, &team, tomorrow, "theatre 1");
-        self.refused("nurse", "schedules it without the patient's consent", schedule().await)?;
+        let schedule = async |hours| {
+            let at = self.now().after(Duration::from_secs(hours * 3_600));
+            surgery::schedule(hospital, nurse, id, &team, at, "theatre 1").await
+        };
+        let unasked = schedule(24).await;
+        self.refused("nurse", "schedules it without the patient's consent", unasked)?;
         let body = record::verify(hospital, patient, &plan).await?;
         self.told(
             &patient.name,
@@ -48,19 +55,40 @@ impl Teller<'_> {
         let (_, steps) =
             surgery::consent(hospital, surgeon, patient, id, &plan, self.now()).await?;
         steps.into_iter().for_each(|step| self.tell(step));
-        let step = schedule().await?;
+        let step = schedule(24).await?;
+        self.tell(step);
+        for who in ["surgeon", "nurse"] {
+            let member = self.person(who).member;
+            hospital.gatekeeper.join_care_team(patient.account(), member, self.now()).await?;
+        }
+        self.told(
+            "hospital",
+            "lists surgeon and nurse as caring for the patient: they read what they sign",
+        );
+        let early = self.filled_in("nurse", id, Phase::SignIn, answers(Phase::SignIn)).await;
+        self.prevented("nurse", "signs in today what is scheduled for tomorrow", early)?;
+        // A theatre becomes free today.
+        let step = schedule(1).await?;
         self.tell(step);
 
+        let unmarked = answers(Phase::SignIn).into_iter().map(|(item, answer)| match item {
+            "site-marked" => (item, "no"),
+            _ => (item, answer),
+        });
+        let unmarked = self.filled_in("nurse", id, Phase::SignIn, unmarked.collect()).await;
+        self.prevented("nurse", "signs in with the site not marked, and says no reason", unmarked)?;
         let signed = self.fill_in("nurse", id, Phase::SignIn).await?;
-        let early = surgery::incise(hospital, surgeon, id).await;
+        let early = surgery::incise(hospital, surgeon, id, self.now()).await;
         self.refused("surgeon", "begins before sign-in and time-out", early)?;
+        let plan_signed = self.signed("physician", id, (Phase::SignIn, plan.digest.0)).await;
+        self.prevented("physician", "signs the plan instead of the checklist", plan_signed)?;
         self.sign(&["physician"], id, &signed).await?;
         let signed = self.fill_in("nurse", id, Phase::TimeOut).await?;
         self.sign(&["physician"], id, &signed).await?;
-        let early = surgery::incise(hospital, surgeon, id).await;
+        let early = surgery::incise(hospital, surgeon, id, self.now()).await;
         self.refused("surgeon", "begins before their own signature of the time-out", early)?;
         self.sign(&["surgeon"], id, &signed).await?;
-        let step = surgery::incise(hospital, surgeon, id).await?;
+        let step = surgery::incise(hospital, surgeon, id, self.now()).await?;
         self.tell(step);
 
         // A serial number is used once, and each story has its own.
@@ -83,16 +111,12 @@ impl Teller<'_> {
         self.told("hospital", "traces the implant to surgery and patient, and the surgery to it");
 
         let checklist = answers(Phase::SignOut);
-        let now = self.now();
-        let done = "total replacement of the left hip, uncemented";
+        let performed = "total replacement of the left hip, uncemented";
+        let report = Report { performed, answers: &checklist, anew: false };
         let mut report =
-            surgery::report(hospital, surgeon, patient, id, done, &checklist, now).await?;
+            surgery::report(hospital, surgeon, patient, id, &report, self.now()).await?;
         std::mem::take(&mut report.steps).into_iter().for_each(|step| self.tell(step));
-        for person in [physician, nurse] {
-            let phase = Phase::SignOut;
-            let signed = surgery::sign(hospital, person, id, phase, report.digest).await?;
-            signed.steps.into_iter().for_each(|step| self.tell(step));
-        }
+        self.sign(&["physician", "nurse"], id, &(Phase::SignOut, report)).await?;
         let note = "awake, in no pain";
         let done = surgery::hand_over(hospital, physician, patient, id, note, self.now()).await?;
         done.1.into_iter().for_each(|step| self.tell(step));
@@ -111,37 +135,76 @@ impl Teller<'_> {
     async fn fill_in(
         &mut self,
         who: &str,
-        id: alloy_primitives::B256,
+        id: B256,
         phase: Phase,
     ) -> Result<(Phase, Signed), Error> {
-        let (hospital, person) = (self.gateway("hospital"), self.person(who));
-        let (answers, now) = (answers(phase), self.now());
-        let mut signed =
-            surgery::fill_in(hospital, person, self.patient, id, phase, &answers, now).await?;
+        let mut signed = self.filled_in(who, id, phase, answers(phase)).await?;
         std::mem::take(&mut signed.steps).into_iter().for_each(|step| self.tell(step));
         Ok((phase, signed))
+    }
+
+    async fn filled_in(
+        &self,
+        who: &str,
+        id: B256,
+        phase: Phase,
+        answers: Vec<Answer<'_>>,
+    ) -> Result<Signed, WorkflowError> {
+        let (hospital, person) = (self.gateway("hospital"), self.person(who));
+        let filled_in = FilledIn { phase, answers: &answers, urgent: None, anew: false };
+        surgery::fill_in(hospital, person, self.patient, id, &filled_in, self.now()).await
     }
 
     /// Others sign what was filled in.
     async fn sign(
         &mut self,
         who: &[&str],
-        id: alloy_primitives::B256,
+        id: B256,
         (phase, filled_in): &(Phase, Signed),
     ) -> Result<(), Error> {
         for name in who {
-            let (hospital, person) = (self.gateway("hospital"), self.person(name));
-            let signed = surgery::sign(hospital, person, id, *phase, filled_in.digest).await?;
+            let signed = self.signed(name, id, (*phase, filled_in.digest)).await?;
             signed.steps.into_iter().for_each(|step| self.tell(step));
         }
         Ok(())
+    }
+
+    async fn signed(
+        &self,
+        who: &str,
+        id: B256,
+        (phase, digest): (Phase, B256),
+    ) -> Result<Signed, WorkflowError> {
+        let (hospital, person) = (self.gateway("hospital"), self.person(who));
+        let signing = Signing { phase, digest, anew: false };
+        surgery::sign(hospital, person, self.patient, id, &signing, self.now()).await
+    }
+
+    /// Something that the hospital's program must have refused, before the contract was asked.
+    fn prevented(
+        &self,
+        who: &str,
+        what: &str,
+        outcome: Result<Signed, WorkflowError>,
+    ) -> Result<(), Error> {
+        match outcome {
+            Err(WorkflowError::Invalid(why)) => {
+                self.told(who, &format!("{what}: refused"));
+                self.told("", &self.consortium.shorten(&why));
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+            Ok(_) => Err(format!("{who} {what} was not refused, and must have been").into()),
+        }
     }
 }
 
 /// What the story's team answers.
 fn answers(phase: Phase) -> Vec<Answer<'static>> {
     let answer = |key| match key {
-        "allergy" | "airway" | "blood-loss" | "equipment" => "no",
+        "allergy" | "airway" | "equipment" | "nurse" | "anaesthetist" => "no",
+        "blood-loss" => "yes: two units are cross-matched",
+        "surgeon" => "ninety minutes, 400 ml",
         "recovery" => "early mobilisation, thrombosis prophylaxis",
         _ => "yes",
     };

@@ -138,7 +138,7 @@ impl Teller<'_> {
         let mut changed = amended.clone();
         changed.study["objective"][0]["name"] = "quality of life after twelve weeks".into();
         for difference in trial::check(hospital, &changed, Some(&results)).await? {
-            self.told("reader", &format!("of a protocol with another endpoint: {difference}"));
+            self.told("reader", &format!("finds in one with another endpoint: {difference}"));
         }
         Ok(())
     }

@@ -6,8 +6,8 @@
 //! 2. A provider may ask beforehand what is covered. For a completed service (a fill, a released laboratory order, an
 //!    operation that was signed out) it claims: the claim is a record of the provider, and the contract holds it
 //!    against the receipt of the workflow (`filing.rs`). The patient may contest it.
-//! 3. An adjudicator of the insurer reads claim, coverage and order **on the patient's consent for payment**, by signed
-//!    queries to whoever keeps them or from copies that came, and decides by the tariff (`reading.rs`, `rules.rs`,
+//! 3. An adjudicator of the insurer reads claim, coverage, order and the report of an operation **on the patient's
+//!    consent for payment**, by signed queries to whoever keeps them or from copies that came, and decides by the tariff (`reading.rs`, `rules.rs`,
 //!    `deciding.rs`). Being claimed from opens nothing: without consent the adjudicator is refused and the claim stays
 //!    undecided. Laboratory orders are never opened to an insurer; they have one price.
 //! 4. The decision is two records of the insurer: the response to the provider and the explanation of benefit, whose

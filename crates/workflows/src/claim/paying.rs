@@ -78,7 +78,11 @@ pub async fn deposit(
     }
     let call = Claims::depositCall { holder, amount: amount.to_units() };
     let outcome = from.sender().send(claims, &call).await?;
-    let what = format!("pays {amount} into the purse of {holder}");
+    let whose = match holder == from.member() {
+        true => "its own purse".into(),
+        false => format!("the purse of {holder}"),
+    };
+    let what = format!("pays {amount} into {whose}");
     steps.push(Step::new(&from.name, what, "money.deposit", &outcome));
     Ok(steps)
 }

@@ -1,13 +1,16 @@
-//! What an adjudicator reads before deciding: the claim, the policy, and the order behind the service.
+//! What an adjudicator reads before deciding: the claim, the policy, the order behind the service, and of an operation
+//! its report.
 //!
 //! All of it on the patient's consent to the insurer, for payment; without it nothing is opened, and there is a receipt
 //! of the attempt. Of each, only the version is decided on whose digest the chain names: the claim as it was submitted,
-//! the policy that the patient accepted, the order by which the service was done. Of copies that came the bytes were
-//! hashed; who asks instead takes the answering gatekeeper's word for which version it answers with.
+//! the policy that the patient accepted, the order by which the service was done, the report that the team signed out.
+//! The report has to stand on chain as the provider's record of this patient, and to be of this operation and round.
+//! Of copies that came the bytes were hashed; who asks instead takes the answering gatekeeper's word for which version
+//! it answers with.
 
 use alloy_primitives::{Address, B256};
 use bindings::{Contract, Prescriptions, Surgeries};
-use domain::{Kind, KindSet, Purpose, RecordDigest, RecordId, Timestamp};
+use domain::{AnchorState, Kind, KindSet, Purpose, RecordDigest, RecordId, Timestamp};
 use gatekeeper::{Gatekeeper, ReadRequest};
 use serde_json::value::RawValue;
 
@@ -20,12 +23,13 @@ use super::{
 use crate::{
     Gateway, Person, WorkflowError,
     access::{self, Wanted},
+    surgery::Operation,
 };
 
 /// Who keeps what the adjudicator asks for; the policy is the insurer's own.
 #[derive(Clone, Copy)]
 pub struct Places<'a> {
-    /// The provider, who keeps the claim.
+    /// The provider, who keeps the claim, and of an operation the report.
     pub claim: &'a Gatekeeper,
     /// Whoever keeps the order behind the service.
     pub order: &'a Gatekeeper,
@@ -99,16 +103,24 @@ impl Reviewed {
         }
         let body = open(Which::Policy, claim.coverage, Kind::Financial, coverage.policy).await?;
         let plan = documents::plan_of(body.get())?;
-        let text = match ordered(insurer, &submitted).await? {
-            Some((kind, digest)) => {
-                let body = open(Which::Order, submitted.service, kind, digest).await?;
-                documents::words_of(body.get())?
-            }
-            None => String::new(),
-        };
+        let mut texts = Vec::new();
+        if let Some((kind, digest)) = ordered(insurer, &submitted).await? {
+            let body = open(Which::Order, submitted.service, kind, digest).await?;
+            texts.push(documents::words_of(body.get())?);
+        }
+        if submitted.source == Source::Surgery {
+            let record = reported(insurer, &claim, patient, now).await?;
+            let body = open(Which::Report, record.0, Kind::Procedure, claim.evidence).await?;
+            let operation = Operation { id: submitted.service, patient, round: submitted.part };
+            let report = serde_json::from_str(body.get()).unwrap_or_default();
+            texts.push(operation.performed(&report).ok_or_else(|| Which::Report.differs())?);
+        }
+        if texts.is_empty() {
+            texts.push(String::new());
+        }
         let performed = Performed {
             source: submitted.source,
-            text,
+            texts,
             units: units(insurer, &submitted).await?,
             contested: claim.flags.has(Flags::CONTESTED),
         };
@@ -173,6 +185,27 @@ async fn ordered(
     })
 }
 
+/// Which record the signed report of an operation is: the provider's, of this patient, as it stands on chain.
+async fn reported(
+    insurer: &Gateway,
+    claim: &Standing,
+    patient: Address,
+    now: Timestamp,
+) -> Result<RecordId, WorkflowError> {
+    insurer.gatekeeper.refresh(now).await?;
+    let projection = insurer.gatekeeper.projection().await;
+    let found = projection.records.anchors().find(|entry| {
+        let anchor = &entry.anchor;
+        let is_gone = matches!(entry.state, AnchorState::Rejected | AnchorState::Erased);
+        !is_gone
+            && (anchor.digest.0, anchor.kind) == (claim.evidence, Kind::Procedure)
+            && (anchor.steward, anchor.patient) == (claim.provider, patient)
+    });
+    let why = "the report that was signed does not stand on chain as a record of the provider's of this patient";
+    let record = found.map(|entry| entry.anchor.record);
+    record.ok_or_else(|| WorkflowError::Invalid(why.into()))
+}
+
 /// How many units were given, by the receipt: a completed fill is whole.
 async fn units(insurer: &Gateway, submitted: &Submitted) -> Result<u32, WorkflowError> {
     if submitted.source != Source::Prescription {
@@ -188,6 +221,7 @@ enum Which {
     Claim,
     Policy,
     Order,
+    Report,
 }
 
 impl Which {
@@ -196,6 +230,7 @@ impl Which {
             Self::Claim => "the claim that is kept is not the one that was submitted",
             Self::Policy => "the policy that is kept is not the one that the patient accepted",
             Self::Order => "the order that is kept is not the one by which the service was done",
+            Self::Report => "the report that is kept is not the one of this operation and round",
         };
         WorkflowError::Invalid(why.into())
     }
@@ -221,7 +256,7 @@ impl Desk<'_> {
         let (found, body) = match self {
             Self::Asking(adjudicator, places) => {
                 let keeper = match which {
-                    Which::Claim => places.claim,
+                    Which::Claim | Which::Report => places.claim,
                     Which::Policy => &insurer.gatekeeper,
                     Which::Order => places.order,
                 };

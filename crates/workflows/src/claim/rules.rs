@@ -274,8 +274,9 @@ pub struct Policy<'a> {
 pub struct Performed {
     /// In which workflow.
     pub source: Source,
-    /// In the words of the order; empty where an insurer does not read it.
-    pub text: String,
+    /// In the words of each document that tells of it: the order, and of an operation also its report. Empty words
+    /// where an insurer reads neither.
+    pub texts: Vec<String>,
     /// How many units.
     pub units: u32,
     /// Whether the patient says that it did not happen.
@@ -481,12 +482,11 @@ fn decide(
     let (mut left, mut before) = (u32::MAX, 0);
     let mut is_excluded = plan.excludes(line);
     if !line.accompanies() {
-        if !line.names(&performed.text) {
+        // No document makes it dearer than another says that it was.
+        for text in performed.texts.iter().filter(|text| !line.names(text)) {
             // What was done, by its own words.
             let done = tariff.lines.iter().filter(|other| {
-                other.service == performed.source
-                    && !other.accompanies()
-                    && other.names(&performed.text)
+                other.service == performed.source && !other.accompanies() && other.names(text)
             });
             let done: Vec<&Line> = done.collect();
             is_excluded |= done.iter().any(|other| plan.excludes(other));
@@ -494,7 +494,10 @@ fn decide(
             let Some(cheapest) = done.into_iter().min_by_key(|other| other.cents) else {
                 return nothing(Finding::NotPerformed);
             };
-            findings.push(Finding::Otherwise { code: cheapest.code.clone() });
+            let otherwise = Finding::Otherwise { code: cheapest.code.clone() };
+            if !findings.contains(&otherwise) {
+                findings.push(otherwise);
+            }
             (price, most) = (price.min(cheapest.cents), most.min(cheapest.most_units));
         }
         // The service is one, whatever codes it is claimed by.

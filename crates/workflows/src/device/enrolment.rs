@@ -175,13 +175,13 @@ pub async fn decommission(operator: &Gateway, device: Address) -> Result<Step, W
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Send`] when it is somebody else.
+/// [`WorkflowError::Invalid`] when the reason is empty, [`WorkflowError::Send`] when it is somebody else.
 pub async fn quarantine(
     by: &Gateway,
     device: Address,
     reason: &str,
 ) -> Result<(B256, Step), WorkflowError> {
-    let (salt, reason) = salted(by, reason);
+    let (salt, reason) = salted(by, reason)?;
     let call = Devices::quarantineCall { device, reason };
     let outcome = by.sender().send(by.at(Contract::Devices), &call).await?;
     let what = "puts a device into quarantine";

@@ -6,7 +6,7 @@ use bindings::{Contract, Devices, convert::to_uint40, device};
 use domain::{RecordDigest, Timestamp};
 
 use super::{Machine, SIGNATURE_PERIOD, domain_of, standing};
-use crate::{Gateway, Step, WorkflowError};
+use crate::{Gateway, Step, WorkflowError, given::require_words};
 
 /// What a maker builds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,14 +86,14 @@ fn require_own(maker: &Gateway, model: &Model) -> Result<(), WorkflowError> {
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Send`] when it is no regulator.
+/// [`WorkflowError::Invalid`] when the reason is empty, [`WorkflowError::Send`] when it is no regulator.
 pub async fn recall_firmware(
     regulator: &Gateway,
     model: &Model,
     version: &str,
     reason: &str,
 ) -> Result<(B256, Step), WorkflowError> {
-    let (salt, reason) = salted(regulator, reason);
+    let (salt, reason) = salted(regulator, reason)?;
     let (model, firmware) = (model.id(), model.firmware(version));
     let call = Devices::recallFirmwareCall { model, firmware, reason };
     let outcome = regulator.sender().send(regulator.at(Contract::Devices), &call).await?;
@@ -160,8 +160,9 @@ pub async fn update_firmware(
     Ok(Step::new("device", what, "device.update-firmware", &outcome))
 }
 
-/// A salt, and the digest of a text under it.
-pub(super) fn salted(gateway: &Gateway, text: &str) -> (B256, B256) {
+/// A salt, and the digest of a reason under it.
+pub(super) fn salted(gateway: &Gateway, reason: &str) -> Result<(B256, B256), WorkflowError> {
+    require_words("reason", reason)?;
     let salt = gateway.make_salt();
-    (salt, RecordDigest::of(&[salt.as_slice(), text.as_bytes()].concat()).0)
+    Ok((salt, RecordDigest::of(&[salt.as_slice(), reason.as_bytes()].concat()).0))
 }

@@ -320,9 +320,10 @@ impl SignedBatch {
     fn step(&self, outcome: &ledger::Outcome) -> Step {
         let alert = match self.out_of_range {
             0 => String::new(),
-            out => format!(", {out} of them out of range: patient and care team are alerted"),
+            out => format!(", out of range: {out}; patient and care team are alerted"),
         };
-        let what = format!("anchors {} readings{alert}", self.count);
+        let readings = if self.count == 1 { "reading" } else { "readings" };
+        let what = format!("anchors {} {readings}{alert}", self.count);
         Step::new("device", what, self.operation(), outcome)
     }
 }

@@ -22,6 +22,7 @@ pub use checks::{Checked, Dose, Finding, Known, check};
 
 use crate::{
     Gateway, PatientActor, Person, Step, WorkflowError,
+    given::{require_at_most, require_within_years, require_words},
     record::{Draft, Written, accept_call},
 };
 
@@ -46,14 +47,48 @@ pub struct Order {
     pub as_written: bool,
 }
 
+/// The most units of one fill or hand-over: a year of 24 a day, and some.
+const QUANTITY_MAX: u64 = 10_000;
+
+/// The most of an ingredient that is taken at once, in milligrams: 100 g.
+const EACH_MILLIGRAMS_MAX: u64 = 100_000;
+
+/// The most often that something is taken in a day: every half hour.
+const TIMES_MAX: u64 = 48;
+
+/// How many years ahead a product may expire.
+const EXPIRY_YEARS_MAX: u64 = 20;
+
+impl Order {
+    /// Refuses what nobody can mean, whoever the patient is. It is looked at when it is issued; whoever looks before,
+    /// reads no records for it.
+    ///
+    /// # Errors
+    ///
+    /// [`WorkflowError::Invalid`] when a text is empty, or a number is nothing or absurd.
+    pub fn require_sound(&self) -> Result<(), WorkflowError> {
+        require_words("medicine", &self.medication.2)?;
+        require_words("dosage", &self.dosage)?;
+        require_at_most("quantity", self.quantity.into(), QUANTITY_MAX)?;
+        let Some(dose) = self.dose else { return Ok(()) };
+        if dose.each_micrograms == 0 || dose.times_a_day == 0 {
+            let why = "a dose is more than nothing, and taken at least once a day";
+            return Err(WorkflowError::Invalid(why.into()));
+        }
+        let milligrams = dose.each_micrograms.div_ceil(1_000);
+        require_at_most("dose in milligrams", milligrams, EACH_MILLIGRAMS_MAX)?;
+        require_at_most("number of times a day", dose.times_a_day.into(), TIMES_MAX)
+    }
+}
+
 /// The prescriber issues a prescription that was checked: sealed, anchored, and opened on chain. Findings
 /// that are overridden are sealed and anchored first, with the reason, as a record of their own; another
 /// product is forbidden last.
 ///
 /// # Errors
 ///
-/// [`WorkflowError`] when the chain refuses, such as a prescriber who is not in force, or when the order
-/// was checked for another patient. It is asked before anything is sealed, so a refused prescription
+/// [`WorkflowError`] when the chain refuses, such as a prescriber who is not in force, when the order
+/// cannot be meant ([`Order::require_sound`]), or was checked for another patient. It is asked before anything is sealed, so a refused prescription
 /// leaves nothing behind.
 pub async fn issue(
     hospital: &Gateway,
@@ -66,6 +101,10 @@ pub async fn issue(
         return Err(WorkflowError::Invalid("the order was checked for another patient".into()));
     }
     let order = checked.order();
+    order.require_sound()?;
+    if !checked.findings().is_empty() {
+        require_words("reason", checked.reason())?;
+    }
     let salt = hospital.make_salt();
     let id = RecordId(make_id(prescriber.member, salt));
     let terms = |digest| Prescriptions::Terms {
@@ -286,8 +325,8 @@ pub async fn release(
 ///
 /// # Errors
 ///
-/// [`WorkflowError`] when the prescriber forbids it, or the pharmacy holds no claim. The chain is asked
-/// before anything is sealed.
+/// [`WorkflowError`] when product or reason are empty, the prescriber forbids it, or the pharmacy holds no claim. The
+/// chain is asked before anything is sealed.
 pub async fn substitute(
     pharmacy: &Gateway,
     pharmacist: &Person,
@@ -297,6 +336,8 @@ pub async fn substitute(
     reason: &str,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    require_words("product", product)?;
+    require_words("reason", reason)?;
     let digest = pharmacy.keyed_digest("salus/product/v1", product.as_bytes());
     let resource = json!({
         "resourceType": "MedicationDispense",
@@ -340,8 +381,9 @@ pub struct Product {
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Send`] when the claim is gone, the quantity used up, or the product expired. The
-/// chain is asked before anything is sealed, so a refused dispensing leaves nothing behind.
+/// [`WorkflowError::Invalid`] when quantity, batch or expiry is absurd, [`WorkflowError::Send`] when the claim is
+/// gone, the quantity used up, or the product expired. The chain is asked before anything is sealed, so a refused dispensing leaves nothing
+/// behind.
 pub async fn dispense(
     pharmacy: &Gateway,
     pharmacist: &Person,
@@ -350,6 +392,9 @@ pub async fn dispense(
     product: &Product,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    require_at_most("quantity", product.quantity.into(), QUANTITY_MAX)?;
+    require_words("batch number", &product.batch)?;
+    require_within_years("expiry of the product", product.expires, now, EXPIRY_YEARS_MAX)?;
     let call = |record| Prescriptions::dispenseCall {
         id,
         dispensing: Prescriptions::Dispensing {
@@ -545,6 +590,21 @@ pub async fn standing(gateway: &Gateway, id: B256) -> Result<State, WorkflowErro
         6 => State::AwaitingSignature,
         _ => return Err(WorkflowError::Unknown { what: "prescription", id }),
     })
+}
+
+/// All that the chain holds of a prescription, with the state that it is in.
+///
+/// # Errors
+///
+/// [`WorkflowError::Unknown`] when there is none with that id.
+pub async fn prescription_of(
+    gateway: &Gateway,
+    id: B256,
+) -> Result<(State, Prescriptions::Prescription), WorkflowError> {
+    let state = standing(gateway, id).await?;
+    let call = Prescriptions::prescriptionOfCall { id };
+    let (at, latest) = (gateway.at(Contract::Prescriptions), BlockId::latest());
+    Ok((state, gateway.gatekeeper.ledger().call(at, &call, latest).await?))
 }
 
 /// The signed completion of a fill, to which a claim can refer.

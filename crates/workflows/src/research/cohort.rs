@@ -98,7 +98,7 @@ pub async fn count(
     let exchange = source.at(Contract::DataExchange);
     source.sender().check(exchange, &call(Count::Suppressed)).await?;
     let memory = Memory::open(source).await?;
-    let population = population(source, id, kinds, now).await?;
+    let population = population(source, id, (kinds, &criteria), now).await?;
     let cohort = fitting(source, &population, kinds, &criteria, now).await?;
     let everybody = population.into_keys().collect();
     let count = memory.count((id, query), scope, &everybody, &cohort).await?;
@@ -146,19 +146,22 @@ pub(super) fn scope_of(criteria: &[Criterion]) -> Scope {
 pub(super) type Permitted = Vec<RecordId>;
 
 /// The source's patients whose consent to a study stands and who let the source read for research, each with
-/// the records that may be read. Each has a receipt before anything of theirs is opened; whoever consented to the
-/// study and let nothing be read has one of the refusal.
+/// the records that may be read. Each has a receipt before anything of theirs is opened, which names what
+/// [`fitting`] looks at by these criteria; whoever consented to the study and let nothing be read has one of the
+/// refusal.
 pub(super) async fn population(
     source: &Gateway,
     study: B256,
-    kinds: KindSet,
+    (kinds, criteria): (KindSet, &[Criterion]),
     now: Timestamp,
 ) -> Result<BTreeMap<Address, Permitted>, WorkflowError> {
     let (keeper, reading) = (&source.gatekeeper, preparing(source));
+    let is_looked_at = !criteria.is_empty();
     keeper.refresh(now).await?;
     let mut population = BTreeMap::new();
     for patient in consenting(source, study).await? {
-        let (mut records, mut basis, mut refusal) = (Vec::new(), None, None);
+        let (mut records, mut looked_at) = (Vec::new(), Vec::new());
+        let (mut basis, mut refusal) = (None, None);
         let listing = Listing { patient, steward: Some(source.member()), kinds };
         let mut after = None;
         loop {
@@ -169,6 +172,8 @@ pub(super) async fn population(
             let (found, refused) = keeper.find(reading, &ids, Versions::Current, now).await?;
             basis = basis.or(found.first().map(Found::basis));
             records.extend(found.iter().map(|found| found.entry().header.record));
+            let meant = found.iter().map(Found::entry).filter(|_| is_looked_at);
+            looked_at.extend(meant.map(|entry| (entry.header.record, entry.digest)));
             refusal = refusal.or_else(|| refused.get(&patient).map(|(_, reason)| *reason));
         }
         let outcome = match refusal {
@@ -176,7 +181,7 @@ pub(super) async fn population(
             _ if records.is_empty() => {
                 keeper.outcome_of_nothing(reading, patient, kinds, now).await
             }
-            _ => Outcome::Allowed { records: Vec::new(), basis },
+            _ => Outcome::Allowed { records: looked_at, basis },
         };
         let is_allowed = outcome.is_allowed();
         keeper.note(reading, patient, kinds, outcome, now).await?;

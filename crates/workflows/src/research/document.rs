@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256};
 use domain::{InstitutionRole, Kind, KindSet, Purpose, RecordDigest, Timestamp};
 use serde_json::{Value, json};
 
-use crate::{Gateway, Person, WorkflowError};
+use crate::{Gateway, Person, Study, WorkflowError};
 
 /// The longest document, in bytes.
 const BYTES_MAX: usize = 64 << 10;
@@ -153,6 +153,13 @@ impl Document {
             Some(kinds) => require_readable(kinds).map(|()| kinds),
             None => Err(WorkflowError::Invalid("the document is no protocol".into())),
         }
+    }
+
+    /// Keeps a protocol as the study of that name, where the study is run or gets data from.
+    pub(super) async fn keep_as(&self, gateway: &Gateway, id: B256, now: Timestamp) {
+        let mut resource = self.body();
+        resource["id"] = format!("{id:x}").into();
+        gateway.keep_study(Study { id, version: 1, resource: &resource, now }).await;
     }
 
     /// Whether a protocol names this institution as sponsor, and this end.

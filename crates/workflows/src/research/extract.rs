@@ -78,8 +78,8 @@ pub async fn deliver(
     let any = B256::repeat_byte(1);
     source.sender().check(exchange, &call(any, any, Count::of(CELL).number())).await?;
     let recipient = registered_key(source, held.buyer, now).await?;
-    let population = population(source, held.study, kinds, now).await?;
     let criteria = question.criteria()?;
+    let population = population(source, held.study, (kinds, &criteria), now).await?;
     let cohort = fitting(source, &population, kinds, &criteria, now).await?;
     let (scope, everybody) = (scope_of(&criteria), population.keys().copied().collect());
     memory.may_extract(held.study, scope, &everybody, &cohort).await?;
@@ -108,6 +108,7 @@ pub async fn deliver(
     };
     let what = format!("delivers an extract of {count} patients, sealed to the buyer");
     let delivered = Step::new(&source.name, what, "research.deliver", &outcome);
+    protocol.keep_as(source, held.study, now).await;
     let mut steps = vec![delivered];
     steps.extend(tell_patients(source, id, now).await?);
     Ok((sealed, steps))

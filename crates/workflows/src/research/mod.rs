@@ -39,7 +39,7 @@ pub use orders::{
     Order, State, Use, challenge, dispute, order, order_of, reclaim, record_use, resolve,
     return_shares, settle, uses,
 };
-pub use participant::{claim_share, opt_in, withdraw};
+pub use participant::{claim_share, opt_in, takes_part, withdraw};
 pub use purse::{balance, pay_in, pay_out, pay_out_to};
 pub use study::{
     Offer, Price, Standing, Study, approve, close_offer, end, offer, offered, propose, study,

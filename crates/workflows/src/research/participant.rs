@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256};
 use bindings::{Consents, Contract, DataExchange, convert::to_grant, patient_account::Call};
 use domain::{Grant, KindSet, Period, Purpose, PurposeSet, Terms, Timestamp};
@@ -108,6 +109,29 @@ pub async fn withdraw(
     let outcome = patient.act(source.sender(), calls, now).await?;
     forget(source, account, id).await;
     Ok(step(outcome))
+}
+
+/// Whether there is something for [`withdraw`] to end, which sends transactions in any case: consent to the study, or a
+/// grant to the source that no other study needs.
+///
+/// # Errors
+///
+/// [`WorkflowError`] when chain or database cannot be asked: nobody is then told that there is nothing.
+pub async fn takes_part(
+    source: &Gateway,
+    patient: Address,
+    id: B256,
+    now: Timestamp,
+) -> Result<bool, WorkflowError> {
+    source.gatekeeper.refresh(now).await?;
+    let call = DataExchange::consentsCall { study: id, patient };
+    let (at, next) = (source.at(Contract::DataExchange), BlockId::pending());
+    if source.gatekeeper.ledger().call(at, &call, next).await? {
+        return Ok(true);
+    }
+    let standing = standing_grant(source, patient, now).await;
+    let is_left = standing.is_some_and(|grant| grant.terms.purposes == research());
+    Ok(is_left && other_studies(source, patient, id, now).await?.is_empty())
 }
 
 /// Forgets that a patient let a study use data through this source. They have withdrawn, whatever the database says.

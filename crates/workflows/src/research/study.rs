@@ -7,7 +7,10 @@ use bindings::{
 };
 use domain::{KindSet, Timestamp};
 
-use super::document::{Document, said};
+use super::{
+    document::{Document, said},
+    purse::AMOUNT_MAX,
+};
 use crate::{Gateway, Person, Step, WorkflowError};
 
 /// Where a study stands.
@@ -66,13 +69,16 @@ pub struct Offer {
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Send`] when the share is more than a whole.
+/// [`WorkflowError::Invalid`] when nobody could pay the price, [`WorkflowError::Send`] when the share is more than a whole.
 pub async fn offer(
     source: &Gateway,
     dataset: &Document,
     terms: &Document,
     price: Price,
 ) -> Result<(B256, Step), WorkflowError> {
+    if price.amount > AMOUNT_MAX {
+        return Err(WorkflowError::Invalid(format!("a price is at most {AMOUNT_MAX}")));
+    }
     let salt = source.make_salt();
     let call = DataExchange::offerCall {
         salt,
@@ -116,8 +122,10 @@ pub async fn propose(
         protocol: protocol.digest(),
     };
     let outcome = researcher.sender.send(institute.at(Contract::DataExchange), &call).await?;
+    let id = make_id(researcher.member, salt);
+    protocol.keep_as(institute, id, Timestamp(outcome.time)).await;
     let step = Step::new(&researcher.name, "proposes a study", "research.propose-study", &outcome);
-    Ok((make_id(researcher.member, salt), step))
+    Ok((id, step))
 }
 
 /// A privacy officer or auditor of another institution approves a study with exactly this protocol. The opinion stays

@@ -6,33 +6,36 @@
 //! take. Who signs which step, and that nobody cuts before consent and time-out, the contract decides
 //! (U1 to U6 in `Surgeries.sol`).
 //!
-//! This file has what happens before the theatre, `theatre.rs` the rest. The operating hospital reads a
+//! This file has what happens before the theatre, `signing.rs` and `checklist.rs` the checklist up to the
+//! incision and the report, `rounds.rs` who signed what, `theatre.rs` the rest. The operating hospital reads a
 //! referral of another institution like any record of elsewhere: on the patient's consent.
 
 mod checklist;
+mod rounds;
+mod signing;
 mod theatre;
 
 use alloy_primitives::{Address, B256};
-use alloy_rpc_types_eth::Filter;
-use alloy_sol_types::SolEvent as _;
 use bindings::{
     Contract, Surgeries,
     convert::{make_id, to_uint40},
     patient_account::Call,
 };
 use domain::{Anchor, Kind, RecordId, Timestamp};
-use ledger::CallError;
 use serde_json::{Value, json};
 
-pub use checklist::{Answer, Item, Phase};
+pub(crate) use checklist::Operation;
+pub use checklist::{Answer, Item, Phase, Takes};
+pub use rounds::{Round, Signatures, rounds};
+pub use signing::{FORWARD_MAX, FilledIn, Report, Signed, Signing, fill_in, incise, report, sign};
 pub use theatre::{
-    Implant, Implanted, Signed, discharge, explant, fill_in, follow_up, hand_over, implant,
-    implant_digest, implant_of, implants_of, incise, lot_digest, recall, report,
-    report_complication, sign, trace, void_implant,
+    Implant, Implanted, discharge, explant, follow_up, hand_over, implant, implant_digest,
+    implant_of, implants_of, lot_digest, recall, report_complication, trace, void_implant,
 };
 
 use crate::{
     Gateway, PatientActor, Person, Step, WorkflowError,
+    given::require_words,
     record::{self, Draft, Written, accept_call},
 };
 
@@ -153,7 +156,16 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn draft(&self, id: B256, doctor: &Person, patient: &PatientActor, now: Timestamp) -> Draft {
+    fn draft(
+        &self,
+        id: B256,
+        doctor: &Person,
+        patient: &PatientActor,
+        now: Timestamp,
+    ) -> Result<Draft, WorkflowError> {
+        require_words("operation", &self.operation)?;
+        require_words("site", &self.site)?;
+        require_words("account of what was disclosed", &self.disclosed)?;
         let resource = json!({
             "resourceType": "Procedure",
             "status": "preparation",
@@ -165,7 +177,7 @@ impl Plan {
             "recorder": practitioner(doctor),
             "note": [{ "time": now.to_string(), "text": self.disclosed }],
         });
-        Draft { kind: Kind::Procedure, resource }
+        Ok(Draft { kind: Kind::Procedure, resource })
     }
 }
 
@@ -196,6 +208,8 @@ pub async fn refer(
     referral: &Referral,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    require_words("operation", &referral.operation)?;
+    require_words("reason", &referral.reason)?;
     let salt = referring.make_salt();
     let id = RecordId(make_id(referrer.member, salt));
     let resource = json!({
@@ -235,7 +249,7 @@ pub async fn assess(
     plan: &Plan,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    let draft = plan.draft(id, doctor, patient, now);
+    let draft = plan.draft(id, doctor, patient, now)?;
     let written = written(hospital, doctor, patient, id, now).await?;
     let call = |plan| Surgeries::assessCall { id, plan };
     let record = hospital.make_record_id();
@@ -306,16 +320,11 @@ pub async fn file_consent(
         let why = "a doctor of the hospital says what the patient was told";
         return Err(WorkflowError::Invalid(why.into()));
     }
-    let filter = Filter::new()
-        .address(hospital.at(Contract::Surgeries))
-        .event_signature(Surgeries::SurgeryConsented::SIGNATURE_HASH)
-        .topic1(id)
-        .from_block(0);
-    let ledger = hospital.gatekeeper.ledger();
-    let logs = ledger.logs(&filter).await.map_err(CallError::from)?;
-    let consented = logs.iter().any(|log| {
-        let event = Surgeries::SurgeryConsented::decode_log(&log.inner);
-        event.is_ok_and(|event| (event.data.round, event.data.plan) == (held.round, plan.digest.0))
+    let consented = rounds::events(hospital, id).await?.iter().any(|event| match event {
+        Surgeries::SurgeriesEvents::SurgeryConsented(event) => {
+            (event.round, event.plan) == (held.round, plan.digest.0)
+        }
+        _ => false,
     });
     if !consented {
         return Err(WorkflowError::Invalid("the patient has not consented to this plan".into()));
@@ -369,7 +378,7 @@ pub async fn certify(
     reason: &str,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    let draft = note(id, "certificate of urgency", reason, doctor, patient, now);
+    let draft = note(id, "certificate of urgency", reason, doctor, patient, now)?;
     let written = written(hospital, doctor, patient, id, now).await?;
     let call = |reason| Surgeries::certifyCall { id, plan, reason };
     let record = hospital.make_record_id();
@@ -458,7 +467,7 @@ pub async fn cancel(
     reason: &str,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    let draft = note(id, "cancellation", reason, person, patient, now);
+    let draft = note(id, "cancellation", reason, person, patient, now)?;
     let written = written(hospital, person, patient, id, now).await?;
     let call = |reason| Surgeries::cancelCall { id, reason };
     let record = hospital.make_record_id();
@@ -499,7 +508,7 @@ pub async fn return_to_theatre(
     plan: &Plan,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    let draft = plan.draft(id, surgeon, patient, now);
+    let draft = plan.draft(id, surgeon, patient, now)?;
     let written = written(hospital, surgeon, patient, id, now).await?;
     let call = |plan| Surgeries::returnToTheatreCall { id, plan };
     let record = hospital.make_record_id();
@@ -550,7 +559,8 @@ fn note(
     author: &Person,
     patient: &PatientActor,
     now: Timestamp,
-) -> Draft {
+) -> Result<Draft, WorkflowError> {
+    require_words(title, text)?;
     let resource = json!({
         "resourceType": "Communication",
         "status": "completed",
@@ -561,5 +571,5 @@ fn note(
         "sent": now.to_string(),
         "payload": [{ "contentString": text }],
     });
-    Draft { kind: Kind::Order, resource }
+    Ok(Draft { kind: Kind::Order, resource })
 }

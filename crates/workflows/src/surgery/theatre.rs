@@ -1,4 +1,4 @@
-//! In the theatre and after it: checklist, incision, implants, report, recovery, follow-up.
+//! In the theatre and after it: implants, complications, recovery, follow-up.
 
 use std::collections::BTreeSet;
 
@@ -7,179 +7,13 @@ use alloy_rpc_types_eth::Filter;
 use alloy_sol_types::SolEvent as _;
 use bindings::{Contract, Surgeries};
 use domain::{Anchor, Kind, Timestamp};
-use ledger::{CallError, Outcome};
+use ledger::CallError;
 use serde_json::json;
 
-use super::{Answer, Phase, note, practitioner, standing, subject, written};
-use crate::{Gateway, PatientActor, Person, Step, WorkflowError, record::Draft};
-
-/// What came of a signature.
-#[derive(Clone, Debug)]
-pub struct Signed {
-    /// What was signed: the digest that the others of the team sign too.
-    pub digest: B256,
-    /// Whether that was the last signature, so that the step is done.
-    pub complete: bool,
-    /// The steps.
-    pub steps: Vec<Step>,
-}
-
-/// A member of the team fills in a phase of the checklist before the incision, which is sealed, and
-/// signs it. The others [`sign`] the same digest.
-///
-/// # Errors
-///
-/// [`WorkflowError::Invalid`] when an item has no answer; [`WorkflowError`] when the chain refuses: it
-/// is not this phase's turn, or not theirs to sign. Nothing is sealed then.
-pub async fn fill_in(
-    hospital: &Gateway,
-    person: &Person,
-    patient: &PatientActor,
-    id: B256,
-    phase: Phase,
-    answers: &[Answer<'_>],
-    now: Timestamp,
-) -> Result<Signed, WorkflowError> {
-    if phase == Phase::SignOut {
-        return Err(WorkflowError::Invalid("the sign-out is over the operation's report".into()));
-    }
-    let resource = phase.fill_in(id, answers, person, patient, now)?;
-    seal_and_sign(hospital, person, patient, id, phase, &Draft { kind: Kind::Order, resource }, now)
-        .await
-}
-
-/// A member of the team writes the report of the operation with the sign-out's answers in it, which is
-/// sealed, and signs it. It names the implants that the chain has of this surgery. The last signature
-/// of the three makes the receipt that a claim can refer to.
-///
-/// # Errors
-///
-/// As [`fill_in`].
-pub async fn report(
-    hospital: &Gateway,
-    person: &Person,
-    patient: &PatientActor,
-    id: B256,
-    performed: &str,
-    answers: &[Answer<'_>],
-    now: Timestamp,
-) -> Result<Signed, WorkflowError> {
-    let mut checklist = Phase::SignOut.fill_in(id, answers, person, patient, now)?;
-    checklist["id"] = json!("checklist");
-    let implants = implants_of(hospital, id).await?;
-    let devices: Vec<_> = implants
-        .iter()
-        .map(|implant| {
-            json!({ "manipulated": {
-                "type": "Device",
-                "identifier": { "system": IMPLANT_SYSTEM, "value": implant.to_string() },
-            } })
-        })
-        .collect();
-    let mut resource = json!({
-        "resourceType": "Procedure",
-        "contained": [checklist],
-        "status": "completed",
-        "basedOn": [{ "reference": format!("ServiceRequest/{id:x}") }],
-        "category": { "coding": [super::surgical_procedure()] },
-        "code": { "text": performed },
-        "subject": subject(patient),
-        "performedDateTime": now.to_string(),
-        "recorder": practitioner(person),
-        // No element of a procedure takes a task.
-        "extension": [{
-            "url": "urn:salus:surgical-safety-checklist",
-            "valueReference": { "reference": "#checklist" },
-        }],
-    });
-    if !devices.is_empty() {
-        resource["focalDevice"] = json!(devices);
-    }
-    let draft = Draft { kind: Kind::Procedure, resource };
-    seal_and_sign(hospital, person, patient, id, Phase::SignOut, &draft, now).await
-}
-
-async fn seal_and_sign(
-    hospital: &Gateway,
-    person: &Person,
-    patient: &PatientActor,
-    id: B256,
-    phase: Phase,
-    draft: &Draft,
-    now: Timestamp,
-) -> Result<Signed, WorkflowError> {
-    let written = written(hospital, person, patient, id, now).await?;
-    let (record, contract) = (hospital.make_record_id(), Contract::Surgeries);
-    let (anchor, sealed, outcome) = match phase {
-        Phase::SignIn => {
-            let call = |checklist| Surgeries::signInCall { id, checklist };
-            written.and_send(record, draft, contract, call).await?
-        }
-        Phase::TimeOut => {
-            let call = |checklist| Surgeries::timeOutCall { id, checklist };
-            written.and_send(record, draft, contract, call).await?
-        }
-        Phase::SignOut => {
-            let call = |report| Surgeries::signOutCall { id, report };
-            written.and_send(record, draft, contract, call).await?
-        }
-    };
-    let mut signed = signed(person, phase, anchor.digest.0, &outcome);
-    signed.steps.insert(0, sealed);
-    Ok(signed)
-}
-
-/// A member of the team signs what another filled in: the digest says which. Signing another digest
-/// than the one before begins the phase anew.
-///
-/// # Errors
-///
-/// [`WorkflowError::Send`] when it is not this phase's turn, not theirs to sign, or they signed it.
-pub async fn sign(
-    hospital: &Gateway,
-    person: &Person,
-    id: B256,
-    phase: Phase,
-    digest: B256,
-) -> Result<Signed, WorkflowError> {
-    let (at, sender) = (hospital.at(Contract::Surgeries), &person.sender);
-    let outcome = match phase {
-        Phase::SignIn => sender.send(at, &Surgeries::signInCall { id, checklist: digest }).await?,
-        Phase::TimeOut => {
-            sender.send(at, &Surgeries::timeOutCall { id, checklist: digest }).await?
-        }
-        Phase::SignOut => sender.send(at, &Surgeries::signOutCall { id, report: digest }).await?,
-    };
-    Ok(signed(person, phase, digest, &outcome))
-}
-
-fn signed(person: &Person, phase: Phase, digest: B256, outcome: &Outcome) -> Signed {
-    let events = outcome.events::<Surgeries::ChecklistSigned>();
-    let complete = events.first().is_some_and(|event| event.complete);
-    let operation = match (phase, complete) {
-        (Phase::SignIn, false) => "surgery.sign-in",
-        (Phase::SignIn, true) => "surgery.sign-in-last",
-        (Phase::TimeOut, false) => "surgery.time-out",
-        (Phase::TimeOut, true) => "surgery.time-out-last",
-        (Phase::SignOut, false) => "surgery.sign-out",
-        (Phase::SignOut, true) => "surgery.sign-out-last",
-    };
-    let last = if complete { ", the last to do so" } else { "" };
-    let what = format!("signs the {}{last}", phase.name());
-    let step = Step::new(&person.name, what, operation, outcome);
-    Signed { digest, complete, steps: vec![step] }
-}
-
-/// The surgeon begins.
-///
-/// # Errors
-///
-/// [`WorkflowError::Send`] before the time-out of this round is complete.
-pub async fn incise(hospital: &Gateway, surgeon: &Person, id: B256) -> Result<Step, WorkflowError> {
-    let call = Surgeries::inciseCall { id };
-    let outcome = surgeon.sender.send(hospital.at(Contract::Surgeries), &call).await?;
-    Ok(Step::new(&surgeon.name, "begins the operation", "surgery.incise", &outcome))
-}
+use super::{note, practitioner, standing, subject, written};
+use crate::{
+    Gateway, PatientActor, Person, Step, WorkflowError, given::require_words, record::Draft,
+};
 
 /// What is put into a patient.
 #[derive(Clone, Debug)]
@@ -229,6 +63,14 @@ pub async fn implant(
     device: &Implant,
     now: Timestamp,
 ) -> Result<(B256, Vec<Step>), WorkflowError> {
+    for (what, text) in [
+        ("maker", &device.maker),
+        ("model", &device.model),
+        ("serial number", &device.serial),
+        ("lot", &device.lot),
+    ] {
+        require_words(what, text)?;
+    }
     let implant = implant_digest(hospital, &device.maker, &device.serial);
     let own = || lot_digest(hospital, &device.maker, &device.lot);
     let lot = device.lot_digest.unwrap_or_else(own);
@@ -388,6 +230,7 @@ pub async fn report_complication(
     text: &str,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    require_words("complication", text)?;
     let (state, _) = standing(hospital, id).await?;
     let resource = json!({
         "resourceType": "Condition",
@@ -422,7 +265,7 @@ pub async fn hand_over(
     text: &str,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    let draft = note(id, "hand-over to recovery", text, anaesthetist, patient, now);
+    let draft = note(id, "hand-over to recovery", text, anaesthetist, patient, now)?;
     let call = |digest| Surgeries::handOverCall { id, digest };
     let written = written(hospital, anaesthetist, patient, id, now).await?;
     let record = hospital.make_record_id();
@@ -446,6 +289,7 @@ pub async fn discharge(
     text: &str,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    require_words("plan for the time after", text)?;
     let resource = json!({
         "resourceType": "CarePlan",
         "status": "active",
@@ -481,6 +325,7 @@ pub async fn follow_up(
     text: &str,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    require_words("follow-up", text)?;
     let resource = json!({
         "resourceType": "ClinicalImpression",
         "status": "completed",
@@ -503,4 +348,4 @@ pub async fn follow_up(
 }
 
 /// How the records of implants and operations call an implant by what stands on chain.
-const IMPLANT_SYSTEM: &str = "urn:salus:implant";
+pub(super) const IMPLANT_SYSTEM: &str = "urn:salus:implant";

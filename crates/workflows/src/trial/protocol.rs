@@ -17,12 +17,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256};
-use domain::{QueryDomain, RecordDigest};
+use domain::{QueryDomain, RecordDigest, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use vault::{PublicKey, SecretKey, answer};
 
-use crate::{Gateway, WorkflowError};
+use crate::{Gateway, Study, WorkflowError};
 
 /// The most endpoints, criteria, or items of a visit.
 pub const ITEMS_MAX: usize = 100;
@@ -320,6 +320,11 @@ impl Dossier {
             .collect();
         let read = read.filter(|criteria| (1..=ITEMS_MAX).contains(&criteria.len()));
         read.ok_or_else(invalid)
+    }
+
+    /// The protocol as an institution keeps it that runs the trial or takes part.
+    pub(super) const fn kept_at(&self, now: Timestamp) -> Study<'_> {
+        Study { id: self.trial, version: self.version, resource: &self.study, now }
     }
 
     /// Seals it for one of the network, who opens it with [`Dossier::open`].

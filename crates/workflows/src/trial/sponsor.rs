@@ -2,7 +2,7 @@
 
 use alloy_primitives::{Address, B256, U256};
 use bindings::{Contract, Trials, convert::make_id};
-use domain::{ProfessionalRole, RecordDigest};
+use domain::{ProfessionalRole, RecordDigest, Timestamp};
 
 use super::{
     Data, Dossier, Outcome, Protocol, Results, Salts, Seed, State, arms::standing_of, checks, data,
@@ -38,6 +38,7 @@ pub async fn register(
     let commitment = seed.commitment(id, sponsor.member());
     let call = Trials::registerCall { salt, design, commitment };
     let outcome = researcher.sender.send(sponsor.at(Contract::Trials), &call).await?;
+    sponsor.keep_study(dossier.kept_at(Timestamp(outcome.time))).await;
     let what = "registers a trial, whose endpoints are fixed now";
     Ok((dossier, Step::new(&researcher.name, what, "trial.register", &outcome)))
 }

@@ -145,6 +145,7 @@ pub async fn file_consent(
     let new = draft.first_version(form, person, patient, now);
     let along = site.along(&new);
     let (anchor, outcome) = site.gatekeeper.put_and_propose_along(new, None, along).await?;
+    site.keep_study(dossier.kept_at(now)).await;
     let what = "proposes the record of the consent form";
     Ok((anchor, Step::new(&site.name, what, "record.propose", &outcome)))
 }
@@ -266,6 +267,7 @@ pub async fn screen(
     let written = Written { gateway: site, author: person, patient, now };
     let (record, sealed, screened) =
         written.and_send(site.make_record_id(), &draft, Contract::Trials, call).await?;
+    site.keep_study(dossier.kept_at(now)).await;
     let what = if is_eligible { "enrols the patient" } else { "excludes the patient" };
     let step = Step::new(&person.name, what, "trial.screen", &screened);
     Ok(Screening { is_eligible, record, steps: vec![sealed, step] })

@@ -32,8 +32,8 @@ use vault::{
     VaultSettings,
 };
 use workflows::{
-    Catalogue, Gateway, PatientActor, Person, WorkflowError,
-    import::{ImportReport, Importer, ParsedPatient, Sources},
+    Catalogue, Gateway, PatientActor, Person, Study, WorkflowError,
+    import::{ImportReport, Importer, Later, ParsedPatient, Sources},
     relationship,
 };
 
@@ -371,6 +371,13 @@ impl Catalogue for ValidOnly {
         let errors: Vec<_> = issues.filter(|issue| issue.severity == r4::Severity::Error).collect();
         assert!(errors.is_empty(), "{resource:#}: {errors:?}");
         Box::new(|_| Box::pin(std::future::ready(Ok(()))))
+    }
+
+    fn keep_study<'a>(&'a self, study: Study<'a>) -> Later<'a, ()> {
+        let issues = r4::validate(study.resource).into_iter();
+        let errors: Vec<_> = issues.filter(|issue| issue.severity == r4::Severity::Error).collect();
+        assert!(errors.is_empty(), "{:#}: {errors:?}", study.resource);
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 

@@ -10,7 +10,7 @@ fn item(code: &str, quantity: u32, cents: u128) -> Item {
 fn done() -> Performed {
     Performed {
         source: Source::Prescription,
-        text: "lisinopril 10 MG Oral Tablet".into(),
+        texts: vec!["lisinopril 10 MG Oral Tablet".into()],
         units: 30,
         contested: false,
     }
@@ -18,7 +18,7 @@ fn done() -> Performed {
 
 /// So many units of something, dispensed.
 fn dispensed(text: &str, units: u32) -> Performed {
-    Performed { text: text.into(), units, ..done() }
+    Performed { texts: vec![text.into()], units, ..done() }
 }
 
 const POLICY: Policy<'static> =
@@ -59,11 +59,12 @@ const TABLETS: (&str, u32, u128) = ("RX-LISINOPRIL-10", 30, 12);
 fn what_the_tariff_pays_is_approved_whole() {
     check(&POLICY, &[TABLETS, FEE], &done(), (&[360, 450], Flags::NONE));
     check(&POLICY, &[("RX-LISINOPRIL-10", 10, 3)], &done(), (&[30], Flags::NONE));
-    let test = Performed { source: Source::LabOrder, text: String::new(), units: 1, ..done() };
+    let test =
+        Performed { source: Source::LabOrder, texts: vec![String::new()], units: 1, ..done() };
     check(&POLICY, &[("LAB-TEST", 1, 2_800)], &test, (&[2_800], Flags::NONE));
     let hip = Performed {
         source: Source::Surgery,
-        text: "total replacement of the left hip".into(),
+        texts: vec!["total replacement of the left hip".into()],
         units: 1,
         ..done()
     };
@@ -91,11 +92,11 @@ fn what_says_more_than_the_record_is_flagged_and_cut() {
     check(&POLICY, &[("RX-LISINOPRIL-10", 90, 12)], &done(), (&[360], Flags::UPCODED));
     check(&POLICY, &[("RX-TRAMADOL-50", 20, 18)], &done(), (&[240], Flags::UPCODED));
     check(&POLICY, &[("LAB-TEST", 1, 2_800)], &done(), (&[0], Flags::UPCODED));
-    let unknown = Performed { text: "metformin 500 MG".into(), ..done() };
+    let unknown = Performed { texts: vec!["metformin 500 MG".into()], ..done() };
     check(&POLICY, &[TABLETS], &unknown, (&[0], Flags::UPCODED));
     let hip = Performed {
         source: Source::Surgery,
-        text: "replacement of the left hip".into(),
+        texts: vec!["replacement of the left hip".into()],
         units: 1,
         ..done()
     };
@@ -104,10 +105,33 @@ fn what_says_more_than_the_record_is_flagged_and_cut() {
 }
 
 #[test]
+fn no_document_makes_an_operation_dearer_than_another_says() {
+    let operation = |referral: &str, report: &str| Performed {
+        source: Source::Surgery,
+        texts: vec![referral.into(), report.into()],
+        units: 1,
+        ..done()
+    };
+    let limit = Policy { remaining: Cents(10_000_000), ..POLICY };
+    let (hip, cataract) = (("OP-HIP", 1, 1_150_000), ("OP-CATARACT", 1, 165_000));
+    let (both, upcoded) = ((&[1_150_000][..], Flags::NONE), (&[165_000][..], Flags::UPCODED));
+    check(&limit, &[hip], &operation("a new hip", "total hip replacement"), both);
+    // The report says more than the referral, or less.
+    check(&limit, &[hip], &operation("cataract", "total hip replacement"), upcoded);
+    check(&limit, &[hip], &operation("a new hip", "cataract of the left eye"), upcoded);
+    let less = (&[165_000][..], Flags::NONE);
+    check(&limit, &[cataract], &operation("a new hip", "cataract of the left eye"), less);
+    // What nobody pays for was done, or referred for.
+    let nothing = (&[0][..], Flags::UPCODED);
+    check(&limit, &[hip], &operation("a new hip", "opened and closed again"), nothing);
+    check(&limit, &[hip], &operation("to be seen", "total hip replacement"), nothing);
+}
+
+#[test]
 fn one_service_is_paid_once_whatever_it_is_claimed_as() {
     let eye = Performed {
         source: Source::Surgery,
-        text: "cataract of the right eye".into(),
+        texts: vec!["cataract of the right eye".into()],
         units: 1,
         ..done()
     };

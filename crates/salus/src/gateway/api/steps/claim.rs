@@ -59,7 +59,7 @@ impl Wanted {
     pub(super) const fn reads(&self) -> &'static [&'static str] {
         match self {
             Self::Adjudicate { .. } | Self::DecideAppeal { .. } => {
-                &["Claim", "Coverage", "MedicationRequest", "ServiceRequest"]
+                &["Claim", "Coverage", "MedicationRequest", "Procedure", "ServiceRequest"]
             }
             _ => &[],
         }

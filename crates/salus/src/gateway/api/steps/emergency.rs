@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
-use domain::{Kind, KindSet, RecordDigest};
+use domain::{Kind, KindSet};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use workflows::{
     WorkflowError,
-    emergency::{self, Verdict},
+    emergency::{self, Needed, Verdict},
 };
 
 use super::{
@@ -20,8 +20,15 @@ use super::{
 #[derive(Deserialize)]
 #[serde(tag = "step", deny_unknown_fields)]
 pub(super) enum Wanted {
+    /// Without `kinds`, what an emergency needs and the patient did not close.
     #[serde(rename = "emergency.open")]
-    Open { patient: Address, kinds: Vec<String>, minutes: u32, reason: String },
+    Open {
+        patient: Address,
+        #[serde(default)]
+        kinds: Vec<String>,
+        minutes: u32,
+        reason: String,
+    },
     #[serde(rename = "emergency.end")]
     End { patient: Address, id: B256 },
     /// `note` is what the officer writes down: on chain is a digest of it under the salt that comes back.
@@ -46,12 +53,18 @@ impl Wanted {
         match self {
             Self::Open { patient, kinds, minutes, reason } => {
                 let (who, kinds) = (cast.person()?, parse_kinds(&kinds)?);
+                let Needed { kinds, left_out } = if kinds.is_empty() {
+                    emergency::needed(here, &who, patient).await?
+                } else {
+                    Needed { kinds, left_out: KindSet::EMPTY }
+                };
                 let period = Duration::from_secs(u64::from(minutes) * 60);
                 let (opened, salt, step) =
                     emergency::open(here, &who, patient, kinds, period, &reason).await?;
                 let mut value = taken([step]);
                 value["id"] = json!(opened.id);
                 value["salt"] = json!(salt);
+                value["left_out"] = json!(left_out.iter().collect::<Vec<_>>());
                 Ok(value)
             }
             Self::End { patient, id } if cast.is_patient() => {
@@ -67,10 +80,9 @@ impl Wanted {
                 let who = cast.person()?;
                 let opened = emergency::opened(here, patient, id, now).await?;
                 let verdict = if justified { Verdict::Justified } else { Verdict::Unjustified };
-                let salt = B256::from(here.gatekeeper.entropy().bytes::<32>());
-                let note = RecordDigest::of(&[salt.as_slice(), note.as_bytes()].concat()).0;
-                let reviewed = emergency::review(here, &who, &opened, verdict, note);
-                let mut value = taken([reviewed.await?]);
+                let reviewed = emergency::review(here, &who, &opened, verdict, &note);
+                let (salt, step) = reviewed.await?;
+                let mut value = taken([step]);
                 value["salt"] = json!(salt);
                 Ok(value)
             }

@@ -29,8 +29,8 @@ use std::{
 use alloy_primitives::{Address, B256, Bytes};
 use axum::{
     body::Body,
-    extract::{Path, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    extract::{FromRequestParts, Path, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
 };
 use domain::{ProfessionalRole, Purpose, Reader};
 use fhir::{Caller, Interaction};
@@ -226,6 +226,7 @@ impl Wanted {
     const fn reads(&self) -> &'static [&'static str] {
         match self {
             Self::Prescription(wanted) => wanted.reads(),
+            Self::Surgery(wanted) => wanted.reads(),
             Self::Claim(wanted) => wanted.reads(),
             _ => &[],
         }
@@ -358,10 +359,24 @@ pub(super) async fn begin(State(api): State<Api>, headers: HeaderMap, body: Body
     api.next(id, caller.reader.address()).await
 }
 
+/// The name of a step in a path.
+pub(super) struct Id(B256);
+
+impl FromRequestParts<Api> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
+        let Path(id) = Path::<B256>::from_request_parts(parts, api)
+            .await
+            .map_err(|_| Problem::bad("the name of a step is 0x and 64 hexadecimal digits"))?;
+        Ok(Self(id))
+    }
+}
+
 /// `GET /api/steps/{id}`.
 pub(super) async fn show(
     State(api): State<Api>,
-    Path(id): Path<B256>,
+    Id(id): Id,
     headers: HeaderMap,
 ) -> Answer {
     let (caller, _) = api.caller(&headers, SCOPE, Interaction::Read).await?;
@@ -412,7 +427,7 @@ impl Said {
 /// `POST /api/steps/{id}`.
 pub(super) async fn sign(
     State(api): State<Api>,
-    Path(id): Path<B256>,
+    Id(id): Id,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
@@ -445,7 +460,7 @@ pub(super) async fn sign(
 /// `DELETE /api/steps/{id}`: gives a step up. What happened already stays.
 pub(super) async fn give_up(
     State(api): State<Api>,
-    Path(id): Path<B256>,
+    Id(id): Id,
     headers: HeaderMap,
 ) -> Answer {
     let (caller, _) = api.caller(&headers, SCOPE, Interaction::Delete).await?;

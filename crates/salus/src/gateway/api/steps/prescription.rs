@@ -133,6 +133,7 @@ impl Wanted {
         match self {
             Self::Issue { patient, order } => {
                 let (who, (order, despite)) = (cast.person()?, order.order()?);
+                order.require_sound()?;
                 let known = Known::read(here, who.member, patient, now).await?;
                 let checked = match prescription::check(&order, &known, despite.as_deref()) {
                     Ok(checked) => checked,

@@ -77,7 +77,12 @@ impl Wanted {
                 Ok(taken([research::opt_in(here, &who, id, &protocol, now).await?]))
             }
             Self::Withdraw { id, .. } => {
-                Ok(taken([research::withdraw(here, &cast.patient()?, id, now).await?]))
+                let who = cast.patient()?;
+                // Whoever cannot be told that they do not take part can withdraw in any case.
+                if matches!(research::takes_part(here, who.account(), id, now).await, Ok(false)) {
+                    return Ok(taken([]));
+                }
+                Ok(taken([research::withdraw(here, &who, id, now).await?]))
             }
             Self::Claim { id, .. } => {
                 Ok(taken([research::claim_share(here, &cast.patient()?, id, now).await?]))

@@ -8,7 +8,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use workflows::{
     WorkflowError,
-    surgery::{self, Implant, Phase, Plan, Referral, Seat, Signed, Team},
+    surgery::{
+        self, FilledIn, Implant, Phase, Plan, Referral, Report, Seat, Signed, Signing, Team,
+    },
 };
 
 use super::{
@@ -47,11 +49,30 @@ pub(super) enum Wanted {
     #[serde(rename = "surgery.relieve")]
     Relieve { id: B256, seat: Place, member: Address },
     #[serde(rename = "surgery.fill-in")]
-    FillIn { id: B256, phase: Part, answers: BTreeMap<String, String> },
+    FillIn {
+        id: B256,
+        phase: Part,
+        answers: BTreeMap<String, String>,
+        urgent: Option<String>,
+        #[serde(default)]
+        anew: bool,
+    },
     #[serde(rename = "surgery.report")]
-    Report { id: B256, performed: String, answers: BTreeMap<String, String> },
+    Report {
+        id: B256,
+        performed: String,
+        answers: BTreeMap<String, String>,
+        #[serde(default)]
+        anew: bool,
+    },
     #[serde(rename = "surgery.sign")]
-    Sign { id: B256, phase: Part, digest: B256 },
+    Sign {
+        id: B256,
+        phase: Part,
+        digest: B256,
+        #[serde(default)]
+        anew: bool,
+    },
     #[serde(rename = "surgery.incise")]
     Incise { id: B256 },
     #[serde(rename = "surgery.implant")]
@@ -133,6 +154,15 @@ impl Wanted {
         }
     }
 
+    /// What is read for it, by FHIR type.
+    pub(super) const fn reads(&self) -> &'static [&'static str] {
+        match self {
+            Self::Sign { phase: Part::SignOut, .. } => &["Procedure"],
+            Self::Sign { .. } | Self::Incise { .. } => &["Task"],
+            _ => &[],
+        }
+    }
+
     pub(super) async fn take(self, cast: &Cast) -> Result<Value, WorkflowError> {
         let (here, now) = (&cast.gateway, cast.now);
         match self {
@@ -187,24 +217,27 @@ impl Wanted {
                 let who = cast.person()?;
                 Ok(taken([surgery::relieve(here, &who, id, seat, member).await?]))
             }
-            Self::FillIn { id, phase, answers } => {
+            Self::FillIn { id, phase, answers, urgent, anew } => {
+                let (who, patient) = (cast.person()?, cast.about());
+                let (phase, answers) = (phase.phase(), pairs(&answers));
+                let urgent = urgent.as_deref();
+                let filled_in = FilledIn { phase, answers: &answers, urgent, anew };
+                Ok(signed(surgery::fill_in(here, &who, &patient, id, &filled_in, now).await?))
+            }
+            Self::Report { id, performed, answers, anew } => {
                 let (who, patient) = (cast.person()?, cast.about());
                 let answers = pairs(&answers);
-                let phase = phase.phase();
-                let filled = surgery::fill_in(here, &who, &patient, id, phase, &answers, now);
-                Ok(signed(filled.await?))
+                let report = Report { performed: &performed, answers: &answers, anew };
+                Ok(signed(surgery::report(here, &who, &patient, id, &report, now).await?))
             }
-            Self::Report { id, performed, answers } => {
+            Self::Sign { id, phase, digest, anew } => {
                 let (who, patient) = (cast.person()?, cast.about());
-                let answers = pairs(&answers);
-                let report = surgery::report(here, &who, &patient, id, &performed, &answers, now);
-                Ok(signed(report.await?))
+                let signing = Signing { phase: phase.phase(), digest, anew };
+                Ok(signed(surgery::sign(here, &who, &patient, id, &signing, now).await?))
             }
-            Self::Sign { id, phase, digest } => {
-                let who = cast.person()?;
-                Ok(signed(surgery::sign(here, &who, id, phase.phase(), digest).await?))
+            Self::Incise { id } => {
+                Ok(taken([surgery::incise(here, &cast.person()?, id, now).await?]))
             }
-            Self::Incise { id } => Ok(taken([surgery::incise(here, &cast.person()?, id).await?])),
             Self::Implant { id, maker, model, serial, lot, lot_digest } => {
                 let (who, patient) = (cast.person()?, cast.about());
                 let device = Implant { maker, model, serial, lot, lot_digest };

@@ -1,30 +1,22 @@
-//! The monthly census of a waiting list: how many people wait at a hospital, by specialty, age and how
-//! long they have waited, anchored so that each row can be proven and the total recomputed.
+//! The census of one hospital and month: its rows as a Merkle tree, so that each can be proven and the total
+//! recomputed.
 //!
-//! A census is made of the rows of the published files and names nobody. What goes on chain is the root
-//! of a Merkle tree over the rows, their number, and their total. Whoever has the rows makes the same
-//! root: they stand in an order of their own, whatever the order of the files. So nothing here is salted.
+//! A census names nobody. Whoever has the rows makes the same root: they stand in an order of their own, whatever
+//! the order of the files. So nothing here is salted.
 //!
 //! A leaf is the row's number, the specialty's code, a digest of what else tells the row from others, and the
 //! number of people, as `WaitingLists.sol` hashes them. Rows that are the same twice are two rows: in files without
 //! hospitals they are different hospitals'.
-//!
-//! A correction is another version beside the first. A census of files in which a row was not understood
-//! is not anchored: its total would be wrong.
 
-mod files;
-
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_sol_types::SolValue as _;
-use bindings::{Contract, WaitingLists, convert::timestamp};
-use domain::{Timestamp, merkle};
+use bindings::WaitingLists;
+use domain::merkle;
 use serde::{Deserialize, Serialize};
 
-use crate::{Gateway, Step, WorkflowError};
-
-pub use files::{Hospital, Month, NotUnderstood, Reading, RowProblem};
+use crate::{Entry, Hospital, Month};
 
 /// What tells a row from the others of a hospital, month and specialty.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,48 +46,6 @@ impl Band {
             self.time.clone(),
         );
         keccak256(texts.abi_encode_params())
-    }
-}
-
-/// One row of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// At which hospital.
-    pub hospital: Hospital,
-    /// When they were counted.
-    pub month: Month,
-    /// The specialty's HIPE code; `None` when the file has none.
-    pub specialty: Option<u16>,
-    /// Who was counted.
-    pub band: Band,
-    /// How many people.
-    pub count: u32,
-    /// In which file.
-    pub file: Arc<str>,
-    /// In which line of it.
-    pub line: usize,
-}
-
-impl Entry {
-    /// What stands in a leaf where a file gives no code. No specialty has it.
-    pub const NO_CODE: u16 = u16::MAX;
-
-    /// Whether two rows are the same, wherever they were read.
-    #[must_use]
-    pub fn says_the_same_as(&self, other: &Self) -> bool {
-        (&self.hospital, self.month, self.key()) == (&other.hospital, other.month, other.key())
-    }
-
-    /// What is proven of it.
-    #[must_use]
-    pub fn stated(&self) -> StatedRow {
-        StatedRow { specialty: self.specialty, band: self.band.clone(), count: self.count }
-    }
-
-    /// What is hashed of it apart from its number, by which rows stand in their order.
-    fn key(&self) -> (u16, B256, u32) {
-        let WaitingLists::Row { specialty, group, count } = self.stated().to_row();
-        (specialty, group, count)
     }
 }
 
@@ -132,6 +82,12 @@ impl StatedRow {
         let fields = (number, U256::from(row.specialty), row.group, row.count);
         merkle::leaf(keccak256(fields.abi_encode()))
     }
+
+    /// What is hashed of it apart from its number, by which rows stand in their order.
+    pub(crate) fn key(&self) -> (u16, B256, u32) {
+        let WaitingLists::Row { specialty, group, count } = self.to_row();
+        (specialty, group, count)
+    }
 }
 
 /// The rows of one hospital and month, as a tree.
@@ -153,7 +109,8 @@ impl Census {
         }
         let census = |((hospital, month), entries): ((Hospital, Month), Vec<Entry>)| {
             // The order of what is hashed, so that it does not depend on a file's.
-            let mut keyed: Vec<_> = entries.into_iter().map(|entry| (entry.key(), entry)).collect();
+            let mut keyed: Vec<_> =
+                entries.into_iter().map(|entry| (entry.stated().key(), entry)).collect();
             keyed.sort_by_key(|(key, _)| *key);
             let entries: Vec<_> = keyed.into_iter().map(|(_, entry)| entry).collect();
             let leaves = (0..).zip(&entries).map(|(number, entry)| entry.stated().leaf(number));
@@ -185,10 +142,9 @@ impl Census {
     ///
     /// # Errors
     ///
-    /// [`WorkflowError::Invalid`] when there are more rows than the contract counts.
-    pub fn sum(&self) -> Result<Sum, WorkflowError> {
-        let rows = u32::try_from(self.entries.len())
-            .map_err(|_| WorkflowError::Invalid("a census has fewer rows than 2^32".into()))?;
+    /// [`TooManyRows`] when there are more than the contract counts.
+    pub fn sum(&self) -> Result<Sum, TooManyRows> {
+        let rows = u32::try_from(self.entries.len()).map_err(|_| TooManyRows)?;
         // Fewer than 2^32 numbers below 2^32 always fit.
         let total = self.entries.iter().map(|entry| u64::from(entry.count)).sum();
         Ok(Sum { root: self.tree.root(), rows, total })
@@ -208,11 +164,11 @@ impl Census {
     pub fn differences<'a>(&'a self, other: &'a Self) -> Differences<'a> {
         let mut left: BTreeMap<_, Vec<&Entry>> = BTreeMap::new();
         for entry in &other.entries {
-            left.entry(entry.key()).or_default().push(entry);
+            left.entry(entry.stated().key()).or_default().push(entry);
         }
         let mut missing = Vec::new();
         for entry in &self.entries {
-            if left.get_mut(&entry.key()).and_then(Vec::pop).is_none() {
+            if left.get_mut(&entry.stated().key()).and_then(Vec::pop).is_none() {
                 missing.push(entry);
             }
         }
@@ -230,6 +186,11 @@ impl Census {
         Differences { changed, missing, added }
     }
 }
+
+/// More rows than the contract counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a census has fewer rows than 2^32")]
+pub struct TooManyRows;
 
 /// What rows come to, and what is anchored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -279,137 +240,10 @@ pub struct RowProof {
     pub proof: Vec<B256>,
 }
 
-/// What the chain has of a census.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Anchored {
-    /// What was published.
-    pub sum: Sum,
-    /// When.
-    pub published_at: Timestamp,
-}
-
-/// The institution publishes a census; once more for the same hospital and month, it is a correction.
-///
-/// # Errors
-///
-/// [`WorkflowError::Send`] when the month lies in the future or the institution is in force no more.
-pub async fn anchor(
-    publisher: &Gateway,
-    census: &Census,
-) -> Result<(Reference, Step), WorkflowError> {
-    let Sum { root, rows, total } = census.sum()?;
-    let (hospital, month) = (census.hospital.to_word(), census.month.number());
-    let call = WaitingLists::publishCensusCall { hospital, month, root, rows, total };
-    let outcome = publisher.sender().send(publisher.at(Contract::WaitingLists), &call).await?;
-    let published = outcome.events::<WaitingLists::CensusPublished>().into_iter().next();
-    let published =
-        published.ok_or(WorkflowError::Unknown { what: "census in", id: outcome.hash() })?;
-    let reference = Reference {
-        publisher: publisher.member(),
-        hospital: census.hospital.clone(),
-        month: census.month,
-        version: published.version.saturating_to(),
-    };
-    let what = format!(
-        "publishes the census of hospital {} for {}: {rows} rows, {total} people",
-        census.hospital, census.month
-    );
-    Ok((reference, Step::new(&publisher.name, what, "waiting-list.publish-census", &outcome)))
-}
-
-/// How many versions of a census there are: the number of the newest, zero when there is none.
-///
-/// # Errors
-///
-/// [`WorkflowError::Call`] when the chain cannot be asked.
-pub async fn versions(
-    gateway: &Gateway,
-    publisher: Address,
-    hospital: &Hospital,
-    month: Month,
-) -> Result<u64, WorkflowError> {
-    let call = WaitingLists::versionsOfCall {
-        publisher,
-        hospital: hospital.to_word(),
-        month: month.number(),
-    };
-    let contract = gateway.at(Contract::WaitingLists);
-    let versions = gateway.gatekeeper.ledger().call(contract, &call, Default::default()).await?;
-    Ok(versions.saturating_to())
-}
-
-/// A census as it stands on chain.
-///
-/// # Errors
-///
-/// [`WorkflowError::Unknown`] when it was not published.
-pub async fn anchored(gateway: &Gateway, reference: &Reference) -> Result<Anchored, WorkflowError> {
-    let hospital = reference.hospital.to_word();
-    let call = WaitingLists::censusOfCall {
-        publisher: reference.publisher,
-        hospital,
-        month: reference.month.number(),
-        version: U256::from(reference.version),
-    };
-    let contract = gateway.at(Contract::WaitingLists);
-    let held = gateway.gatekeeper.ledger().call(contract, &call, Default::default()).await?;
-    if held.root == B256::ZERO {
-        return Err(WorkflowError::Unknown { what: "census of hospital", id: hospital });
-    }
-    let sum = Sum { root: held.root, rows: held.rows, total: held.total };
-    Ok(Anchored { sum, published_at: timestamp(held.publishedAt) })
-}
-
-/// Whether a row is in the census that it is said to be in.
-///
-/// # Errors
-///
-/// [`WorkflowError::Unknown`] when that census was not published.
-pub async fn verify(gateway: &Gateway, proof: &RowProof) -> Result<bool, WorkflowError> {
-    let anchored = anchored(gateway, &proof.census).await?;
-    let RowProof { number, row, proof, .. } = proof;
-    Ok(*number < anchored.sum.rows && merkle::verify(anchored.sum.root, row.leaf(*number), proof))
-}
-
-/// Counts again: what the rows come to, and what was published. They are the same exactly when the rows
-/// are those that were published, no more and no fewer.
-///
-/// # Errors
-///
-/// [`WorkflowError::Unknown`] when there is no such census, [`WorkflowError::Invalid`] when it is of
-/// another hospital or month than the rows.
-pub async fn recount(
-    gateway: &Gateway,
-    reference: &Reference,
-    census: &Census,
-) -> Result<Recount, WorkflowError> {
-    if (&reference.hospital, reference.month) != (&census.hospital, census.month) {
-        return Err(WorkflowError::Invalid("the rows are of another hospital or month".into()));
-    }
-    let published = anchored(gateway, reference).await?.sum;
-    Ok(Recount { published, counted: census.sum()? })
-}
-
-/// What counting again found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recount {
-    /// What the chain has.
-    pub published: Sum,
-    /// What the rows come to.
-    pub counted: Sum,
-}
-
-impl Recount {
-    /// Whether the rows are those that were published.
-    #[must_use]
-    pub fn is_same(&self) -> bool {
-        self.published == self.counted
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Reading;
 
     const ROWS: &str = "31/01/2024,G,0999,H,0600,ENT,Adult,16-64,0-3 Months,7\n\
                         31/01/2024,G,0999,H,0600,ENT,Adult,16-64,3-6 Months,5\n\
