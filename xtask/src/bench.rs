@@ -21,6 +21,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("vault", || example("vault", "bench_vault")),
     ("import", import),
     ("gateway", gateway),
+    ("study", || example("study", "bench_study")),
 ];
 
 /// Runs the named benchmarks, or all.

@@ -69,6 +69,9 @@ pub struct ChainConfig {
     pub history_blocks: usize,
     /// The time of new blocks.
     pub clock: Clock,
+    /// Whether blocks are confirmed only once they are on the disk, and what is derived from them is stored. Without
+    /// it nothing is promised after a crash, and searches read every block: for a chain that is thrown away.
+    pub durable: bool,
 }
 
 impl ChainConfig {
@@ -76,7 +79,14 @@ impl ChainConfig {
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>, genesis: Genesis, clock: Clock) -> Self {
         let dir = dir.into();
-        Self { dir, genesis, pool: PoolLimits::default(), history_blocks: 1_024, clock }
+        let pool = PoolLimits::default();
+        Self { dir, genesis, pool, history_blocks: 1_024, clock, durable: true }
+    }
+
+    /// The same for a chain that is thrown away: of the same blocks, with less work for the disk.
+    #[must_use]
+    pub fn thrown_away(self) -> Self {
+        Self { durable: false, history_blocks: 1, ..self }
     }
 }
 
@@ -344,7 +354,30 @@ impl Chain {
         from: u64,
         to: u64,
     ) -> Result<Vec<(u64, usize)>, ReadError> {
+        if !self.shared.config.durable {
+            return self.find_in_blocks(key, from, to);
+        }
         self.shared.index.find(key, from..=to).map_err(ReadError::Index)
+    }
+
+    /// The same without an index: whatever holds the key, and blocks with logs, which the reader looks into.
+    fn find_in_blocks(
+        &self,
+        key: Key<'_>,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<(u64, usize)>, ReadError> {
+        let mut found = Vec::new();
+        for number in from..=to {
+            let Some(block) = self.block(number)? else { break };
+            let place = match key {
+                Key::Block(hash) => (block.hash == *hash).then_some(0),
+                Key::Transaction(hash) => block.position(hash),
+                Key::Address(_) | Key::Topic(..) => Some(0),
+            };
+            found.extend(place.map(|place| (number, place)));
+        }
+        Ok(found)
     }
 
     /// The state at the end of block `number`.

@@ -48,6 +48,9 @@
 //! - Nothing grows with what strangers send: pool, requests, batches, searches, filters, subscriptions
 //!   and connections are bounded ([`PoolLimits`], [`ServerLimits`]).
 //!
+//! [`ChainConfig::thrown_away`] gives up the first of these, and the index, for chains that are deleted after use.
+//! Their blocks are the same.
+//!
 //! The whole newest state is in memory, some 400 bytes per account or slot.
 //!
 //! # Example

@@ -83,7 +83,7 @@ impl Chain {
         let limits = HistoryLimits { blocks: config.history_blocks, values: HISTORY_VALUES };
         let mut world = config.genesis.world(limits);
         let genesis = Arc::new(config.genesis.block(&world));
-        let log = BlockLog::open(&config.dir, config.genesis.chain_id())?;
+        let log = BlockLog::open(&config.dir, config.genesis.chain_id(), config.durable)?;
         let last = log.last();
         let fail = |action| {
             let path = config.dir.clone();

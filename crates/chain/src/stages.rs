@@ -187,7 +187,9 @@ impl Shared {
                 return;
             }
             for SealedJob { block, delta, done } in jobs {
-                self.index.add(&block);
+                if self.config.durable {
+                    self.index.add(&block);
+                }
                 self.recent.write().push(Arc::clone(&block));
                 *self.head_number.lock() = block.header.number;
                 self.head_changed.notify_all();
@@ -226,6 +228,9 @@ impl Shared {
     ) {
         let mut unstored_blocks = 0;
         while let Ok((_, delta)) = committed.recv() {
+            if !self.config.durable {
+                continue;
+            }
             checkpoints.add(delta);
             unstored_blocks += 1;
             let values = checkpoints.pending_len().max(self.index.pending_len());
@@ -234,7 +239,9 @@ impl Shared {
                 self.flush(&mut checkpoints);
             }
         }
-        self.flush(&mut checkpoints);
+        if self.config.durable {
+            self.flush(&mut checkpoints);
+        }
     }
 
     fn flush(&self, checkpoints: &mut Checkpoints) {

@@ -59,6 +59,39 @@ fn derived_data_can_be_lost() {
 }
 
 #[test]
+fn chain_to_be_thrown_away_has_the_same_blocks_and_finds_what_is_in_them() {
+    let (kept, thrown) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let clock = ManualClock::new(2_000_000);
+    let wallet = Wallet::new(1);
+    let raw: Vec<_> = (1..=3).map(|word| wallet.store(word, word)).collect();
+    let chains = [clock.config(kept.path()), clock.config(thrown.path()).thrown_away()];
+    let chains = chains.map(|config| {
+        let chain = Chain::open(config).unwrap();
+        for (height, raw) in (1..).zip(&raw) {
+            let transactions = vec![Transaction::decode(raw.clone(), CHAIN_ID).unwrap()];
+            let executed = chain.applied();
+            let payload = Payload { height, timestamp: 2_000_000 + height, executed, transactions };
+            chain.apply(payload, Certificate::new()).unwrap().wait().unwrap();
+        }
+        chain
+    });
+    assert_eq!(chains[0].applied(), chains[1].applied());
+    for chain in &chains {
+        let second = Transaction::decode(raw[1].clone(), CHAIN_ID).unwrap().hash();
+        let (block, place) = chain.find_transaction(&second).unwrap().unwrap();
+        assert_eq!((block.header.number, place), (2, 0));
+        assert_eq!(chain.block_by_hash(&block.hash).unwrap().unwrap().hash, block.hash);
+        assert!(chain.find_transaction(&B256::ZERO).unwrap().is_none());
+        let filter = json!({ "fromBlock": "0x0", "topics": [B256::with_last_byte(3)] });
+        let logs = Rpc::new(chain.clone()).ok("eth_getLogs", json!([filter]));
+        assert_eq!(logs.as_array().unwrap().len(), 1);
+        chain.close();
+    }
+    let derived = |dir: &std::path::Path| std::fs::read_dir(dir.join("index")).unwrap().count();
+    assert_eq!((derived(kept.path()), derived(thrown.path())), (1, 0));
+}
+
+#[test]
 fn log_that_executes_differently_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let rpc = open_instant(dir.path());

@@ -51,6 +51,12 @@ impl Tree {
         self.levels[self.levels.len() - 1][0]
     }
 
+    /// The leaves, in their order.
+    #[must_use]
+    pub fn leaves(&self) -> &[B256] {
+        &self.levels[0]
+    }
+
     /// The siblings from leaf `index` up to the root; `None` when there is no such leaf.
     #[must_use]
     pub fn proof(&self, index: usize) -> Option<Vec<B256>> {

@@ -257,7 +257,7 @@ impl Resources {
                 if request.conditions.if_match.is_some() {
                     let row = self.row(resource_type, id).await?;
                     let row = row.ok_or_else(FhirError::not_found)?;
-                    request.conditions.require(self.before(&row).await?.newest)?;
+                    request.conditions.require(self.before(&row).await?.newest.map(VersionId::from))?;
                 }
                 let version = self.delete(caller, resource_type, id).await?;
                 Ok(Reply { version: Some(version), ..Reply::of(StatusCode::NO_CONTENT) })

@@ -1,9 +1,17 @@
 //! `salus study`: what each use case costs on chain, executed. It needs no network and no running consortium.
 
-use std::{path::Path, process::ExitCode, sync::Mutex};
+use std::{
+    path::Path,
+    process::ExitCode,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use study::{
+    execute::ExecuteError,
     prices::{FixedPrice, gwei_text},
     run::{Execution, Finished, Options, PriceFiles, Progress, StudyError, run, verify},
     tables::mode_name,
@@ -21,53 +29,57 @@ use crate::{
 /// Does a study, or holds one against itself; then the exit code is 1 when something differs.
 pub(crate) async fn study(options: StudyOptions) -> Result<ExitCode, Error> {
     let interrupted = interruption()?;
-    let resuming = options.verify.is_none().then(|| options.out.clone());
-    let work = tokio::task::spawn_blocking(move || match &options.verify {
-        Some(folder) => again(folder, &options),
-        None => first(&options),
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopping = Arc::clone(&stop);
+    let mut work = tokio::task::spawn_blocking(move || match &options.verify {
+        Some(folder) => again(folder, &options, &stopping),
+        None => first(&options, &stopping),
     });
     tokio::select! {
+        outcome = &mut work => return outcome?,
+        () = interrupted => {}
+    }
+    stop.store(true, Ordering::Relaxed);
+    complain(format_args!("\nstopping; once more to stop at once\n"));
+    tokio::select! {
         outcome = work => outcome?,
-        () = interrupted => {
-            let how = match resuming {
-                Some(_) => "stopped; the same command with --resume goes on from here",
-                None => "stopped; nothing was changed",
-            };
-            complain(format_args!("\n{how}\n"));
-            // What is finished was renamed into place, and the rest is begun anew.
-            std::process::exit(INTERRUPTED)
-        }
+        // Finished parts were renamed into place; whatever else is there is begun anew.
+        () = interruption()? => std::process::exit(INTERRUPTED.into()),
     }
 }
 
 /// What a shell expects of a program that was interrupted.
-const INTERRUPTED: i32 = 130;
+const INTERRUPTED: u8 = 130;
 
-fn first(options: &StudyOptions) -> Result<ExitCode, Error> {
-    let asked = asked(options);
-    let execution =
-        Execution { out: &options.out, resume: options.resume, jobs: jobs(options.jobs) };
+fn first(options: &StudyOptions, stop: &AtomicBool) -> Result<ExitCode, Error> {
+    let (resume, jobs) = (options.resume, jobs(options.jobs));
+    let execution = Execution { out: &options.out, resume, jobs, stop };
     let watch = Watch::default();
-    let finished =
-        run(&asked, &execution, &|progress| watch.see(progress)).inspect_err(|error| {
-            watch.stop();
-            if let StudyError::Lists(study::lists::ListError::Overlap { .. }) = error {
-                complain(format_args!("--allow-overlap counts what both files have twice\n"));
-            }
-        })?;
+    let outcome = run(&asked(options), &execution, &|progress| watch.see(progress));
     watch.stop();
+    let finished = match outcome {
+        Err(StudyError::Execute(ExecuteError::Stopped)) => {
+            complain(format_args!("stopped; the same command with --resume goes on from here\n"));
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        outcome => outcome?,
+    };
     tell(&finished, &options.out);
     Ok(ExitCode::SUCCESS)
 }
 
-fn again(folder: &Path, options: &StudyOptions) -> Result<ExitCode, Error> {
-    let scratch = std::env::temp_dir().join(format!("salus-study-{}", std::process::id()));
+fn again(folder: &Path, options: &StudyOptions, stop: &AtomicBool) -> Result<ExitCode, Error> {
+    let scratch = std::env::temp_dir().join(format!("salus-verify-{}", std::process::id()));
+    let execution = Execution { out: &scratch, resume: false, jobs: jobs(options.jobs), stop };
     let watch = Watch::default();
-    let found = verify(folder, &options.files, &scratch, jobs(options.jobs), &|progress| {
-        watch.see(progress)
-    })
-    .inspect_err(|_| watch.stop())?;
+    let outcome = verify(folder, &options.files, &execution, &|progress| watch.see(progress));
     watch.stop();
+    let found = match outcome {
+        Err(StudyError::Execute(ExecuteError::Stopped)) => {
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        outcome => outcome?,
+    };
     if found.is_empty() {
         say!("{}: the same, to the last byte", folder.display());
         return Ok(ExitCode::SUCCESS);
@@ -108,7 +120,8 @@ fn asked(options: &StudyOptions) -> Options {
 }
 
 fn jobs(asked: Option<u16>) -> usize {
-    asked.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    asked.map_or_else(processors, usize::from)
 }
 
 /// Shows how far it is, where somebody looks.
@@ -162,10 +175,8 @@ fn style() -> ProgressStyle {
 }
 
 fn tell(finished: &Finished, out: &Path) {
-    let mut table = Table::new(
-        &["mode", "rows", "patients", "transactions", "gas", "USD, days", "USD, fixed"],
-        &[1, 2, 3, 4, 5, 6],
-    );
+    let head = ["mode", "rows", "patients", "transactions", "gas", "USD, days", "USD, fixed"];
+    let mut table = Table::new(&head, &[1, 2, 3, 4, 5, 6]);
     for (&mode, done) in &finished.results.modes {
         let sums = done.total.sums;
         let on_day = done.total.on_day.map_or_else(|| "-".into(), |cost| cost.usd.with_decimals(2));
@@ -187,14 +198,24 @@ fn tell(finished: &Finished, out: &Path) {
         fixed.usd_per_ether.text(),
         fixed.origin
     );
-    let rejected: u64 =
-        finished.results.dataset.sources.iter().map(|source| source.rows_rejected).sum();
+    let rejected = finished.results.dataset.sources.iter().map(|source| source.rows_rejected);
+    let rejected: u64 = rejected.sum();
     if rejected > 0 {
-        say!(
-            "rows that could not be read: {} ({})",
-            thousands(rejected),
-            out.join("rejected.csv").display()
-        );
+        let list = out.join("rejected.csv");
+        say!("rows that could not be read: {} ({})", thousands(rejected), list.display());
     }
     say!("report: {}", out.join("report.html").display());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::price::Price;
+
+    #[test]
+    fn the_fixed_price_is_that_of_every_command() {
+        let (fixed, shown) = (FixedPrice::default(), Price::default());
+        assert_eq!(gwei_text(fixed.wei_per_gas), shown.gwei.to_string());
+        assert_eq!(fixed.usd_per_ether.text(), shown.usd_per_ether.to_string());
+    }
 }

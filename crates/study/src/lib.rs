@@ -6,6 +6,8 @@
 pub mod row;
 pub mod tally;
 pub mod lists;
+pub mod workload;
+pub mod execute;
 pub mod fit;
 pub mod prices;
 pub mod results;
@@ -14,4 +16,5 @@ pub mod tables;
 pub mod report;
 pub mod manifest;
 pub mod figures;
+pub mod run;
 pub mod simulate;

@@ -19,6 +19,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
 };
 
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,8 @@ pub struct Execution<'a> {
     pub resume: bool,
     /// How many chains run beside each other.
     pub jobs: usize,
+    /// Set to have it stop soon, with everything that is finished kept for resuming.
+    pub stop: &'a AtomicBool,
 }
 
 /// What happens, for whoever waits.
@@ -216,6 +219,7 @@ pub fn run(
             jobs: execution.jobs,
             segments: &segments,
             proofs: (mode == Mode::Batch).then_some(&*proofs),
+            stop: execution.stop,
         };
         execute::execute(
             &rows,
@@ -254,7 +258,7 @@ pub fn run(
     Ok(Finished { results, manifest })
 }
 
-/// Holds the study in `folder` against itself, and against doing it again in `scratch`, which is deleted afterwards.
+/// Holds the study in `folder` against itself, and against doing it `again`, in a folder that is deleted afterwards.
 /// `files` replaces the waiting lists that it names, which may have moved.
 ///
 /// # Errors
@@ -263,8 +267,7 @@ pub fn run(
 pub fn verify(
     folder: &Path,
     files: &[PathBuf],
-    scratch: &Path,
-    jobs: usize,
+    again: &Execution<'_>,
     watch: &(dyn Fn(Progress) + Sync),
 ) -> Result<Vec<Difference>, StudyError> {
     let then = Manifest::<Options>::read(folder)?;
@@ -273,7 +276,8 @@ pub fn verify(
     if !files.is_empty() {
         options.files = files.to_vec();
     }
-    let again = run(&options, &Execution { out: scratch, resume: false, jobs }, watch);
+    let scratch = again.out;
+    let again = run(&options, again, watch);
     fs::remove_dir_all(scratch)
         .or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
         .map_err(|source| StudyError::File { path: scratch.to_owned(), source })?;

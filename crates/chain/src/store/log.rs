@@ -137,6 +137,8 @@ pub(crate) struct BlockLog {
     /// Where each block begins, so that opening need not read the whole log.
     places: File,
     chain_id: u64,
+    /// Whether appending waits for the disk.
+    durable: bool,
     extent: RwLock<Extent>,
 }
 
@@ -152,7 +154,7 @@ impl BlockLog {
     /// Opens the log in `dir`, creating it when there is none.
     ///
     /// Blocks whose places were noted before are taken as they are; later ones are read and checked.
-    pub(crate) fn open(dir: &Path, chain_id: u64) -> Result<Self, LogError> {
+    pub(crate) fn open(dir: &Path, chain_id: u64, durable: bool) -> Result<Self, LogError> {
         let path = dir.join("blocks.log");
         let fail = |action| {
             let path = path.clone();
@@ -187,7 +189,7 @@ impl BlockLog {
             }
         }
         let extent = RwLock::new(Extent { last: 0, end: BEGIN });
-        let log = Self { path, file, places, chain_id, extent };
+        let log = Self { path, file, places, chain_id, durable, extent };
         let length = length.max(BEGIN);
         let noted = log.noted(length, confirmed).map_err(log.fail("read the places of"))?;
         let whole = log.scan(noted, length, confirmed)?;
@@ -250,7 +252,7 @@ impl BlockLog {
         written.map_err(self.fail("note the places of"))
     }
 
-    /// Appends blocks and returns once they are on the disk.
+    /// Appends blocks and returns once they are on the disk, if the log is durable.
     ///
     /// To be called by one thread only.
     ///
@@ -274,7 +276,8 @@ impl BlockLog {
             header[..4].copy_from_slice(&length.to_le_bytes());
             header[4..].copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
         }
-        let written = self.file.write_all_at(&bytes, end).and_then(|()| self.file.sync_data());
+        let sync = || if self.durable { self.file.sync_data() } else { Ok(()) };
+        let written = self.file.write_all_at(&bytes, end).and_then(|()| sync());
         let noted =
             written.map_err(self.fail("append to")).and_then(|()| self.note(last + 1, &places));
         if let Err(error) = noted {
@@ -518,7 +521,7 @@ mod tests {
     }
 
     fn three_blocks(dir: &Path) -> u64 {
-        let log = BlockLog::open(dir, 1).unwrap();
+        let log = BlockLog::open(dir, 1, true).unwrap();
         log.append(&[&block(1), &block(2)]).unwrap();
         let before_last = log.size_bytes();
         log.append(&[&block(3)]).unwrap();
@@ -540,7 +543,7 @@ mod tests {
             if places_lost {
                 std::fs::remove_file(dir.path().join("blocks.places")).unwrap();
             }
-            let log = BlockLog::open(dir.path(), 1).unwrap();
+            let log = BlockLog::open(dir.path(), 1, true).unwrap();
             assert_eq!(log.last(), 3);
             let block = log.read(2).unwrap().unwrap();
             assert_eq!((block.header.number, block.certificate.as_ref()), (2, &b"agreed"[..]));
@@ -560,10 +563,10 @@ mod tests {
             // As a crash leaves it: the place is noted only when the frame is whole.
             let places = OpenOptions::new().write(true).open(dir.path().join("blocks.places"));
             places.unwrap().set_len(2 * PLACE_LEN as u64).unwrap();
-            let log = BlockLog::open(dir.path(), 1).unwrap();
+            let log = BlockLog::open(dir.path(), 1, true).unwrap();
             assert_eq!(log.last(), 2, "cut at {length}");
             log.append(&[&block(3)]).unwrap();
-            assert_eq!(BlockLog::open(dir.path(), 1).unwrap().last(), 3);
+            assert_eq!(BlockLog::open(dir.path(), 1, true).unwrap().last(), 3);
         }
     }
 
@@ -575,7 +578,7 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         let check = |last| {
             let before = std::fs::read(&path).unwrap();
-            match BlockLog::open(dir.path(), 1) {
+            match BlockLog::open(dir.path(), 1, true) {
                 Err(LogError::Short { last: found, confirmed: 3, .. }) => assert_eq!(found, last),
                 other => panic!("{other:?}"),
             }
@@ -592,7 +595,7 @@ mod tests {
         check(2);
         // Whoever looks after the chain may give the block up.
         std::fs::remove_file(dir.path().join("blocks.places")).unwrap();
-        assert_eq!(BlockLog::open(dir.path(), 1).unwrap().last(), 2);
+        assert_eq!(BlockLog::open(dir.path(), 1, true).unwrap().last(), 2);
     }
 
     #[test]
@@ -605,7 +608,7 @@ mod tests {
             let mut places = whole.clone();
             places[lost].fill(0);
             std::fs::write(&path, places).unwrap();
-            let log = BlockLog::open(dir.path(), 1).unwrap();
+            let log = BlockLog::open(dir.path(), 1, true).unwrap();
             assert_eq!(log.read(2).unwrap().unwrap().header.number, 2);
             assert_eq!(std::fs::read(&path).unwrap(), whole);
         }
@@ -614,12 +617,12 @@ mod tests {
     #[test]
     fn block_in_the_place_of_another_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
-        let log = BlockLog::open(dir.path(), 1).unwrap();
+        let log = BlockLog::open(dir.path(), 1, true).unwrap();
         log.append(&[&block(1), &block(1)]).unwrap();
         assert!(log.read(1).unwrap().is_some());
         assert!(matches!(log.read(2), Err(LogError::Damaged { .. })));
         std::fs::remove_file(dir.path().join("blocks.places")).unwrap();
-        assert!(matches!(BlockLog::open(dir.path(), 1), Err(LogError::Damaged { .. })));
+        assert!(matches!(BlockLog::open(dir.path(), 1, true), Err(LogError::Damaged { .. })));
     }
 
     #[test]
@@ -634,7 +637,7 @@ mod tests {
             std::fs::write(&path, &whole).unwrap();
             flip(&path, BEGIN + at);
             assert!(matches!(
-                BlockLog::open(dir.path(), 1),
+                BlockLog::open(dir.path(), 1, true),
                 Err(LogError::Damaged { offset: BEGIN, .. })
             ));
             assert_eq!(std::fs::metadata(&path).unwrap().len(), whole.len() as u64);
@@ -650,7 +653,7 @@ mod tests {
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[8] = 2;
         std::fs::write(&path, bytes).unwrap();
-        let opened = BlockLog::open(dir.path(), 1);
+        let opened = BlockLog::open(dir.path(), 1, true);
         assert!(matches!(opened, Err(LogError::OtherVersion { found: 2, .. })));
     }
 
@@ -658,6 +661,6 @@ mod tests {
     fn another_file_is_not_taken_for_a_log() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("blocks.log"), b"something else entirely").unwrap();
-        assert!(matches!(BlockLog::open(dir.path(), 1), Err(LogError::NotALog { .. })));
+        assert!(matches!(BlockLog::open(dir.path(), 1, true), Err(LogError::NotALog { .. })));
     }
 }

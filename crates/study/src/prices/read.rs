@@ -135,9 +135,18 @@ fn in_micros(prices: BTreeMap<Day, u64>) -> Series<Micros> {
     Series(prices.into_iter().map(|(day, price)| (day, Micros(price))).collect())
 }
 
+/// More bytes than any file of daily prices has.
+const LENGTH_MAX: u64 = 1 << 26;
+
 fn read(input: impl Read, unit: Unit) -> Result<BTreeMap<Day, u64>, PriceError> {
+    // Prices of all days are less than a megabyte; the reader counts a line less where lines end in CR and LF.
+    let mut text = String::new();
+    let read = input.take(LENGTH_MAX).read_to_string(&mut text);
+    read.map_err(|error| PriceError::Unreadable(error.into()))?;
+    let text = text.replace("\r\n", "\n");
+
     let mut reader =
-        csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(input);
+        csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(text.as_bytes());
     let head = reader.headers().map_err(PriceError::Unreadable)?.clone();
     // The first column may begin with a byte order mark.
     let is_date = |column: &str| {

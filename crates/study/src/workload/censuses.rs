@@ -41,7 +41,6 @@ pub(crate) struct Census {
     /// The rows by their places in the date's order, in the order of the tree.
     pub(crate) rows: Vec<usize>,
     pub(crate) total: u64,
-    pub(crate) leaves: Vec<B256>,
     pub(crate) tree: merkle::Tree,
 }
 
@@ -57,18 +56,21 @@ impl Census {
     }
 }
 
+/// What is hashed of a row, its place in the date's order, and what is said of it.
+type Entry = ((u16, B256, u32), usize, StatedRow);
+
 /// The censuses of one date, in the order of the hospitals' numbers; that without a number is the first.
 ///
 /// Rows stand in the order of what is hashed of them, so that the order of a file makes no difference.
 pub(crate) fn of(rows: &[Row]) -> Vec<Census> {
-    let mut groups: BTreeMap<Option<&str>, Vec<_>> = BTreeMap::new();
+    let mut groups: BTreeMap<Option<&str>, Vec<Entry>> = BTreeMap::new();
     for (place, row) in rows.iter().enumerate() {
         let hospital = row.hospital.as_ref().map(|hospital| &*hospital.number);
         let stated = stated(row);
         let WaitingLists::Row { specialty, group, count } = stated.to_row();
         groups.entry(hospital).or_default().push(((specialty, group, count), place, stated));
     }
-    let census = |(hospital, mut entries): (Option<&str>, Vec<_>)| {
+    let census = |(hospital, mut entries): (Option<&str>, Vec<Entry>)| {
         entries.sort_by_key(|(key, place, _)| (*key, *place));
         let leaves: Vec<B256> =
             (0..).zip(&entries).map(|(number, (_, _, stated))| stated.leaf(number)).collect();
@@ -77,9 +79,8 @@ pub(crate) fn of(rows: &[Row]) -> Vec<Census> {
             hospital: hospital.map(str::to_owned),
             date: rows[*places.first()?].date,
             total: places.iter().map(|place| u64::from(rows[*place].patients)).sum(),
-            tree: merkle::Tree::new(leaves.clone())?,
+            tree: merkle::Tree::new(leaves)?,
             rows: places,
-            leaves,
         })
     };
     groups.into_iter().filter_map(census).collect()
