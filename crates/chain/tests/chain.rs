@@ -68,16 +68,16 @@ fn chain_to_be_thrown_away_has_the_same_blocks_and_finds_what_is_in_them() {
     let chains = chains.map(|config| {
         let chain = Chain::open(config).unwrap();
         for (height, raw) in (1..).zip(&raw) {
-            let transactions = vec![Transaction::decode(raw.clone(), CHAIN_ID).unwrap()];
+            let transactions = vec![chain::Transaction::decode(raw.clone(), CHAIN_ID).unwrap()];
             let executed = chain.applied();
-            let payload = Payload { height, timestamp: 2_000_000 + height, executed, transactions };
+            let payload = chain::Payload { height, timestamp: 2_000_000 + height, executed, transactions };
             chain.apply(payload, Certificate::new()).unwrap().wait().unwrap();
         }
         chain
     });
     assert_eq!(chains[0].applied(), chains[1].applied());
     for chain in &chains {
-        let second = Transaction::decode(raw[1].clone(), CHAIN_ID).unwrap().hash();
+        let second = chain::Transaction::decode(raw[1].clone(), CHAIN_ID).unwrap().hash();
         let (block, place) = chain.find_transaction(&second).unwrap().unwrap();
         assert_eq!((block.header.number, place), (2, 0));
         assert_eq!(chain.block_by_hash(&block.hash).unwrap().unwrap().hash, block.hash);

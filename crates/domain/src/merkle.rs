@@ -113,6 +113,7 @@ mod tests {
         fn every_leaf_is_provable_and_nothing_else(count in 1..200_u64, pick: prop::sample::Index) {
             let leaves = leaves(count);
             let tree = Tree::new(leaves.clone()).unwrap();
+            prop_assert_eq!(tree.leaves(), &*leaves);
             let index = pick.index(leaves.len());
             let proof = tree.proof(index).unwrap();
             prop_assert!(verify(tree.root(), leaves[index], &proof));

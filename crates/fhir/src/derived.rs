@@ -455,7 +455,7 @@ fn resource_in(entry: &RawValue) -> Option<Resource> {
     Some(Resource {
         resource_type: body.text("resourceType")?,
         id: body.text("id")?,
-        version: 1,
+        version: 1.into(),
         updated: 0,
         body: Some(body),
     })

@@ -257,10 +257,12 @@ impl Resources {
                 if request.conditions.if_match.is_some() {
                     let row = self.row(resource_type, id).await?;
                     let row = row.ok_or_else(FhirError::not_found)?;
-                    request.conditions.require(self.before(&row).await?.newest.map(VersionId::from))?;
+                    request
+                        .conditions
+                        .require(self.before(&row).await?.newest.map(VersionId::from))?;
                 }
                 let version = self.delete(caller, resource_type, id).await?;
-                Ok(Reply { version: Some(version), ..Reply::of(StatusCode::NO_CONTENT) })
+                Ok(Reply { version: Some(version.into()), ..Reply::of(StatusCode::NO_CONTENT) })
             }
         }
     }
@@ -390,7 +392,7 @@ impl Resources {
             [] => Err(FhirError::not_found()),
             [id] => {
                 let version = self.delete(caller, resource_type, id).await?;
-                Ok(Reply { version: Some(version), ..Reply::of(StatusCode::NO_CONTENT) })
+                Ok(Reply { version: Some(version.into()), ..Reply::of(StatusCode::NO_CONTENT) })
             }
             _ => Err(FhirError::precondition("several resources match; delete them one by one")),
         }

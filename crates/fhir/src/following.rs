@@ -17,7 +17,6 @@ use vault::{StoreError, WriteTransaction};
 use crate::{
     catalogue::is_record_id,
     copies::is_copy,
-    importing::milliseconds,
     resources::Resources,
     statuses::{Event, Status, after},
     steps::{CONTRACTS, Change, cancelled_prescription, changes},
@@ -28,10 +27,6 @@ const CORRUPT: StoreError = StoreError::Corrupt { what: "followed block" };
 
 /// How many documents one step changes at most: those of one patient, or the subjects of one study here.
 const CHANGED_MAX: i64 = 100_000;
-
-/// How much later than a step a document may seem to be sealed that the step is about: the chain's clock may be
-/// behind. What is sealed later is about something that came after it.
-const CLOCKS_MS: i64 = 60_000;
 
 /// Why statuses are not up to date. What was taken in before stays; try again.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +61,6 @@ pub(crate) struct Followed {
 /// What happened on chain, and what it changes.
 struct Happened {
     changes: Vec<Change>,
-    time: Timestamp,
     event: Event,
 }
 
@@ -115,7 +109,7 @@ impl Resources {
             match step {
                 Step::Rewind => cursor = None,
                 Step::Forward { logs, cursor: reached } => {
-                    let happened = self.happened(&logs, Some(reached)).await?;
+                    let happened = self.happened(&logs).await?;
                     let mut transaction = self.database().begin().await?;
                     for one in &happened {
                         self.take_in(&mut transaction, one).await?;
@@ -137,13 +131,9 @@ impl Resources {
     }
 
     /// What these events change. Those that change nothing are left out.
-    async fn happened(
-        &self,
-        logs: &[Log],
-        reached: Option<Cursor>,
-    ) -> Result<Vec<Happened>, KeepUpError> {
+    async fn happened(&self, logs: &[Log]) -> Result<Vec<Happened>, KeepUpError> {
         const MALFORMED: EndpointError = EndpointError::Malformed { what: "an event" };
-        let (ledger, deployment) = (self.gatekeeper().ledger(), self.gatekeeper().deployment());
+        let deployment = self.gatekeeper().deployment();
         let mut all = Vec::new();
         for log in logs {
             let Some(contract) = deployment.contract_at(&log.inner.address) else { continue };
@@ -154,13 +144,8 @@ impl Resources {
             }
             let block = log.block_number.ok_or(MALFORMED)?;
             let transaction = log.transaction_hash.ok_or(MALFORMED)?;
-            let time = match (log.block_timestamp, reached) {
-                (Some(time), _) => time,
-                (None, Some(reached)) if reached.number == block => reached.time,
-                (None, _) => ledger.block(block.into()).await?.header.timestamp,
-            };
             let event = Event { block, transaction };
-            all.push(Happened { changes, time: Timestamp(time), event });
+            all.push(Happened { changes, event });
         }
         Ok(all)
     }
@@ -186,10 +171,10 @@ impl Resources {
         transaction: &mut WriteTransaction,
         happened: &Happened,
     ) -> Result<(), StoreError> {
-        let Happened { changes, time, event } = happened;
+        let Happened { changes, event } = happened;
         let (later, now): (Vec<_>, Vec<_>) = changes.iter().partition(|one| one.due.is_some());
         for change in now {
-            self.change(transaction, change, *time, Some(*event)).await?;
+            self.change(transaction, change, Some(*event)).await?;
         }
         // Of a workflow that is about nothing here, nothing is kept. Some of its documents may come later.
         let mut is_ours = false;
@@ -208,7 +193,6 @@ impl Resources {
         &self,
         connection: &mut AnyConnection,
         change: &Change,
-        time: Timestamp,
         event: Option<Event>,
     ) -> Result<(), StoreError> {
         let mut queries = vec![change.query.clone()];
@@ -227,16 +211,24 @@ impl Resources {
             let resource_type = &change.resource_type;
             let mut rows =
                 self.documents(connection, resource_type, &query, change.patient).await?;
+            if let Some(event) = event {
+                // A step is about what was there. What came later is about something else, such as another
+                // appointment.
+                let projection = self.gatekeeper().projection().await;
+                let steward = self.gatekeeper().member();
+                rows.retain(|row| {
+                    let first = row
+                        .record
+                        .and_then(|filed| projection.records.anchor(steward, filed.record, 1));
+                    first.is_none_or(|first| first.moment.block <= event.block)
+                });
+            }
             rows.sort_by_key(|row| row.number);
             if change.but_newest {
                 rows.pop();
             }
             for row in rows {
-                let is_later = row.status.is_none()
-                    && row.updated > milliseconds(time).saturating_add(CLOCKS_MS);
-                if !is_later {
-                    self.give(connection, &row, &change.status, event).await?;
-                }
+                self.give(connection, &row, &change.status, event).await?;
             }
         }
         Ok(())
@@ -307,7 +299,7 @@ impl Resources {
                 .from_block(0)
                 .to_block(reached.number);
             let logs = self.gatekeeper().ledger().logs(&filter).await?;
-            let happened = self.happened(&logs, None).await?;
+            let happened = self.happened(&logs).await?;
             let mut transaction = self.database().begin().await?;
             for one in &happened {
                 self.take_in(&mut transaction, one).await?;
@@ -348,7 +340,7 @@ impl Resources {
                 but_newest: false,
                 due: None,
             };
-            self.change(&mut transaction, &change, now, None).await?;
+            self.change(&mut transaction, &change, None).await?;
         }
         sqlx::query("delete from fhir_statuses_due where due <= $1")
             .bind(now_s)

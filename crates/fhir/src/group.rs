@@ -100,7 +100,7 @@ pub(crate) async fn read(
     let body = RawObject::parse(value.to_string().as_bytes())
         .map_err(|_| FhirError::bad_request("it has no JSON form"))?;
     let (resource_type, id) = ("Group".into(), id.to_owned());
-    Ok(Resource { resource_type, id, version: 1, updated, body: Some(body) })
+    Ok(Resource { resource_type, id, version: 1.into(), updated, body: Some(body) })
 }
 
 /// The caller's own group.

@@ -425,6 +425,10 @@ async fn an_operation_stands_as_its_contract_says() {
     let (hospital, anna) = (&scene.hospital, &scene.anna);
     let surgeon = world.engage("surgeon", "hospital", ProfessionalRole::Surgeon).await;
     let (physician, nurse, now) = (world.person("physician"), world.person("nurse"), world.now());
+    for person in [&surgeon, nurse] {
+        let joining = hospital.gatekeeper.join_care_team(anna.account(), person.member, now);
+        joining.await.unwrap();
+    }
     let referral = surgery::Referral {
         operation: "total replacement of the left hip".into(),
         reason: "osteoarthritis".into(),
@@ -460,29 +464,35 @@ async fn an_operation_stands_as_its_contract_says() {
         anaesthetist: physician.member,
         nurse: nurse.member,
     };
-    let at = now.after(DAY);
+    let at = now.after(HOUR);
     surgery::schedule(hospital, nurse, id, &team, at, "theatre 2").await.unwrap();
     let answers = |phase: Phase| -> Vec<surgery::Answer<'static>> {
-        phase.items().iter().map(|item| (item.key, "yes")).collect()
+        let answer = |key| if ["airway", "blood-loss"].contains(&key) { "no" } else { "yes" };
+        phase.items().iter().map(|item| (item.key, answer(item.key))).collect()
+    };
+    let sign = async |person: &Person, phase: Phase, digest: B256| {
+        let signing = surgery::Signing { phase, digest, anew: false };
+        surgery::sign(hospital, person, anna, id, &signing, now).await.unwrap();
     };
     for (phase, others) in [(Phase::SignIn, vec![nurse]), (Phase::TimeOut, vec![nurse, &surgeon])] {
         let given = answers(phase);
-        let filled = surgery::fill_in(hospital, physician, anna, id, phase, &given, now).await;
+        let filled_in = surgery::FilledIn { phase, answers: &given, urgent: None, anew: false };
+        let filled = surgery::fill_in(hospital, physician, anna, id, &filled_in, now).await;
         let digest = filled.unwrap().digest;
         for person in others {
-            surgery::sign(hospital, person, id, phase, digest).await.unwrap();
+            sign(person, phase, digest).await;
         }
     }
     let procedure = scene.of("Procedure", planned.record.0);
     procedure.had(&["preparation"]).await;
-    surgery::incise(hospital, &surgeon, id).await.unwrap();
+    surgery::incise(hospital, &surgeon, id, now).await.unwrap();
     procedure.had(&["preparation", "in-progress"]).await;
     let given = answers(Phase::SignOut);
-    let report =
-        surgery::report(hospital, &surgeon, anna, id, "hip replaced", &given, now).await.unwrap();
+    let report = surgery::Report { performed: "hip replaced", answers: &given, anew: false };
+    let report = surgery::report(hospital, &surgeon, anna, id, &report, now).await.unwrap();
     for person in [physician, nurse] {
         procedure.had(&["preparation", "in-progress"]).await;
-        surgery::sign(hospital, person, id, Phase::SignOut, report.digest).await.unwrap();
+        sign(person, Phase::SignOut, report.digest).await;
     }
     procedure.had(&["preparation", "in-progress", "completed"]).await;
     scene.of("ServiceRequest", id).had(&["active", "completed"]).await;
@@ -697,7 +707,7 @@ async fn a_coverage_and_a_claim_stand_as_the_contract_says() {
             items: vec![claim::Item {
                 code: "RX-LISINOPRIL-10".into(),
                 quantity: 30,
-                unit_price: Cents(12),
+                unit_price: Cents(40),
             }],
             authorisation: None,
         };

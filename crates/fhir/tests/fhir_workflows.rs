@@ -29,6 +29,7 @@ impl Setting {
     async fn found() -> Self {
         let fhir = Fhir::found().await;
         let (anna, patient) = fhir.patient("anna").await;
+        fhir.world.relate("laboratory", &anna, false).await;
         let hospital = fhir.world.gateway("hospital").clone();
         let database = hospital.gatekeeper.vault().database();
         let catalogue = WorkflowCatalogue::open(database, secret("index").0).await.unwrap();

@@ -262,18 +262,41 @@ fn operate(data: &Path) {
     let lacking = [sign.as_slice(), &["nurse", "--answer", "identity=yes"]].concat();
     assert!(bad(data, &lacking).contains("site-marked takes exactly one answer"));
     let asked = good(data, &["surgery", "checklist", "sign-in"]);
-    let answers: Vec<String> = asked
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .map(|(key, _)| format!("{key}=yes"))
-        .collect();
-    let answers: Vec<&str> =
-        answers.iter().flat_map(|answer| ["--answer", answer.as_str()]).collect();
-    let signed = good(data, &[sign.as_slice(), &["nurse"], &answers].concat());
-    let digest = word_after(&signed, "signed ").trim_end_matches(':');
-    let signed = good(data, &[sign.as_slice(), &["physician", "--digest", digest]].concat());
+    assert!(asked.contains("aspiration risk? (`no`, or `yes: WHAT IS READY`)"), "{asked}");
+    let answers_with = |site_marked: &str| -> Vec<String> {
+        let keys = asked.lines().filter_map(|line| line.split_once(':')).map(|(key, _)| key);
+        let answer = |key| match key {
+            "site-marked" => site_marked.to_owned(),
+            "airway" | "blood-loss" => "no".to_owned(),
+            _ => "yes".to_owned(),
+        };
+        keys.flat_map(|key| ["--answer".to_owned(), format!("{key}={}", answer(key))]).collect()
+    };
+    let fill_in = |answers: &[String], more: &[&str]| -> Vec<String> {
+        let words = sign.iter().chain(&["nurse"]).chain(more).map(|word| (*word).to_owned());
+        words.chain(answers.iter().cloned()).collect()
+    };
+    let refused =
+        |words: Vec<String>| bad(data, &words.iter().map(String::as_str).collect::<Vec<_>>());
+    // What is scheduled for tomorrow is not signed in today, and a no takes a reason.
+    assert!(refused(fill_in(&answers_with("yes"), &[])).contains("schedule it anew"));
+    good(data, &["surgery", "schedule", id, "--hours", "1"]);
+    assert!(refused(fill_in(&answers_with("no"), &[])).contains("site-marked takes"));
+    let words = fill_in(&answers_with("no: a single organ"), &[]);
+    let signed = good(data, &words.iter().map(String::as_str).collect::<Vec<_>>());
+    let digest = word_after(&signed, "signed ").trim_end_matches(':').to_owned();
+    // Another document does not void that signature unless somebody says so.
+    assert!(refused(fill_in(&answers_with("yes"), &[])).contains("begins anew"));
+    let plan_digest = |digest| [sign.as_slice(), &["physician", "--digest", digest]].concat();
+    let typed_in = format!("0x{}", "17".repeat(32));
+    assert!(bad(data, &plan_digest(&typed_in)).contains("begins anew"));
+    let anew = [plan_digest(&typed_in).as_slice(), &["--anew"]].concat();
+    assert!(bad(data, &anew).contains("keeps no record of this patient"));
+    let signed = good(data, &plan_digest(&digest));
     assert!(signed.contains("complete"), "{signed}");
-    assert!(good(data, &["surgery", "show", id]).starts_with("signed in, round 1"));
+    let shown = good(data, &["surgery", "show", id]);
+    assert!(shown.starts_with("signed in, round 1"), "{shown}");
+    assert!(shown.contains("sign-in signed by nurse, physician, complete"), "{shown}");
     assert!(good(data, &["timeline", id]).contains("sign-in signed, complete"));
 }
 

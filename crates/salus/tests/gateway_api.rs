@@ -620,6 +620,41 @@ fn an_operation_goes_over_the_interface() {
     assert!(timeline.contains("consent to surgery, round 1"), "{timeline}");
     assert!(!timeline.contains("planted"), "{timeline}");
 
+    // Nobody signs in today what is scheduled for tomorrow, unless it is urgent.
+    let answers = json!({
+        "identity": "yes", "site-marked": "no: planted words", "anaesthesia": "yes",
+        "pulse-oximeter": "yes", "allergy": "none", "airway": "no", "blood-loss": "no",
+    });
+    let fill_in = json!({
+        "step": "surgery.fill-in", "id": id, "phase": "sign-in", "answers": answers,
+    });
+    let with = |step: &Value, field: &str, value: Value| {
+        let mut step = step.clone();
+        step[field] = value;
+        step
+    };
+    let refused = |who: &str, wanted: &Value, why: &str| {
+        let answer = step(&hospital, who, wanted);
+        problem(&answer, 422);
+        assert!(answer.json()["detail"].as_str().unwrap().contains(why), "{answer:?}");
+    };
+    refused("nurse", &fill_in, "schedule it anew");
+    let urgent = with(&fill_in, "urgent", json!("planted words"));
+    let filled_in = done(&hospital, "nurse", &urgent);
+    assert_eq!(filled_in["complete"], false);
+    // Others sign that, and not what is no checklist, or begins it anew without a word.
+    let sign = json!({
+        "step": "surgery.sign", "id": id, "phase": "sign-in", "digest": filled_in["digest"],
+    });
+    let other = with(&sign, "digest", plan["digest"].clone());
+    refused("physician", &other, "begins anew");
+    refused("physician", &with(&other, "anew", json!(true)), "not the sign-in");
+    let without = hospital.narrow_token("physician", "user/Task.c user/Procedure.s");
+    problem(&hospital.ask(&without, "POST", "steps", &sign.to_string()), 403);
+    assert_eq!(done(&hospital, "physician", &sign)["complete"], true);
+    let shown = good(&hospital.data, &["surgery", "show", id]);
+    assert!(shown.contains("sign-in signed by nurse, physician, complete"), "{shown}");
+
     // What was done is in the log, without what was said.
     let acts = hospital.ask(&hospital.token("hospital"), "GET", "acts", "");
     assert!(acts.json().to_string().contains("step-surgery"), "{acts:?}");

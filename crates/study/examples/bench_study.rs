@@ -3,7 +3,7 @@
 //! The rows are made up, of the size of January 2020's outpatient list: 6,706 rows of 44 hospitals for each date,
 //! 556,770 patients on the whole. Prints one JSON object per line; `cargo xtask bench study` makes a table of them.
 //!
-//! Setting: `SALUS_BENCH_ROWS` (20,000), of which ten times as many are done to see what memory they take.
+//! Setting: `SALUS_BENCH_ROWS` (40,000), of which ten times as many are done to see what memory they take.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark may panic")]
 #![allow(clippy::cast_precision_loss, reason = "figures are rounded")]
@@ -53,8 +53,8 @@ fn rows(month: u8) -> Vec<Row> {
             name: format!("Specialty {}", number % 78),
         },
         case_type: "Outpatient".into(),
-        adult_child: if number % 5 == 0 { "Child" } else { "Adult" }.into(),
-        age: if number % 2 == 0 { "16-64" } else { "65+" }.into(),
+        adult_child: if number.is_multiple_of(5) { "Child" } else { "Adult" }.into(),
+        age: if number.is_multiple_of(2) { "16-64" } else { "65+" }.into(),
         band: format!("{} Months", number % 7 * 3),
         patients: u32::try_from(number % 166).unwrap(),
     };
@@ -89,7 +89,7 @@ fn peak_megabytes() -> f64 {
 
 fn main() {
     let rows = std::env::var("SALUS_BENCH_ROWS").ok().and_then(|text| text.parse().ok());
-    let rows = rows.unwrap_or(20_000);
+    let rows = rows.unwrap_or(40_000);
     run(Mode::Row, rows);
     let before = peak_megabytes();
     let (total, seconds) = run(Mode::Row, rows * 10);

@@ -132,6 +132,12 @@ impl Fiat {
 }
 
 impl Micros {
+    /// In dollars or euros, rounded to cents.
+    #[must_use]
+    pub fn cents(self) -> String {
+        decimal(U256::from(self.0), 6, 2)
+    }
+
     /// In dollars or euros, without zeros at the end beyond the second decimal.
     #[must_use]
     pub fn text(self) -> String {

@@ -5,7 +5,7 @@
 mod common;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -14,6 +14,7 @@ use std::{
 use common::{Made, row};
 use study::{
     execute::{ExecuteError, Options, execute, proofs::prove},
+    lists::{self, Lists},
     row::Day,
     tally::{Dimension, Gas, Mode, Segment, Sums},
     workload::pending,
@@ -59,7 +60,8 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn row_costs_what_its_class_costs() {
     // The first census of a hospital and month sets a slot that was zero; each later one changes it.
-    let rows = ["0-3 Months", "3-6 Months", "6-9 Months"].map(|band| row(1, Some("0600"), band, 604));
+    let rows =
+        ["0-3 Months", "3-6 Months", "6-9 Months"].map(|band| row(1, Some("0600"), band, 604));
     let segments = run_in(&Made::of(rows.to_vec()), Mode::Row, |_| ());
     let bands = &segments[0].by[&Dimension::Band];
     let execution = |band: &str| bands[band].gas.execution;
@@ -70,6 +72,33 @@ fn row_costs_what_its_class_costs() {
         assert_eq!((band.rows, band.transactions, band.patients), (1, 1, 604));
         assert_eq!(band.gas.intrinsic, 21_000);
     }
+}
+
+/// The paper's list, each row of which the contract takes for the same gas, but for the first of each hospital.
+#[test]
+fn january_2020_costs_its_classes_exactly() {
+    let file = "../../../shared/data/ntpf/OP Waiting List By Group Hospital 2020 (Jan only).csv.xz";
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    if !file.exists() {
+        println!("SKIPPED: ../shared/data is not there");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (work, rejected) = (dir.path().join("rows"), dir.path().join("rejected.csv"));
+    let how =
+        lists::Options { work: &work, rejected: &rejected, strict: true, allow_overlap: false };
+    let lists = Lists::gather(&[file], how).unwrap();
+    let made = Made::of(lists.rows(Day { year: 2020, month: 1, day: 30 }).unwrap());
+    let hospitals: BTreeSet<_> = made.all().map(|row| row.hospital.clone()).collect();
+    let sums = total(&run_in(&made, Mode::Row, |_| ()));
+    assert_eq!((sums.rows, sums.patients, sums.transactions), (6_706, 556_770, 6_706));
+    assert_eq!(sums.gas.intrinsic, 6_706 * 21_000);
+    assert_eq!(sums.gas.execution, 6_706 * 60_367 + hospitals.len() as u64 * 17_100);
+
+    let first = run_in(&made, Mode::Row, |options| options.rows = Some(3));
+    let hospitals: BTreeSet<_> = made.all().take(3).map(|row| row.hospital.clone()).collect();
+    let expected = 3 * 60_367 + hospitals.len() as u64 * 17_100;
+    assert_eq!(total(&first).gas.execution, expected);
 }
 
 #[test]
@@ -246,7 +275,10 @@ fn row_that_the_contract_refuses_stops_the_study_and_is_named_without_a_file() {
     let options = options(Mode::Row, dir.path(), &stop);
     let refused = execute(&Made::of(rows), &options, &|_| (), &|_| (), &mut |_| ()).unwrap_err();
     let told = refused.to_string();
-    assert_eq!(told, "the transaction for row 1 of 1960-01-30 was refused: the contract refused it");
+    assert_eq!(
+        told,
+        "the transaction for row 1 of 1960-01-30 was refused: the contract refused it"
+    );
     assert!(files_are_gone(dir.path()));
 }
 
@@ -257,7 +289,9 @@ fn files_are_gone(dir: &Path) -> bool {
 #[test]
 fn transactions_before_a_block_takes_them_are_shown_decoded() {
     let made = Made::new(1, 30);
-    for (mode, function) in [(Mode::Row, "publishCensus"), (Mode::Patient, "list"), (Mode::Batch, "publishCensus")] {
+    for (mode, function) in
+        [(Mode::Row, "publishCensus"), (Mode::Patient, "list"), (Mode::Batch, "publishCensus")]
+    {
         let shown = pending(&made, mode, SEED).unwrap();
         assert!(!shown.is_empty());
         assert_eq!(shown, pending(&made, mode, SEED).unwrap());

@@ -1,6 +1,8 @@
 //! Reading ten times as many rows takes no more than half as much memory again. Alone in its process, whose largest
 //! size so far is what Linux tells.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{fs, path::Path};
 
 use study::lists::{Lists, Options};

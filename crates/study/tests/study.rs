@@ -6,13 +6,17 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use study::{
     execute::ExecuteError,
     manifest::{Difference, digests},
     prices::{Cost, FixedPrice},
+    row::Day,
     run::{Execution, Finished, Options, PriceFiles, Progress, StudyError, run, verify},
     tally::Mode,
 };
@@ -334,4 +338,24 @@ fn a_list_is_made_up_where_there_is_none() {
     assert_eq!(finished.results.modes[&Mode::Row].total.sums.rows, 200);
     assert!(place.read("out/report.md").contains("**The list is made up**"));
     assert!(place.path("out/synthetic.csv").exists());
+}
+
+#[test]
+fn more_than_a_million_patients_are_cut_to_one_month_and_told() {
+    let place = Place::new();
+    fs::write(place.path("list.csv"), LIST.replace("18 Months +,9", "18 Months +,1000000"))
+        .unwrap();
+    let told = Mutex::new(Vec::new());
+    let (out, options) = (place.path("out"), place.options());
+    let finished =
+        run(&options, &execution(&out, false, 2), &|progress| told.lock().unwrap().push(progress));
+    let date = Day { year: 2020, month: 1, day: 30 };
+    let expected = Progress::PatientsOnlyOf { date, patients: 40, of: 1_000_051 };
+    assert!(told.into_inner().unwrap().contains(&expected));
+    let results = finished.unwrap().results;
+    assert_eq!(results.modes[&Mode::Patient].total.sums.transactions, 40);
+    assert_eq!(results.compared.dates, [date]);
+    let report = place.read("out/report.md");
+    assert!(report.contains("Patient mode was run for the rows of 30 January 2020 only"));
+    assert!(report.contains("The same rows in each mode: the rows of 30 January 2020."));
 }

@@ -300,12 +300,27 @@ impl Scene {
         report.versions
     }
 
-    /// From the plan to the sign-out; what is sealed on the way is another test's.
-    async fn operate(&self, id: B256) {
+    /// From the plan to the sign-out, over a report; what else is sealed on the way is another test's.
+    async fn operate(&self, surgeon: &Person, id: B256, performed: &str) -> RecordDigest {
+        self.incise(surgeon, id).await;
+        let (hospital, now) = (self.world.gateway("hospital"), self.world.now());
+        let (patient, phase) = (&self.patient, surgery::Phase::SignOut);
+        let answers: Vec<_> = phase.items().iter().map(|item| (item.key, "yes")).collect();
+        let report = surgery::Report { performed, answers: &answers, anew: false };
+        let signed = surgery::report(hospital, surgeon, patient, id, &report, now).await.unwrap();
+        self.sign_out(&[], id, signed.digest).await;
+        RecordDigest(signed.digest)
+    }
+
+    async fn surgeon(&self) -> Person {
+        self.world.engage("surgeon", "hospital", ProfessionalRole::Surgeon).await
+    }
+
+    /// From the plan to the incision.
+    async fn incise(&self, surgeon: &Person, id: B256) {
         let (world, at) = (&self.world, self.world.at(Contract::Surgeries));
-        let surgeon = world.engage("surgeon", "hospital", ProfessionalRole::Surgeon).await;
         let (physician, nurse) = (world.person("physician"), world.person("nurse"));
-        let (plan, checklist, report) = (secret("a plan"), secret("a list"), secret("a report"));
+        let (plan, checklist) = (secret("a plan"), secret("a list"));
         surgeon.sender.send(at, &Surgeries::assessCall { id, plan }).await.unwrap();
         let consent = Call::to_contract(at, &Surgeries::consentCall { id, plan });
         let relay = world.gateway("hospital").sender();
@@ -321,12 +336,18 @@ impl Scene {
             let sign_in = Surgeries::signInCall { id, checklist };
             person.sender.send(at, &sign_in).await.unwrap();
         }
-        for person in [&surgeon, physician, nurse] {
+        for person in [surgeon, physician, nurse] {
             let time_out = Surgeries::timeOutCall { id, checklist };
             person.sender.send(at, &time_out).await.unwrap();
         }
         surgeon.sender.send(at, &Surgeries::inciseCall { id }).await.unwrap();
-        for person in [&surgeon, physician, nurse] {
+    }
+
+    /// These and the others of the team sign a report, by whatever means.
+    async fn sign_out(&self, first: &[&Person], id: B256, report: B256) {
+        let (world, at) = (&self.world, self.world.at(Contract::Surgeries));
+        let others = [world.person("physician"), world.person("nurse")];
+        for person in first.iter().chain(&others) {
             person.sender.send(at, &Surgeries::signOutCall { id, report }).await.unwrap();
         }
     }
@@ -1197,11 +1218,14 @@ async fn an_operation_is_claimed_for_what_it_was() {
     let claim = Filing { source: Source::Surgery, ..filing(coverage, service, &items) };
     let submit = async || scene.submit_as("hospital", "physician", patient, &claim).await;
     refused_as(submit().await, "NoService");
-    scene.operate(service).await;
+    scene.operate(&scene.surgeon().await, service, "total hip replacement, uncemented").await;
     let id = submit().await.unwrap();
     let places = Places { claim: &hospital.gatekeeper, order: &hospital.gatekeeper };
-    let reviewed = Reviewed::read(&scene.insurer, &scene.adjudicator, places, id, now).await;
-    let reviewed = reviewed.unwrap();
+    let read = || Reviewed::read(&scene.insurer, &scene.adjudicator, places, id, now);
+    // The report is read on the patient's consent to procedures, and there is no decision without it.
+    refusal(read().await);
+    scene.consent(&[Kind::Financial, Kind::Order, Kind::Procedure]).await;
+    let reviewed = read().await.unwrap();
     scene.adjudicate_reviewed(&scene.insurer, &scene.adjudicator, &reviewed).await.unwrap();
     let held = scene.standing(id).await;
     // A knee was claimed, and a hip was replaced.
@@ -1209,11 +1233,62 @@ async fn an_operation_is_claimed_for_what_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operation_is_not_paid_for_more_than_its_report_says() {
+    let scene = Scene::new().await;
+    let (world, patient) = (&scene.world, &scene.patient);
+    scene.consent(&[Kind::Financial, Kind::Order, Kind::Procedure]).await;
+    let (hospital, physician) = (world.gateway("hospital"), world.person("physician"));
+    let coverage = scene.covered_by(&Terms { limit: Cents(3_000_000), ..scene.terms() }).await;
+    let (now, place) = (world.now(), hospital.member());
+    let places = Places { claim: &hospital.gatekeeper, order: &hospital.gatekeeper };
+    let read = async |id| Reviewed::read(&scene.insurer, &scene.adjudicator, places, id, now).await;
+    let refer = async || {
+        let operation = "total replacement of the left hip".to_owned();
+        let referral = surgery::Referral { operation, reason: "osteoarthritis".into() };
+        let referred = surgery::refer(hospital, physician, patient, place, &referral, now).await;
+        referred.unwrap().0.record.0
+    };
+    let submit = async |service| {
+        let items = [item("OP-HIP", 1, 1_150_000)];
+        let claim = Filing { source: Source::Surgery, ..filing(coverage, service, &items) };
+        scene.submit_as("hospital", "physician", patient, &claim).await.unwrap()
+    };
+    let (service, surgeon) = (refer().await, scene.surgeon().await);
+    let report =
+        scene.operate(&surgeon, service, "opened and closed again: not to be operated on").await;
+    let id = submit(service).await;
+    let reviewed = read(id).await.unwrap();
+    scene.adjudicate_reviewed(&scene.insurer, &scene.adjudicator, &reviewed).await.unwrap();
+    let held = scene.standing(id).await;
+    assert_eq!((held.approved, held.flags), (Cents::ZERO, Flags::UPCODED));
+
+    // Nothing is decided on a digest with nothing behind it, nor on another operation's report.
+    for (wrong, why) in [
+        (secret("nothing is behind it"), "does not stand on chain"),
+        (report.0, "not the one of this operation"),
+    ] {
+        let service = refer().await;
+        scene.incise(&surgeon, service).await;
+        scene.sign_out(&[&surgeon], service, wrong).await;
+        invalid(read(submit(service).await).await, why);
+    }
+    // Nor on one that the patient rejected since.
+    let service = refer().await;
+    let report = scene.operate(&surgeon, service, "total replacement of the left hip").await;
+    let id = submit(service).await;
+    read(id).await.unwrap();
+    let record = hospital.gatekeeper.vault().find(report).await.unwrap().unwrap().header.record;
+    let anchor = record::newest(hospital, record, now).await.unwrap().unwrap();
+    record::answer(hospital, patient, &anchor, Verdict::Reject, now).await.unwrap();
+    invalid(read(id).await, "does not stand on chain");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_that_was_amended_afterwards_is_not_what_is_decided_on() {
     let scene = Scene::new().await;
     let (world, patient, insurer) = (&scene.world, &scene.patient, &scene.insurer);
     insurer.gatekeeper.open_copies_with(insurer.secret.clone());
-    scene.consent(&[Kind::Financial, Kind::Order]).await;
+    scene.consent(&[Kind::Financial, Kind::Order, Kind::Procedure]).await;
     let (hospital, physician) = (world.gateway("hospital"), world.person("physician"));
     let coverage = scene.covered_by(&Terms { limit: Cents(2_000_000), ..scene.terms() }).await;
     let (now, place) = (world.now(), hospital.member());
@@ -1222,7 +1297,7 @@ async fn an_order_that_was_amended_afterwards_is_not_what_is_decided_on() {
     let referred = surgery::refer(hospital, physician, patient, place, &referral, now).await;
     let referred = referred.unwrap().0;
     let service = referred.record.0;
-    scene.operate(service).await;
+    let report = scene.operate(&scene.surgeon().await, service, "cataract of the right eye").await;
     // Whoever refers and operates says afterwards that it was something dearer, and the patient accepts that.
     record::answer(hospital, patient, &referred, Verdict::Accept, now).await.unwrap();
     let resource = json!({
@@ -1249,6 +1324,9 @@ async fn an_order_that_was_amended_afterwards_is_not_what_is_decided_on() {
     scene.copy_version_to_insurer(hospital, amended.digest, Kind::Order).await;
     invalid(read().await, "the order that is kept is not the one");
     scene.copy_version_to_insurer(hospital, referred.digest, Kind::Order).await;
+    // And the report.
+    assert!(read().await.is_err());
+    scene.copy_version_to_insurer(hospital, report, Kind::Procedure).await;
     let reviewed = read().await.unwrap();
     scene.adjudicate_reviewed(insurer, &scene.adjudicator, &reviewed).await.unwrap();
     let held = scene.standing(id).await;

@@ -6,15 +6,22 @@
 mod common;
 mod journal;
 
+use std::time::Duration;
+
 use alloy_primitives::{Address, B256, U256};
 use bindings::{Contract, Surgeries};
 use common::{DAY, HOUR, World, address, passkey, refusal, secret};
-use domain::{Anchor, Kind, KindSet, ProfessionalRole};
+use domain::{Anchor, Kind, KindSet, ProfessionalRole, RecordDigest};
 use journal::Journal;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use workflows::{
     Gateway, PatientActor, Person, Step, WorkflowError, access,
-    surgery::{self, Answer, Implant, Implanted, Phase, Plan, Referral, Seat, Signed, State, Team},
+    record::{self, Draft, Verdict},
+    surgery::{
+        self, Answer, FORWARD_MAX, FilledIn, Implant, Implanted, Phase, Plan, Referral, Report,
+        Round, Seat, Signed, Signing, State, Team,
+    },
 };
 
 /// A hospital with a surgeon, and a patient whose records it keeps.
@@ -32,7 +39,16 @@ impl Scene {
         let patient = world.patient("P001", passkey("P001")).await;
         world.relate("hospital", &patient, false).await;
         let surgeon = world.engage("surgeon", "hospital", ProfessionalRole::Surgeon).await;
-        Self { world, patient, surgeon, _dir: dir }
+        let scene = Self { world, patient, surgeon, _dir: dir };
+        for name in ["surgeon", "physician", "nurse"] {
+            scene.care(address(name)).await;
+        }
+        scene
+    }
+
+    async fn care(&self, member: Address) {
+        let (account, now) = (self.patient.account(), self.world.now());
+        self.hospital().gatekeeper.join_care_team(account, member, now).await.unwrap();
     }
 
     fn hospital(&self) -> &Gateway {
@@ -99,15 +115,35 @@ impl Scene {
         id: B256,
         [surgeon, anaesthetist, nurse]: [Address; 3],
     ) -> Result<Step, WorkflowError> {
+        self.schedule_in(HOUR, who, id, [surgeon, anaesthetist, nurse]).await
+    }
+
+    async fn schedule_in(
+        &self,
+        time: Duration,
+        who: &str,
+        id: B256,
+        [surgeon, anaesthetist, nurse]: [Address; 3],
+    ) -> Result<Step, WorkflowError> {
         let team = Team { surgeon, anaesthetist, nurse };
-        let at = self.world.now().after(DAY);
+        let at = self.world.now().after(time);
         surgery::schedule(self.hospital(), self.person(who), id, &team, at, "theatre 2").await
     }
 
     async fn fill_in(&self, who: &str, id: B256, phase: Phase) -> Result<Signed, WorkflowError> {
+        let answers = answers(phase);
+        let filled_in = FilledIn { phase, answers: &answers, urgent: None, anew: false };
+        self.fill_in_as(who, id, &filled_in).await
+    }
+
+    async fn fill_in_as(
+        &self,
+        who: &str,
+        id: B256,
+        filled_in: &FilledIn<'_>,
+    ) -> Result<Signed, WorkflowError> {
         let (hospital, now) = (self.hospital(), self.world.now());
-        let (person, patient) = (self.person(who), &self.patient);
-        surgery::fill_in(hospital, person, patient, id, phase, &answers(phase), now).await
+        surgery::fill_in(hospital, self.person(who), &self.patient, id, filled_in, now).await
     }
 
     async fn sign(
@@ -117,7 +153,61 @@ impl Scene {
         phase: Phase,
         digest: B256,
     ) -> Result<Signed, WorkflowError> {
-        surgery::sign(self.hospital(), self.person(who), id, phase, digest).await
+        self.sign_as(self.person(who), id, &Signing { phase, digest, anew: false }).await
+    }
+
+    async fn sign_as(
+        &self,
+        person: &Person,
+        id: B256,
+        signing: &Signing,
+    ) -> Result<Signed, WorkflowError> {
+        let now = self.world.now();
+        surgery::sign(self.hospital(), person, &self.patient, id, signing, now).await
+    }
+
+    /// What the contract takes from somebody who signs without this program.
+    async fn sign_alone(&self, who: &str, id: B256, phase: Phase, digest: B256) {
+        let (sender, at) = (&self.person(who).sender, self.world.at(Contract::Surgeries));
+        let checklist = digest;
+        let sent = match phase {
+            Phase::SignIn => sender.send(at, &Surgeries::signInCall { id, checklist }).await,
+            Phase::TimeOut => sender.send(at, &Surgeries::timeOutCall { id, checklist }).await,
+            Phase::SignOut => sender.send(at, &Surgeries::signOutCall { id, report: digest }).await,
+        };
+        sent.unwrap();
+    }
+
+    /// Referred, planned and consented to.
+    async fn consented(&self) -> B256 {
+        let id = self.refer("physician").await.unwrap();
+        let plan = self.assess("surgeon", id).await.unwrap();
+        self.consent(id, &plan).await.unwrap();
+        id
+    }
+
+    /// Seals a sign-in like another one, with other answers, as somebody could who has other means.
+    async fn seal(&self, id: B256, like: B256, answers: &[Answer<'_>]) -> B256 {
+        let (hospital, now) = (self.hospital(), self.world.now());
+        let keeper = &hospital.gatekeeper;
+        let entry = keeper.vault().find(RecordDigest(like)).await.unwrap().unwrap();
+        let anchor = record::newest(hospital, entry.header.record, now).await.unwrap().unwrap();
+        let body = record::verify(hospital, &self.patient, &anchor).await.unwrap();
+        let mut resource: Value = serde_json::from_slice(&body).unwrap();
+        assert!(resource["focus"]["reference"].as_str().unwrap().contains(&format!("{id:x}")));
+        resource.as_object_mut().unwrap().remove("id");
+        for input in resource["input"].as_array_mut().unwrap() {
+            let item = input["type"]["coding"][0]["code"].clone();
+            let (_, answer) = answers.iter().find(|(key, _)| item == **key).unwrap();
+            input["valueString"] = json!(answer);
+        }
+        let draft = Draft { kind: Kind::Order, resource };
+        let nurse = self.person("nurse");
+        record::propose(hospital, nurse, &self.patient, &draft, now).await.unwrap().0.digest.0
+    }
+
+    async fn newest_round(&self, id: B256) -> Round {
+        surgery::rounds(self.hospital(), id).await.unwrap().pop().unwrap()
     }
 
     /// The first fills in, the others sign.
@@ -131,7 +221,7 @@ impl Scene {
     }
 
     async fn incise(&self, who: &str, id: B256) -> Result<Step, WorkflowError> {
-        surgery::incise(self.hospital(), self.person(who), id).await
+        surgery::incise(self.hospital(), self.person(who), id, self.world.now()).await
     }
 
     async fn implant(&self, who: &str, id: B256, serial: &str) -> Result<B256, WorkflowError> {
@@ -153,7 +243,8 @@ impl Scene {
         let (hospital, now) = (self.hospital(), self.world.now());
         let (person, patient) = (self.person(who), &self.patient);
         let answers = answers(Phase::SignOut);
-        surgery::report(hospital, person, patient, id, "hip replaced", &answers, now).await
+        let report = Report { performed: "hip replaced", answers: &answers, anew: false };
+        surgery::report(hospital, person, patient, id, &report, now).await
     }
 
     async fn sign_out(&self, id: B256) {
@@ -220,7 +311,14 @@ fn plan() -> Plan {
 }
 
 fn answers(phase: Phase) -> Vec<Answer<'static>> {
-    phase.items().iter().map(|item| (item.key, "yes")).collect()
+    let answer = |key| if ["airway", "blood-loss"].contains(&key) { "no" } else { "yes" };
+    phase.items().iter().map(|item| (item.key, answer(item.key))).collect()
+}
+
+/// The answers with another one to an item.
+fn answers_but(phase: Phase, item: &str, answer: &'static str) -> Vec<Answer<'static>> {
+    let other = |(key, before)| (key, if key == item { answer } else { before });
+    answers(phase).into_iter().map(other).collect()
 }
 
 fn operations(steps: &[Step]) -> Vec<&'static str> {
@@ -231,6 +329,15 @@ fn operations(steps: &[Step]) -> Vec<&'static str> {
 fn refused_as<T>(outcome: Result<T, WorkflowError>, reason: &str) {
     let text = refusal(outcome);
     assert!(text.contains(reason), "{text}");
+}
+
+#[track_caller]
+fn invalid<T>(outcome: Result<T, WorkflowError>, reason: &str) {
+    match outcome {
+        Err(WorkflowError::Invalid(text)) => assert!(text.contains(reason), "{text}"),
+        Err(error) => panic!("{error:?}"),
+        Ok(_) => panic!("it was not refused"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -364,22 +471,244 @@ async fn checklist_is_filled_in_as_a_whole() {
     let twice = [whole.clone(), vec![whole[0]]].concat();
     let empty = [lacking, &[(whole[0].0, " ")]].concat();
     let foreign = [whole.clone(), vec![("weather", "fine")]].concat();
-    let (hospital, nurse) = (scene.hospital(), scene.person("nurse"));
     for wrong in [lacking, &twice, &empty, &foreign] {
-        let (patient, now) = (&scene.patient, scene.world.now());
-        let filled =
-            surgery::fill_in(hospital, nurse, patient, id, Phase::SignIn, wrong, now).await;
-        assert!(matches!(filled, Err(WorkflowError::Invalid(_))), "{wrong:?}");
+        let phase = Phase::SignIn;
+        let filled_in = FilledIn { phase, answers: wrong, urgent: None, anew: false };
+        let filled_in = scene.fill_in_as("nurse", id, &filled_in).await;
+        assert!(matches!(filled_in, Err(WorkflowError::Invalid(_))), "{wrong:?}");
     }
     assert_eq!(scene.versions().await, before);
+}
 
-    // Another checklist begins the phase anew; who signed the first signs again.
-    let first = scene.fill_in("nurse", id, Phase::SignIn).await.unwrap();
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_phase_begins_anew_only_when_somebody_says_so() {
+    let scene = Scene::new().await;
+    let id = scene.consented().await;
+    scene.schedule("nurse", id).await.unwrap();
+    let phase = Phase::SignIn;
+    let first = scene.fill_in("nurse", id, phase).await.unwrap();
     scene.world.pass(HOUR);
-    let second = scene.fill_in("physician", id, Phase::SignIn).await.unwrap();
+    let before = scene.versions().await;
+    invalid(scene.fill_in("physician", id, phase).await, "begins anew");
+    assert_eq!(scene.versions().await, before, "nothing is sealed");
+    let answers = answers(phase);
+    let filled_in = FilledIn { phase, answers: &answers, urgent: None, anew: true };
+    let second = scene.fill_in_as("physician", id, &filled_in).await.unwrap();
     assert_ne!(first.digest, second.digest);
-    assert!(!second.complete);
-    assert!(scene.sign("nurse", id, Phase::SignIn, second.digest).await.unwrap().complete);
+    assert!(!second.complete, "who signed the first signs again");
+    // Nor by signing another document than the one that is being signed.
+    invalid(scene.sign("nurse", id, phase, first.digest).await, "begins anew");
+    assert_eq!(scene.newest_round(id).await.signed[0].by, [address("physician")]);
+    let back = Signing { phase, digest: first.digest, anew: true };
+    assert!(!scene.sign_as(scene.person("nurse"), id, &back).await.unwrap().complete);
+    assert!(scene.sign("physician", id, phase, first.digest).await.unwrap().complete);
+    let signed = scene.newest_round(id).await.signed;
+    assert_eq!((signed.len(), signed[0].digest, signed[0].is_complete), (1, first.digest, true));
+    assert_eq!(signed[0].by, [address("nurse"), address("physician")]);
+
+    let report = scene_report(&scene, id).await;
+    let other = Report { performed: "hip replaced", answers: &sign_out(), anew: false };
+    let (hospital, now) = (scene.hospital(), scene.world.now());
+    let nurse = scene.person("nurse");
+    let refused = surgery::report(hospital, nurse, &scene.patient, id, &other, now).await;
+    invalid(refused, "begins anew");
+    scene.sign("nurse", id, Phase::SignOut, report).await.unwrap();
+}
+
+fn sign_out() -> Vec<Answer<'static>> {
+    answers(Phase::SignOut)
+}
+
+/// From the sign-in to a report that the surgeon signed.
+async fn scene_report(scene: &Scene, id: B256) -> B256 {
+    scene.go_through(id, Phase::TimeOut, &["surgeon", "physician", "nurse"]).await;
+    scene.incise("surgeon", id).await.unwrap();
+    scene.report("surgeon", id).await.unwrap().digest
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_phases_own_sealed_document_is_signed() {
+    let scene = Scene::new().await;
+    let (phase, hospital) = (Phase::SignIn, scene.hospital());
+    let id = scene.refer("physician").await.unwrap();
+    let plan = scene.assess("surgeon", id).await.unwrap();
+    scene.consent(id, &plan).await.unwrap();
+    scene.schedule("nurse", id).await.unwrap();
+    // The sign-in of another operation of the same patient.
+    let other = scene.consented().await;
+    scene.schedule("nurse", other).await.unwrap();
+    let of_other = scene.fill_in("nurse", other, phase).await.unwrap().digest;
+    // One of another patient's, who is in the same hands.
+    let stranger = scene.world.patient("P002", passkey("P002")).await;
+    scene.world.relate("hospital", &stranger, false).await;
+    let draft = Draft { kind: Kind::Order, resource: json!({ "resourceType": "Task" }) };
+    let (nurse, now) = (scene.person("nurse"), scene.world.now());
+    let (of_stranger, _) = record::propose(hospital, nurse, &stranger, &draft, now).await.unwrap();
+
+    let before = (scene.versions().await, scene.world.chain().head().hash);
+    let unknown = "keeps no record of this patient";
+    invalid(scene.sign("nurse", id, phase, secret("typed in")).await, unknown);
+    invalid(scene.sign("nurse", id, phase, of_stranger.digest.0).await, unknown);
+    invalid(scene.sign("nurse", id, phase, plan.digest.0).await, "not the sign-in");
+    invalid(scene.sign("nurse", id, phase, of_other).await, "not the sign-in");
+    let after = (scene.versions().await, scene.world.chain().head().hash);
+    assert_eq!(after, before, "nothing is written");
+    // Whoever has no seat is refused by the contract, and reads nothing.
+    let receipts = async || {
+        let keeper = &scene.hospital().gatekeeper;
+        keeper.receipts_of(scene.patient.account(), None, 100).await.unwrap().len()
+    };
+    let read = receipts().await;
+    refused_as(scene.sign("surgeon", id, phase, of_other).await, "NotAllowed");
+    assert_eq!(receipts().await, read);
+
+    let own = scene.fill_in("nurse", id, phase).await.unwrap().digest;
+    // Who may not read it does not sign it.
+    let account = scene.patient.account();
+    hospital.gatekeeper.leave_care_team(account, address("physician")).await.unwrap();
+    invalid(scene.sign("physician", id, phase, own).await, "may not read");
+    scene.care(address("physician")).await;
+    // Nor what the patient rejected meanwhile.
+    let rejected = hospital.gatekeeper.vault().find(RecordDigest(own)).await.unwrap().unwrap();
+    let anchor = record::newest(hospital, rejected.header.record, now).await.unwrap().unwrap();
+    record::answer(hospital, &scene.patient, &anchor, Verdict::Reject, now).await.unwrap();
+    invalid(scene.sign("physician", id, phase, own).await, "does not stand on chain");
+    let answers = answers(phase);
+    let anew = FilledIn { phase, answers: &answers, urgent: None, anew: true };
+    let own = scene.fill_in_as("nurse", id, &anew).await.unwrap().digest;
+    assert!(scene.sign("physician", id, phase, own).await.unwrap().complete);
+    // The sign-in is no time-out, and no report.
+    invalid(scene.sign("nurse", id, Phase::TimeOut, own).await, "not the time-out");
+    let report = scene_report(&scene, id).await;
+    invalid(scene.sign("nurse", id, Phase::SignOut, own).await, "begins anew");
+    let anew = Signing { phase: Phase::SignOut, digest: plan.digest.0, anew: true };
+    invalid(scene.sign_as(nurse, id, &anew).await, "not the sign-out");
+    assert!(!scene.sign("nurse", id, Phase::SignOut, report).await.unwrap().complete);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_counts_for_its_own_round_and_once() {
+    let scene = Scene::new().await;
+    let id = scene.refer("physician").await.unwrap();
+    let plan = scene.assess("surgeon", id).await.unwrap();
+    scene.to_incision(id, &plan).await;
+    let first = scene.newest_round(id).await;
+    assert_eq!(first.team, Some(["surgeon", "physician", "nurse"].map(address)));
+    scene.sign_out(id).await;
+    scene.note("hand-over", "physician", id).await.unwrap();
+    scene.world.pass(DAY);
+    scene.note("return", "surgeon", id).await.unwrap();
+    let second = scene.newest_round(id).await;
+    assert_eq!((second.number, second.team, second.scheduled_at), (2, None, None));
+    let plan = scene.assess("surgeon", id).await.unwrap();
+    scene.consent(id, &plan).await.unwrap();
+    scene.schedule("nurse", id).await.unwrap();
+    let second = scene.newest_round(id).await;
+    assert_eq!(second.scheduled_at, Some(scene.world.now().after(HOUR)));
+    assert_ne!(second.scheduled_at, first.scheduled_at);
+    let before = first.completed(Phase::SignIn).unwrap();
+    invalid(scene.sign("nurse", id, Phase::SignIn, before).await, "completed the phase before");
+
+    // What was complete before the consent was withdrawn is gone through again.
+    scene.go_through(id, Phase::SignIn, &["physician", "nurse"]).await;
+    let again = scene.newest_round(id).await.completed(Phase::SignIn).unwrap();
+    let now = scene.world.now();
+    surgery::withdraw_consent(scene.hospital(), &scene.patient, id, now).await.unwrap();
+    scene.consent(id, &plan).await.unwrap();
+    scene.schedule("nurse", id).await.unwrap();
+    invalid(scene.sign("nurse", id, Phase::SignIn, again).await, "completed the phase before");
+    scene.go_through(id, Phase::SignIn, &["nurse", "physician"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_no_without_a_reason_stops_the_team() {
+    let scene = Scene::new().await;
+    let id = scene.consented().await;
+    scene.schedule("nurse", id).await.unwrap();
+    let phase = Phase::SignIn;
+    let before = scene.versions().await;
+    for (item, answer) in [
+        ("site-marked", "no"),
+        ("site-marked", "no: "),
+        ("identity", "not applicable"),
+        ("anaesthesia", "not yet"),
+        ("airway", "yes"),
+    ] {
+        let answers = answers_but(phase, item, answer);
+        let filled_in = FilledIn { phase, answers: &answers, urgent: None, anew: false };
+        invalid(scene.fill_in_as("nurse", id, &filled_in).await, item);
+    }
+    assert_eq!(scene.versions().await, before, "nothing is sealed");
+
+    // One that was sealed and signed by other means is not signed by others, nor begun over.
+    let bad = answers_but(phase, "site-marked", "no");
+    let good = answers_but(phase, "site-marked", "no: a single organ");
+    let filled_in = FilledIn { phase, answers: &good, urgent: None, anew: false };
+    let good = scene.fill_in_as("nurse", id, &filled_in).await.unwrap();
+    let bad = scene.seal(id, good.digest, &bad).await;
+    scene.sign_alone("nurse", id, phase, bad).await;
+    let reason = "site-marked takes";
+    invalid(scene.sign("physician", id, phase, bad).await, reason);
+    scene.sign_alone("physician", id, phase, bad).await;
+    scene.go_through(id, Phase::TimeOut, &["surgeon", "physician", "nurse"]).await;
+    invalid(scene.incise("surgeon", id).await, reason);
+    assert_eq!(scene.state(id).await, State::TimedOut);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_surgeon_begins_over_documents_only() {
+    let scene = Scene::new().await;
+    let id = scene.consented().await;
+    scene.schedule("nurse", id).await.unwrap();
+    for who in ["physician", "nurse"] {
+        scene.sign_alone(who, id, Phase::SignIn, secret("nothing is behind it")).await;
+    }
+    scene.go_through(id, Phase::TimeOut, &["surgeon", "physician", "nurse"]).await;
+    invalid(scene.incise("surgeon", id).await, "sign-in: the hospital keeps no record");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operation_waits_for_its_time_unless_it_is_urgent() {
+    let scene = Scene::new().await;
+    let id = scene.consented().await;
+    let team = ["surgeon", "physician", "nurse"].map(address);
+    let second = Duration::from_secs(1);
+    scene.schedule_in(FORWARD_MAX + second, "nurse", id, team).await.unwrap();
+    let (phase, before) = (Phase::SignIn, scene.versions().await);
+    invalid(scene.fill_in("nurse", id, phase).await, "schedule it anew");
+    let answers = answers(phase);
+    let urgent = |reason| FilledIn { phase, answers: &answers, urgent: Some(reason), anew: false };
+    invalid(scene.fill_in_as("nurse", id, &urgent(" ")).await, "reason why");
+    assert_eq!(scene.versions().await, before, "nothing is sealed");
+    // Scheduled anew, or once its time is near.
+    scene.schedule_in(FORWARD_MAX, "nurse", id, team).await.unwrap();
+    scene.go_through(id, phase, &["nurse", "physician"]).await;
+    let id = scene.consented().await;
+    scene.schedule_in(FORWARD_MAX + second, "nurse", id, team).await.unwrap();
+    scene.world.pass(second);
+    scene.go_through(id, phase, &["nurse", "physician"]).await;
+
+    // Or declared urgent, which both who sign in have signed.
+    let id = scene.consented().await;
+    scene.schedule_in(7 * DAY, "nurse", id, team).await.unwrap();
+    let signed = scene.fill_in_as("nurse", id, &urgent("the fracture is open")).await.unwrap();
+    scene.sign("physician", id, phase, signed.digest).await.unwrap();
+    scene.go_through(id, Phase::TimeOut, &["surgeon", "physician", "nurse"]).await;
+    scene.incise("surgeon", id).await.unwrap();
+
+    // What was signed early by other means is not begun.
+    let id = scene.consented().await;
+    scene.schedule_in(HOUR, "nurse", id, team).await.unwrap();
+    let signed = scene.fill_in("nurse", id, phase).await.unwrap();
+    scene.schedule_in(7 * DAY, "nurse", id, team).await.unwrap();
+    invalid(scene.sign("physician", id, phase, signed.digest).await, "schedule it anew");
+    for who in ["nurse", "physician"] {
+        scene.sign_alone(who, id, phase, signed.digest).await;
+    }
+    scene.go_through(id, Phase::TimeOut, &["surgeon", "physician", "nurse"]).await;
+    invalid(scene.incise("surgeon", id).await, "schedule it anew");
+    scene.world.pass(7 * DAY);
+    scene.incise("surgeon", id).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -514,7 +843,10 @@ async fn who_relieves_signs_again() {
     refused_as(scene.fill_in("physician", id, Phase::TimeOut).await, "NotAllowed");
     let first = scene.fill_in("surgeon", id, Phase::TimeOut).await.unwrap();
     scene.sign("nurse", id, Phase::TimeOut, first.digest).await.unwrap();
-    surgery::sign(hospital, &colleague, id, Phase::TimeOut, first.digest).await.unwrap();
+    let signing = Signing { phase: Phase::TimeOut, digest: first.digest, anew: false };
+    invalid(scene.sign_as(&colleague, id, &signing).await, "may not read");
+    scene.care(colleague.member).await;
+    scene.sign_as(&colleague, id, &signing).await.unwrap();
     scene.incise("surgeon", id).await.unwrap();
 }
 

@@ -175,7 +175,7 @@ async fn require_version(
             versions.last().map(|newest| newest.version)
         }
     };
-    if newest.is_some() && version_of_tag(tag) == newest {
+    if newest.is_some() && version_of_tag(tag) == newest.map(Into::into) {
         return Ok(());
     }
     Err(FhirError::precondition("the consent has another version by now; read it again"))

@@ -41,8 +41,10 @@ impl Teller<'_> {
         steps.into_iter().for_each(|step| self.tell(step));
         let team =
             Team { surgeon: surgeon.member, anaesthetist: physician.member, nurse: nurse.member };
-        let schedule = async |hours| {
-            let at = self.now().after(Duration::from_secs(hours * 3_600));
+        // Borrows no teller: it tells something between its calls.
+        let consortium = self.consortium;
+        let schedule = async |hours: u64| {
+            let at = consortium.now().after(Duration::from_secs(hours * 3_600));
             surgery::schedule(hospital, nurse, id, &team, at, "theatre 1").await
         };
         let unasked = schedule(24).await;

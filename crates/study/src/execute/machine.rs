@@ -8,9 +8,7 @@ use std::{
 };
 
 use alloy_primitives::Bytes;
-use chain::{
-    Applied, Certificate, Chain, ChainConfig, Genesis, Payload, SharedBlock, Transaction,
-};
+use chain::{Applied, Certificate, Chain, ChainConfig, Genesis, Payload, SharedBlock, Transaction};
 use rayon::prelude::*;
 
 use super::ExecuteError;

@@ -81,7 +81,9 @@ pub enum ExecuteError {
         reason: String,
     },
     /// A transaction costs what its call data costs at the least (EIP-7623), so its gas cannot be split.
-    #[error("the transaction for {what} used only the floor for its call data, which cannot be split")]
+    #[error(
+        "the transaction for {what} used only the floor for its call data, which cannot be split"
+    )]
     Floor {
         /// What it was for.
         what: String,

@@ -95,8 +95,8 @@ pub enum ProofError {
 /// [`ProofError`] when the file of its archive date cannot be used.
 pub fn prove(proofs: &Path, row: &Row) -> Result<Vec<Proof>, ProofError> {
     let path = file(proofs, row.date);
-    let bytes = fs::read(&path)
-        .map_err(|source| ProofError::Unreadable { path: path.clone(), source })?;
+    let bytes =
+        fs::read(&path).map_err(|source| ProofError::Unreadable { path: path.clone(), source })?;
     let all = parse(&bytes).ok_or(ProofError::Damaged { path })?;
     let hospital = censuses::word(row.hospital.as_ref().map(|one| &*one.number));
     let stated = censuses::stated(row);

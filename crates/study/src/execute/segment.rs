@@ -117,10 +117,12 @@ impl Job<'_> {
         shares: &mut [Sums],
     ) -> Result<(), ExecuteError> {
         let what = |place: usize| self.what(workload, subjects[place]);
-        check(sealed).map_err(|(place, reason)| ExecuteError::Refused { what: what(place), reason })?;
+        check(sealed)
+            .map_err(|(place, reason)| ExecuteError::Refused { what: what(place), reason })?;
         let mut size = 0;
         for (place, &subject) in subjects.iter().enumerate() {
-            let gas = gas(sealed, place).ok_or_else(|| ExecuteError::Floor { what: what(place) })?;
+            let gas =
+                gas(sealed, place).ok_or_else(|| ExecuteError::Floor { what: what(place) })?;
             if self.work.mode == Mode::Batch {
                 let rows = &workload.censuses[subject].rows;
                 for (row, (transactions, gas)) in rows.iter().zip(shared(gas, rows.len())) {
@@ -182,8 +184,10 @@ impl Job<'_> {
             };
             let data: Bytes = call.abi_encode().into();
             let answer = rpc.handle("eth_call", json!([{ "to": to, "data": data }, "latest"]));
-            let answer = answer.ok().and_then(|answer| serde_json::from_value::<Bytes>(answer).ok());
-            let on_chain = answer.and_then(|answer| WaitingLists::isRowCall::abi_decode_returns(&answer).ok());
+            let answer =
+                answer.ok().and_then(|answer| serde_json::from_value::<Bytes>(answer).ok());
+            let on_chain =
+                answer.and_then(|answer| WaitingLists::isRowCall::abi_decode_returns(&answer).ok());
             let here = merkle::verify(published.root, row.leaf(number_on_chain), &proof);
             if on_chain != Some(true) || !here {
                 return Err(unproven());
@@ -200,17 +204,19 @@ pub(crate) fn prepare(
     scratch: PathBuf,
 ) -> Result<(Machine, Sums), ExecuteError> {
     let genesis = setup::genesis(&workload.cast, work.date);
-    let mut machine =
-        Machine::open(Scratch::new(scratch)?, genesis, setup::first_time(work.date))?;
+    let mut machine = Machine::open(Scratch::new(scratch)?, genesis, setup::first_time(work.date))?;
     for round in setup::rounds(&mut workload.cast, work.date) {
         machine.add(round)?;
     }
     let mut sums = Sums::default();
     while let Some(sealed) = machine.sealed(0)? {
-        let what = |place: usize| format!("transaction {} of the setup of {}", place + 1, work.date);
-        check(&sealed).map_err(|(place, reason)| ExecuteError::Refused { what: what(place), reason })?;
+        let what =
+            |place: usize| format!("transaction {} of the setup of {}", place + 1, work.date);
+        check(&sealed)
+            .map_err(|(place, reason)| ExecuteError::Refused { what: what(place), reason })?;
         for place in 0..sealed.given.len() {
-            let gas = gas(&sealed, place).ok_or_else(|| ExecuteError::Floor { what: what(place) })?;
+            let gas =
+                gas(&sealed, place).ok_or_else(|| ExecuteError::Floor { what: what(place) })?;
             sums += Sums { transactions: 1, gas, ..Sums::default() };
         }
     }
@@ -247,7 +253,7 @@ mod tests {
     fn rows(month: u8, day: u8, count: u32) -> Vec<Row> {
         let row = |number: u32| Row {
             date: Day { year: 2020, month, day },
-            hospital: (number % 3 > 0).then(|| Hospital {
+            hospital: (!number.is_multiple_of(3)).then(|| Hospital {
                 number: format!("060{}", number % 3),
                 name: "H".into(),
                 group: "G".into(),

@@ -119,6 +119,10 @@ pub(super) fn months(results: &Results) -> Result<Vec<Figure>, DrawError> {
         else {
             continue;
         };
+        // One date is no line; its costs stand in the other figures.
+        if first == last {
+            continue;
+        }
         let basis = Basis::of(&of.total);
         let costs = |usd: &dyn Fn(&Line) -> Option<f64>| -> Vec<(f64, f64)> {
             let point = |(day, line): (&Day, &Line)| Some((number_of(*day), usd(line)?));

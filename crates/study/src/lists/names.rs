@@ -132,7 +132,10 @@ mod tests {
         row
     }
 
-    fn settled(rows: &[Row]) -> (Vec<(String, String)>, Vec<(usize, String)>) {
+    /// The names of hospital and specialty of each row, and the remarks.
+    type Settled = (Vec<(String, String)>, Vec<(usize, String)>);
+
+    fn settled(rows: &[Row]) -> Settled {
         let mut count = NameCount::default();
         for (source, row) in rows.iter().enumerate() {
             count.add(source, row);

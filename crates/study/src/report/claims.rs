@@ -21,6 +21,9 @@ const ROWS_OF_THE_PAPER: u64 = 852_730;
 /// The rows that the published monthly counts make likely: two digits changed places.
 const LIKELY_ROWS: u64 = 582_730;
 
+/// The cheapest and the dearest day.
+pub(super) type Extremes = [(Day, Cost); 2];
+
 impl Writer<'_> {
     pub(super) fn summary(&mut self) {
         let whole = self.whole();
@@ -73,8 +76,10 @@ impl Writer<'_> {
         let for_each = each(total.fixed.usd, total.sums.patients)
             .map(|amount| format!(" ({} for each patient counted)", usd(amount)))
             .unwrap_or_default();
+        let only = self.setup.patients_only_of.filter(|_| mode == Mode::Patient);
+        let of = only.map(|date| format!(", of {} only", words::date(date))).unwrap_or_default();
         format!(
-            "**{}**: {}, {} gas; {on_day}{} at the fixed price{for_each}.",
+            "**{}**{of}: {}, {} gas; {on_day}{} at the fixed price{for_each}.",
             capital(words::mode(mode)),
             many(total.sums.transactions, "transaction"),
             count(total.sums.gas.total()),
@@ -110,7 +115,7 @@ impl Writer<'_> {
     }
 
     /// The first mode's cheapest and dearest day.
-    fn spread(&self) -> Option<(Mode, [(Day, Cost); 2], String)> {
+    fn spread(&self) -> Option<(Mode, Extremes, String)> {
         let mode = self.modes().first().copied()?;
         let extremes = self.extremes(mode)?;
         let times = words::times(extremes[1].1.usd, extremes[0].1.usd)?;
@@ -162,10 +167,10 @@ impl Writer<'_> {
             Some((patients, rows)) if patients > 0.99 && rows > 0.99 => {
                 text += "With one transaction for each row, patients and rows go together in this list, and it cannot tell.";
             }
-            Some((patients, rows)) if rows > patients => {
+            Some((patients, rows)) if rows > 0.99 => {
                 text += &format!(
                     "With one transaction for each row, as the paper has it, it is linear in **rows** (R² {}) and not in \
-                     patients (R² {}): a row that counts 1,420 people costs what a row that counts one does. A total cost by \
+                     patients (R² {}): a row that counts a thousand people costs what one that counts one does. A total cost by \
                      specialty therefore says how finely a specialty's patients were divided into rows, not how many they are.",
                     r_squared(rows),
                     r_squared(patients)
@@ -211,8 +216,8 @@ impl Writer<'_> {
                 each(low.1.usd, transactions).zip(each(high.1.usd, transactions))
             {
                 text += &format!(
-                    "In {} it would have cost {} on {} and {} on {}. The day makes {times} the difference, and no design of \
-                     contracts comes near that: a statement of cost without a date and a price means little. ",
+                    "In {} it would have cost {} on {} and {} on {}. The dearest day costs {times} as much as the \
+                     cheapest: a statement of cost without a date and a price means little. ",
                     words::mode(mode),
                     usd(low_each),
                     words::date(low.0),

@@ -18,7 +18,8 @@ impl Writer<'_> {
     fn operations(&mut self) {
         self.subheading("Gas of each operation");
         let mut by_contract: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
-        for operation in &self.results.operations {
+        let whole = self.results.operations.iter().filter(|operation| is_transaction(operation));
+        for operation in whole {
             by_contract.entry(&operation.contract).or_default().push(operation);
         }
         let row = |(contract, operations): (&&str, &Vec<&Operation>)| -> Option<Vec<String>> {
@@ -34,7 +35,7 @@ impl Writer<'_> {
         let rows: Vec<_> = by_contract.iter().filter_map(row).collect();
         self.say(format!(
             "{} of {} were each measured by one receipt on a chain of their own (`contracts/gas.json`).",
-            many(self.results.operations.len() as u64, "operation"),
+            many(by_contract.values().map(Vec::len).sum::<usize>() as u64, "operation"),
             many(by_contract.len() as u64, "contract")
         ));
         self.table(
@@ -125,4 +126,9 @@ impl Writer<'_> {
         }
         self.figures("deployment");
     }
+}
+
+/// Whether it is a whole transaction, and not a record's share of one.
+const fn is_transaction(operation: &Operation) -> bool {
+    operation.gas.intrinsic >= 21_000
 }

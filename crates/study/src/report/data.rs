@@ -192,7 +192,7 @@ impl Writer<'_> {
         let fixed = &prices.fixed;
         let euros = fixed
             .eur_per_ether
-            .map(|price| format!(" and EUR {}", price.text()))
+            .map(|price| format!(" and EUR {}", price.cents()))
             .unwrap_or_default();
         self.say(format!(
             "The **fixed price** is {} gwei for each gas and USD {}{euros} for an ether: {}.",

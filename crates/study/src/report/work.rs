@@ -3,7 +3,9 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
-    Writer, count,
+    Writer,
+    claims::Extremes,
+    count,
     data::shortened_caption,
     many, mode_name,
     words::{self, each, gas_of_fit, money, percent, r_squared, usd},
@@ -253,14 +255,16 @@ impl Writer<'_> {
             return;
         }
         let (by_row, by_patient) = (first(Mode::Row), first(Mode::Patient));
+        let only = self.setup.patients_only_of;
+        let only = only.map(|date| format!(" (of {} only)", words::date(date))).unwrap_or_default();
         let text = if by_row == by_patient {
             format!(
-                "By row and by patient, the same specialties cost most, in the same order: {}.",
+                "By row and by patient{only}, the same specialties cost most, in the same order: {}.",
                 words::listed(&by_row)
             )
         } else {
             format!(
-                "It matters which is meant: by row, the most expensive are {}; by patient, {}.",
+                "It matters which is meant: by row, the most expensive are {}; by patient{only}, {}.",
                 words::listed(&by_row),
                 words::listed(&by_patient)
             )
@@ -341,8 +345,8 @@ impl Writer<'_> {
             "residuals' RMS, gas",
         ];
         self.table(
-            "Straight lines through gas used, by least squares. A dash: all points have one size. Points and residuals are \
-             in `tables/fit-points.csv`.",
+            "Straight lines through gas used, by least squares. A dash: all points have one size; through two points there is \
+             always a line. Points and residuals are in `tables/fit-points.csv`.",
             &columns,
             &[3, 4, 5, 6, 7],
             rows,
@@ -376,16 +380,22 @@ impl Writer<'_> {
         );
         let verdict = match mode {
             Mode::Patient => {
-                "There is one transaction for each patient, so that the line is there by construction, intrinsic gas included: \
-                 what is measured is its slope, and that nothing else gets in the way."
+                "There is one transaction for each patient, so that the line is there by construction, intrinsic gas \
+                 included: what is measured is its slope, and that nothing else gets in the way."
             }
-            _ if patients > 0.99 && rows > 0.99 => {
+            Mode::Batch => {
+                "A census is paid for by hospital and month, however many rows or patients are in it; a specialty's share of \
+                 it is that of its rows."
+            }
+            Mode::Row if patients > 0.99 && rows > 0.99 => {
                 "In this list patients and rows grow together, so that it cannot tell which of the two cost follows."
             }
-            _ if rows > patients => {
+            Mode::Row if rows > 0.99 => {
                 "Cost follows rows, not patients: what a transaction uses does not depend on the number that stands in it."
             }
-            _ => "Cost follows neither rows nor patients closely.",
+            Mode::Row => {
+                "Cost follows neither closely, because the first census of a hospital and month costs more."
+            }
         };
         Some(format!("{measured} {verdict}"))
     }
@@ -411,7 +421,10 @@ impl Writer<'_> {
             let rows =
                 ranked.iter().take(SHOWN).map(|(label, line)| self.line(label, line)).collect();
             self.table(caption, &LINE_COLUMNS, &[1, 2, 3, 4, 5, 6], rows);
-            self.figures(&format!("cost-by-{name}"));
+            self.figures(&format!(
+                "cost-by-{}",
+                if dimension == Dimension::Band { "time-band" } else { name }
+            ));
         }
         self.by_month();
         self.figures("cost-by-month");
@@ -472,7 +485,7 @@ impl Writer<'_> {
     }
 
     /// The cheapest and the dearest day for a mode's work; of equal ones the first.
-    pub(super) fn extremes(&self, mode: Mode) -> Option<[(Day, Cost); 2]> {
+    pub(super) fn extremes(&self, mode: Mode) -> Option<Extremes> {
         let lines = &self.results.days.as_ref()?.lines;
         let on = |line: &DayLine| Some((line.price.day, *line.costs.get(&mode)?));
         let costs: Vec<_> = lines.iter().filter_map(on).collect();

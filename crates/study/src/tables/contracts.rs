@@ -35,7 +35,7 @@ fn operations(results: &Results) -> Table {
     all.extend(FIXED_COLUMNS);
     Table {
         name: "operations",
-        about: "One line for each operation of the contracts, as `contracts/gas.json` has it: one receipt each.",
+        about: "One line for each operation of the contracts, as `contracts/gas.json` has it: one receipt each, or a record's share of one.",
         columns: columns(&all),
         rows: results.operations.iter().map(row).collect(),
     }

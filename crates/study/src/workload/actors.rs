@@ -160,7 +160,8 @@ mod tests {
     fn accounts_follow_from_seed_role_and_name() {
         let of = |seed, role, name| Actor::derive(seed, role, name).address;
         assert_eq!(of(1, "hospital", "0600"), of(1, "hospital", "0600"));
-        let others = [of(2, "hospital", "0600"), of(1, "practice", "0600"), of(1, "hospital", "06")];
+        let others =
+            [of(2, "hospital", "0600"), of(1, "practice", "0600"), of(1, "hospital", "06")];
         assert!(!others.contains(&of(1, "hospital", "0600")));
         assert_ne!(of(1, "ab", "c"), of(1, "a", "bc"));
     }

@@ -12,7 +12,8 @@ use crate::row::{Day, Row};
 
 /// What a census says of a row.
 pub(crate) fn stated(row: &Row) -> StatedRow {
-    let name = if row.specialty.code.is_none() { row.specialty.name.clone() } else { String::new() };
+    let name =
+        if row.specialty.code.is_none() { row.specialty.name.clone() } else { String::new() };
     StatedRow {
         specialty: row.specialty.code,
         band: Band {

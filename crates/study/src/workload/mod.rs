@@ -34,8 +34,8 @@ use crate::{row::Row, tally::Mode};
 pub(crate) use actors::{ALL_HOSPITALS, CHAIN_ID, Cast, Unsigned, sign_all};
 pub(crate) use censuses::Census;
 pub use pending::pending;
-pub use plan::{DateSize, REFERRALS_PER_PART, Source, Work};
 pub(crate) use plan::plan;
+pub use plan::{DateSize, REFERRALS_PER_PART, Source, Work};
 
 /// More than any transaction of the work uses.
 const GAS_LIMIT: u64 = 400_000;
@@ -97,7 +97,11 @@ impl<'a> Workload<'a> {
         own.unwrap_or(&self.cast.regulator).address
     }
 
-    fn publish(&mut self, hospital: Option<&str>, census: &WaitingLists::publishCensusCall) -> Unsigned {
+    fn publish(
+        &mut self,
+        hospital: Option<&str>,
+        census: &WaitingLists::publishCensusCall,
+    ) -> Unsigned {
         let to = TxKind::Call(self.deployment.address(Contract::WaitingLists));
         self.cast.publisher(hospital).transaction(to, input(census), GAS_LIMIT)
     }
@@ -152,11 +156,8 @@ impl<'a> Workload<'a> {
             let numbers = [self.seed, day, number].map(u64::to_be_bytes).concat();
             keccak256([label, b"/v1".as_slice(), &numbers].concat())
         };
-        let (salt, referral, entry) = (
-            hash(b"salus/study/salt"),
-            hash(b"salus/study/referral"),
-            hash(b"salus/study/entry"),
-        );
+        let (salt, referral, entry) =
+            (hash(b"salus/study/salt"), hash(b"salus/study/referral"), hash(b"salus/study/entry"));
         let people = self.cast.patients.len() as u64;
         let patient = usize::try_from(number % people).expect("there are few patients");
         let practice = patient % self.cast.practices.len();

@@ -39,7 +39,8 @@ pub fn pending(source: &dyn Source, mode: Mode, seed: u64) -> Result<Vec<Pending
     let unsigned = workload.by_ref().take(SHOWN).map(|step| step.unsigned).collect();
     let mut shown = Vec::new();
     for raw in sign_all(unsigned) {
-        let transaction = Transaction::decode(raw.clone(), CHAIN_ID).map_err(ExecuteError::Malformed)?;
+        let transaction =
+            Transaction::decode(raw.clone(), CHAIN_ID).map_err(ExecuteError::Malformed)?;
         let (envelope, sender) = (transaction.envelope(), transaction.sender());
         let verdict = match refusal(&rpc, chain, &transaction) {
             Some(reason) => reason,

@@ -104,7 +104,8 @@ pub(crate) fn plan<E>(
                     mode,
                     date: size.date,
                     replay,
-                    part: u32::try_from(part).expect("patients of a date are fewer than 2^32 x 20,000"),
+                    part: u32::try_from(part)
+                        .expect("patients of a date are fewer than 2^32 x 20,000"),
                     rows: used,
                     referrals: if mode == Mode::Patient { from..to.min(patients) } else { 0..0 },
                 });

@@ -48,7 +48,7 @@ impl Made {
                 let hospital = hospitals[number as usize % 4];
                 let mut row = row(month, hospital, &format!("{} Months", number / 8), number % 5);
                 row.specialty.code = (number % 7 > 0).then_some(600);
-                row.age = if number % 3 == 0 { String::new() } else { "65+".into() };
+                row.age = if number.is_multiple_of(3) { String::new() } else { "65+".into() };
                 all.push(row);
             }
         }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use self::Takes::{Confirmation, ConfirmationIfAny, Danger, Words};
 use super::practitioner;
-use crate::{Person, WorkflowError};
+use crate::{Person, WorkflowError, given::require_words};
 
 /// When a part of the checklist is gone through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +171,7 @@ impl Phase {
             if !takes.allows(answer) {
                 return Err(self.invalid(&format!("{key} takes {}", takes.describe())));
             }
+            require_words(&format!("answer to {key}"), answer)?;
         }
         Ok(())
     }
@@ -211,9 +212,7 @@ impl Phase {
             "input": self.items().iter().filter_map(input).collect::<Vec<_>>(),
         });
         if let Some(reason) = urgent {
-            if !has_words(reason) {
-                return Err(self.invalid("what is urgent takes a reason"));
-            }
+            require_words("reason why it is urgent", reason)?;
             resource["priority"] = json!("urgent");
             resource["reasonCode"] = json!({ "text": reason.trim() });
         }

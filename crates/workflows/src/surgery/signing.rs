@@ -26,7 +26,9 @@ use super::{
     Answer, Phase, State, checklist::Operation, implants_of, practitioner, rounds::History,
     standing, subject, theatre::IMPLANT_SYSTEM, written,
 };
-use crate::{Gateway, PatientActor, Person, Step, WorkflowError, record::Draft};
+use crate::{
+    Gateway, PatientActor, Person, Step, WorkflowError, given::require_words, record::Draft,
+};
 
 /// How long before its time an operation begins at most, when it is not urgent: within the same day in the
 /// theatre, wherever that is.
@@ -124,9 +126,7 @@ pub async fn report(
     now: Timestamp,
 ) -> Result<Signed, WorkflowError> {
     let Report { performed, answers, anew } = *report;
-    if performed.trim().is_empty() {
-        return Err(WorkflowError::Invalid("a report says what was done".into()));
-    }
+    require_words("report of what was done", performed)?;
     let (state, held) = standing(hospital, id).await?;
     let phase = Phase::SignOut;
     let operation = Operation::of(id, &held);

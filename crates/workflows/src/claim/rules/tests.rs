@@ -355,7 +355,7 @@ proptest! {
         let is_worded = |item: &Item| tariff.line(&item.code).is_some_and(|line| !line.accompanies());
         let worded = items.iter().zip(&made.items).filter(|(item, _)| is_worded(item));
         let paid: u128 = worded.map(|(_, decided)| decided.approved.0).sum();
-        let named = tariff.lines.iter().filter(|line| line.names(&done.text));
+        let named = tariff.lines.iter().filter(|line| line.names(&done.texts[0]));
         let dearest = named.map(|line| line.cents).max().unwrap_or_default();
         let by_rules = u128::from(done.units) * u128::from(dearest);
         prop_assert!(paid <= by_rules.max(policy.authorised.unwrap_or_default().0));
