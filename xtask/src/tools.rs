@@ -31,6 +31,30 @@ pub(crate) fn install_npm() -> Result<(), Failure> {
     fs::write(note, lock).map_err(|error| error.to_string())
 }
 
+/// Installs Hardhat's node below `target`, as `xtask/hardhat` locks it, for a benchmark; returns the folder.
+///
+/// It stands apart from the contracts: their folder is forge's, and Hardhat wants a newer Node, which comes with it.
+pub(crate) fn install_hardhat() -> Result<PathBuf, Failure> {
+    let pins = root().join("xtask/hardhat");
+    let dir = root().join("target/hardhat");
+    fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
+    for name in ["package.json", "package-lock.json", "hardhat.config.js"] {
+        fs::copy(pins.join(name), dir.join(name))
+            .map_err(|error| format!("could not copy xtask/hardhat/{name}: {error}"))?;
+    }
+    let lock = fs::read(dir.join("package-lock.json")).map_err(|error| error.to_string())?;
+    let note = dir.join("node_modules/.installed-lock");
+    if fs::read(&note).is_ok_and(|installed| installed == lock) {
+        return Ok(dir);
+    }
+    let mut install = Command::new("npm");
+    install.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&dir);
+    succeed(&mut install)
+        .map_err(|error| format!("Hardhat's node could not be installed: {error}"))?;
+    fs::write(note, lock).map_err(|error| error.to_string())?;
+    Ok(dir)
+}
+
 /// Compiles the contracts and writes their artifacts.
 pub(crate) fn contracts_build() -> Result<(), Failure> {
     install_npm()?;

@@ -208,8 +208,11 @@ impl Shared {
     pub(crate) fn stop(&self, reason: String) {
         let reason = format!("{reason}; see to its cause, then start it again");
         tracing::error!(%reason, "the chain stopped and takes nothing more; it still answers");
+        // Both at once: whoever sees that it stopped finds no entrance.
+        let mut entrance = self.entrance.lock();
         self.stopped.write().get_or_insert(reason);
-        self.entrance.lock().take();
+        entrance.take();
+        drop(entrance);
         self.hashes.close();
         self.pool_changed.notify_all();
         // The lock is for whoever just looked and is about to wait.

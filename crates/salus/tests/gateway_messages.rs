@@ -93,7 +93,8 @@ fn a_laboratorys_own_system_sends_results() {
     assert!(late.body.contains("\rMSA|AE|2|OBR[1]-25 does not follow"), "{late:?}");
 
     let shown = good(&laboratory.data, &["lab", "show", &laboratory.order]);
-    assert!(shown.starts_with("Resulted for P001") && shown.contains(", critical"), "{shown}");
+    assert!(shown.contains(": resulted") && shown.contains("P001"), "{shown}");
+    assert!(shown.contains("final, critical, by scientist"), "{shown}");
     let bearer = format!("Bearer {own}");
     let headers = [("authorization", &*bearer)];
     let acts = send(&laboratory.serving.address("laboratory"), "GET", "/api/acts", &headers, "");

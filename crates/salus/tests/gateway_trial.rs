@@ -147,7 +147,7 @@ fn a_trial_goes_over_the_interface_and_is_checked_from_the_command_line() {
     assert!(shown.starts_with("published: 2 arms, version 1"), "{shown}");
     assert!(shown.contains("P001 enrolled at hospital") && shown.contains("unblinded"), "{shown}");
     let timeline = good(&data, &["timeline", id]);
-    for said in ["trial registered", "enrolled in a trial", "results of the trial published"] {
+    for said in ["trial registered", "enrolled P001 in a trial", "results of the trial published"] {
         assert!(timeline.contains(said), "{timeline}");
     }
     assert!(!timeline.contains("planted"), "{timeline}");

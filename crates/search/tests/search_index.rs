@@ -19,6 +19,7 @@ on_both! {
     earlier_versions_are_found_by_when_they_were_made,
     results_come_in_order_and_in_pages,
     what_is_replaced_or_removed_is_not_found,
+    a_part_takes_the_place_of_the_same_parameters_only,
     patients_are_kept_apart,
     nothing_is_found_under_another_key,
     long_lists_are_searched,
@@ -198,6 +199,21 @@ async fn what_is_replaced_or_removed_is_not_found(place: Place) {
     sqlx::query(deletion).execute(&mut *transaction).await.unwrap();
     assert_eq!(find(&mut transaction, "Observation", "code=X-1").await, NONE);
     assert_eq!(find(&mut transaction, "Observation", "").await, [1, 3, 4]);
+}
+
+async fn a_part_takes_the_place_of_the_same_parameters_only(place: Place) {
+    let mut transaction = filled(&place, &observations()).await;
+    assert_eq!(find(&mut transaction, "Observation", "status=final").await, [1, 2, 4]);
+    let part = json!({ "resourceType": "Observation", "status": "cancelled" });
+    let prepared = index().prepare("Observation", &part);
+    index().replace_prepared(&mut transaction, 1, prepared).await.unwrap();
+    assert_eq!(find(&mut transaction, "Observation", "status=cancelled").await, [1]);
+    assert_eq!(find(&mut transaction, "Observation", "status=final").await, [2, 4]);
+    let not_final = find(&mut transaction, "Observation", "status:not=final").await;
+    assert!(not_final.contains(&1), "{not_final:?}");
+    // What else it says stays, and so does its tag: the part has none.
+    assert_eq!(find(&mut transaction, "Observation", "code=X-1").await, [1, 2]);
+    assert_eq!(find(&mut transaction, "Observation", "_tag=a").await, [1]);
 }
 
 async fn patients_are_kept_apart(place: Place) {

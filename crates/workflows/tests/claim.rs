@@ -1254,8 +1254,7 @@ async fn an_operation_is_not_paid_for_more_than_its_report_says() {
         scene.submit_as("hospital", "physician", patient, &claim).await.unwrap()
     };
     let (service, surgeon) = (refer().await, scene.surgeon().await);
-    let report =
-        scene.operate(&surgeon, service, "opened and closed again: not to be operated on").await;
+    scene.operate(&surgeon, service, "opened and closed again: not to be operated on").await;
     let id = submit(service).await;
     let reviewed = read(id).await.unwrap();
     scene.adjudicate_reviewed(&scene.insurer, &scene.adjudicator, &reviewed).await.unwrap();
@@ -1263,6 +1262,8 @@ async fn an_operation_is_not_paid_for_more_than_its_report_says() {
     assert_eq!((held.approved, held.flags), (Cents::ZERO, Flags::UPCODED));
 
     // Nothing is decided on a digest with nothing behind it, nor on another operation's report.
+    let unclaimed = refer().await;
+    let report = scene.operate(&surgeon, unclaimed, "total replacement of the left hip").await;
     for (wrong, why) in [
         (secret("nothing is behind it"), "does not stand on chain"),
         (report.0, "not the one of this operation"),

@@ -541,7 +541,10 @@ async fn only_the_phases_own_sealed_document_is_signed() {
     // One of another patient's, who is in the same hands.
     let stranger = scene.world.patient("P002", passkey("P002")).await;
     scene.world.relate("hospital", &stranger, false).await;
-    let draft = Draft { kind: Kind::Order, resource: json!({ "resourceType": "Task" }) };
+    let draft = Draft {
+        kind: Kind::Order,
+        resource: json!({ "resourceType": "Task", "status": "completed", "intent": "order" }),
+    };
     let (nurse, now) = (scene.person("nurse"), scene.world.now());
     let (of_stranger, _) = record::propose(hospital, nurse, &stranger, &draft, now).await.unwrap();
 
@@ -607,7 +610,7 @@ async fn a_document_counts_for_its_own_round_and_once() {
     assert_eq!(second.scheduled_at, Some(scene.world.now().after(HOUR)));
     assert_ne!(second.scheduled_at, first.scheduled_at);
     let before = first.completed(Phase::SignIn).unwrap();
-    invalid(scene.sign("nurse", id, Phase::SignIn, before).await, "completed the phase before");
+    invalid(scene.sign("nurse", id, Phase::SignIn, before).await, "not the sign-in");
 
     // What was complete before the consent was withdrawn is gone through again.
     scene.go_through(id, Phase::SignIn, &["physician", "nurse"]).await;

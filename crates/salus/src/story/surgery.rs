@@ -79,11 +79,11 @@ impl Teller<'_> {
         });
         let unmarked = self.filled_in("nurse", id, Phase::SignIn, unmarked.collect()).await;
         self.prevented("nurse", "signs in with the site not marked, and says no reason", unmarked)?;
+        let plan_signed = self.signed("physician", id, (Phase::SignIn, plan.digest.0)).await;
+        self.prevented("physician", "signs the plan instead of the checklist", plan_signed)?;
         let signed = self.fill_in("nurse", id, Phase::SignIn).await?;
         let early = surgery::incise(hospital, surgeon, id, self.now()).await;
         self.refused("surgeon", "begins before sign-in and time-out", early)?;
-        let plan_signed = self.signed("physician", id, (Phase::SignIn, plan.digest.0)).await;
-        self.prevented("physician", "signs the plan instead of the checklist", plan_signed)?;
         self.sign(&["physician"], id, &signed).await?;
         let signed = self.fill_in("nurse", id, Phase::TimeOut).await?;
         self.sign(&["physician"], id, &signed).await?;

@@ -95,10 +95,6 @@ impl Canvas {
         Self { scene }
     }
 
-    pub(super) fn width(&self) -> f64 {
-        self.scene.width
-    }
-
     pub(super) fn height(&self) -> f64 {
         self.scene.height
     }

@@ -2,8 +2,8 @@
 //!
 //! Figures are drawn from [`Results`] and compute nothing that is not there, except how long a bar is. The same results
 //! give the same bytes on every machine: no clock, no font but the library's own, places rounded to hundredths of a
-//! pixel. [`canvas`] alone knows what draws; [`bars`], [`plot`] and [`table`] are the shapes; [`work`], [`lines`] and
-//! [`contracts`] say what is drawn.
+//! pixel. `canvas` alone knows what draws; `bars`, `plot` and `table` are the shapes; `work`, `lines` and
+//! `contracts` say what is drawn.
 
 mod bars;
 mod canvas;

@@ -4,8 +4,8 @@
 //! rows, and by [`Lists::still_the_same`] when the study has ended; a file that is not the same each time is refused.
 //!
 //! A row that is not understood is counted and listed with file, line and reason; a file whose columns are not
-//! understood stops the study. Where files have the same month, [one of them is used](overlap), and
-//! [each specialty and hospital goes by one name](names).
+//! understood stops the study. Where files have the same month, one of them is used (`overlap`), and each
+//! specialty and hospital goes by one name (`names`).
 //!
 //! What is held does not grow with the number of rows: they go to a file for each archive date, list and source, and
 //! come back a date at a time. Neither the order in which files are named nor their folders change what comes out.

@@ -12,9 +12,8 @@ use super::{
 };
 use crate::{
     fit::{Against, Fit, Over},
-    prices::{Cost, Fiat},
+    prices::Fiat,
     results::{DayLine, Line},
-    row::Day,
     tables::dimension_name,
     tally::{Dimension, Mode},
 };

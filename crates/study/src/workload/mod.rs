@@ -3,8 +3,8 @@
 //! - **Row**: `publishCensus` for each row alone, with the row's leaf as root, one row, and its patients, sent by the
 //!   row's hospital. Rows that name no hospital are the regulator's, for the word `ALL`.
 //! - **Patient**: `list` for each patient that a row counts, sent by a physician of a practice that keeps the patient's
-//!   records, to the row's hospital. The published counts name nobody, so the referrals are of [a few
-//!   patients](actors), again and again; what a referral costs does not depend on whose it is, but for zeros in an
+//!   records, to the row's hospital. The published counts name nobody, so the referrals are of a few
+//!   patients (`actors`), again and again; what a referral costs does not depend on whose it is, but for zeros in an
 //!   address or digest, which are cheaper as call data.
 //! - **Batch**: `publishCensus` for each hospital, with the root of a Merkle tree over all its rows of that date.
 //!

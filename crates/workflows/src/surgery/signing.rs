@@ -218,12 +218,12 @@ pub async fn sign(
     let (at, call) = (hospital.at(Contract::Surgeries), call_of(phase, id, digest));
     person.sender.check_input(at, call.clone()).await?;
     require_not_begun(&held, Some(digest), anew)?;
+    let is_urgent =
+        read_document(hospital, person, &Operation::of(id, &held), (phase, digest), now).await?;
     if History::read(hospital, id).await?.completed.contains(&digest) {
         let why = "this document completed the phase before; a phase that is gone through again is filled in again";
         return Err(WorkflowError::Invalid(why.into()));
     }
-    let is_urgent =
-        read_document(hospital, person, &Operation::of(id, &held), (phase, digest), now).await?;
     require_time(phase, &held, is_urgent, now)?;
     let outcome = person.sender.send_input(TxKind::Call(at), call).await?;
     Ok(signed(person, phase, digest, &outcome))
