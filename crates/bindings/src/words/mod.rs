@@ -79,7 +79,7 @@ fn wrong_state(thing: &str, id: B256, names: &[&'static str], state: u8) -> Stri
 }
 
 fn role(number: u8) -> String {
-    ProfessionalRole::try_from(number).map_or_else(|_| "nobody in force".into(), |role| a(role))
+    ProfessionalRole::try_from(number).map_or_else(|_| "nobody in force".into(), a)
 }
 
 fn institution_role(number: u8) -> String {

@@ -70,7 +70,7 @@ struct Told {
     number: u64,
     time: Timestamp,
     /// The resource that it is about, when that is told.
-    focus: Option<Row>,
+    focus: Option<Box<Row>>,
     /// And what it is now.
     body: Option<RawObject>,
 }
@@ -92,7 +92,7 @@ impl Noting {
 /// Whether an event is told.
 enum Decided {
     /// It is.
-    Told { focus: Option<Row>, body: Option<RawObject> },
+    Told { focus: Option<Box<Row>>, body: Option<RawObject> },
     /// It is none of the subscriber's business.
     Nothing,
 }
@@ -355,14 +355,14 @@ impl Resources {
             let mut opened = gatekeeper.give(reading, found, self.now()).await?;
             let Some(record) = opened.pop() else { return Ok(Decided::Nothing) };
             let body = resource_of(&focus, &record)?.body;
-            return Ok(Decided::Told { focus: Some(focus), body });
+            return Ok(Decided::Told { focus: Some(Box::new(focus)), body });
         }
         drop(found);
         if noting.told {
             let outcome = Outcome::Allowed { records: Vec::new(), basis: None };
             gatekeeper.note(reading, patient, kinds, outcome, self.now()).await?;
         }
-        let focus = (wanted.content != Content::Empty).then_some(focus);
+        let focus = (wanted.content != Content::Empty).then(|| Box::new(focus));
         Ok(Decided::Told { focus, body: None })
     }
 

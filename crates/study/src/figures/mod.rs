@@ -150,6 +150,8 @@ fn source_of_prices(results: &Results, basis: Basis) -> String {
         (Some(daily), Basis::OnDay) => daily.origin.as_str(),
         _ => results.prices.fixed.origin.as_str(),
     };
+    // The report marks names of files; a picture has one kind of letter.
+    let prices = prices.replace('`', "");
     format!("{GAS} Prices: {}.", prices.trim_end_matches('.'))
 }
 

@@ -374,11 +374,7 @@ impl FromRequestParts<Api> for Id {
 }
 
 /// `GET /api/steps/{id}`.
-pub(super) async fn show(
-    State(api): State<Api>,
-    Id(id): Id,
-    headers: HeaderMap,
-) -> Answer {
+pub(super) async fn show(State(api): State<Api>, Id(id): Id, headers: HeaderMap) -> Answer {
     let (caller, _) = api.caller(&headers, SCOPE, Interaction::Read).await?;
     api.next(id, caller.reader.address()).await
 }
@@ -458,11 +454,7 @@ pub(super) async fn sign(
 }
 
 /// `DELETE /api/steps/{id}`: gives a step up. What happened already stays.
-pub(super) async fn give_up(
-    State(api): State<Api>,
-    Id(id): Id,
-    headers: HeaderMap,
-) -> Answer {
+pub(super) async fn give_up(State(api): State<Api>, Id(id): Id, headers: HeaderMap) -> Answer {
     let (caller, _) = api.caller(&headers, SCOPE, Interaction::Delete).await?;
     api.0.steps.own(id, caller.reader.address(), |held| held.task.abort())?;
     api.0.steps.0.lock().remove(&id);
