@@ -60,7 +60,6 @@ pub(crate) fn run(names: &[&str]) -> Result<(), Failure> {
         let known: Vec<_> = BENCHES.iter().map(|(name, _)| *name).collect();
         return Err(format!("there is no benchmark {unknown}; there are {}", known.join(", ")));
     }
-    tools::install_npm()?;
     for (name, bench) in BENCHES {
         if names.is_empty() || names.contains(name) {
             println!("\n=== bench {name} at {}", tools::commit());
@@ -75,8 +74,9 @@ pub(crate) fn run(names: &[&str]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The ledger beside anvil and Hardhat's node, which is installed first.
+/// The ledger beside anvil and Hardhat's node, which are installed first.
 fn ledger() -> Result<Vec<Value>, Failure> {
+    tools::install_npm()?;
     let hardhat = tools::install_hardhat()?;
     let hardhat = hardhat.to_string_lossy();
     example_with("ledger", "bench_ledger", &[("SALUS_BENCH_HARDHAT", &hardhat)])

@@ -178,7 +178,7 @@ impl Told {
             json!({ "name": "event-number", "valueString": self.number.to_string() }),
             json!({ "name": "timestamp", "valueInstant": instant::text(time) }),
         ];
-        if let Some(Row { resource_type, id, .. }) = &self.focus {
+        if let Some(Row { resource_type, id, .. }) = self.focus.as_deref() {
             let reference = format!("{base}/{resource_type}/{id}");
             parts.push(json!({ "name": "focus", "valueReference": { "reference": reference } }));
         }
