@@ -10,7 +10,7 @@
 //! Prints one JSON object per line, which `cargo xtask bench growth` makes a table of, and draws `growth.svg` and
 //! `growth.png` in `target/bench`.
 //!
-//! Settings: `SALUS_BENCH_SLOTS` (10,000,000, which takes some 6 GB of memory), the largest size;
+//! Settings: `SALUS_BENCH_SLOTS` (10,000,000, for which 6 GB of memory must be free), the largest size;
 //! `SALUS_BENCH_TRANSACTIONS` (20,000), each round's of which there are four; `SALUS_BENCH_FIGURES`, another folder.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark may panic")]
@@ -379,7 +379,7 @@ const QUANTITIES: [Quantity; 6] = [
     },
     Quantity { name: "time of a transaction", axis: "µs", of: |at| at.microseconds, as_log: true },
     Quantity {
-        name: "the processor's time of a transaction",
+        name: "processor's time",
         axis: "µs",
         of: |at| at.processor_microseconds,
         as_log: true,
@@ -447,6 +447,7 @@ fn draw(measured: &[Measured]) {
         }
         let layout = Layout::auto_from_plots(&panel)
             .with_log_scale()
+            .with_x_tick_rotate(-45.0)
             .with_title(title)
             .with_x_label("slots of state")
             .with_y_label(quantity.axis);
