@@ -1,5 +1,7 @@
 //! Everything that must pass, in one command.
 
+use std::process::Command;
+
 use crate::{
     checks,
     run::{Failure, built, program, root, step, succeed},
@@ -20,24 +22,32 @@ pub(crate) fn everything() -> Result<(), Failure> {
     step("clippy", || {
         let arguments =
             ["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"];
-        succeed(&mut program("cargo", &arguments))
+        succeed(&mut cargo(&arguments))
     })?;
     step("documentation", || {
         let arguments = ["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"];
-        succeed(program("cargo", &arguments).env("RUSTDOCFLAGS", "--deny warnings"))
+        succeed(cargo(&arguments).env("RUSTDOCFLAGS", "--deny warnings"))
     })?;
     step("tests", rust_tests)?;
     step("Schemathesis", schemathesis::run)?;
     step("the main job", main_job)
 }
 
+/// Cargo as a run uses it that builds everything once: what is kept for building again takes more
+/// disk than the build itself.
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = program("cargo", arguments);
+    command.env("CARGO_INCREMENTAL", "0");
+    command
+}
+
 fn rust_tests() -> Result<(), Failure> {
     let postgres = Postgres::start()?;
     let arguments = ["test", "--locked", "--workspace", "--no-fail-fast"];
-    succeed(program("cargo", &arguments).env("SALUS_TEST_POSTGRES", postgres.url()))?;
+    succeed(cargo(&arguments).env("SALUS_TEST_POSTGRES", postgres.url()))?;
     // What speaks FHIR once more, with every institution's vault in PostgreSQL.
     let arguments = ["test", "--locked", "--workspace", "--no-fail-fast", "--test", "fhir_*"];
-    let mut again = program("cargo", &arguments);
+    let mut again = cargo(&arguments);
     again.env("SALUS_TEST_POSTGRES", postgres.url()).env("SALUS_TEST_STORE", "postgres");
     succeed(&mut again)
 }

@@ -95,19 +95,7 @@ const HEADLESS: [&[Column]; 4] = {
             Band,
             Count,
         ],
-        &[
-            Date,
-            Group,
-            Hospital,
-            HospitalName,
-            Specialty,
-            SpecialtyName,
-            CaseType,
-            AdultChild,
-            Age,
-            Band,
-            Count,
-        ],
+        &ALL,
     ]
 };
 

@@ -83,8 +83,7 @@ impl Resources {
             return Ok(());
         }
         followed.block = self.follow().await?;
-        self.be_on_time(now).await?;
-        followed.next_due = self.next_due().await?;
+        followed.next_due = self.be_on_time(now).await?;
         Ok(())
     }
 
@@ -313,11 +312,12 @@ impl Resources {
         Ok(())
     }
 
-    /// Gives the statuses that time alone gives.
-    async fn be_on_time(&self, now: Timestamp) -> Result<(), KeepUpError> {
+    /// Gives the statuses that time alone gives; returns when the next is due.
+    async fn be_on_time(&self, now: Timestamp) -> Result<Option<u64>, KeepUpError> {
         let now_s = i64::try_from(now.0).unwrap_or(i64::MAX);
-        if self.next_due().await?.is_none_or(|due| due > now.0) {
-            return Ok(());
+        let next = self.next_due().await?;
+        if next.is_none_or(|due| due > now.0) {
+            return Ok(next);
         }
         let mut transaction = self.database().begin().await?;
         let rows = sqlx::query(
@@ -347,7 +347,7 @@ impl Resources {
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
-        Ok(())
+        Ok(self.next_due().await?)
     }
 
     async fn next_due(&self) -> Result<Option<u64>, StoreError> {

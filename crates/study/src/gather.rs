@@ -16,7 +16,7 @@ use crate::{
         Compared, Dataset, DayLine, Days, Line, ModeResults, Operation, Pending, Results,
         SegmentNote, Workflow, WorkflowStep,
     },
-    row::Day,
+    row::{Day, is_papers_month},
     tally::{Dimension, Gas, Mode, Segment, Sums},
 };
 
@@ -25,9 +25,6 @@ const OPERATIONS: &str = include_str!("../../../contracts/gas.json");
 
 /// What each workflow uses, measured by `cargo xtask gas`.
 const WORKFLOWS: &str = include_str!("../../../contracts/workflows.json");
-
-/// The month whose work is priced on other days, where it is there: the paper's.
-const JANUARY_2020: (u16, u8) = (2020, 1);
 
 /// Segments as they come in, added up.
 #[derive(Debug)]
@@ -209,8 +206,7 @@ fn compared(prices: &Prices, work: &BTreeMap<Mode, BTreeMap<Day, Sums>>) -> Comp
 fn days(prices: &Prices, work: &BTreeMap<Mode, BTreeMap<Day, Sums>>) -> Option<Days> {
     let daily = prices.daily.as_ref()?;
     let dates = work.values().flat_map(BTreeMap::keys);
-    let of =
-        *dates.min_by_key(|date| (Reverse((date.year, date.month) == JANUARY_2020), **date))?;
+    let of = *dates.min_by_key(|date| (Reverse(is_papers_month(**date)), **date))?;
     let work: BTreeMap<Mode, Sums> =
         work.iter().filter_map(|(&mode, dates)| Some((mode, *dates.get(&of)?))).collect();
     let line = |price: crate::prices::DayPrice| DayLine {

@@ -39,7 +39,7 @@ use crate::{
         read_gas_prices,
     },
     report::{self, Setup},
-    row::{Day, Row},
+    row::{Day, Row, is_papers_month},
     tables,
     tally::Mode,
     workload::{DateSize, Source, pending},
@@ -314,8 +314,8 @@ fn cut_down(options: &Options, lists: &Lists) -> Option<(Day, u64, u64)> {
     if options.every_patient || asked <= PATIENTS_UNASKED {
         return None;
     }
-    let is_papers = |date: &Day| (date.year, date.month) == (2020, 1);
-    let (date, _, of_date) = lists.dates().min_by_key(|(date, ..)| (!is_papers(date), *date))?;
+    let (date, _, of_date) =
+        lists.dates().min_by_key(|(date, ..)| (!is_papers_month(*date), *date))?;
     Some((date, of_date, asked))
 }
 

@@ -12,8 +12,7 @@
 
 use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, keccak256};
-use alloy_rpc_types_eth::Filter;
-use alloy_sol_types::{SolCall, SolEvent as _, SolEventInterface as _, SolValue as _};
+use alloy_sol_types::{SolCall, SolValue as _};
 use bindings::{
     Contract, LabOrders,
     LabOrders::LabOrdersEvents,
@@ -22,7 +21,6 @@ use bindings::{
     patient_account::Call,
 };
 use domain::{Anchor, Kind, RecordDigest, RecordId, Timestamp};
-use ledger::CallError;
 use serde_json::{Value, json};
 
 use crate::{
@@ -428,9 +426,7 @@ pub struct Reported {
 ///
 /// [`WorkflowError::Call`] when the chain cannot be asked.
 pub async fn results(gateway: &Gateway, id: B256) -> Result<Vec<Reported>, WorkflowError> {
-    let filter = Filter::new().address(gateway.at(Contract::LabOrders)).topic1(id).from_block(0);
-    let mut logs = gateway.gatekeeper.ledger().logs(&filter).await.map_err(CallError::from)?;
-    logs.sort_by_key(|log| (log.block_number, log.log_index));
+    let events = gateway.all_events_of::<LabOrdersEvents>(Contract::LabOrders, id).await?;
     let reported = |by, digest, critical, due| Reported {
         by,
         digest: RecordDigest(digest),
@@ -439,9 +435,9 @@ pub async fn results(gateway: &Gateway, id: B256) -> Result<Vec<Reported>, Workf
         critical,
         acknowledge_by: (timestamp(due) != Timestamp(0)).then_some(timestamp(due)),
     };
-    let told = logs.iter().filter_map(|log| LabOrdersEvents::decode_log(&log.inner).ok());
-    Ok(told
-        .filter_map(|event| match event.data {
+    Ok(events
+        .into_iter()
+        .filter_map(|event| match event {
             LabOrdersEvents::PreliminaryReported(event) => Some(Reported {
                 is_preliminary: true,
                 ..reported(event.by, event.digest, event.critical, event.acknowledgeBy)
@@ -474,18 +470,10 @@ pub struct HandOver {
 ///
 /// [`WorkflowError::Invalid`] when the links do not lead to the head: the endpoint leaves some out.
 pub async fn custody(gateway: &Gateway, id: B256) -> Result<Vec<HandOver>, WorkflowError> {
-    let filter = Filter::new()
-        .address(gateway.at(Contract::LabOrders))
-        .event_signature(LabOrders::SpecimenHandedOver::SIGNATURE_HASH)
-        .topic1(id)
-        .from_block(0);
-    let ledger = gateway.gatekeeper.ledger();
-    let mut logs = ledger.logs(&filter).await.map_err(CallError::from)?;
-    logs.sort_by_key(|log| (log.block_number, log.log_index));
+    let events = gateway.events_of(Contract::LabOrders, id).await?;
     let (mut head, mut hands) = (B256::ZERO, Vec::new());
-    for log in &logs {
-        let Ok(event) = LabOrders::SpecimenHandedOver::decode_log(&log.inner) else { continue };
-        let event = event.data;
+    for event in events {
+        let event: LabOrders::SpecimenHandedOver = event;
         head = keccak256((head, event.by, event.handOver).abi_encode());
         hands.push(HandOver { by: event.by, record: event.handOver });
     }

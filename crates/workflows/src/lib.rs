@@ -5,6 +5,7 @@
 
 mod actors;
 mod error;
+mod events;
 mod given;
 mod step;
 

@@ -35,7 +35,7 @@ use self::{
 };
 use crate::{
     results::{Attribute, Dataset, Head, Source},
-    row::{Day, Hospital, Row, Specialty},
+    row::{Day, Hospital, Row, Specialty, is_papers_month},
 };
 
 pub use open::unpacked;
@@ -279,7 +279,7 @@ impl Lists {
     fn head(&self) -> Head {
         let rank = |number: &usize| {
             let first = self.sources[*number].first;
-            let is_january = first.is_some_and(|day| (day.year, day.month) == (2020, 1));
+            let is_january = first.is_some_and(is_papers_month);
             (!is_january, first.is_none(), !self.names_hospitals(*number), *number)
         };
         let number = (0..self.sources.len()).min_by_key(rank).unwrap_or_default();

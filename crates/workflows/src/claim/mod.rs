@@ -33,11 +33,9 @@ pub mod rules;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
-use alloy_rpc_types_eth::Filter;
 use alloy_sol_types::SolEvent;
 use bindings::{Claims, Contract, convert::timestamp};
 use domain::{Reader, Timestamp};
-use ledger::CallError;
 
 pub use coverage::{Terms, accept_coverage, end_coverage, end_coverage_by_patient, offer_coverage};
 pub use deciding::{Decision, adjudicate, decide_appeal, decide_authorisation};
@@ -338,13 +336,7 @@ async fn begun<E: SolEvent>(
     contract: Contract,
     id: B256,
 ) -> Result<Option<E>, WorkflowError> {
-    let filter = Filter::new()
-        .address(gateway.at(contract))
-        .event_signature(E::SIGNATURE_HASH)
-        .topic1(id)
-        .from_block(0);
-    let logs = gateway.gatekeeper.ledger().logs(&filter).await.map_err(CallError::from)?;
-    Ok(logs.iter().find_map(|log| E::decode_log(&log.inner).ok()).map(|log| log.data))
+    Ok(gateway.events_of(contract, id).await?.into_iter().next())
 }
 
 /// Whose claim it is.

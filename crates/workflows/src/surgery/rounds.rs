@@ -8,11 +8,8 @@
 use std::collections::BTreeSet;
 
 use alloy_primitives::{Address, B256};
-use alloy_rpc_types_eth::Filter;
-use alloy_sol_types::SolEventInterface as _;
 use bindings::{Contract, Surgeries::SurgeriesEvents as Event, convert::timestamp};
 use domain::Timestamp;
-use ledger::CallError;
 
 use super::{Phase, standing};
 use crate::{Gateway, WorkflowError};
@@ -166,11 +163,7 @@ pub async fn rounds(gateway: &Gateway, id: B256) -> Result<Vec<Round>, WorkflowE
 
 /// What happened to an operation, in its order; implants, whose events name it last, left out.
 pub(super) async fn events(gateway: &Gateway, id: B256) -> Result<Vec<Event>, WorkflowError> {
-    let filter = Filter::new().address(gateway.at(Contract::Surgeries)).topic1(id).from_block(0);
-    let ledger = gateway.gatekeeper.ledger();
-    let logs = ledger.logs(&filter).await.map_err(CallError::from)?;
-    let events = logs.iter().filter_map(|log| Event::decode_log(&log.inner).ok());
-    Ok(events.map(|log| log.data).collect())
+    gateway.all_events_of(Contract::Surgeries, id).await
 }
 
 #[cfg(test)]
