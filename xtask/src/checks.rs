@@ -24,6 +24,7 @@ const ORDER: &[&str] = &[
     "smart",
     "fhir",
     "study",
+    "portal",
     "salus",
 ];
 
@@ -39,6 +40,8 @@ const NEVER: &[(&str, &[&str])] = &[
     ("census", &["tokio", "reqwest", "sqlx", "time", "revm"]),
     // It executes on a chain of its own, and knows nothing of records.
     ("study", &["sqlx", "hpke", "reqwest", "workflows"]),
+    // It asks the gateway's own interfaces, so that there is no second way to a record.
+    ("portal", &["workflows", "vault", "gatekeeper", "sqlx", "reqwest"]),
     // Messages are read without a clock and without a network.
     ("hl7v2", &["tokio", "reqwest", "sqlx", "time"]),
     // Sealing knows nothing of the chain.

@@ -94,3 +94,8 @@ sol!(
     DataExchange,
     "../../contracts/artifacts/DataExchange.json"
 );
+sol!(
+    #[sol(all_derives)]
+    Validators,
+    "../../contracts/artifacts/Validators.json"
+);

@@ -1,11 +1,7 @@
 //! JSON-RPC as clients use it.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod common;
-
+use crate::common::{self, RpcExt as _, STORE, Wallet, open_instant, store_input};
 use alloy_primitives::{Address, B256, Bytes, U256};
-use common::{RpcExt as _, STORE, Wallet, open_instant, store_input};
 use serde_json::{Value, json};
 
 #[test]

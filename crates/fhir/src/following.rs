@@ -8,7 +8,8 @@
 use alloy_primitives::{Address, B256};
 use alloy_rpc_types_eth::{Filter, Log};
 use bindings::{Contract, Prescriptions};
-use domain::Timestamp;
+use domain::{RecordVersion, Timestamp};
+use gatekeeper::Inclusion;
 use ledger::{CallError, Cursor, EndpointError, Follower, Step};
 use search::{CandidatesError, Handling, Query};
 use sqlx::{AnyConnection, Row as _};
@@ -20,7 +21,7 @@ use crate::{
     resources::Resources,
     statuses::{Event, Status, after},
     steps::{CONTRACTS, Change, cancelled_prescription, changes},
-    tables::Row,
+    tables::{Filed, Row},
 };
 
 const CORRUPT: StoreError = StoreError::Corrupt { what: "followed block" };
@@ -213,14 +214,13 @@ impl Resources {
             if let Some(event) = event {
                 // A step is about what was there. What came later is about something else, such as another
                 // appointment.
-                let projection = self.gatekeeper().projection().await;
-                let steward = self.gatekeeper().member();
-                rows.retain(|row| {
-                    let first = row
-                        .record
-                        .and_then(|filed| projection.records.anchor(steward, filed.record, 1));
-                    first.is_none_or(|first| first.moment.block <= event.block)
-                });
+                let mut there = Vec::with_capacity(rows.len());
+                for row in rows {
+                    if self.was_there(&row, event).await? {
+                        there.push(row);
+                    }
+                }
+                rows = there;
             }
             rows.sort_by_key(|row| row.number);
             if change.but_newest {
@@ -231,6 +231,23 @@ impl Resources {
             }
         }
         Ok(())
+    }
+
+    /// Whether a document was on chain when something happened.
+    async fn was_there(&self, row: &Row, event: Event) -> Result<bool, StoreError> {
+        let Some(Filed { record, .. }) = row.record else { return Ok(true) };
+        let keeper = self.gatekeeper();
+        let alone = keeper.projection().await.records.anchor(keeper.member(), record, 1).copied();
+        if alone.is_none_or(|alone| alone.moment.block <= event.block) {
+            return Ok(true);
+        }
+        // By itself it came later; it may have been taken out of a batch.
+        let found = keeper.inclusion(record, RecordVersion::FIRST).await;
+        let found = found.map_err(|error| StoreError::Failed(error.into()))?;
+        let Some((_, Inclusion::Batch { root, .. })) = found else { return Ok(false) };
+        let projection = keeper.projection().await;
+        let batch = projection.records.batch(keeper.member(), root);
+        Ok(batch.is_some_and(|batch| batch.moment.block <= event.block))
     }
 
     /// The documents of workflows that a search may find, by what is indexed now.

@@ -1,13 +1,8 @@
 //! Every HL7 R4 example of a type that is served goes the whole way: made, read back, found, deleted.
 
-#![allow(missing_docs, reason = "a test")]
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod common;
-
 use std::{collections::BTreeMap, path::Path, process::Command};
 
-use common::Fhir;
+use crate::common::Fhir;
 use domain::{InstitutionRole, Purpose, Reader};
 use fhir::ACCOUNT_SYSTEM;
 use serde_json::{Value, json};

@@ -1,12 +1,7 @@
 //! What the chain says, as resources: consents both ways, and the provenance of records.
 
-#![allow(missing_docs, reason = "a test")]
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod common;
-
+use crate::common::{self, BASE, Fhir, consortium, observation};
 use bindings::Contract;
-use common::{BASE, Fhir, consortium, observation};
 use domain::{InstitutionRole, Kind, ProfessionalRole, Purpose, Reader};
 use serde_json::{Value, json};
 use workflows::{PatientActor, consent};

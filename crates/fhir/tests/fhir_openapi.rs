@@ -1,13 +1,8 @@
 //! The OpenAPI document as clients get it. Whether answers are as it says, Schemathesis tries
 //! (`cargo xtask test`).
 
-#![allow(missing_docs, reason = "a test")]
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod common;
-
+use crate::common::{self, Fhir};
 use axum::http::Method;
-use common::Fhir;
 use serde_json::json;
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! The binary as people use it: the main job, the commands from another terminal, and what goes wrong.
 
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
-
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},

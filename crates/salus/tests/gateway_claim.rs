@@ -1,11 +1,7 @@
 //! Claims on the command line, and the steps of them that go over the interface of the insurer's gateway.
 
-#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
-
-mod support;
-
+use crate::support::{Answer, Serving, bad, good, send};
 use serde_json::{Value, json};
-use support::{Answer, Serving, bad, good, send};
 
 /// A running consortium, and what somebody asks of its insurer's gateway.
 struct Insurer {

@@ -9,8 +9,6 @@
 //! SALUS_FHIR_DEFINITIONS_WRITE=1 cargo test --workspace --test search_parameters
 //! ```
 
-#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;

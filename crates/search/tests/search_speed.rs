@@ -1,12 +1,8 @@
 //! How long the index takes, for whoever wants to know.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
-
-mod common;
-
 use std::time::Instant;
 
-use common::{Place, index, parse, store};
+use crate::common::{Place, index, parse, store};
 use search::{Entry, Scope, extract};
 use serde_json::json;
 use sqlx::Row as _;

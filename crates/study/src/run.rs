@@ -15,13 +15,14 @@
 //! A folder with anything else in it is left alone.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
 };
 
+use alloy_primitives::B256;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -29,10 +30,10 @@ use crate::{
     execute::{self, ExecuteError},
     figures,
     gather::Gathering,
-    lists::{self, ListError, Lists, SYNTHETIC_ROWS, unpacked},
+    lists::{self, ListError, Lists, Printing, SYNTHETIC_ROWS, unpacked},
     manifest::{
         Difference, Input, MANIFEST, Manifest, ManifestError, WORK, chain_ends, contracts_digest,
-        digest, digests,
+        digests,
     },
     prices::{
         DailyPrices, FixedPrice, Micros, PriceError, Prices, read_ether_prices, read_euro_rates,
@@ -251,7 +252,7 @@ pub fn run(
         options: options.clone(),
         inputs,
         chains: chain_ends(&results),
-        outputs: digests(out)?,
+        outputs: outputs(out)?,
     };
     manifest.write(out)?;
     fs::remove_dir_all(&work).map_err(|source| StudyError::File { path: work, source })?;
@@ -360,6 +361,13 @@ const OURS: [&str; 9] = [
     "proofs",
 ];
 
+/// The digests of what the study wrote. A file of somebody else's in its folder is none of its outputs.
+fn outputs(out: &Path) -> Result<BTreeMap<String, B256>, StudyError> {
+    let mut found = digests(out)?;
+    found.retain(|file, _| OURS.contains(&file.split('/').next().unwrap_or_default()));
+    Ok(found)
+}
+
 /// What a run was begun with, in the folder to work in.
 const BEGUN: &str = "begun.json";
 
@@ -406,14 +414,14 @@ fn read_prices(options: &Options) -> Result<(Prices, Vec<Input>), StudyError> {
     let Some(files) = &options.daily else {
         return Ok((Prices { fixed, daily: None }, Vec::new()));
     };
-    let mut inputs = vec![input("gas price", &files.gas)?, input("ether price", &files.ether)?];
-    let gas = read_file(&files.gas, read_gas_prices)?;
-    let ether = read_file(&files.ether, read_ether_prices)?;
+    let (gas, gas_input) = read_file("gas price", &files.gas, |file| read_gas_prices(file))?;
+    let (ether, ether_input) =
+        read_file("ether price", &files.ether, |file| read_ether_prices(file))?;
+    let mut inputs = vec![gas_input, ether_input];
     let mut euro = None;
     let mut origin = format!("`{}` (gas), `{}` (ether)", inputs[0].file, inputs[1].file);
     if let Some(path) = &files.euro {
-        let rates = read_file(path, read_euro_rates)?;
-        let input = input("euro rates", path)?;
+        let (rates, input) = read_file("euro rates", path, |file| read_euro_rates(file))?;
         origin = format!("{origin} and `{}` (euros)", input.file);
         if let Some((day, rate)) =
             rates.0.last_key_value().filter(|_| fixed.eur_per_ether.is_none())
@@ -428,20 +436,21 @@ fn read_prices(options: &Options) -> Result<(Prices, Vec<Input>), StudyError> {
     Ok((Prices { fixed, daily: Some(DailyPrices { gas, ether, euro, origin }) }, inputs))
 }
 
+/// What a file says, and its digest: of the bytes that were read, in one go.
 fn read_file<T>(
+    role: &str,
     path: &Path,
-    read: impl Fn(Box<dyn io::Read>) -> Result<T, PriceError>,
-) -> Result<T, StudyError> {
+    read: impl FnOnce(&mut dyn io::Read) -> Result<T, PriceError>,
+) -> Result<(T, Input), StudyError> {
     let failed = |source| StudyError::File { path: path.to_owned(), source };
-    let content = unpacked(File::open(path).map_err(failed)?).map_err(failed)?;
-    read(content).map_err(|source| StudyError::Prices { path: path.to_owned(), source })
-}
-
-fn input(role: &str, path: &Path) -> Result<Input, StudyError> {
-    let failed = |source| StudyError::File { path: path.to_owned(), source };
-    let digest = File::open(path).and_then(digest).map_err(failed)?;
+    let mut raw = Printing::new(File::open(path).map_err(failed)?);
+    let mut content = unpacked(&mut raw).map_err(failed)?;
+    let found = read(&mut *content);
+    let found = found.map_err(|source| StudyError::Prices { path: path.to_owned(), source })?;
+    drop(content);
+    let digest = raw.finish().map_err(failed)?.digest;
     let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    Ok(Input { role: role.into(), file, digest })
+    Ok((found, Input { role: role.into(), file, digest }))
 }
 
 /// Writes tables, figures and report.

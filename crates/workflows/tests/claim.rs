@@ -1,22 +1,17 @@
 //! Claims from the coverage to the refund: each step by who may take it, money conserved, nothing paid above what was
 //! decided, and nothing read without the patient's consent (K1 to K7 of `Claims.sol`).
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod common;
-mod journal;
-
 use std::{sync::Arc, time::Duration};
 
+use crate::common::{self, DAY, HOUR, World, passkey, refusal, secret, wallet};
+use crate::journal::Journal;
 use alloy_consensus::{SignableTransaction as _, Transaction as _, TypedTransaction};
 use alloy_primitives::{Address, B256, U256};
 use bindings::{Contract, Surgeries, convert::to_uint40, patient_account::Call};
-use common::{DAY, HOUR, World, passkey, refusal, secret, wallet};
 use domain::{
     Anchor, Facts, InstitutionRole, Kind, KindSet, Period, ProfessionalRole, Purpose, PurposeSet,
     Reader, RecordDigest, RecordId, Request, Timestamp, decide,
 };
-use journal::Journal;
 use ledger::{Answering, PrivateKeySigner, Sender, SignerSync as _, Submitted, Wallet};
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -1,11 +1,7 @@
 //! What is given with a step is looked at before anything is sealed or sent: empty words, absurd numbers, kinds that
 //! the patient closed, and a laboratory that could never report.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod common;
-
-use common::{DAY, HOUR, World, passkey, secret};
+use crate::common::{self, DAY, HOUR, World, passkey, secret};
 use domain::{Kind, KindSet, Purpose};
 use serde_json::json;
 use tempfile::TempDir;
@@ -175,6 +171,14 @@ async fn empty_words_are_refused_before_anything_is_written() {
         };
         let assessed = surgery::assess(hospital, physician, patient, operation, &plan, now).await;
         invalid(assessed, "the site is empty");
+        let team = surgery::Team {
+            surgeon: physician.member,
+            anaesthetist: physician.member,
+            nurse: physician.member,
+        };
+        let at = now.after(HOUR);
+        let scheduled = surgery::schedule(hospital, physician, operation, &team, at, nothing).await;
+        invalid(scheduled, "the theatre is empty");
         let removed =
             waiting_list::remove(hospital, physician, patient, listing, nothing, now).await;
         invalid(removed, "the reason is empty");
@@ -188,6 +192,13 @@ async fn empty_words_are_refused_before_anything_is_written() {
         "the result is empty",
     );
     let book = "a".repeat(4_097);
+    for (system, code, why) in [
+        (&*book, "1", "the system of that code is longer than 4096 bytes"),
+        ("urn:codes", &*book, "the code of the medicine is longer than 4096 bytes"),
+    ] {
+        let medication = (system.to_owned(), code.to_owned(), "lisinopril".to_owned());
+        invalid(scene.issue(&Order { medication, ..order() }).await, why);
+    }
     invalid(
         waiting_list::leave(hospital, patient, listing, &book, now).await,
         "longer than 4096 bytes",

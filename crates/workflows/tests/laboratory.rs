@@ -1,12 +1,9 @@
 //! Laboratory orders beyond their happy path: versions of a result, the specimen's chain of custody, and
 //! critical results that nobody acknowledges.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod common;
-
+use crate::common::{HOUR, World, passkey, refusal, secret};
+use crate::slow::struck_off_meanwhile;
 use alloy_primitives::B256;
-use common::{HOUR, World, passkey, refusal, secret};
 use domain::{Anchor, KindSet, RecordDigest, RecordVersion};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -208,6 +205,25 @@ async fn results_are_the_laboratorys() {
     refused_as(laboratory::cancel(hospital, nurse, id).await, "NotAllowed");
     laboratory::cancel(hospital, physician, id).await.unwrap();
     refused_as(scene.preliminary("scientist", id).await, "WrongState");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_stands_when_its_correction_is_refused_in_the_end() {
+    let scene = Scene::new().await;
+    let (world, patient, now) = (&scene.world, &scene.patient, scene.world.now());
+    let laboratory = world.gateway("laboratory");
+    let id = scene.collected().await;
+    let first = scene.preliminary("scientist", id).await.unwrap();
+    let second = scene.final_after(id, &first).await.unwrap();
+    let kept = scene.versions("laboratory").await;
+    let slow = struck_off_meanwhile(world, world.person("scientist"), "laboratory");
+    let result = value("epidermidis");
+    let version = Version { result: &result, critical: false };
+    let late = laboratory::correct(laboratory, &slow, patient, id, &second, version, now).await;
+    refused_as(late, "NotProfessional");
+    assert_eq!(scene.versions("laboratory").await, kept, "nothing is kept of it");
+    // What the order names was not withdrawn for it: the patient still answers it.
+    record::answer(laboratory, patient, &second, Verdict::Accept, now).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

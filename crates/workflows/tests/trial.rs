@@ -1,28 +1,23 @@
 //! Trials: a protocol that cannot change behind the patients' backs, arms that nobody can steer or know too soon,
 //! and results that belong to the data as it was locked (R1 to R7 of `Trials.sol`).
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod common;
-mod journal;
-
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpListener,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use crate::common::{CHAIN_ID, DAY, HOUR, World, address, passkey, refusal, secret, wallet};
+use crate::journal::Journal;
 use alloy_consensus::{SignableTransaction as _, TypedTransaction};
 use alloy_primitives::{Address, B256, Bytes, U256, aliases::U24};
 use bindings::{
     Contract, PatientAccount, PatientAccounts, Registry, Trials,
     patient_account::{Recover, deadline, guardians_digest, recover_digest},
 };
-use common::{CHAIN_ID, DAY, HOUR, World, address, passkey, refusal, secret, wallet};
 use domain::{
     InstitutionRole, Kind, KindSet, Period, ProfessionalRole, Purpose, PurposeSet, Terms, Timestamp,
 };
-use journal::Journal;
 use ledger::{
     Answering, Ledger, Patient, Policy, PrivateKeySigner, Sender, SignerSync as _, Submitted,
     Wallet,
@@ -1327,6 +1322,23 @@ async fn no_form_is_filed_of_a_consent_that_does_not_stand() {
     trial::withdraw(hospital, other, id, true, scene.now()).await.unwrap();
     invalid(file(other, &amended).await, "no consent of the patient to this version");
     assert_eq!(scene.versions().await, before, "what is refused leaves nothing behind");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consent_that_stands_is_not_given_again_and_who_was_struck_off_files_none() {
+    let scene = Scene::new().await;
+    let (patient, hospital) = (&scene.patient, scene.hospital());
+    let dossier = scene.recruiting().await;
+    let nonce = Nonce::derive(patient, dossier.trial);
+    let consent = async || scene.consent(patient, &dossier, &nonce).await;
+    consent().await.unwrap();
+    invalid(consent().await, "this consent stands");
+    let physician = scene.person("physician");
+    let file =
+        async || trial::file_consent(hospital, physician, patient, &dossier, scene.now()).await;
+    revoke(&scene, "physician").await;
+    invalid(file().await, "a physician or researcher of the site");
+    assert_eq!(scene.versions().await, 0);
 }
 
 /// A researcher's wallet, which takes its time: a subject withdraws before it signs.

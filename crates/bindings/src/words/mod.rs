@@ -8,6 +8,7 @@
 mod care;
 mod exchange;
 mod network;
+mod validators;
 
 use std::fmt::Display;
 

@@ -24,10 +24,16 @@ impl Scale {
         if least == most {
             most = 1.0;
         }
-        let step = round_step(most - least);
-        let most = (most / step - 1e-9).ceil() * step;
-        let least = (least / step + 1e-9).floor() * step;
-        Self::Linear { least, most }
+        // Rounding makes the span longer, and it may take a larger step then: both ends are to be marks.
+        let mut step = round_step(most - least);
+        loop {
+            let ends = ((least / step + 1e-9).floor() * step, (most / step - 1e-9).ceil() * step);
+            let larger = round_step(ends.1 - ends.0);
+            if larger <= step * 1.001 {
+                return Self::Linear { least: ends.0, most: ends.1 };
+            }
+            step = larger;
+        }
     }
 
     /// Between powers of ten. What is not above zero has no place here.
@@ -239,11 +245,25 @@ mod tests {
         check(&Scale::linear([3.0, 9.3]), &["0", "2", "4", "6", "8", "10"]);
         check(&Scale::linear([0.7]), &["0", "0.2", "0.4", "0.6", "0.8"]);
         check(&Scale::linear([-40.0, 55.0]), &["-40", "-20", "0", "20", "40", "60"]);
+        check(&Scale::linear([-262.0, 204.0]), &["-400", "-200", "0", "200", "400"]);
         check(&Scale::linear([3.1e6]), &["0", "1 M", "2 M", "3 M", "4 M"]);
         check(&Scale::linear([0.0]), &["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         check(&Scale::log([0.02, 30.0]), &["0.01", "0.1", "1", "10", "100"]);
         check(&Scale::log([100.0, 1_000.0]), &["100", "1,000"]);
         check(&Scale::log([]), &["1", "10"]);
+    }
+
+    #[test]
+    fn no_mark_lies_beyond_the_axis() {
+        for least in (0..50).map(|step| f64::from(step) * -37.0) {
+            for most in (1..50).map(|step| f64::from(step) * 23.0) {
+                let scale = Scale::linear([least, most]);
+                let places = scale.marks().into_iter().map(|(value, _)| scale.place(value));
+                let outside = places.filter(|place| !(-1e-9..=1.0 + 1e-9).contains(place)).count();
+                assert_eq!(outside, 0, "{least} to {most}: {scale:?}");
+                assert!(scale.place(least) > -1e-9 && scale.place(most) < 1.0 + 1e-9);
+            }
+        }
     }
 
     #[test]

@@ -111,6 +111,7 @@ fn results(with_prices: bool) -> Results {
         },
         attributes: vec![attribute],
         rounds: 1,
+        several_names: BTreeMap::new(),
     };
     let pending = Pending {
         mode: Mode::Row,
@@ -211,6 +212,7 @@ fn nothing_executed_leaves_what_the_contracts_take() {
         head: Head::default(),
         attributes: Vec::new(),
         rounds: 0,
+        several_names: BTreeMap::new(),
     };
     let figures = draw(&Gathering::new(prices).finish(dataset, Vec::new())).unwrap();
     let names = names(&figures);

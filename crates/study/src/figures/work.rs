@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    results::{Line, ModeResults, Results},
+    results::{Basis, Line, ModeResults, Results},
+    tables::mode_name,
     tally::{Dimension, Mode},
 };
 
 use super::{
-    Basis, DrawError, Figure,
+    DrawError, Figure,
     bars::{BarChart, Marks, Panel},
     canvas::palette,
-    colour_of, named,
+    colour_of,
     scale::{amount, count, whole},
     sheet::Words,
-    source_of_costs, source_of_rows,
+    source_of_mode, source_of_prices, source_of_rows, source_of_work,
     table::TableFigure,
     told,
 };
@@ -80,13 +81,13 @@ struct Ranked<'a> {
 
 impl<'a> Ranked<'a> {
     fn of(mode: &'a ModeResults, lines: &'a BTreeMap<String, Line>) -> Self {
-        let basis = Basis::of(&mode.total);
+        let basis = Basis::of([&mode.total]);
         let mut lines: Vec<_> = lines.iter().collect();
         // Gas decides where money is the same, and the name where gas is.
         lines.sort_by(|(name, line), (other_name, other)| {
             basis
                 .usd(other)
-                .total_cmp(&basis.usd(line))
+                .cmp(&basis.usd(line))
                 .then(other.sums.gas.total().cmp(&line.sums.gas.total()))
                 .then(name.cmp(other_name))
         });
@@ -98,7 +99,7 @@ impl<'a> Ranked<'a> {
     }
 
     fn costs(&self) -> Vec<(f64, String)> {
-        let usd = |line: &Line| self.basis.usd(line);
+        let usd = |line: &Line| self.basis.usd(line).as_amount();
         self.lines.iter().map(|(_, line)| (usd(line), amount(usd(line)))).collect()
     }
 
@@ -106,9 +107,13 @@ impl<'a> Ranked<'a> {
         self.lines.iter().map(|(_, line)| (of(line) as f64, count(of(line)))).collect()
     }
 
+    fn source(&self, results: &Results, of: &ModeResults) -> String {
+        format!("{} {}", source_of_mode(results, of), source_of_prices(results, self.basis))
+    }
+
     fn alt(&self, what: &str) -> String {
         let say = |(label, line): &(&String, &Line)| {
-            format!("{label} (USD {})", amount(self.basis.usd(line)))
+            format!("{label} (USD {})", amount(self.basis.usd(line).as_amount()))
         };
         match self.lines.as_slice() {
             [] => format!("Bars, one for each {what}; there are none."),
@@ -138,10 +143,10 @@ pub(super) fn by_specialty(results: &Results) -> Result<Vec<Figure>, DrawError> 
         let words = Words {
             title: format!("Total cost by specialty, {}", told(*mode)),
             subtitle: format!(
-                "Left: US dollars {}, dearest first. Right: {other}, by which the order would be another",
+                "Left: US dollars {}, dearest first. Right: {other}, in the same order",
                 ranked.basis.told()
             ),
-            source: source_of_costs(results, ranked.basis),
+            source: ranked.source(results, of),
         };
         let chart = BarChart {
             words: words.clone(),
@@ -154,7 +159,7 @@ pub(super) fn by_specialty(results: &Results) -> Result<Vec<Figure>, DrawError> 
             columns: 1,
             width: WIDTH,
         };
-        let name = format!("cost-by-specialty-{}", named(*mode));
+        let name = format!("cost-by-specialty-{}", mode_name(*mode));
         figures.push(Figure::of(name, &words, ranked.alt("specialty"), chart.draw())?);
     }
     Ok(figures)
@@ -175,19 +180,22 @@ pub(super) fn codes(results: &Results) -> Result<Option<Figure>, DrawError> {
         return Ok(None);
     }
     coded.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let basis = Basis::of(&of.total);
+    let basis = Basis::of([&of.total]);
     let words = Words {
         title: format!("Specialties and their HIPE codes, {}", told(*mode)),
         subtitle: format!(
             "Left: the code, which is a name and no quantity. Right: cost in US dollars {}",
             basis.told()
         ),
-        source: source_of_costs(results, basis),
+        source: format!("{} {}", source_of_mode(results, of), source_of_prices(results, basis)),
     };
     let code = |((number, code, _), _): &((u32, String, String), &Line)| {
         (f64::from(*number), code.clone())
     };
-    let cost = |(_, line): &(_, &Line)| (basis.usd(line), amount(basis.usd(line)));
+    let cost = |(_, line): &(_, &Line)| {
+        let usd = basis.usd(line).as_amount();
+        (usd, amount(usd))
+    };
     let chart = BarChart {
         words: words.clone(),
         labels: coded.iter().map(|((.., name), _)| name.clone()).collect(),
@@ -262,10 +270,11 @@ pub(super) fn by_attribute(results: &Results) -> Result<Vec<Figure>, DrawError> 
             let words = Words {
                 title: format!("{}, {}", attribute.title, told(*mode)),
                 subtitle: format!(
-                    "US dollars {}; rows and patients beside it",
-                    ranked.basis.told()
+                    "US dollars {}; rows and patients beside it{}",
+                    ranked.basis.told(),
+                    if is_hospital { ". A bar with a gap is longer than its axis" } else { "" }
                 ),
-                source: source_of_costs(results, ranked.basis),
+                source: ranked.source(results, of),
             };
             let chart = BarChart {
                 words: words.clone(),
@@ -283,7 +292,7 @@ pub(super) fn by_attribute(results: &Results) -> Result<Vec<Figure>, DrawError> 
                 columns: 1,
                 width: if is_hospital { 1_080.0 } else { WIDTH },
             };
-            let name = format!("{}-{}", attribute.name, named(*mode));
+            let name = format!("{}-{}", attribute.name, mode_name(*mode));
             figures.push(Figure::of(name, &words, alt, chart.draw())?);
         }
     }
@@ -321,10 +330,8 @@ pub(super) fn modes(results: &Results) -> Result<Option<Figure>, DrawError> {
         values: modes.iter().map(|(_, of)| vec![value(of)]).collect(),
         notes: modes.iter().map(|(_, of)| note(value(of))).collect(),
     };
-    let basis = match modes.iter().all(|(_, line)| line.on_day.is_some()) {
-        true => Basis::OnDay,
-        false => Basis::Fixed,
-    };
+    let basis = Basis::of(modes.iter().map(|(_, line)| line));
+    let usd = |line: &Line| basis.usd(line).as_amount();
     let sums = modes[0].1.sums;
     let words = Words {
         title: "Prices of the same list, by how its rows become transactions".into(),
@@ -334,7 +341,11 @@ pub(super) fn modes(results: &Results) -> Result<Option<Figure>, DrawError> {
             count(sums.patients),
             basis.told()
         ),
-        source: source_of_costs(results, basis),
+        source: format!(
+            "{} {}",
+            source_of_work(results, sums.rows, &results.compared.dates),
+            source_of_prices(results, basis)
+        ),
     };
     let chart = BarChart {
         words: words.clone(),
@@ -342,7 +353,7 @@ pub(super) fn modes(results: &Results) -> Result<Option<Figure>, DrawError> {
         panels: vec![
             panel("transactions", whole, &|of| of.sums.transactions as f64),
             panel("gas for each patient", amount, &|of| per(of.sums.gas.total(), of.sums.patients)),
-            panel("cost (USD)", amount, &|of| basis.usd(of)),
+            panel("cost (USD)", amount, &|of| usd(of)),
         ],
         legend: Vec::new(),
         columns: 1,
@@ -350,7 +361,7 @@ pub(super) fn modes(results: &Results) -> Result<Option<Figure>, DrawError> {
     };
     let told: Vec<String> = modes
         .iter()
-        .map(|(mode, of)| format!("{} costs USD {}", told(*mode), amount(basis.usd(of))))
+        .map(|(mode, of)| format!("{} costs USD {}", told(*mode), amount(usd(of))))
         .collect();
     let alt = format!("Dots on logarithmic axes: {}.", told.join("; "));
     Figure::of("mode-comparison".into(), &words, alt, chart.draw()).map(Some)

@@ -28,7 +28,6 @@ use census::{Form, ReadError, Rows};
 
 use self::{
     names::{NameCount, Names},
-    open::{Print, Printing},
     overlap::Why,
     spool::{Part, Spool, Spooling},
     survey::Survey,
@@ -39,6 +38,7 @@ use crate::{
 };
 
 pub use open::unpacked;
+pub(crate) use open::{Print, Printing};
 pub use spool::List;
 pub use synthetic::{SYNTHETIC_ROWS, write_synthetic};
 
@@ -124,6 +124,7 @@ pub struct Lists {
     is_synthetic: bool,
     spool: Spool,
     names: Names,
+    several_names: BTreeMap<u16, Vec<String>>,
     attributes: Vec<Attribute>,
     dates: BTreeMap<Day, (u64, u64)>,
 }
@@ -176,6 +177,7 @@ impl Lists {
             is_synthetic: false,
             spool: spooling.finish().map_err(ListError::Scratch)?,
             names,
+            several_names: count.several(),
             attributes: Vec::new(),
             dates: BTreeMap::new(),
         };
@@ -249,6 +251,7 @@ impl Lists {
             head: self.head(),
             attributes: self.attributes.clone(),
             rounds,
+            several_names: self.several_names.clone(),
         }
     }
 

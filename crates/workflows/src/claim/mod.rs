@@ -35,7 +35,7 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256};
 use alloy_sol_types::SolEvent;
 use bindings::{Claims, Contract, convert::timestamp};
-use domain::{Reader, Timestamp};
+use domain::Timestamp;
 
 pub use coverage::{Terms, accept_coverage, end_coverage, end_coverage_by_patient, offer_coverage};
 pub use deciding::{Decision, adjudicate, decide_appeal, decide_authorisation};
@@ -370,15 +370,9 @@ async fn clerk(
     author: &Person,
     now: Timestamp,
 ) -> Result<Person, WorkflowError> {
-    gateway.gatekeeper.refresh(now).await?;
-    let reader = gateway.gatekeeper.projection().await.registry.reader_of(author.member, now);
-    match reader {
-        Some(Reader::Professional { institution, .. }) if institution == gateway.member() => {
-            Ok(Person { sender: gateway.sender().clone(), ..author.clone() })
-        }
-        _ => {
-            let why = "who writes this has to act for the institution that signs it";
-            Err(WorkflowError::Invalid(why.into()))
-        }
+    if gateway.role_here(author, now).await?.is_some() {
+        return Ok(Person { sender: gateway.sender().clone(), ..author.clone() });
     }
+    let why = "who writes this has to act for the institution that signs it";
+    Err(WorkflowError::Invalid(why.into()))
 }

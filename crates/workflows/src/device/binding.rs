@@ -79,9 +79,9 @@ pub async fn order(
     now: Timestamp,
 ) -> Result<(Anchor, Step), WorkflowError> {
     let held = standing(operator, device).await?;
-    if !matches!(doctor.role, ProfessionalRole::Physician | ProfessionalRole::Surgeon)
-        || held.operator != operator.member()
-    {
+    let role = operator.role_here(doctor, now).await?;
+    let is_doctor = matches!(role, Some(ProfessionalRole::Physician | ProfessionalRole::Surgeon));
+    if !is_doctor || held.operator != operator.member() {
         let why = "a doctor of the institution that runs the device orders what it measures";
         return Err(WorkflowError::Invalid(why.into()));
     }

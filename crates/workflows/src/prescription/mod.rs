@@ -22,8 +22,8 @@ pub use checks::{Checked, Dose, Finding, Known, check};
 
 use crate::{
     Gateway, PatientActor, Person, Step, WorkflowError,
-    given::{require_at_most, require_within_years, require_words},
-    record::{Draft, Written, accept_call},
+    given::{require_at_most, require_short, require_within_years, require_words},
+    record::{self, Draft, Written, accept_call},
 };
 
 /// What is prescribed.
@@ -67,8 +67,12 @@ impl Order {
     ///
     /// [`WorkflowError::Invalid`] when a text is empty, or a number is nothing or absurd.
     pub fn require_sound(&self) -> Result<(), WorkflowError> {
-        require_words("medicine", &self.medication.2)?;
+        let (system, code, text) = &self.medication;
+        require_words("medicine", text)?;
         require_words("dosage", &self.dosage)?;
+        // Either may be missing.
+        require_short("code of the medicine", code)?;
+        require_short("system of that code", system)?;
         require_at_most("quantity", self.quantity.into(), QUANTITY_MAX)?;
         let Some(dose) = self.dose else { return Ok(()) };
         if dose.each_micrograms == 0 || dose.times_a_day == 0 {
@@ -132,17 +136,26 @@ pub async fn issue(
     } else {
         written.sign(id, &draft, contract, issue).await?
     };
-    let mut steps = Vec::new();
+    let (mut steps, mut kept) = (Vec::new(), None);
     if let Some(record) = overridden {
         let draft = detected_issue(id, checked, prescriber, patient, now);
         let new = draft.first_version(record, prescriber, patient, now);
         let along = hospital.along(&new);
-        let (_, outcome) = hospital.gatekeeper.put_and_propose_along(new, None, along).await?;
+        let (issue, outcome) = hospital.gatekeeper.put_and_propose_along(new, None, along).await?;
+        kept = Some(issue);
         let count = checked.findings().len();
         let what = format!("overrides what the checks found ({count}), with a reason");
         steps.push(Step::new(&prescriber.name, what, "record.propose", &outcome));
     }
-    let (anchor, sealed, issued) = signed.keep_and_send().await?;
+    let (anchor, sealed, issued) = match signed.keep_and_send().await {
+        Ok(sent) => sent,
+        Err(error) => {
+            if let Some(issue) = &kept {
+                record::take_back_after(hospital, issue, &error).await;
+            }
+            return Err(error);
+        }
+    };
     steps.push(sealed);
     let (what, operation) = if order.controlled {
         ("issues a controlled prescription", "prescription.issue-controlled")

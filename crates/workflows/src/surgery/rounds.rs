@@ -85,16 +85,31 @@ pub(super) struct History {
     pub(super) rounds: Vec<Round>,
     /// The documents that completed a phase, whether or not that still counts.
     pub(super) completed: BTreeSet<B256>,
+    /// The patient's consent of the newest round, unless it was withdrawn.
+    pub(super) consent: Option<Consent>,
+    /// How often the patient consented.
+    consents: u64,
+}
+
+/// A consent of the patient's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Consent {
+    /// Which one of this operation, from 1.
+    pub(super) number: u64,
+    /// To which plan.
+    pub(super) plan: B256,
 }
 
 impl History {
     pub(super) async fn read(gateway: &Gateway, id: B256) -> Result<Self, WorkflowError> {
-        Ok(Self::of(events(gateway, id).await?))
+        // Implants are left out: their events name the operation last.
+        Ok(Self::of(gateway.all_events_of(Contract::Surgeries, id).await?))
     }
 
     fn of(events: impl IntoIterator<Item = Event>) -> Self {
         let first = Round { number: 1, ..Round::default() };
-        let mut history = Self { rounds: vec![first], completed: BTreeSet::new() };
+        let (completed, consent, consents) = (BTreeSet::new(), None, 0);
+        let mut history = Self { rounds: vec![first], completed, consent, consents };
         for event in events {
             history.apply(event);
         }
@@ -123,11 +138,17 @@ impl History {
                 }
             }
             Event::SurgeryIncised(_) => round.is_begun = true,
+            Event::SurgeryConsented(event) => {
+                self.consents += 1;
+                self.consent = Some(Consent { number: self.consents, plan: event.plan });
+            }
             Event::SurgeryConsentWithdrawn(_) => {
                 (round.team, round.scheduled_at) = (None, None);
                 round.signed.clear();
+                self.consent = None;
             }
             Event::ReturnedToTheatre(event) => {
+                self.consent = None;
                 self.rounds.push(Round { number: event.round.into(), ..Round::default() });
             }
             _ => {}
@@ -159,11 +180,6 @@ impl Phase {
 pub async fn rounds(gateway: &Gateway, id: B256) -> Result<Vec<Round>, WorkflowError> {
     standing(gateway, id).await?;
     Ok(History::read(gateway, id).await?.rounds)
-}
-
-/// What happened to an operation, in its order; implants, whose events name it last, left out.
-pub(super) async fn events(gateway: &Gateway, id: B256) -> Result<Vec<Event>, WorkflowError> {
-    gateway.all_events_of(Contract::Surgeries, id).await
 }
 
 #[cfg(test)]
@@ -212,6 +228,11 @@ mod tests {
     fn incised() -> Event {
         let (id, patient, round) = (B256::ZERO, Address::ZERO, 1);
         Event::SurgeryIncised(Surgeries::SurgeryIncised { id, patient, by: SURGEON, round })
+    }
+
+    fn consented(plan: B256) -> Event {
+        let (id, patient, round) = (B256::ZERO, Address::ZERO, 1);
+        Event::SurgeryConsented(Surgeries::SurgeryConsented { id, patient, round, plan })
     }
 
     fn withdrawn() -> Event {
@@ -284,6 +305,22 @@ mod tests {
             assert_eq!(history.newest().scheduled_at, at);
             assert!(history.completed.contains(&LIST), "it was completed once");
         }
+    }
+
+    #[test]
+    fn a_consent_stands_until_it_is_withdrawn_or_the_round_is_over() {
+        let consent = |events: &[Event]| History::of(events.iter().cloned()).consent;
+        let first = Some(Consent { number: 1, plan: LIST });
+        let mut events = vec![consented(LIST)];
+        assert_eq!(consent(&events), first);
+        events.push(withdrawn());
+        assert_eq!(consent(&events), None);
+        events.push(consented(LIST));
+        assert_eq!(consent(&events), Some(Consent { number: 2, plan: LIST }));
+        events.extend([scheduled(10), incised()]);
+        assert_eq!(consent(&events), Some(Consent { number: 2, plan: LIST }));
+        events.push(returned(2));
+        assert_eq!(consent(&events), None);
     }
 
     #[test]

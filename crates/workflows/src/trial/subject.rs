@@ -41,7 +41,7 @@ pub struct Agreement {
 /// # Errors
 ///
 /// [`WorkflowError::Send`] when another version is in force, the site does not take part, or the patient withdrew
-/// or was excluded.
+/// or was excluded; [`WorkflowError::Invalid`] when this very consent stands.
 pub async fn consent(
     relay: &Gateway,
     patient: &PatientActor,
@@ -50,7 +50,14 @@ pub async fn consent(
     now: Timestamp,
 ) -> Result<Step, WorkflowError> {
     let Agreement { site, version, commitment } = *agreement;
-    let is_first = subject_of(relay, id, patient.account()).await?.0 == Standing::None;
+    let (standing, held) = subject_of(relay, id, patient.account()).await?;
+    let stands = matches!(standing, Standing::Consented | Standing::Enrolled);
+    if stands && (held.site, held.version) == (site, version) {
+        // The contract would take it, and whoever follows it would take the form of the first for replaced.
+        let why = "this consent stands: the patient consented to this version at this site before";
+        return Err(WorkflowError::Invalid(why.into()));
+    }
+    let is_first = standing == Standing::None;
     let call = Trials::consentCall { id, site, version, commitment };
     let outcome = act(relay, patient, &call, now).await?;
     let operation = if is_first { "trial.consent" } else { "trial.consent-again" };
@@ -85,7 +92,8 @@ pub async fn file_consent(
     use domain::ProfessionalRole::{Physician, Researcher};
     let id = dossier.trial;
     let (standing, held) = subject_of(site, id, patient.account()).await?;
-    if !matches!(person.role, Physician | Researcher) || held.site != site.member() {
+    let role = site.role_here(person, now).await?;
+    if !matches!(role, Some(Physician | Researcher)) || held.site != site.member() {
         let why = "a physician or researcher of the site says what the patient was told";
         return Err(WorkflowError::Invalid(why.into()));
     }

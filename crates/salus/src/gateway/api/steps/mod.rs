@@ -227,6 +227,7 @@ impl Wanted {
         match self {
             Self::Prescription(wanted) => wanted.reads(),
             Self::Surgery(wanted) => wanted.reads(),
+            Self::Device(wanted) => wanted.reads(),
             Self::Claim(wanted) => wanted.reads(),
             _ => &[],
         }

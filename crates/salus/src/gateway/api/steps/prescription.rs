@@ -22,11 +22,7 @@ use super::{
 pub(super) enum Wanted {
     /// Findings come back in the place of a prescription, unless `despite` gives a reason to go on.
     #[serde(rename = "rx.issue")]
-    Issue {
-        patient: Address,
-        #[serde(flatten)]
-        order: Medicine,
-    },
+    Issue(Medicine),
     #[serde(rename = "rx.countersign")]
     Countersign { id: B256 },
     /// By the prescriber, or by the patient.
@@ -49,9 +45,11 @@ pub(super) enum Wanted {
     Cancel { id: B256 },
 }
 
-/// What is prescribed.
+/// What is prescribed, and to whom.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Medicine {
+    patient: Address,
     #[serde(default)]
     system: String,
     #[serde(default)]
@@ -105,7 +103,7 @@ impl Medicine {
 impl Wanted {
     pub(super) const fn about(&self) -> About {
         match self {
-            Self::Issue { patient, .. } => About::Begins(*patient),
+            Self::Issue(medicine) => About::Begins(medicine.patient),
             Self::Countersign { id }
             | Self::Permit { id, .. }
             | Self::WithdrawPermit { id, .. }
@@ -121,9 +119,7 @@ impl Wanted {
     /// What is read for it, by FHIR type.
     pub(super) const fn reads(&self) -> &'static [&'static str] {
         match self {
-            Self::Issue { .. } => {
-                &["AllergyIntolerance", "MedicationRequest", "MedicationStatement"]
-            }
+            Self::Issue(_) => &["AllergyIntolerance", "MedicationRequest", "MedicationStatement"],
             _ => &[],
         }
     }
@@ -131,8 +127,9 @@ impl Wanted {
     pub(super) async fn take(self, cast: &Cast) -> Result<Value, WorkflowError> {
         let (here, now) = (&cast.gateway, cast.now);
         match self {
-            Self::Issue { patient, order } => {
-                let (who, (order, despite)) = (cast.person()?, order.order()?);
+            Self::Issue(medicine) => {
+                let patient = medicine.patient;
+                let (who, (order, despite)) = (cast.person()?, medicine.order()?);
                 order.require_sound()?;
                 let known = Known::read(here, who.member, patient, now).await?;
                 let checked = match prescription::check(&order, &known, despite.as_deref()) {

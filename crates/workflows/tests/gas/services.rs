@@ -12,10 +12,8 @@ use bindings::{
 use domain::{InstitutionRole, ProfessionalRole, Timestamp};
 use ledger::{Patient, PatientKey};
 
-use crate::{
-    Meter,
-    common::{CHAIN_ID, DAY, HOUR, address, secret, wallet},
-};
+use super::Meter;
+use crate::common::{CHAIN_ID, DAY, HOUR, address, secret, wallet};
 
 sol! {
     struct Attest {
