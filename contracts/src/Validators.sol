@@ -782,11 +782,7 @@ contract Validators {
     /// @dev The last stored committee, and who is wanted.
     function _draft() private view returns (Draft memory draft) {
         draft.seats = _elections[_elections.length - 1].seats;
-        draft.scores = new uint256[](draft.seats.length);
-        for (uint256 i; i < draft.seats.length; ++i) {
-            draft.scores[i] = _scoreOf(draft.seats[i].account);
-        }
-
+        draft.scores = _scoresOf(draft.seats);
         draft.best = new uint256[](SEATS);
         address[] memory standing = _standing;
         uint256 count;
@@ -804,6 +800,13 @@ contract Validators {
         }
     }
 
+    function _scoresOf(Seat[] memory seats) private view returns (uint256[] memory scores) {
+        scores = new uint256[](seats.length);
+        for (uint256 i; i < seats.length; ++i) {
+            scores[i] = _scoreOf(seats[i].account);
+        }
+    }
+
     /// @dev Of two that stand, more votes are more, then the lower account. Never the same for two that stand.
     function _scoreOf(address account) private view returns (uint256) {
         Delegate storage delegate_ = _delegates[account];
@@ -815,40 +818,20 @@ contract Validators {
     }
 
     /// @dev Makes the committee of one epoch that of the next, and says whether it differs.
-    function _elect(Draft memory draft) private view returns (bool) {
-        uint256 size = draft.seats.length;
-        uint256 most = size / 3;
+    function _elect(Draft memory draft) private view returns (bool differs) {
+        uint256 most = draft.seats.length / 3;
         (uint256[] memory coming, uint256 comes) = _coming(draft, most);
-        uint256 goes = _out(draft.scores, most);
-        if (size + comes < goes + MIN_SEATS) goes = size + comes - MIN_SEATS;
-        // Of all who stand, the worst make room: never one that is wanted.
-        if (size + comes > goes + SEATS) goes = size + comes - SEATS;
-        uint256 rotates = most - (comes > goes ? comes : goes);
-        bool differs = comes != 0 || goes != 0;
+        uint256 goes = _going(draft.scores, comes, most);
+        uint256 moves = comes > goes ? comes : goes;
 
-        Seat[] memory seats = new Seat[](size + comes - goes);
-        uint256[] memory scores = new uint256[](seats.length);
-        bool[] memory isGoing = _lowest(draft.scores, goes);
-        uint256 count;
-        for (uint256 i; i < size; ++i) {
-            if (isGoing[i]) continue;
-            Seat memory seat = draft.seats[i];
-            bytes32 key = _delegates[seat.account].key;
-            if (rotates != 0 && draft.scores[i] >= FIRST_STANDING && seat.key != key) {
-                (seat, differs) = (Seat(seat.account, key), true);
-                --rotates;
-            }
-            _insert(seats, count++, seat);
-        }
+        Seat[] memory seats = new Seat[](draft.seats.length + comes - goes);
+        uint256 count = _keep(draft, goes, seats);
+        differs = _rotate(seats, count, most - moves) || moves != 0;
         for (uint256 i; i < comes; ++i) {
             address account = address(type(uint160).max - uint160(coming[i]));
             _insert(seats, count++, Seat(account, _delegates[account].key));
         }
-        for (uint256 i; i < count; ++i) {
-            scores[i] = _scoreOf(seats[i].account);
-        }
-        (draft.seats, draft.scores) = (seats, scores);
-        return differs;
+        (draft.seats, draft.scores) = (seats, _scoresOf(seats));
     }
 
     /// @dev The best that have no seat, at most so many.
@@ -860,10 +843,33 @@ contract Validators {
         }
     }
 
-    /// @dev How many left or were slashed, at most so many.
-    function _out(uint256[] memory scores, uint256 most) private pure returns (uint256 count) {
+    /// @dev How many go, at most so many, when so many come.
+    function _going(uint256[] memory scores, uint256 comes, uint256 most) private view returns (uint256 count) {
         for (uint256 i; i < scores.length && count < most; ++i) {
             if (scores[i] < FIRST_STANDING) ++count;
+        }
+        uint256 size = scores.length + comes;
+        if (size < count + MIN_SEATS) count = size - MIN_SEATS;
+        // Of all who stand, the worst make room: never one that is wanted.
+        if (size > count + SEATS) count = size - SEATS;
+    }
+
+    /// @dev Copies all but so many of the lowest scores, and says how many these are.
+    function _keep(Draft memory draft, uint256 goes, Seat[] memory seats) private pure returns (uint256 count) {
+        bool[] memory isGoing = _lowest(draft.scores, goes);
+        for (uint256 i; i < draft.seats.length; ++i) {
+            if (!isGoing[i]) seats[count++] = draft.seats[i];
+        }
+    }
+
+    /// @dev Gives at most so many of the first seats the new keys of their delegates.
+    function _rotate(Seat[] memory seats, uint256 count, uint256 most) private view returns (bool differs) {
+        for (uint256 i; i < count && most != 0; ++i) {
+            Delegate storage delegate_ = _delegates[seats[i].account];
+            bytes32 key = delegate_.key;
+            if (delegate_.status != Status.Standing || seats[i].key == key) continue;
+            seats[i] = Seat(seats[i].account, key);
+            (differs, most) = (true, most - 1);
         }
     }
 

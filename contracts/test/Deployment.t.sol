@@ -88,7 +88,7 @@ contract DeploymentTest is WideNetwork {
             );
         }
         assertEq(entries.length, SOURCES, "a source is missing in the list of this test");
-        string[18] memory artifacts = [
+        string[19] memory artifacts = [
             "AccessLog",
             "Claims",
             "Consents",
@@ -106,6 +106,7 @@ contract DeploymentTest is WideNetwork {
             "Relationships",
             "Surgeries",
             "Trials",
+            "Validators",
             "WaitingLists"
         ];
         for (uint256 i; i < artifacts.length; ++i) {
@@ -114,7 +115,7 @@ contract DeploymentTest is WideNetwork {
         }
     }
 
-    uint256 internal constant SOURCES = 21;
+    uint256 internal constant SOURCES = 22;
 
     /// @notice The files of src/, in the order of their names.
     function names() internal pure returns (string[SOURCES] memory) {
@@ -139,6 +140,7 @@ contract DeploymentTest is WideNetwork {
             "Surgeries.sol",
             "Trials.sol",
             "Types.sol",
+            "Validators.sol",
             "WaitingLists.sol"
         ];
     }

@@ -124,8 +124,8 @@ contract ValidatorsTest is Committee, Steps {
         deployValidators(LENGTH, 5, foundingNodes(6));
     }
 
-    function refuseFounders(Validators.Founder[] memory nodes, bytes memory error) internal {
-        vm.expectRevert(error);
+    function refuseFounders(Validators.Founder[] memory nodes, bytes memory reason) internal {
+        vm.expectRevert(reason);
         deployValidators(LENGTH, 5, nodes);
     }
 
@@ -161,6 +161,10 @@ contract ValidatorsTest is Committee, Steps {
         assertEq(member.networkAddress, "node:1", "network address");
         vm.expectRevert(abi.encodeWithSelector(Validators.NotDecided.selector, 102, 101));
         validators.committee(102);
+    }
+
+    function test_it_fits_the_size_limit() public view {
+        if (!isMeasuringCoverage()) assertTrue(address(validators).code.length <= 24_576, "EIP-170");
     }
 
     /* epochs and Besu

@@ -11,6 +11,7 @@ const ORDER: &[&str] = &[
     "domain",
     "bindings",
     "chain",
+    "consensus",
     "census",
     "ledger",
     "vault",
@@ -67,8 +68,12 @@ const LICENCES: &[&str] = &[
     "bzip2-1.0.6",
 ];
 
-fn metadata() -> Result<Value, Failure> {
-    let text = output(&mut program("cargo", &["metadata", "--format-version", "1", "--locked"]))?;
+/// The workspaces: the root, and the one crate that is a workspace of its own.
+const WORKSPACES: &[&str] = &["Cargo.toml", "crates/consensus/Cargo.toml"];
+
+fn metadata(manifest: &str) -> Result<Value, Failure> {
+    let arguments = ["metadata", "--format-version", "1", "--locked", "--manifest-path", manifest];
+    let text = output(&mut program("cargo", &arguments))?;
     serde_json::from_str(&text).map_err(|error| error.to_string())
 }
 
@@ -78,9 +83,10 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 
 /// Arrows between crates run one way.
 pub(crate) fn directions() -> Result<(), Failure> {
-    let metadata = metadata()?;
     let rank = |name: &str| ORDER.iter().position(|ordered| *ordered == name);
-    for package in packages(&metadata) {
+    let metadata = WORKSPACES.iter().map(|manifest| metadata(manifest));
+    let metadata = metadata.collect::<Result<Vec<_>, _>>()?;
+    for package in metadata.iter().flat_map(packages) {
         let Some(user) = rank(text(package, "name")) else { continue };
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
             let development = text(dependency, "kind") == "dev";
@@ -129,20 +135,25 @@ fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
 ///
 /// The lock file also names packages that no feature of ours turns on; they are never compiled.
 pub(crate) fn licences() -> Result<(), Failure> {
-    let arguments = [
-        "tree",
-        "--locked",
-        "--workspace",
-        "--target",
-        "all",
-        "--edges",
-        "normal,build,dev",
-        "--prefix",
-        "none",
-        "--format",
-        "{p}\t{l}",
-    ];
-    let tree = output(&mut program("cargo", &arguments))?;
+    let mut tree = String::new();
+    for manifest in WORKSPACES {
+        let arguments = [
+            "tree",
+            "--locked",
+            "--manifest-path",
+            manifest,
+            "--workspace",
+            "--target",
+            "all",
+            "--edges",
+            "normal,build,dev",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}\t{l}",
+        ];
+        tree += &output(&mut program("cargo", &arguments))?;
+    }
     let refused: BTreeSet<&str> = tree
         .lines()
         .map(|line| line.trim_end_matches(" (*)"))

@@ -94,9 +94,11 @@ pub(crate) fn install_commands() -> Result<(), Failure> {
     if missing.is_empty() { Ok(()) } else { install_from_debian(&missing) }
 }
 
-fn install_from_debian(packages: &[&str]) -> Result<(), Failure> {
+/// Installs packages of Debian's, without what they only recommend.
+pub(crate) fn install_from_debian(packages: &[&str]) -> Result<(), Failure> {
     succeed(&mut program("apt-get", &["update", "--quiet=2"]))?;
-    let mut install = program("apt-get", &["install", "--yes", "--quiet=2"]);
+    let mut install =
+        program("apt-get", &["install", "--yes", "--quiet=2", "--no-install-recommends"]);
     succeed(install.args(packages).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 

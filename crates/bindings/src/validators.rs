@@ -39,3 +39,54 @@ pub fn creation_code(
     let call = Validators::constructorCall { registry, epochLength: epoch_length, seats, founders };
     [Validators::BYTECODE.as_ref(), &call.abi_encode()].concat().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::Log;
+    use alloy_sol_types::{SolCall as _, SolError as _, SolEvent as _};
+
+    use super::*;
+    use crate::{ContractError, Deployment, decode_call, decode_event};
+
+    #[test]
+    fn what_it_does_and_refuses_is_told_in_words() {
+        let (deployment, at) = (Deployment::by(Address::ZERO, 0), Address::repeat_byte(9));
+        let account = Address::repeat_byte(1);
+        let call = Validators::delegateCall { account, votes: 7 }.abi_encode().into();
+        let decoded = decode_call(&deployment, Some(at), &call);
+        assert_eq!(decoded.to, format!("validators {at}"));
+        assert!(decoded.call.starts_with("delegate"), "{}", decoded.call);
+        assert!(decoded.call.contains("votes: 7"), "{}", decoded.call);
+
+        let event = Validators::DelegateLeft { account };
+        let log = Log { address: at, data: event.encode_log_data() };
+        let told = decode_event(&deployment, &log).unwrap_or_default();
+        assert!(told.starts_with("DelegateLeft"), "{told}");
+
+        let error = Validators::NotStanding { account, status: 3 };
+        let told = ContractError::decode(&error.abi_encode()).to_string();
+        assert!(told.contains("is slashed, and"), "{told}");
+    }
+
+    #[test]
+    fn its_name_is_text_at_the_left() {
+        assert_eq!(name().as_slice(), format!("{:\0<32}", "Validators").as_bytes());
+    }
+
+    #[test]
+    fn founders_go_behind_the_code() {
+        let founder = Validators::Founder {
+            institution: Address::repeat_byte(1),
+            account: Address::repeat_byte(2),
+            key: B256::repeat_byte(3),
+            networkAddress: b"node:1".into(),
+        };
+        let registry = Address::repeat_byte(4);
+        let code = creation_code(registry, 100, LEAST_SEATS, vec![founder; 4]);
+        let arguments = code.strip_prefix(&Validators::BYTECODE[..]).unwrap_or_default();
+        assert_eq!(arguments[12..32], registry[..]);
+        assert_eq!((arguments[63], arguments[95]), (100, LEAST_SEATS));
+        // Where the founders begin, and how many they are.
+        assert_eq!((arguments[127], arguments[159]), (128, 4));
+    }
+}

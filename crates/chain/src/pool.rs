@@ -345,7 +345,8 @@ impl Pool {
         let waiting = |sender: &Address, nonce| self.senders.get(sender)?.waiting.get(&nonce);
         // The next of each sender, the best first: those without transactions ahead as they stand in
         // `ready`, the others and whatever follows a chosen one beside it.
-        let ranked = |sender: &Address, nonce: u64| waiting(sender, nonce).map(|next| (next.rank(), nonce));
+        let ranked =
+            |sender: &Address, nonce: u64| waiting(sender, nonce).map(|next| (next.rank(), nonce));
         let mut others: BTreeSet<(Rank, u64)> =
             after.iter().filter_map(|(sender, nonce)| ranked(sender, *nonce)).collect();
         let mut ready = self

@@ -3,7 +3,7 @@
 use alloy_primitives::Bytes;
 use chain::{Certificate, Chain, Payload, Transaction};
 
-use crate::common::{CHAIN_ID, Wallet, open, store_input, STORE};
+use crate::common::{CHAIN_ID, STORE, Wallet, open, store_input};
 
 /// A call with a nonce and a tip.
 fn call(wallet: &Wallet, nonce: u64, tip: u128) -> Bytes {
@@ -59,11 +59,8 @@ fn what_is_ahead_is_not_chosen_again() {
     }
     // The first of this sender never came in here; another member proposed it.
     chain.submit(call(&wallets[1], 1, 1)).unwrap();
-    let ahead = decode(vec![
-        call(&wallets[0], 0, 1),
-        call(&wallets[0], 1, 1),
-        call(&wallets[1], 0, 1),
-    ]);
+    let ahead =
+        decode(vec![call(&wallets[0], 0, 1), call(&wallets[0], 1, 1), call(&wallets[1], 0, 1)]);
     assert_eq!(chosen(&chain, &[], &wallets), [(0, 0), (0, 1), (0, 2)]);
     assert_eq!(chosen(&chain, &ahead, &wallets), [(0, 2), (1, 1)]);
 

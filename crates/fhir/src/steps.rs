@@ -260,21 +260,20 @@ enum Kept {
 
 impl Kept {
     fn study(self, id: B256, sources: &str, status: &str) -> Change {
-        let number = match self {
-            Self::Trial => "identifier",
-            Self::OfRecords => "identifier:not",
+        let own = match self {
+            Self::Trial => format!("identifier={TRIAL}|{id}"),
+            Self::OfRecords => format!("focus={RECORD_KIND}|"),
         };
-        let query = format!("_id={id:x}&{number}={TRIAL}|{id}");
-        Change::new("ResearchStudy", query, sources, status)
+        Change::new("ResearchStudy", format!("_id={id:x}&{own}"), sources, status)
     }
 
     /// Subjects of a study: all of them, or those who are the one that the event is about.
     fn subjects(self, id: B256, status: &str) -> Change {
-        let order = match self {
+        let own = match self {
             Self::Trial => "identifier:missing=true".to_owned(),
             Self::OfRecords => format!("identifier={RESEARCH_ORDER}|"),
         };
-        let query = format!("study=ResearchStudy/{id:x}&{order}");
+        let query = format!("study=ResearchStudy/{id:x}&{own}");
         Change::new("ResearchSubject", query, "on-study", status)
     }
 }
@@ -285,6 +284,13 @@ impl Kept {
 ///
 /// `workflows::trial`, `TRIALS`.
 const TRIAL: &str = "urn:salus:trial";
+
+/// The system of the kinds of record that a study of records is about.
+///
+/// # Source
+///
+/// `workflows::research`, `KIND_SYSTEM`.
+const RECORD_KIND: &str = "urn:salus:record-kind";
 
 /// The system of the orders that tell somebody of an extract with their records in it. Who was screened for a trial
 /// has no number.
@@ -530,7 +536,7 @@ mod tests {
             ],
         );
         let ended = DataExchange::StudyEnded { id: ID, by: SOMEBODY, reason };
-        let study = format!("ResearchStudy?_id=ID&identifier:not={number}");
+        let study = "ResearchStudy?_id=ID&focus=urn:salus:record-kind|";
         let subjects =
             "ResearchSubject?study=ResearchStudy/ID&identifier=urn:salus:research-order|";
         check(

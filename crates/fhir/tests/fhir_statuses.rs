@@ -280,8 +280,13 @@ async fn what_was_prepared_is_completed_under_its_own_claim_only() {
     };
     let prepare = async |id: B256| {
         let (product, reason, now) = ("another lisinopril", "out of stock", world.now());
+        let at = [hospital, &pharmacy];
+        let known = prescription::Known::read_as(&at, pharmacist.member, anna.account(), now);
+        let asked = Some("the prescriber was asked");
+        let product =
+            prescription::check_product(product, None, &known.await.unwrap(), asked).unwrap();
         let prepared =
-            prescription::substitute(&pharmacy, pharmacist, anna, id, product, reason, now);
+            prescription::substitute(&pharmacy, pharmacist, anna, id, &product, reason, now);
         let prepared = prepared.await.unwrap().0;
         record::answer(&pharmacy, anna, &prepared, Verdict::Accept, now).await.unwrap();
         let name = format!("MedicationDispense/{:x}", prepared.record.0);

@@ -115,5 +115,8 @@ fn script_is_tried_with_what_this_side_makes() {
         fs::write(&path, &made).unwrap();
     }
     let committed = fs::read_to_string(path).unwrap();
-    assert!(committed == made, "vectors.json is not what is made: write it with SALUS_WRITE_VECTORS=1");
+    assert!(
+        committed == made,
+        "vectors.json is not what is made: write it with SALUS_WRITE_VECTORS=1"
+    );
 }

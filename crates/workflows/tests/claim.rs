@@ -804,7 +804,10 @@ async fn what_the_patient_contests_is_not_paid_by_the_rules() {
     // The arbiter may find otherwise, and says why.
     let wrong = scene.decide_appeal(&scene.arbiter, id, Some((Cents(810), " "))).await;
     invalid(wrong, "a reason");
-    let more = Some((Cents(u128::MAX), "the signature at the counter is the patient's"));
+    let why = "the signature at the counter is the patient's";
+    let too_much = scene.decide_appeal(&scene.arbiter, id, Some((Cents(811), why))).await;
+    invalid(too_much, "at most 8.10 can be granted");
+    let more = Some((Cents(810), why));
     let decided = scene.decide_appeal(&scene.arbiter, id, more).await.unwrap();
     assert_eq!((decided.made.approved, decided.made.flags()), (Cents(810), Flags::NONE));
     scene.pay(id).await.unwrap();

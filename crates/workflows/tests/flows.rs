@@ -73,6 +73,7 @@ impl Scene {
             allergies: Vec::new(),
             medicines: Vec::new(),
             unreadable: 0,
+            is_whole: true,
         };
         let checked = prescription::check(&order, &known, None).unwrap();
         let issued = prescription::issue(hospital, prescriber, patient, &checked, now).await?;

@@ -60,6 +60,7 @@ impl Scene {
             allergies: Vec::new(),
             medicines: Vec::new(),
             unreadable: 0,
+            is_whole: true,
         };
         // An absurd dose may be a finding as well, and is absurd whatever the reason to go on.
         let checked = prescription::check(order, &known, Some("on purpose")).unwrap();

@@ -4,7 +4,7 @@
 use crate::common::{DAY, HOUR, World, passkey, refusal};
 use crate::slow::struck_off_meanwhile;
 use alloy_primitives::B256;
-use domain::{Anchor, Kind, ProfessionalRole};
+use domain::{Anchor, Kind, ProfessionalRole, RecordId};
 use serde_json::json;
 use tempfile::TempDir;
 use workflows::{
@@ -106,8 +106,16 @@ impl Scene {
     async fn substitute(&self, who: &str, id: B256) -> Result<(), WorkflowError> {
         let (pharmacy, now) = (self.world.gateway(place_of(who)), self.world.now());
         let (person, patient) = (self.person(who), &self.patient);
+        let hospital = self.world.gateway("hospital");
+        let (at, member, record) = ([hospital, pharmacy], person.member, RecordId(id));
+        let prescribed = prescription::prescribed(&at, member, record, now).await?;
+        let known = Known::read_as(&at, member, patient.account(), now).await?;
         let product = "another lisinopril";
-        prescription::substitute(pharmacy, person, patient, id, product, "out of stock", now)
+        // Who may not read the prescription has a reason to go on all the same, for the contract to refuse.
+        let despite = prescribed.is_none().then_some("the prescriber was asked");
+        let checked =
+            prescription::check_product(product, prescribed.as_deref(), &known, despite).unwrap();
+        prescription::substitute(pharmacy, person, patient, id, &checked, "out of stock", now)
             .await?;
         Ok(())
     }

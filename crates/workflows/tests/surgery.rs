@@ -808,6 +808,10 @@ async fn implants_lead_to_surgery_and_patient_and_back() {
     surgery::void_implant(hospital, scene.world.person("nurse"), id, mistake).await.unwrap();
     assert!(surgery::trace(hospital, mistake).await.unwrap().is_empty());
     assert_eq!(surgery::implants_of(hospital, id).await.unwrap(), [stem, cup]);
+    // The timeline tells of it all the same.
+    let timeline = hospital.gatekeeper.timeline(id).await.unwrap();
+    let implanted = timeline.steps.iter().filter(|step| step.what.starts_with("implant put in"));
+    assert_eq!(implanted.count(), 3);
     // A recall: by the lot, everybody who has one.
     let lot = surgery::lot_digest(hospital, "Maker", "L-17");
     let recalled = surgery::recall(hospital, lot).await.unwrap();

@@ -1116,6 +1116,8 @@ async fn a_serious_event_is_late_from_the_first_second_after_a_day() {
     let event = |is_serious| AdverseEvent { what: "a fall".into(), is_serious, aware_at };
     let future = AdverseEvent { aware_at: aware_at.after(HOUR), ..event(true) };
     refused_as(scene.report("nurse", id, &future).await, "NotYet");
+    let ancient = AdverseEvent { aware_at: domain::Timestamp(0), ..event(true) };
+    invalid(scene.report("nurse", id, &ancient).await, "before there was such a trial");
     let empty = AdverseEvent { what: " ".into(), ..event(true) };
     invalid(scene.report("nurse", id, &empty).await, "is empty");
 
@@ -1270,8 +1272,15 @@ async fn a_withdrawal_is_final_and_its_data_is_not_used() {
     }
     trial::withdraw(hospital, patient, id, false, scene.now()).await.unwrap();
     trial::withdraw(hospital, other, id, true, scene.now()).await.unwrap();
-    // It never fails, and what was forbidden stays so.
-    trial::withdraw(hospital, patient, id, true, scene.now()).await.unwrap();
+    // It never fails, and what was forbidden stays so, also in the words of it.
+    let again = trial::withdraw(hospital, patient, id, true, scene.now()).await.unwrap();
+    assert!(again.what.ends_with("may not be used"), "{}", again.what);
+    let account = patient.account();
+    let timeline = hospital.gatekeeper.patient_timeline(account).await.unwrap();
+    let told = timeline.steps.iter().filter(|step| step.what.contains("withdrawn from a trial"));
+    assert!(
+        told.clone().count() == 2 && told.clone().all(|step| step.what.contains("not be used"))
+    );
     assert_eq!(scene.standing(id).await, Standing::Withdrawn);
     refused_as(scene.enter("nurse", patient, id).await, "WrongStanding");
     refused_as(scene.consent(patient, &dossier, &nonce).await, "WrongStanding");

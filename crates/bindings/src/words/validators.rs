@@ -27,12 +27,18 @@ impl Words for ValidatorsErrors {
                 format!("{} was a validator's key before, and a key is never used again", e.key)
             }
             E::StandsAlready(e) => {
-                format!("{} runs the validator {} already: it steps down first", e.institution, e.account)
+                format!(
+                    "{} runs the validator {} already: it steps down first",
+                    e.institution, e.account
+                )
             }
             E::NotStanding(e) => match named(&STATUS, e.status) {
                 None => format!("{} is no validator", e.account),
                 Some(status) => {
-                    format!("the validator {} is {status}, and this takes one that stands", e.account)
+                    format!(
+                        "the validator {} is {status}, and this takes one that stands",
+                        e.account
+                    )
                 }
             },
             E::Jailed(e) => format!(
@@ -40,7 +46,10 @@ impl Words for ValidatorsErrors {
                 e.institution, e.until
             ),
             E::TooManyDelegates(e) => {
-                format!("{} stand already, which is all there may be", counted(e.limit, "validator"))
+                format!(
+                    "{} stand already, which is all there may be",
+                    counted(e.limit, "validator")
+                )
             }
             E::InvalidLength(e) => format!(
                 "{} are none, or more than the {} that there is place for",

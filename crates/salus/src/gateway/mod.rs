@@ -6,6 +6,7 @@
 //! and leaves the same line in the log (`guard`), with no id and no name in it (S1).
 
 mod api;
+mod asking;
 mod authenticator;
 mod backup;
 mod demo;
@@ -19,6 +20,7 @@ mod notifying;
 mod opening;
 mod patient_node;
 mod patients;
+mod portal;
 mod reading;
 mod running;
 mod server;

@@ -106,8 +106,7 @@ pub(super) fn operations(results: &Results) -> Result<Option<Figure>, DrawError>
     let (Some(first), Some(last)) = (all.first(), all.last()) else { return Ok(None) };
     let words = Words {
         title: format!("Gas per operation: {} operations of the contracts", all.len()),
-        subtitle: "One transaction each, dearest first, and what the gas pays for. A bar with a gap is longer than its axis"
-            .into(),
+        subtitle: "One transaction each, dearest first, and what the gas pays for".into(),
         source: SOURCE.into(),
     };
     let chart = BarChart {

@@ -69,7 +69,9 @@ fn draw_fit(fit: &Fit, line: StraightLine, source: String) -> Result<Figure, Dra
     let dots =
         |points: Vec<(f64, f64)>| Series { colour, mark: Mark::Dots { radius: 3.5 }, points };
     let ends = vec![(0.0, says(0.0)), (most, says(most))];
-    let values = points.iter().chain(&ends).map(|(_, y)| *y);
+    // A line that begins a hair below zero needs no room there.
+    let highest = points.iter().map(|(_, y)| *y).fold(0.0, f64::max);
+    let values = points.iter().chain(&ends).map(|(_, y)| *y).filter(|y| *y > -0.02 * highest);
     // The three largest have their names.
     let mut largest: Vec<_> = fit.points.iter().collect();
     largest.sort_by_key(|point| std::cmp::Reverse(point.size));

@@ -5,8 +5,8 @@ use crate::row::Day;
 /// How values stand along an axis.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Scale {
-    /// Evenly, between two values.
-    Linear { least: f64, most: f64 },
+    /// Evenly, between two values, with a mark at each step from the least on.
+    Linear { least: f64, most: f64, step: f64 },
     /// By their logarithms, between two powers of ten.
     Log { least: f64, most: f64 },
     /// Days, by their number since 1970, with marks at the first of some months.
@@ -24,16 +24,10 @@ impl Scale {
         if least == most {
             most = 1.0;
         }
-        // Rounding makes the span longer, and it may take a larger step then: both ends are to be marks.
-        let mut step = round_step(most - least);
-        loop {
-            let ends = ((least / step + 1e-9).floor() * step, (most / step - 1e-9).ceil() * step);
-            let larger = round_step(ends.1 - ends.0);
-            if larger <= step * 1.001 {
-                return Self::Linear { least: ends.0, most: ends.1 };
-            }
-            step = larger;
-        }
+        let step = round_step(most - least);
+        let most = (most / step - 1e-9).ceil() * step;
+        let least = (least / step + 1e-9).floor() * step;
+        Self::Linear { least, most, step }
     }
 
     /// Between powers of ten. What is not above zero has no place here.
@@ -65,7 +59,7 @@ impl Scale {
     /// Where a value lies, from 0 at the least to 1 at the most.
     pub(super) fn place(&self, value: f64) -> f64 {
         match self {
-            Self::Linear { least, most } | Self::Days { least, most } => {
+            Self::Linear { least, most, .. } | Self::Days { least, most } => {
                 (value - least) / (most - least)
             }
             Self::Log { least, most } => {
@@ -77,8 +71,7 @@ impl Scale {
     /// Values with a mark, and what stands there.
     pub(super) fn marks(&self) -> Vec<(f64, String)> {
         match *self {
-            Self::Linear { least, most } => {
-                let step = round_step(most - least);
+            Self::Linear { least, most, step } => {
                 let mut marks = Vec::new();
                 let mut index = (least / step).round();
                 while index * step <= most + step * 1e-6 {
@@ -245,7 +238,7 @@ mod tests {
         check(&Scale::linear([3.0, 9.3]), &["0", "2", "4", "6", "8", "10"]);
         check(&Scale::linear([0.7]), &["0", "0.2", "0.4", "0.6", "0.8"]);
         check(&Scale::linear([-40.0, 55.0]), &["-40", "-20", "0", "20", "40", "60"]);
-        check(&Scale::linear([-262.0, 204.0]), &["-400", "-200", "0", "200", "400"]);
+        check(&Scale::linear([-262.0, 204.0]), &["-300", "-200", "-100", "0", "100", "200", "300"]);
         check(&Scale::linear([3.1e6]), &["0", "1 M", "2 M", "3 M", "4 M"]);
         check(&Scale::linear([0.0]), &["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         check(&Scale::log([0.02, 30.0]), &["0.01", "0.1", "1", "10", "100"]);

@@ -187,6 +187,17 @@ fn every_label_can_be_read() {
 }
 
 #[test]
+fn a_bar_with_a_gap_is_explained_where_there_is_one() {
+    let figures = draw(&results(true)).unwrap();
+    let explains = |name: &str| {
+        let figure = figures.iter().find(|figure| figure.name == name).unwrap();
+        figure.svg.contains("A bar with a gap")
+    };
+    assert!(explains("gas-per-operation"));
+    assert!(!explains("cost-by-hospital-row") && !explains("deployment"));
+}
+
+#[test]
 fn rows_and_patients_rank_differently() {
     let figures = draw(&results(true)).unwrap();
     let alt = |name: &str| figures.iter().find(|figure| figure.name == name).unwrap().alt.clone();

@@ -270,9 +270,8 @@ pub(super) fn by_attribute(results: &Results) -> Result<Vec<Figure>, DrawError> 
             let words = Words {
                 title: format!("{}, {}", attribute.title, told(*mode)),
                 subtitle: format!(
-                    "US dollars {}; rows and patients beside it{}",
-                    ranked.basis.told(),
-                    if is_hospital { ". A bar with a gap is longer than its axis" } else { "" }
+                    "US dollars {}; rows and patients beside it",
+                    ranked.basis.told()
                 ),
                 source: ranked.source(results, of),
             };

@@ -180,7 +180,8 @@ impl Writer<'_> {
             ]
         });
         self.table(
-            "The attributes of the rows that are used.",
+            "The attributes of the rows that are used, as they are worked on: each code and number has one name, and the type \
+             of case is `Outpatient` where a file has no such column (`tables/attributes.csv`).",
             &["attribute", "type", "distinct values", "missing", "sample"],
             &[2, 3],
             attributes.collect(),

@@ -18,7 +18,9 @@ use bindings::{
 use domain::{Anchor, Kind, RecordId, Timestamp};
 use serde_json::json;
 
-pub use checks::{Checked, Dose, Finding, Known, check};
+pub use checks::{
+    Checked, Dose, Finding, Known, NotChecked, Substitute, Taken, check, check_product, prescribed,
+};
 
 use crate::{
     Gateway, PatientActor, Person, Step, WorkflowError,
@@ -333,8 +335,9 @@ pub async fn release(
     Ok(Step::new(&pharmacist.name, "gives the claim up", "prescription.release", &outcome))
 }
 
-/// The pharmacist hands out another product of the same kind, under the claim: product and reason are
-/// sealed as a record of the pharmacy. Dispensing follows.
+/// The pharmacist hands out another product, under the claim, that was held against what is known: product, reason and
+/// what was overridden are sealed as a record of the pharmacy. Another substitution before dispensing replaces it.
+/// Dispensing follows.
 ///
 /// # Errors
 ///
@@ -345,14 +348,15 @@ pub async fn substitute(
     pharmacist: &Person,
     patient: &PatientActor,
     id: B256,
-    product: &str,
+    substitute: &Substitute<'_>,
     reason: &str,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
+    let Substitute { product, findings, despite } = substitute;
     require_words("product", product)?;
     require_words("reason", reason)?;
     let digest = pharmacy.keyed_digest("salus/product/v1", product.as_bytes());
-    let resource = json!({
+    let mut resource = json!({
         "resourceType": "MedicationDispense",
         "status": "preparation",
         "medicationCodeableConcept": { "text": product },
@@ -367,13 +371,24 @@ pub async fn substitute(
             }],
         },
     });
+    if !findings.is_empty() {
+        require_words("reason", despite)?;
+        let found = findings.iter().map(|finding| json!({ "text": finding.to_string() }));
+        let why = json!({ "text": format!("handed out in spite of it: {despite}") });
+        resource["note"] = found.chain([why]).collect();
+    }
     let draft = Draft { kind: Kind::Medication, resource };
     let call = |reason| Prescriptions::substituteCall { id, product: digest, reason };
     let written = written(pharmacy, pharmacist, patient, id, now).await?;
     let record = pharmacy.make_record_id();
     let (anchor, sealed, outcome) =
         written.and_send(record, &draft, Contract::Prescriptions, call).await?;
-    let what = "hands out another product of the same kind";
+    let what = match findings.len() {
+        0 => "hands out another product of the same kind".into(),
+        count => format!(
+            "hands out another product, in spite of what was found ({count}), with a reason"
+        ),
+    };
     let step = Step::new(&pharmacist.name, what, "prescription.substitute", &outcome);
     Ok((anchor, vec![sealed, step]))
 }
@@ -618,6 +633,30 @@ pub async fn prescription_of(
     let call = Prescriptions::prescriptionOfCall { id };
     let (at, latest) = (gateway.at(Contract::Prescriptions), BlockId::latest());
     Ok((state, gateway.gatekeeper.ledger().call(at, &call, latest).await?))
+}
+
+/// Another product that was to be handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Substituted {
+    /// By whom, by member address.
+    pub by: Address,
+    /// The digest of the sealed record that says what and why.
+    pub record: B256,
+}
+
+/// The products that were put in the place of what was prescribed, from the first.
+///
+/// # Errors
+///
+/// [`WorkflowError::Call`] when the chain cannot be asked.
+pub async fn substitutions(gateway: &Gateway, id: B256) -> Result<Vec<Substituted>, WorkflowError> {
+    let events =
+        gateway.events_of::<Prescriptions::ProductSubstituted>(Contract::Prescriptions, id).await?;
+    let of = |event: Prescriptions::ProductSubstituted| Substituted {
+        by: event.pharmacist,
+        record: event.reason,
+    };
+    Ok(events.into_iter().map(of).collect())
 }
 
 /// The signed completion of a fill, to which a claim can refer.

@@ -11,7 +11,10 @@ use domain::{Anchor, Kind, RecordId, Timestamp};
 use ledger::Outcome;
 use serde_json::{Value, json};
 
-use super::{Dossier, ITEMS_MAX, Nonce, Standing, check, protocol::worded, subject_of, trial_of};
+use super::{
+    Dossier, ITEMS_MAX, Nonce, Standing, check, events_of, protocol::worded, registered_at,
+    subject_of, trial_of,
+};
 use crate::{
     Gateway, PatientActor, Person, Step, WorkflowError,
     record::{Draft, Written},
@@ -175,11 +178,12 @@ pub async fn open_nonce(
     Ok(Step::new(&patient.name, "opens the nonce", "trial.open-nonce", &outcome))
 }
 
-/// The patient withdraws, for good, and owes nobody a reason. It never fails.
+/// The patient withdraws, for good, and owes nobody a reason. It never fails. Who forbade before that what was entered
+/// is used has forbidden it for good, whatever `keep_data` says now.
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Send`] when the chain does not take it.
+/// [`WorkflowError`] when the chain cannot be asked, or does not take it.
 pub async fn withdraw(
     relay: &Gateway,
     patient: &PatientActor,
@@ -187,6 +191,7 @@ pub async fn withdraw(
     keep_data: bool,
     now: Timestamp,
 ) -> Result<Step, WorkflowError> {
+    let keep_data = keep_data && !has_forbidden(relay, patient.account(), id).await?;
     let outcome =
         act(relay, patient, &Trials::withdrawCall { id, keepData: keep_data }, now).await?;
     let what = match keep_data {
@@ -194,6 +199,16 @@ pub async fn withdraw(
         false => "withdraws from the trial; what was entered may not be used",
     };
     Ok(Step::new(&patient.name, what, "trial.withdraw", &outcome))
+}
+
+/// Whether a patient withdrew in such a way that what was entered may not be used.
+async fn has_forbidden(
+    gateway: &Gateway,
+    patient: Address,
+    id: B256,
+) -> Result<bool, WorkflowError> {
+    let withdrawals = events_of::<Trials::SubjectWithdrawn>(gateway, Some(id)).await?;
+    Ok(withdrawals.iter().any(|(_, event)| event.patient == patient && !event.keepData))
 }
 
 /// What came of a screening.
@@ -460,6 +475,7 @@ pub struct Reported {
 ///
 /// # Errors
 ///
+/// [`WorkflowError::Invalid`] when the site would have been aware of it before there was such a trial;
 /// [`WorkflowError`] when the chain refuses: it is somebody else, the patient is no subject of this site, or the
 /// time lies in the future.
 pub async fn report_adverse_event(
@@ -471,6 +487,10 @@ pub async fn report_adverse_event(
     now: Timestamp,
 ) -> Result<Reported, WorkflowError> {
     worded("adverse event", &event.what)?;
+    if event.aware_at < registered_at(site, id).await? {
+        let why = "nobody became aware of it before there was such a trial: give the time at which the site did";
+        return Err(WorkflowError::Invalid(why.into()));
+    }
     let serious = event.is_serious;
     let resource = json!({
         "resourceType": "AdverseEvent",

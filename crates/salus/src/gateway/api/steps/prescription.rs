@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
-use domain::Timestamp;
+use domain::{RecordId, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use workflows::{
     WorkflowError,
-    prescription::{self, Dose, Known, Order, Product},
+    prescription::{self, Dose, Finding, Known, Order, Product},
 };
 
 use super::{
@@ -35,8 +35,9 @@ pub(super) enum Wanted {
     Claim { id: B256 },
     #[serde(rename = "rx.release")]
     Release { id: B256 },
+    /// Findings come back, unless `despite` gives a reason to go on.
     #[serde(rename = "rx.substitute")]
-    Substitute { id: B256, product: String, reason: String },
+    Substitute { id: B256, product: String, reason: String, despite: Option<String> },
     #[serde(rename = "rx.dispense")]
     Dispense { id: B256, quantity: u32, batch: String, expires: u64 },
     #[serde(rename = "rx.confirm")]
@@ -100,6 +101,11 @@ impl Medicine {
     }
 }
 
+/// What the checks found, in the place of a step.
+fn found(findings: &[Finding]) -> Value {
+    json!({ "findings": findings.iter().map(ToString::to_string).collect::<Vec<_>>() })
+}
+
 impl Wanted {
     pub(super) const fn about(&self) -> About {
         match self {
@@ -119,7 +125,9 @@ impl Wanted {
     /// What is read for it, by FHIR type.
     pub(super) const fn reads(&self) -> &'static [&'static str] {
         match self {
-            Self::Issue(_) => &["AllergyIntolerance", "MedicationRequest", "MedicationStatement"],
+            Self::Issue(_) | Self::Substitute { .. } => {
+                &["AllergyIntolerance", "MedicationRequest", "MedicationStatement"]
+            }
             _ => &[],
         }
     }
@@ -134,16 +142,17 @@ impl Wanted {
                 let known = Known::read(here, who.member, patient, now).await?;
                 let checked = match prescription::check(&order, &known, despite.as_deref()) {
                     Ok(checked) => checked,
-                    Err(findings) => {
-                        let findings = findings.iter().map(ToString::to_string);
-                        return Ok(json!({ "findings": findings.collect::<Vec<_>>() }));
-                    }
+                    Err(findings) => return Ok(found(&findings)),
                 };
                 let patient = cast.about();
                 let (anchor, steps) =
                     prescription::issue(here, &who, &patient, &checked, now).await?;
                 let id = anchor.record.0;
                 let mut value = sealed((anchor, steps));
+                let missing = checked.not_checked();
+                if !missing.is_empty() {
+                    value["not_checked"] = missing.iter().map(ToString::to_string).collect();
+                }
                 if order.as_written {
                     // It stands, whatever comes of this.
                     match prescription::forbid_substitution(here, &who, id).await {
@@ -181,10 +190,19 @@ impl Wanted {
             Self::Release { id } => {
                 Ok(taken([prescription::release(here, &cast.person()?, id).await?]))
             }
-            Self::Substitute { id, product, reason } => {
+            Self::Substitute { id, product, reason, despite } => {
                 let (who, patient) = (cast.person()?, cast.about());
+                let known = Known::read_as(&[here], who.member, patient.account(), now).await?;
+                let written =
+                    prescription::prescribed(&[here], who.member, RecordId(id), now).await?;
+                let (written, despite) = (written.as_deref(), despite.as_deref());
+                let checked = match prescription::check_product(&product, written, &known, despite)
+                {
+                    Ok(checked) => checked,
+                    Err(findings) => return Ok(found(&findings)),
+                };
                 let substituted =
-                    prescription::substitute(here, &who, &patient, id, &product, &reason, now);
+                    prescription::substitute(here, &who, &patient, id, &checked, &reason, now);
                 Ok(sealed(substituted.await?))
             }
             Self::Dispense { id, quantity, batch, expires } => {

@@ -1,0 +1,5 @@
+//! Tests of the portal.
+
+mod doors;
+mod explorer;
+mod house;
