@@ -36,7 +36,6 @@ const contracts = {
   PaymentToken: "src/PaymentToken.sol",
   Claims: "src/Claims.sol",
   DataExchange: "src/DataExchange.sol",
-  Validators: "src/Validators.sol",
   ERC7913WebAuthnVerifier: verifier,
 };
 

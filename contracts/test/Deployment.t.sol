@@ -88,7 +88,7 @@ contract DeploymentTest is WideNetwork {
             );
         }
         assertEq(entries.length, SOURCES, "a source is missing in the list of this test");
-        string[19] memory artifacts = [
+        string[18] memory artifacts = [
             "AccessLog",
             "Claims",
             "Consents",
@@ -106,7 +106,6 @@ contract DeploymentTest is WideNetwork {
             "Relationships",
             "Surgeries",
             "Trials",
-            "Validators",
             "WaitingLists"
         ];
         for (uint256 i; i < artifacts.length; ++i) {
@@ -115,7 +114,7 @@ contract DeploymentTest is WideNetwork {
         }
     }
 
-    uint256 internal constant SOURCES = 22;
+    uint256 internal constant SOURCES = 21;
 
     /// @notice The files of src/, in the order of their names.
     function names() internal pure returns (string[SOURCES] memory) {
@@ -140,7 +139,6 @@ contract DeploymentTest is WideNetwork {
             "Surgeries.sol",
             "Trials.sol",
             "Types.sol",
-            "Validators.sol",
             "WaitingLists.sol"
         ];
     }

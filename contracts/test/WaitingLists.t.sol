@@ -2,7 +2,6 @@
 pragma solidity 0.8.37;
 
 import {makeId} from "../src/Ids.sol";
-import {Registry} from "../src/Registry.sol";
 import {InstitutionRole} from "../src/Types.sol";
 import {WaitingLists} from "../src/WaitingLists.sol";
 import {Merkle} from "./support/Merkle.sol";
@@ -158,22 +157,6 @@ contract WaitingListsTest is Steps {
         assertEq(listing.missed, 3, "missed");
         assertEq(listing.priority, 2, "priority");
         assertEq(uint256(listing.state), uint256(WaitingLists.State.Prioritised), "state");
-    }
-
-    function test_who_waits_at_a_hospital_that_was_voted_out_can_leave() public {
-        reach(3);
-        vm.prank(laboratory);
-        uint256 proposal = registry.proposeExpulsion(hospital);
-        address[4] memory voters = [pharmacy, emergency, insurer, research];
-        for (uint256 i; i < 4; ++i) {
-            vm.prank(voters[i]);
-            registry.vote(proposal);
-        }
-        vm.expectRevert(abi.encodeWithSelector(Registry.NotProfessional.selector, nurse));
-        vm.prank(nurse);
-        waitingLists.attend(id);
-        remove();
-        assertEq(uint256(waitingLists.listingOf(id).state), uint256(WaitingLists.State.Removed), "state");
     }
 
     function test_a_removal_has_a_reason() public {

@@ -11,7 +11,6 @@ const ORDER: &[&str] = &[
     "domain",
     "bindings",
     "chain",
-    "consensus",
     "census",
     "ledger",
     "vault",
@@ -25,7 +24,6 @@ const ORDER: &[&str] = &[
     "smart",
     "fhir",
     "study",
-    "portal",
     "salus",
 ];
 
@@ -41,8 +39,6 @@ const NEVER: &[(&str, &[&str])] = &[
     ("census", &["tokio", "reqwest", "sqlx", "time", "revm"]),
     // It executes on a chain of its own, and knows nothing of records.
     ("study", &["sqlx", "hpke", "reqwest", "workflows"]),
-    // It asks the gateway's own interfaces, so that there is no second way to a record.
-    ("portal", &["workflows", "vault", "gatekeeper", "sqlx", "reqwest"]),
     // Messages are read without a clock and without a network.
     ("hl7v2", &["tokio", "reqwest", "sqlx", "time"]),
     // Sealing knows nothing of the chain.
@@ -68,12 +64,8 @@ const LICENCES: &[&str] = &[
     "bzip2-1.0.6",
 ];
 
-/// The workspaces: the root, and the one crate that is a workspace of its own.
-const WORKSPACES: &[&str] = &["Cargo.toml", "crates/consensus/Cargo.toml"];
-
-fn metadata(manifest: &str) -> Result<Value, Failure> {
-    let arguments = ["metadata", "--format-version", "1", "--locked", "--manifest-path", manifest];
-    let text = output(&mut program("cargo", &arguments))?;
+fn metadata() -> Result<Value, Failure> {
+    let text = output(&mut program("cargo", &["metadata", "--format-version", "1", "--locked"]))?;
     serde_json::from_str(&text).map_err(|error| error.to_string())
 }
 
@@ -83,10 +75,9 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 
 /// Arrows between crates run one way.
 pub(crate) fn directions() -> Result<(), Failure> {
+    let metadata = metadata()?;
     let rank = |name: &str| ORDER.iter().position(|ordered| *ordered == name);
-    let metadata = WORKSPACES.iter().map(|manifest| metadata(manifest));
-    let metadata = metadata.collect::<Result<Vec<_>, _>>()?;
-    for package in metadata.iter().flat_map(packages) {
+    for package in packages(&metadata) {
         let Some(user) = rank(text(package, "name")) else { continue };
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
             let development = text(dependency, "kind") == "dev";
@@ -135,25 +126,20 @@ fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
 ///
 /// The lock file also names packages that no feature of ours turns on; they are never compiled.
 pub(crate) fn licences() -> Result<(), Failure> {
-    let mut tree = String::new();
-    for manifest in WORKSPACES {
-        let arguments = [
-            "tree",
-            "--locked",
-            "--manifest-path",
-            manifest,
-            "--workspace",
-            "--target",
-            "all",
-            "--edges",
-            "normal,build,dev",
-            "--prefix",
-            "none",
-            "--format",
-            "{p}\t{l}",
-        ];
-        tree += &output(&mut program("cargo", &arguments))?;
-    }
+    let arguments = [
+        "tree",
+        "--locked",
+        "--workspace",
+        "--target",
+        "all",
+        "--edges",
+        "normal,build,dev",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}\t{l}",
+    ];
+    let tree = output(&mut program("cargo", &arguments))?;
     let refused: BTreeSet<&str> = tree
         .lines()
         .map(|line| line.trim_end_matches(" (*)"))

@@ -4,9 +4,6 @@
 //! cargo xtask test              everything that must pass, tools installed first
 //! cargo xtask contracts build   compile the contracts and write their artifacts
 //! cargo xtask contracts check   compile them and compare with the committed artifacts
-//! cargo xtask portal build      bundle the portal's script into crates/portal/assets/salus.js
-//! cargo xtask portal check      bundle it, compare with the committed one, and try it without a browser
-//! cargo xtask portal browser    try the portal in Chromium
 //! cargo xtask slither           hold what Slither finds in the contracts against what is explained
 //! cargo xtask schemathesis      try the FHIR interface of a served gateway with made-up requests
 //! cargo xtask gas               measure gas per operation and workflow, write contracts/gas.json and workflows.json
@@ -16,7 +13,6 @@
 
 mod bench;
 mod checks;
-mod portal;
 mod r4_pack;
 mod run;
 mod schemathesis;
@@ -33,9 +29,6 @@ fn main() -> ExitCode {
         ["test"] => test::everything(),
         ["contracts", "build"] => tools::contracts_build(),
         ["contracts", "check"] => tools::contracts_check(),
-        ["portal", "build"] => portal::build(),
-        ["portal", "check"] => portal::check(),
-        ["portal", "browser"] => portal::browser(),
         ["slither"] => slither::run(),
         ["schemathesis"] => schemathesis::run(),
         ["gas"] => tools::gas(),
@@ -44,7 +37,7 @@ fn main() -> ExitCode {
         ["r4-pack", "--check"] => r4_pack::check(),
         _ => {
             eprintln!(
-                "usage: cargo xtask test | contracts build | contracts check | portal build | portal check | portal browser | slither | schemathesis | gas | bench [NAME …] | r4-pack [--check]"
+                "usage: cargo xtask test | contracts build | contracts check | slither | schemathesis | gas | bench [NAME …] | r4-pack [--check]"
             );
             return ExitCode::from(2);
         }

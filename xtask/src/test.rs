@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::{
-    checks, portal,
+    checks,
     run::{Failure, built, program, root, step, succeed},
     schemathesis, slither,
     tools::{self, Postgres},
@@ -16,7 +16,6 @@ pub(crate) fn everything() -> Result<(), Failure> {
     step("licences", checks::licences)?;
     step("tools from npm", tools::install_npm)?;
     step("artifacts are what the sources compile to", tools::contracts_check)?;
-    step("the portal's script is what its sources make", portal::check)?;
     step("contracts' tests", tools::forge_test)?;
     step("Slither", slither::run)?;
     step("tools from Debian", tools::install_commands)?;
@@ -30,8 +29,6 @@ pub(crate) fn everything() -> Result<(), Failure> {
         succeed(cargo(&arguments).env("RUSTDOCFLAGS", "--deny warnings"))
     })?;
     step("tests", rust_tests)?;
-    step("consensus", consensus)?;
-    step("browser", portal::browser)?;
     step("Schemathesis", schemathesis::run)?;
     step("the main job", main_job)
 }
@@ -49,22 +46,10 @@ fn rust_tests() -> Result<(), Failure> {
     let arguments = ["test", "--locked", "--workspace", "--no-fail-fast"];
     succeed(cargo(&arguments).env("SALUS_TEST_POSTGRES", postgres.url()))?;
     // What speaks FHIR once more, with every institution's vault in PostgreSQL.
-    let arguments = ["test", "--locked", "--workspace", "--no-fail-fast", "--test", "fhir_it"];
+    let arguments = ["test", "--locked", "--workspace", "--no-fail-fast", "--test", "fhir_*"];
     let mut again = cargo(&arguments);
     again.env("SALUS_TEST_POSTGRES", postgres.url()).env("SALUS_TEST_STORE", "postgres");
     succeed(&mut again)
-}
-
-/// The tests of the one crate that is a workspace of its own; its `Cargo.toml` says why.
-fn consensus() -> Result<(), Failure> {
-    let run = |arguments: &[&str]| {
-        let mut command = cargo(arguments);
-        command.current_dir(root().join("crates/consensus"));
-        command.env("CARGO_TARGET_DIR", root().join("target/consensus"));
-        succeed(&mut command)
-    };
-    run(&["fmt", "--check"])?;
-    run(&["test", "--locked", "--no-fail-fast"])
 }
 
 /// The README's first command, with our own records and, where they are, with real ones.

@@ -78,10 +78,13 @@ pub(crate) fn forge_test() -> Result<(), Failure> {
 /// Measures the gas of every named operation and of every workflow, and writes `contracts/gas.json` and
 /// `contracts/workflows.json`. The workflows come last: their steps have the operations' names.
 pub(crate) fn gas() -> Result<(), Failure> {
-    // One after the other: each writes its part of the same file.
-    for which in [&["gas_is_what"][..], &["cost_what", "costs_what", "--test-threads", "1"]] {
+    let workflows =
+        ["flows", "surgery", "trial", "claim", "device", "research", "waiting_list"].as_slice();
+    for binaries in [["gas"].as_slice(), workflows] {
         // All of the workspace, so that nothing is built with other features than in the whole run.
-        let arguments = [&["test", "--workspace", "--test", "workflows_it", "--"], which].concat();
+        let mut arguments = vec!["test", "--workspace"];
+        arguments.extend(binaries.iter().flat_map(|binary| ["--test", binary]));
+        arguments.extend(["--", "what_the_file_says"]);
         succeed(program("cargo", &arguments).env("SALUS_WRITE_GAS", "1"))?;
     }
     Ok(())
@@ -94,11 +97,9 @@ pub(crate) fn install_commands() -> Result<(), Failure> {
     if missing.is_empty() { Ok(()) } else { install_from_debian(&missing) }
 }
 
-/// Installs packages of Debian's, without what they only recommend.
-pub(crate) fn install_from_debian(packages: &[&str]) -> Result<(), Failure> {
+fn install_from_debian(packages: &[&str]) -> Result<(), Failure> {
     succeed(&mut program("apt-get", &["update", "--quiet=2"]))?;
-    let mut install =
-        program("apt-get", &["install", "--yes", "--quiet=2", "--no-install-recommends"]);
+    let mut install = program("apt-get", &["install", "--yes", "--quiet=2"]);
     succeed(install.args(packages).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 

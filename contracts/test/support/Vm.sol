@@ -20,7 +20,6 @@ interface Vm {
     function expectEmit(address emitter) external;
     function expectRevert(bytes4 data) external;
     function expectRevert(bytes calldata data) external;
-    function getBlockNumber() external view returns (uint256);
     function getBlockTimestamp() external view returns (uint256);
     function getCode(string calldata artifact) external view returns (bytes memory);
     function getNonce(address account) external view returns (uint64);
@@ -32,11 +31,8 @@ interface Vm {
     function readFile(string calldata path) external view returns (string memory);
     function sign(uint256 privateKey, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function signP256(uint256 privateKey, bytes32 digest) external pure returns (bytes32 r, bytes32 s);
-    function roll(uint256 number) external;
     function revertToState(uint256 snapshot) external returns (bool);
     function snapshotState() external returns (uint256 snapshot);
-    function startPrank(address sender) external;
-    function stopPrank() external;
     function store(address target, bytes32 slot, bytes32 value) external;
     function toBase64URL(bytes calldata data) external pure returns (string memory);
     function toString(uint256 value) external pure returns (string memory);

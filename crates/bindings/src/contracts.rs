@@ -94,8 +94,3 @@ sol!(
     DataExchange,
     "../../contracts/artifacts/DataExchange.json"
 );
-sol!(
-    #[sol(all_derives)]
-    Validators,
-    "../../contracts/artifacts/Validators.json"
-);

@@ -6,7 +6,7 @@ use alloy_sol_types::{SolEventInterface, SolInterface, SolValue as _};
 use crate::{
     AccessLog, Claims, Consents, Contract, DataExchange, Deployment, Devices, EmergencyAccess,
     LabOrders, PatientAccount, PatientAccounts, PaymentToken, Prescriptions, Records, Registry,
-    Relationships, Surgeries, Trials, Validators, WaitingLists, WebAuthnVerifier,
+    Relationships, Surgeries, Trials, WaitingLists, WebAuthnVerifier,
 };
 
 /// A call in words.
@@ -52,15 +52,7 @@ pub fn decode_call(deployment: &Deployment, to: Option<Address>, input: &Bytes) 
             call: inner_text(&other),
             inner: Vec::new(),
         },
-        // A consortium has this contract and one machine has not, so no deployment says where it is.
-        Err(_) => match Validators::ValidatorsCalls::abi_decode_validate(input) {
-            Ok(call) => DecodedCall {
-                to: format!("validators {to}"),
-                call: inner_text(&call),
-                inner: Vec::new(),
-            },
-            Err(_) => DecodedCall { to: to.to_string(), call: unknown(input), inner: Vec::new() },
-        },
+        Err(_) => DecodedCall { to: to.to_string(), call: unknown(input), inner: Vec::new() },
     }
 }
 
@@ -135,8 +127,7 @@ pub fn decode_event(deployment: &Deployment, log: &Log) -> Option<String> {
         Some(Contract::Claims) => text::<Claims::ClaimsEvents>(log),
         Some(Contract::DataExchange) => text::<DataExchange::DataExchangeEvents>(log),
         Some(Contract::WebAuthnVerifier) => None,
-        None => text::<PatientAccount::PatientAccountEvents>(log)
-            .or_else(|| text::<Validators::ValidatorsEvents>(log)),
+        None => text::<PatientAccount::PatientAccountEvents>(log),
     }
 }
 

@@ -12,8 +12,8 @@ use crate::{
     PatientAccount::PatientAccountErrors, PatientAccounts::PatientAccountsErrors,
     PaymentToken::PaymentTokenErrors, Prescriptions::PrescriptionsErrors, Records::RecordsErrors,
     Registry::RegistryErrors, Relationships::RelationshipsErrors, Surgeries::SurgeriesErrors,
-    Trials::TrialsErrors, Validators::ValidatorsErrors, WaitingLists::WaitingListsErrors,
-    deployment::Contract, words::Words as _,
+    Trials::TrialsErrors, WaitingLists::WaitingListsErrors, deployment::Contract,
+    words::Words as _,
 };
 
 macro_rules! contract_errors {
@@ -120,8 +120,6 @@ contract_errors! {
     Claims(ClaimsErrors),
     /// An error of the research exchange.
     DataExchange(DataExchangeErrors),
-    /// An error of the validators' elections.
-    Validators(ValidatorsErrors),
 }
 
 impl std::error::Error for ContractError {}

@@ -15,12 +15,11 @@ mod words;
 pub mod convert;
 pub mod device;
 pub mod patient_account;
-pub mod validators;
 
 pub use contracts::{
     AccessLog, Claims, Consents, DataExchange, Devices, EmergencyAccess, LabOrders, PatientAccount,
     PatientAccounts, PaymentToken, Prescriptions, Records, Registry, Relationships, Surgeries,
-    Trials, Validators, WaitingLists, WebAuthnVerifier,
+    Trials, WaitingLists, WebAuthnVerifier,
 };
 pub use decode::{DecodedCall, called, decode_call, decode_event};
 pub use deployment::{Contract, Deployment, contract_name};

@@ -83,65 +83,39 @@ pub fn execute_digest(chain_id: u64, account: Address, batch: &Execute) -> B256 
 /// `eth_signTypedData_v4`, as [EIP-712](https://eips.ethereum.org/EIPS/eip-712) describes it.
 #[must_use]
 pub fn typed_data(chain_id: u64, account: Address, batch: &Execute) -> Value {
+    let field = |name: &str, of: &str| json!({ "name": name, "type": of });
     let calls: Vec<Value> = batch
         .calls
         .iter()
         .map(|call| json!({ "to": call.to.to_string(), "value": call.value.to_string(), "data": call.data }))
         .collect();
-    let types = json!({
-        "EIP712Domain": domain_fields(),
-        "Call": [field("to", "address"), field("value", "uint256"), field("data", "bytes")],
-        "Execute": [field("calls", "Call[]"), field("nonce", "uint256"), field("deadline", "uint40")],
-    });
-    let message = json!({
-        "calls": calls,
-        "nonce": batch.nonce.to_string(),
-        "deadline": batch.deadline.to::<u64>(),
-    });
-    in_domain(chain_id, account, "Execute", &types, &message)
-}
-
-/// What a wallet shows of another digest, and signs: the same as [`message_digest`].
-///
-/// # Source
-///
-/// As [`typed_data`].
-#[must_use]
-pub fn message_typed_data(chain_id: u64, account: Address, hash: B256) -> Value {
-    let types = json!({ "EIP712Domain": domain_fields(), "Message": [field("hash", "bytes32")] });
-    in_domain(chain_id, account, "Message", &types, &json!({ "hash": hash }))
-}
-
-fn field(name: &str, of: &str) -> Value {
-    json!({ "name": name, "type": of })
-}
-
-fn domain_fields() -> [Value; 4] {
-    [
-        field("name", "string"),
-        field("version", "string"),
-        field("chainId", "uint256"),
-        field("verifyingContract", "address"),
-    ]
-}
-
-fn in_domain(
-    chain_id: u64,
-    account: Address,
-    primary_type: &str,
-    types: &Value,
-    message: &Value,
-) -> Value {
     json!({
-        "types": types,
-        "primaryType": primary_type,
+        "types": {
+            "EIP712Domain": [
+                field("name", "string"),
+                field("version", "string"),
+                field("chainId", "uint256"),
+                field("verifyingContract", "address"),
+            ],
+            "Call": [field("to", "address"), field("value", "uint256"), field("data", "bytes")],
+            "Execute": [
+                field("calls", "Call[]"),
+                field("nonce", "uint256"),
+                field("deadline", "uint40"),
+            ],
+        },
+        "primaryType": "Execute",
         "domain": {
             "name": DOMAIN_NAME,
             "version": DOMAIN_VERSION,
             "chainId": chain_id,
             "verifyingContract": account.to_string(),
         },
-        "message": message,
+        "message": {
+            "calls": calls,
+            "nonce": batch.nonce.to_string(),
+            "deadline": batch.deadline.to::<u64>(),
+        },
     })
 }
 

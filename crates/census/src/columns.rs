@@ -95,7 +95,19 @@ const HEADLESS: [&[Column]; 4] = {
             Band,
             Count,
         ],
-        &ALL,
+        &[
+            Date,
+            Group,
+            Hospital,
+            HospitalName,
+            Specialty,
+            SpecialtyName,
+            CaseType,
+            AdultChild,
+            Age,
+            Band,
+            Count,
+        ],
     ]
 };
 

@@ -624,23 +624,6 @@ impl Chain {
         (!transactions.is_empty()).then_some(Payload { height, timestamp, executed, transactions })
     }
 
-    /// Chooses what could come next from the pool, while blocks before it are ordered but not executed.
-    ///
-    /// The transactions stay in the pool until a block with them is executed, since a proposal may come
-    /// to nothing. `ahead` are those of the blocks between; at most `size_max_bytes` are chosen.
-    #[must_use]
-    pub fn select(&self, ahead: &[Transaction], size_max_bytes: usize) -> Vec<Transaction> {
-        let base_fee = self.shared.next_base_fee.load(Ordering::SeqCst);
-        let pool = self.shared.pool.lock();
-        pool.select(ahead, BLOCK_TRANSACTIONS_MAX, size_max_bytes, base_fee)
-    }
-
-    /// Lets go of what the pool remembers of senders of whom nothing waits. For an ordering that uses
-    /// [`Chain::select`]; alone, the chain does it by itself.
-    pub fn forget_idle_senders(&self) {
-        self.shared.pool.lock().forget_idle();
-    }
-
     /// Whether a payload agrees with what this chain executed so far.
     ///
     /// # Errors

@@ -7,10 +7,7 @@ use alloy_primitives::{Address, B256, U256, map::AddressMap};
 use revm::{
     Context, Database, DatabaseCommit, ExecuteCommitEvm, MainBuilder, MainContext,
     bytecode::Bytecode,
-    context::{
-        BlockEnv, CfgEnv,
-        result::{EVMError, ExecutionResult, InvalidTransaction},
-    },
+    context::{BlockEnv, CfgEnv, result::EVMError, result::ExecutionResult},
     context_interface::block::BlobExcessGasAndPrice,
     primitives::hardfork::SpecId,
     state::{Account, AccountId, AccountInfo},
@@ -38,18 +35,10 @@ pub(crate) struct Executed {
     pub(crate) gas_used: u64,
     /// What they changed.
     pub(crate) changes: BlockChanges,
-    /// Transactions that could not run at all. They change nothing.
-    pub(crate) rejected: Vec<Rejected>,
+    /// Transactions that could not run at all, with the reason. They change nothing.
+    pub(crate) rejected: Vec<(Transaction, String)>,
     /// Transactions that did not fit into the block any more.
     pub(crate) deferred: Vec<Transaction>,
-}
-
-/// A transaction that could not run.
-pub(crate) struct Rejected {
-    pub(crate) transaction: Transaction,
-    pub(crate) reason: String,
-    /// Others of its sender have to run before it, so it may run later.
-    pub(crate) too_early: bool,
 }
 
 /// Executes `transactions` on top of `world`, which is not changed.
@@ -82,7 +71,7 @@ pub(crate) fn execute(
         let gas_limit = transaction.envelope().gas_limit();
         if gas_limit > environment.gas_limit {
             // It would never fit; put off, it would come back for ever.
-            executed.reject(transaction, "exceeds block gas limit".into(), false);
+            executed.rejected.push((transaction, "exceeds block gas limit".into()));
             continue;
         }
         if executed.gas_used + gas_limit > environment.gas_limit {
@@ -92,10 +81,9 @@ pub(crate) fn execute(
         match evm.transact_commit(transaction.to_evm()) {
             Ok(result) => executed.include(transaction, result),
             Err(EVMError::Transaction(reason)) => {
-                let too_early = matches!(reason, InvalidTransaction::NonceTooHigh { .. });
-                executed.reject(transaction, reason.to_string(), too_early);
+                executed.rejected.push((transaction, reason.to_string()));
             }
-            Err(error) => executed.reject(transaction, error.to_string(), false),
+            Err(error) => executed.rejected.push((transaction, error.to_string())),
         }
     }
     executed.changes = evm.ctx.journaled_state.database.changes;
@@ -103,10 +91,6 @@ pub(crate) fn execute(
 }
 
 impl Executed {
-    fn reject(&mut self, transaction: Transaction, reason: String, too_early: bool) {
-        self.rejected.push(Rejected { transaction, reason, too_early });
-    }
-
     fn include(&mut self, transaction: Transaction, result: ExecutionResult) {
         self.gas_used += result.tx_gas_used();
         let success = result.is_success();

@@ -5,10 +5,8 @@
 //! bytes, and no sender can fill it alone. When it is full, a transaction that offers more takes the
 //! place of one that offers least.
 //!
-//! Alone, a transaction leaves the pool when a block proposes it ([`Pool::take`]); its nonce then counts
-//! as used until the block says otherwise. Where many order blocks, a proposal may come to nothing, so
-//! they are only looked at ([`Pool::select`]) and leave when a block with them, whoever proposed it, was
-//! executed ([`Pool::executed`]).
+//! A transaction leaves the pool when a block proposes it. Its nonce then counts as used until the
+//! block says otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -191,10 +189,6 @@ impl Pool {
         if self.is_full(&transaction) {
             self.make_room(&transaction)?;
         }
-        if self.senders.get(&sender).is_some_and(|entry| entry.next < state.nonce) {
-            // A block that somebody else proposed used nonces that counted as free here.
-            self.reset(sender, state.nonce);
-        }
         self.arrivals += 1;
         let waiting = Waiting { arrival: self.arrivals, transaction };
         self.bytes += waiting.transaction.raw().len();
@@ -322,75 +316,6 @@ impl Pool {
         }
         self.ready.extend(too_cheap);
         taken
-    }
-
-    /// Chooses the best transactions for a block without taking them out: at most `limit`, and
-    /// `size_max` bytes together, that pay `base_fee` at least. All of them fit into the block whatever
-    /// they use.
-    ///
-    /// `ahead` are those of blocks that were ordered and are not executed yet: what follows them is
-    /// chosen, not they themselves.
-    pub(crate) fn select(
-        &self,
-        ahead: &[Transaction],
-        limit: usize,
-        size_max: usize,
-        base_fee: u64,
-    ) -> Vec<Transaction> {
-        let mut after: BTreeMap<Address, u64> = BTreeMap::new();
-        for transaction in ahead {
-            let next = after.entry(transaction.sender()).or_default();
-            *next = (*next).max(transaction.envelope().nonce().saturating_add(1));
-        }
-        let waiting = |sender: &Address, nonce| self.senders.get(sender)?.waiting.get(&nonce);
-        // The next of each sender, the best first: those without transactions ahead as they stand in
-        // `ready`, the others and whatever follows a chosen one beside it.
-        let ranked =
-            |sender: &Address, nonce: u64| waiting(sender, nonce).map(|next| (next.rank(), nonce));
-        let mut others: BTreeSet<(Rank, u64)> =
-            after.iter().filter_map(|(sender, nonce)| ranked(sender, *nonce)).collect();
-        let mut ready = self
-            .ready
-            .iter()
-            .filter(|rank| !after.contains_key(&rank.sender))
-            .filter_map(|rank| ranked(&rank.sender, self.senders.get(&rank.sender)?.next))
-            .peekable();
-        let (mut chosen, mut gas_left, mut size_left) = (Vec::new(), self.block_gas, size_max);
-        while chosen.len() < limit {
-            let first_is_ready = match (ready.peek(), others.first()) {
-                (Some(ready), Some(other)) => ready < other,
-                (first, _) => first.is_some(),
-            };
-            let next = if first_is_ready { ready.next() } else { others.pop_first() };
-            let Some((rank, nonce)) = next else { break };
-            let Some(best) = waiting(&rank.sender, nonce) else { continue };
-            if !best.pays(base_fee) {
-                continue;
-            }
-            let (gas, size) =
-                (best.transaction.envelope().gas_limit(), best.transaction.raw().len());
-            let left = (gas_left.checked_sub(gas), size_left.checked_sub(size));
-            let (Some(gas), Some(size)) = left else { break };
-            (gas_left, size_left) = (gas, size);
-            others.extend(ranked(&rank.sender, nonce + 1));
-            chosen.push(best.transaction.clone());
-        }
-        chosen
-    }
-
-    /// Takes note that a transaction of `sender` with `nonce` ran: that one, or another in its place,
-    /// leaves the pool.
-    pub(crate) fn executed(&mut self, sender: Address, nonce: u64) {
-        if self.senders.get(&sender).is_some_and(|entry| entry.next <= nonce) {
-            self.reset(sender, nonce + 1);
-        }
-    }
-
-    /// Drops a transaction that cannot run, if it still waits.
-    pub(crate) fn drop_one(&mut self, hash: &B256) {
-        if let Some((sender, nonce)) = self.hashes.get(hash).copied() {
-            self.remove(sender, nonce);
-        }
     }
 
     /// Puts transactions back that a block had no room for.

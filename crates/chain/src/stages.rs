@@ -9,7 +9,6 @@ use std::sync::{
     mpsc::{Receiver, SyncSender, sync_channel},
 };
 
-use alloy_consensus::Transaction as _;
 use alloy_primitives::{B256, Bytes};
 use tokio::sync::oneshot;
 
@@ -17,7 +16,7 @@ use crate::{
     Block, BlockEnvironment, Certificate, Payload, SharedBlock,
     block::{BodyRoots, next_base_fee, seal_header},
     chain::{Chain, Shared, sender_state},
-    execute::{Executed, Rejected, execute},
+    execute::{Executed, execute},
     state::StateDelta,
     store::Checkpoints,
 };
@@ -122,27 +121,18 @@ impl Shared {
         }
     }
 
-    /// Tells the pool what became of a block's transactions.
+    /// Tells the pool what became of transactions that did not run.
     fn settle_pool(&self, executed: &mut Executed) {
-        let mut pool = self.pool.lock();
-        for transaction in &executed.included {
-            pool.executed(transaction.sender(), transaction.envelope().nonce());
-        }
         if executed.rejected.is_empty() && executed.deferred.is_empty() {
             return;
         }
+        let mut pool = self.pool.lock();
         let world = self.world.read();
         pool.put_back(std::mem::take(&mut executed.deferred));
-        for Rejected { transaction, reason, too_early } in executed.rejected.drain(..) {
-            let (sender, hash) = (transaction.sender(), transaction.hash());
-            // Whoever proposes a transaction before its time must not make others lose it.
-            if !too_early {
-                pool.drop_one(&hash);
-            }
+        for (transaction, reason) in executed.rejected.drain(..) {
+            let sender = transaction.sender();
             pool.reset(sender, sender_state(&world, &sender).nonce);
-            if pool.get(&hash).is_none() {
-                self.dropped.lock().push(hash, reason);
-            }
+            self.dropped.lock().push(transaction.hash(), reason);
         }
         drop((pool, world));
         self.pool_changed.notify_one();

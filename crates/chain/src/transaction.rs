@@ -9,7 +9,6 @@ use alloy_consensus::{
 use alloy_eips::{Decodable2718, Typed2718};
 use alloy_evm::FromRecoveredTx;
 use alloy_primitives::{Address, B256, Bytes};
-use rayon::prelude::*;
 use revm::{context::TxEnv, context_interface::cfg::gas::calculate_initial_tx_gas};
 
 use crate::execute::RULES;
@@ -96,15 +95,6 @@ impl Transaction {
         let sender =
             envelope.recover_with_buf(&mut buffer).map_err(|_| TransactionError::BadSignature)?;
         Ok(Self(Arc::new(Inner { raw, envelope, sender })))
-    }
-
-    /// Decodes many, in order, recovering their senders on all cores.
-    ///
-    /// # Errors
-    ///
-    /// [`TransactionError`] of one that is wrong, when any is.
-    pub fn decode_many(raw: Vec<Bytes>, chain_id: u64) -> Result<Vec<Self>, TransactionError> {
-        raw.into_par_iter().map(|raw| Self::decode(raw, chain_id)).collect()
     }
 
     /// Decodes a transaction whose sender was recovered before, as it stands in this chain's log.

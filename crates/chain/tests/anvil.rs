@@ -2,6 +2,10 @@
 //!
 //! Needs the anvil that `cargo xtask test` installs below `contracts/`; says so and passes without it.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader},
@@ -9,7 +13,6 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::common::{self, CHAIN_ID, STORE, Wallet, genesis, post, store_input, wallets};
 use alloy_consensus::{Header, TxEip1559, TxLegacy, constants::KECCAK_EMPTY};
 use alloy_eips::Encodable2718 as _;
 use alloy_genesis::GenesisAccount;
@@ -20,6 +23,7 @@ use alloy_trie::{
     root::{state_root_unhashed, storage_root_unhashed},
 };
 use chain::{Audit, AuditError, Receipt};
+use common::{CHAIN_ID, STORE, Wallet, genesis, post, store_input, wallets};
 use serde_json::json;
 
 /// A running anvil, stopped when dropped.

@@ -1,12 +1,16 @@
 //! The chain as a whole: blocks, recovery, earlier states, proofs.
 
-use crate::common::{
-    CHAIN_ID, ManualClock, RpcExt as _, STORE, Wallet, genesis, open, open_instant, wallets,
-};
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use alloy_consensus::TxLegacy;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use alloy_trie::{Nibbles, TrieAccount, proof::verify_proof};
 use chain::{ApplyError, Certificate, Chain, OpenError, PoolError, Rpc, SubmitError};
+use common::{
+    CHAIN_ID, ManualClock, RpcExt as _, STORE, Wallet, genesis, open, open_instant, wallets,
+};
 use serde_json::json;
 
 #[test]

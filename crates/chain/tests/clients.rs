@@ -2,13 +2,17 @@
 //!
 //! Needs what `cargo xtask test` installs below `contracts/`; says so and passes without it.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{
     path::{Path, PathBuf},
     process::Command,
 };
 
-use crate::common::{self, STORE, Wallet, served::Served, store_input};
 use alloy_primitives::{B256, U256};
+use common::{STORE, Wallet, served::Served, store_input};
 use serde_json::{Value, json};
 
 fn contracts() -> PathBuf {

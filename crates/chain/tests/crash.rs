@@ -4,6 +4,10 @@
 //! confirmed; the parent kills it at a moment drawn from a seed and opens what is left. Set
 //! `SALUS_CRASH_ROUNDS` for more rounds.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     path::Path,
@@ -11,9 +15,9 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{self, RpcExt as _, STORE, Wallet, open, open_instant};
 use alloy_primitives::keccak256;
 use chain::Rpc;
+use common::{RpcExt as _, STORE, Wallet, open, open_instant};
 use serde_json::json;
 
 const CHILD_DIR: &str = "SALUS_CRASH_DIR";
@@ -60,7 +64,7 @@ fn run_and_kill(dir: &Path, round: u64) -> Vec<(u64, String, String)> {
     let seed = keccak256(round.to_be_bytes());
     let delay = Duration::from_micros(5_000 + u64::from(u16::from_be_bytes([seed[0], seed[1]])));
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::confirmed_blocks_survive_kill_9", "--nocapture"])
+        .args(["--exact", "confirmed_blocks_survive_kill_9", "--nocapture"])
         .env(CHILD_DIR, dir)
         .stdout(Stdio::piped())
         .spawn()

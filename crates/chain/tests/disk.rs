@@ -1,5 +1,9 @@
 //! Disks that are full, read-only or damaged: a clear error, and no confirmed block lost (S6).
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{
     error::Error,
     fs,
@@ -7,10 +11,10 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::common::{self, CHAIN_ID, ManualClock, RpcExt as _, Wallet, open, open_instant};
 use alloy_consensus::TxEip1559;
 use alloy_primitives::{TxKind, bytes};
 use chain::{Certificate, Chain, LogError, OpenError, ReadError, Rpc};
+use common::{CHAIN_ID, ManualClock, RpcExt as _, Wallet, open, open_instant};
 use serde_json::{Value, json};
 
 const CHILD: &str = "SALUS_DISK_CHILD";
@@ -117,7 +121,7 @@ fn is_child() -> bool {
 
 /// Runs `script` in a shell. In it, `child ROLE` starts the test as that child.
 fn shell(program: &mut Command, test: &str, dir: &Path, script: &str) -> Output {
-    let child = format!("child() {{ {CHILD}=\"$1\" \"$0\" --exact disk::{test} --nocapture; }}");
+    let child = format!("child() {{ {CHILD}=\"$1\" \"$0\" --exact {test} --nocapture; }}");
     let child = child.replace("\"$0\"", "\"$PROGRAM\"");
     let exe = std::env::current_exe().unwrap();
     program

@@ -1,7 +1,11 @@
 //! JSON-RPC as clients use it.
 
-use crate::common::{self, RpcExt as _, STORE, Wallet, open_instant, store_input};
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use alloy_primitives::{Address, B256, Bytes, U256};
+use common::{RpcExt as _, STORE, Wallet, open_instant, store_input};
 use serde_json::{Value, json};
 
 #[test]

@@ -1,10 +1,16 @@
 //! Spoiled JSON-RPC: every call is answered by the rules, and none but a signed transaction changes
 //! anything.
 
-use crate::common::served::Served;
-use crate::common::{RpcExt as _, STORE, Wallet, open_instant, store_input};
-use crate::mutations::{bytes, fuzz, json_of};
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+#[path = "../../domain/tests/common/mutations.rs"]
+mod mutations;
+
 use alloy_primitives::{B256, hex};
+use common::served::Served;
+use common::{RpcExt as _, STORE, Wallet, open_instant, store_input};
+use mutations::{bytes, fuzz, json_of};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

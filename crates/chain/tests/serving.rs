@@ -1,5 +1,9 @@
 //! JSON-RPC over HTTP and WebSocket, as clients, wallets and web pages meet it.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     sync::mpsc,
@@ -7,14 +11,14 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{
+use alloy_consensus::TxEip1559;
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use chain::{Chain, Sealing, ServerAccess, ServerLimits};
+use common::{
     CHAIN_ID, ManualClock, RpcExt as _, STORE, Wallet, open,
     served::{Served, Socket, connect, request},
     store_input, wallets,
 };
-use alloy_consensus::TxEip1559;
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
-use chain::{Chain, Sealing, ServerAccess, ServerLimits};
 use serde_json::{Value, json};
 
 /// Code that logs nothing over and over, until little gas is left.

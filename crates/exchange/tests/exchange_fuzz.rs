@@ -1,8 +1,14 @@
 //! Spoiled pages of offers: what is read of one is within bounds, and written again as it was.
 
-use crate::common::*;
-use crate::mutations::{bytes, fuzz};
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
+mod common;
+#[path = "../../domain/tests/common/mutations.rs"]
+mod mutations;
+
+use common::*;
 use exchange::{Holder as _, Offers, PAGE_LEN_MAX};
+use mutations::{bytes, fuzz};
 use proptest::prelude::*;
 
 #[test]

@@ -1,12 +1,16 @@
 //! The exchange over HTTP on loopback. TLS is in front of the gateway.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
+mod common;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::*;
 use alloy_signer::SignerSync as _;
+use common::*;
 use domain::{Address, B256, QueryDomain, Timestamp};
 use exchange::{
     Failure, HttpsPeer, HttpsSettings, STEP_LEN, Statement, TransferError, Transport as _, Wanted,

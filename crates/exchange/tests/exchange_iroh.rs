@@ -1,10 +1,14 @@
 //! The exchange peer to peer, on loopback.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
+mod common;
+
 use std::fs;
 use std::sync::Arc;
 
-use crate::common::*;
 use bao_tree::io::outboard::PreOrderMemOutboard;
+use common::*;
 use domain::{Address, B256, RecordDigest};
 use exchange::{
     ALPN, Failure, IrohPeer, Node, NodeSettings, STEP_LEN, TransferError, Transport as _, Wanted,

@@ -1,10 +1,14 @@
 //! What a receiver does with what it is offered, over a peer within the process.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
+mod common;
+
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::*;
+use common::*;
 use domain::{Address, B256, RecordDigest, RecordVersion};
 use exchange::{
     BadMessage, BatchProof, BodyStream, Cursor, Failure, Holder as _, Offers, Receiver,

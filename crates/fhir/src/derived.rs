@@ -21,7 +21,6 @@ use search::{Handling, Query};
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 use sqlx::{AssertSqlSafe, Row as _};
-use vault::StoreError;
 
 use crate::{
     audit,
@@ -801,18 +800,6 @@ pub(crate) async fn names_of(
     resources: &Resources,
     records: &[RecordId],
 ) -> Result<HashMap<RecordId, (String, String)>, FhirError> {
-    Ok(resources_of_records(resources.database(), records).await?)
-}
-
-/// Of these records of an institution, those that are resources there, with type and id.
-///
-/// # Errors
-///
-/// [`StoreError`] when the database failed.
-pub async fn resources_of_records(
-    database: &vault::Database,
-    records: &[RecordId],
-) -> Result<HashMap<RecordId, (String, String)>, StoreError> {
     static TEXT: std::sync::OnceLock<std::sync::Arc<str>> = std::sync::OnceLock::new();
     let text = TEXT.get_or_init(|| {
         let places: Vec<String> =
@@ -821,7 +808,7 @@ pub async fn resources_of_records(
         format!("select record, type, id from fhir_resources where record in ({places})").into()
     });
     let mut names = HashMap::new();
-    let mut connection = database.readers().acquire().await?;
+    let mut connection = resources.database().readers().acquire().await?;
     for chunk in records.chunks(RECORDS_PER_LOOKUP) {
         let mut query = sqlx::query(AssertSqlSafe(std::sync::Arc::clone(text)));
         for index in 0..RECORDS_PER_LOOKUP {

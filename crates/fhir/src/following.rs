@@ -8,8 +8,7 @@
 use alloy_primitives::{Address, B256};
 use alloy_rpc_types_eth::{Filter, Log};
 use bindings::{Contract, Prescriptions};
-use domain::{RecordVersion, Timestamp};
-use gatekeeper::Inclusion;
+use domain::Timestamp;
 use ledger::{CallError, Cursor, EndpointError, Follower, Step};
 use search::{CandidatesError, Handling, Query};
 use sqlx::{AnyConnection, Row as _};
@@ -21,7 +20,7 @@ use crate::{
     resources::Resources,
     statuses::{Event, Status, after},
     steps::{CONTRACTS, Change, cancelled_prescription, changes},
-    tables::{Filed, Row},
+    tables::Row,
 };
 
 const CORRUPT: StoreError = StoreError::Corrupt { what: "followed block" };
@@ -84,7 +83,8 @@ impl Resources {
             return Ok(());
         }
         followed.block = self.follow().await?;
-        followed.next_due = self.be_on_time(now).await?;
+        self.be_on_time(now).await?;
+        followed.next_due = self.next_due().await?;
         Ok(())
     }
 
@@ -214,13 +214,14 @@ impl Resources {
             if let Some(event) = event {
                 // A step is about what was there. What came later is about something else, such as another
                 // appointment.
-                let mut there = Vec::with_capacity(rows.len());
-                for row in rows {
-                    if self.was_there(&row, event).await? {
-                        there.push(row);
-                    }
-                }
-                rows = there;
+                let projection = self.gatekeeper().projection().await;
+                let steward = self.gatekeeper().member();
+                rows.retain(|row| {
+                    let first = row
+                        .record
+                        .and_then(|filed| projection.records.anchor(steward, filed.record, 1));
+                    first.is_none_or(|first| first.moment.block <= event.block)
+                });
             }
             rows.sort_by_key(|row| row.number);
             if change.but_newest {
@@ -231,23 +232,6 @@ impl Resources {
             }
         }
         Ok(())
-    }
-
-    /// Whether a document was on chain when something happened.
-    async fn was_there(&self, row: &Row, event: Event) -> Result<bool, StoreError> {
-        let Some(Filed { record, .. }) = row.record else { return Ok(true) };
-        let keeper = self.gatekeeper();
-        let alone = keeper.projection().await.records.anchor(keeper.member(), record, 1).copied();
-        if alone.is_none_or(|alone| alone.moment.block <= event.block) {
-            return Ok(true);
-        }
-        // By itself it came later; it may have been taken out of a batch.
-        let found = keeper.inclusion(record, RecordVersion::FIRST).await;
-        let found = found.map_err(|error| StoreError::Failed(error.into()))?;
-        let Some((_, Inclusion::Batch { root, .. })) = found else { return Ok(false) };
-        let projection = keeper.projection().await;
-        let batch = projection.records.batch(keeper.member(), root);
-        Ok(batch.is_some_and(|batch| batch.moment.block <= event.block))
     }
 
     /// The documents of workflows that a search may find, by what is indexed now.
@@ -329,12 +313,11 @@ impl Resources {
         Ok(())
     }
 
-    /// Gives the statuses that time alone gives; returns when the next is due.
-    async fn be_on_time(&self, now: Timestamp) -> Result<Option<u64>, KeepUpError> {
+    /// Gives the statuses that time alone gives.
+    async fn be_on_time(&self, now: Timestamp) -> Result<(), KeepUpError> {
         let now_s = i64::try_from(now.0).unwrap_or(i64::MAX);
-        let next = self.next_due().await?;
-        if next.is_none_or(|due| due > now.0) {
-            return Ok(next);
+        if self.next_due().await?.is_none_or(|due| due > now.0) {
+            return Ok(());
         }
         let mut transaction = self.database().begin().await?;
         let rows = sqlx::query(
@@ -364,7 +347,7 @@ impl Resources {
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
-        Ok(self.next_due().await?)
+        Ok(())
     }
 
     async fn next_due(&self) -> Result<Option<u64>, StoreError> {

@@ -47,7 +47,7 @@ pub use caller::{
     reader_at,
 };
 pub use catalogue::WorkflowCatalogue;
-pub use derived::{MEMBER_SYSTEM, resources_of_records};
+pub use derived::MEMBER_SYSTEM;
 pub use following::KeepUpError;
 pub use http::{BODY_BYTES_MAX, URL_BYTES_MAX, router};
 pub use importing::ImportIndex;

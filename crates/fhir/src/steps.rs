@@ -140,8 +140,7 @@ pub(crate) fn changes(contract: Contract, log: &Log, was_dispensed: bool) -> Vec
 type Changes = (Option<Address>, Vec<Change>);
 
 /// A prescription that is given up before anything was handed out is `cancelled`, after that `stopped`; one
-/// whose time is over is `stopped`. Until a controlled one is signed by the second doctor it is a `draft`. What was
-/// prepared in the place of the product is `completed` by a dispensing under the same claim only.
+/// whose time is over is `stopped`. Until a controlled one is signed by the second doctor it is a `draft`.
 fn of_prescription(event: PrescriptionsEvents, was_dispensed: bool) -> Changes {
     use PrescriptionsEvents as Event;
     let one =
@@ -160,15 +159,10 @@ fn of_prescription(event: PrescriptionsEvents, was_dispensed: bool) -> Changes {
         Event::PrescriptionCountersigned(signed) => {
             (Some(signed.patient), vec![one(signed.id, "draft", "active")])
         }
-        // What was prepared under a claim that ran out is not handed out under the next.
-        Event::PrescriptionClaimed(claimed) => (None, vec![prepared(claimed.id, "cancelled")]),
-        Event::ClaimReleased(released) => (None, vec![prepared(released.id, "cancelled")]),
-        Event::ProductSubstituted(substituted) => {
-            (None, vec![prepared(substituted.id, "cancelled").but_newest()])
-        }
         Event::Dispensed(dispensed) => {
             (Some(dispensed.patient), vec![prepared(dispensed.id, "completed")])
         }
+        Event::ClaimReleased(released) => (None, vec![prepared(released.id, "cancelled")]),
         Event::PrescriptionCompleted(completed) => {
             (Some(completed.patient), vec![one(completed.id, "active", "completed")])
         }
@@ -250,55 +244,14 @@ fn of_surgery(event: SurgeriesEvents) -> Changes {
     }
 }
 
-/// Trials and studies of records are kept under the same type, and whoever makes one can make the other with its
-/// id, or withdraw from a study that there is not: so each names what only its own documents have.
-#[derive(Clone, Copy)]
-enum Kept {
-    Trial,
-    OfRecords,
+fn study(id: B256, sources: &str, status: &str) -> Change {
+    Change::one("ResearchStudy", id, sources, status)
 }
 
-impl Kept {
-    fn study(self, id: B256, sources: &str, status: &str) -> Change {
-        let own = match self {
-            Self::Trial => format!("identifier={TRIAL}|{id}"),
-            Self::OfRecords => format!("focus={RECORD_KIND}|"),
-        };
-        Change::new("ResearchStudy", format!("_id={id:x}&{own}"), sources, status)
-    }
-
-    /// Subjects of a study: all of them, or those who are the one that the event is about.
-    fn subjects(self, id: B256, status: &str) -> Change {
-        let own = match self {
-            Self::Trial => "identifier:missing=true".to_owned(),
-            Self::OfRecords => format!("identifier={RESEARCH_ORDER}|"),
-        };
-        let query = format!("study=ResearchStudy/{id:x}&{own}");
-        Change::new("ResearchSubject", query, "on-study", status)
-    }
+/// Subjects of a study: all of them, or those who are the one that the event is about.
+fn subjects(id: B256, status: &str) -> Change {
+    Change::new("ResearchSubject", format!("study=ResearchStudy/{id:x}"), "on-study", status)
 }
-
-/// The system of trials' numbers, which the protocol of a trial has.
-///
-/// # Source
-///
-/// `workflows::trial`, `TRIALS`.
-const TRIAL: &str = "urn:salus:trial";
-
-/// The system of the kinds of record that a study of records is about.
-///
-/// # Source
-///
-/// `workflows::research`, `KIND_SYSTEM`.
-const RECORD_KIND: &str = "urn:salus:record-kind";
-
-/// The system of the orders that tell somebody of an extract with their records in it. Who was screened for a trial
-/// has no number.
-///
-/// # Source
-///
-/// `workflows::research`, `ORDER_SYSTEM`.
-const RESEARCH_ORDER: &str = "urn:salus:research-order";
 
 /// Forms of consent to a study, in whatever version.
 fn forms(id: B256) -> Change {
@@ -311,34 +264,27 @@ fn of_trial(event: TrialsEvents) -> Changes {
     use TrialsEvents as Event;
     const LOCKED: &str = "closed-to-accrual-and-intervention";
     match event {
-        Event::TrialApproved(approved) => {
-            (None, vec![Kept::Trial.study(approved.id, "in-review", "active")])
-        }
+        Event::TrialApproved(approved) => (None, vec![study(approved.id, "in-review", "active")]),
         Event::SubjectConsented(consented) => {
             // Another version replaces the consent to the one before; its form is filed later.
             (Some(consented.patient), vec![forms(consented.id)])
         }
         Event::SubjectWithdrawn(withdrawn) => {
-            let changes =
-                vec![Kept::Trial.subjects(withdrawn.id, "withdrawn"), forms(withdrawn.id)];
+            let changes = vec![subjects(withdrawn.id, "withdrawn"), forms(withdrawn.id)];
             (Some(withdrawn.patient), changes)
         }
-        Event::DataLocked(locked) => (
-            None,
-            vec![
-                Kept::Trial.study(locked.id, "active", LOCKED),
-                Kept::Trial.subjects(locked.id, "off-study"),
-            ],
-        ),
+        Event::DataLocked(locked) => {
+            (None, vec![study(locked.id, "active", LOCKED), subjects(locked.id, "off-study")])
+        }
         Event::ResultsPublished(published) => {
-            (None, vec![Kept::Trial.study(published.id, LOCKED, "completed")])
+            (None, vec![study(published.id, LOCKED, "completed")])
         }
         Event::TrialStopped(stopped) => {
             let begun = format!("active,{LOCKED}");
             let changes = vec![
-                Kept::Trial.study(stopped.id, "in-review", "withdrawn"),
-                Kept::Trial.study(stopped.id, &begun, "administratively-completed"),
-                Kept::Trial.subjects(stopped.id, "off-study"),
+                study(stopped.id, "in-review", "withdrawn"),
+                study(stopped.id, &begun, "administratively-completed"),
+                subjects(stopped.id, "off-study"),
             ];
             (None, changes)
         }
@@ -444,20 +390,20 @@ fn of_exchange(event: DataExchangeEvents) -> Changes {
     const ENDED: &str = "administratively-completed";
     match event {
         Event::StudyProposed(proposed) => {
-            let over = Kept::OfRecords.study(proposed.id, "active", "completed").at(proposed.until);
+            let over = study(proposed.id, "active", "completed").at(proposed.until);
             (None, vec![over])
         }
         Event::StudyApproved(approved) if approved.complete => {
-            (None, vec![Kept::OfRecords.study(approved.id, "in-review", "active")])
+            (None, vec![study(approved.id, "in-review", "active")])
         }
         Event::StudyConsentWithdrawn(withdrawn) => {
-            (Some(withdrawn.patient), vec![Kept::OfRecords.subjects(withdrawn.study, "withdrawn")])
+            (Some(withdrawn.patient), vec![subjects(withdrawn.study, "withdrawn")])
         }
         Event::StudyEnded(ended) => {
             let changes = vec![
-                Kept::OfRecords.study(ended.id, "in-review", "withdrawn"),
-                Kept::OfRecords.study(ended.id, "active", ENDED),
-                Kept::OfRecords.subjects(ended.id, "off-study"),
+                study(ended.id, "in-review", "withdrawn"),
+                study(ended.id, "active", ENDED),
+                subjects(ended.id, "off-study"),
             ];
             (None, changes)
         }
@@ -468,7 +414,7 @@ fn of_exchange(event: DataExchangeEvents) -> Changes {
 #[cfg(test)]
 mod tests {
     use alloy_sol_types::SolEvent;
-    use bindings::{Claims, DataExchange, LabOrders, Prescriptions, Trials, WaitingLists};
+    use bindings::{Claims, LabOrders, Prescriptions, Trials, WaitingLists};
 
     use super::*;
 
@@ -514,54 +460,6 @@ mod tests {
         let referral = "ServiceRequest?_id=ID&category=3457005: active -> revoked";
         let appointment = "Appointment?based-on=ServiceRequest/ID: booked -> cancelled";
         check(Contract::WaitingLists, &listed, false, &[referral, appointment]);
-    }
-
-    #[test]
-    fn a_trial_and_a_study_of_records_with_one_number_are_two() {
-        let reason = B256::ZERO;
-        let number = format!("urn:salus:trial|{ID}").replace(&format!("{ID:x}"), "ID");
-        let stopped = Trials::TrialStopped { id: ID, by: SOMEBODY, reason };
-        let trial = format!("ResearchStudy?_id=ID&identifier={number}");
-        let subjects = "ResearchSubject?study=ResearchStudy/ID&identifier:missing=true";
-        check(
-            Contract::Trials,
-            &stopped,
-            false,
-            &[
-                &format!("{trial}: in-review -> withdrawn"),
-                &format!(
-                    "{trial}: active,closed-to-accrual-and-intervention -> administratively-completed"
-                ),
-                &format!("{subjects}: on-study -> off-study"),
-            ],
-        );
-        let ended = DataExchange::StudyEnded { id: ID, by: SOMEBODY, reason };
-        let study = "ResearchStudy?_id=ID&focus=urn:salus:record-kind|";
-        let subjects =
-            "ResearchSubject?study=ResearchStudy/ID&identifier=urn:salus:research-order|";
-        check(
-            Contract::DataExchange,
-            &ended,
-            false,
-            &[
-                &format!("{study}: in-review -> withdrawn"),
-                &format!("{study}: active -> administratively-completed"),
-                &format!("{subjects}: on-study -> off-study"),
-            ],
-        );
-    }
-
-    #[test]
-    fn what_was_prepared_before_a_claim_is_not_handed_out_under_it() {
-        let claimed = Prescriptions::PrescriptionClaimed {
-            id: ID,
-            pharmacy: SOMEBODY,
-            pharmacist: SOMEBODY,
-            claimedUntil: U40::from(1),
-        };
-        let prepared = "MedicationDispense?prescription=MedicationRequest/ID: \
-                        preparation -> cancelled";
-        check(Contract::Prescriptions, &claimed, false, &[prepared]);
     }
 
     #[test]

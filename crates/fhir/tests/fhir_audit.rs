@@ -1,7 +1,12 @@
 //! `AuditEvent`: what the access log says, who may see it, and that nobody writes it.
 
-use crate::common::{self, Fhir, consortium, observation};
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use axum::http::Method;
+use common::{Fhir, consortium, observation};
 use domain::{InstitutionRole, ProfessionalRole, Purpose, Reader};
 use serde_json::{Value, json};
 

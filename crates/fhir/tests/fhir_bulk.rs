@@ -1,13 +1,18 @@
 //! Bulk Data: exports give what the caller may read, at the moment it is sent; imports take in what is
 //! uploaded, line by line.
 
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{path::Path, time::Duration};
 
-use crate::common::{Answer, BASE, Fhir, Only, consortium, observation};
 use axum::{
     body::Body,
     http::{Method, Request, header},
 };
+use common::{Answer, BASE, Fhir, Only, consortium, observation};
 use domain::{InstitutionRole, Kind, Purpose, Reader};
 use fhir::{ACCOUNT_SYSTEM, Interaction};
 use futures_util::StreamExt as _;

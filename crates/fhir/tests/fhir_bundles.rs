@@ -1,6 +1,11 @@
 //! Batches and transactions.
 
-use crate::common::{Fhir, observation};
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use common::{Fhir, observation};
 use serde_json::{Value, json};
 
 fn entry(full_url: &str, method: &str, url: &str, resource: &Value) -> Value {

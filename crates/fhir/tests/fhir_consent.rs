@@ -1,11 +1,16 @@
 //! Consent on every path (S2, S3): what a reader may not read is not read, not found, not counted, not
 //! included and not exported, whichever way they ask.
 
-use crate::common::{self, Fhir, consortium::address, observation};
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::U256;
 use alloy_provider::Provider as _;
 use axum::http::Method;
+use common::{Fhir, consortium::address, observation};
 use domain::{Address, Kind, Outcome, Purpose, Reader};
 use serde_json::json;
 use workflows::{consent, emergency, record, relationship};

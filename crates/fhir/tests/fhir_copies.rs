@@ -1,9 +1,14 @@
 //! Copies of another steward's records: they stay the resources that they were when they first came.
 
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::sync::Arc;
 
-use crate::common::{self, Fhir, Only, consortium::address};
 use bindings::{Contract, Registry};
+use common::{Fhir, Only, consortium::address};
 use domain::{Anchor, B256, Kind, RecordId, RecordVersion};
 use exchange::Holder as _;
 use fhir::Interaction;

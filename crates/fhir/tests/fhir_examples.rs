@@ -1,8 +1,13 @@
 //! Every HL7 R4 example of a type that is served goes the whole way: made, read back, found, deleted.
 
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{collections::BTreeMap, path::Path, process::Command};
 
-use crate::common::Fhir;
+use common::Fhir;
 use domain::{InstitutionRole, Purpose, Reader};
 use fhir::ACCOUNT_SYSTEM;
 use serde_json::{Value, json};

@@ -1,9 +1,16 @@
 //! Spoiled requests to the FHIR interface: each is answered, none by a fault of ours, and no error holds
 //! anything of what came in or of what is kept (S1).
 
-use crate::common::{Answer, Fhir, observation};
-use crate::mutations::{PLANTED, fuzz, json_of, text};
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+#[path = "../../domain/tests/common/mutations.rs"]
+mod mutations;
+
 use axum::http::Method;
+use common::{Answer, Fhir, observation};
+use mutations::{PLANTED, fuzz, json_of, text};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -10,17 +10,17 @@
 //! A failure names its history. `SALUS_HISTORY_SEED` runs that one again, `SALUS_HISTORY_ROUNDS` sets how
 //! many there are.
 
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
 
-use crate::common::{
-    Answer, BASE, Fhir,
-    consortium::{PEOPLE, address, secret, wallet},
-    observation,
-};
 use axum::{
     Router,
     body::{Body, Bytes, to_bytes},
@@ -29,6 +29,11 @@ use axum::{
     routing::post,
 };
 use bindings::{Consents, Contract, EmergencyAccess, Relationships};
+use common::{
+    Answer, BASE, Fhir,
+    consortium::{PEOPLE, address, secret, wallet},
+    observation,
+};
 use domain::{
     InstitutionRole, Kind, KindSet, Period, Purpose, PurposeSet, Reader, RecordId, RecordVersion,
     Terms,

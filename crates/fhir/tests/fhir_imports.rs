@@ -1,9 +1,14 @@
 //! What an import brings beside records is kept in the directory and found; what would stand under
 //! somebody else's name is refused, and nothing is kept that nobody finds.
 
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::sync::Arc;
 
-use crate::common::{Fhir, consortium, observation};
+use common::{Fhir, consortium, observation};
 use serde_json::{Value, json};
 use workflows::import::{ImportReport, Importer, ParsedPatient, SourceFile};
 

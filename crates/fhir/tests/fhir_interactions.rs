@@ -1,12 +1,17 @@
 //! Resources over the FHIR interface: made, read, replaced, patched, deleted, with their versions.
 
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-use crate::common::{self, Fhir, Only, observation};
 use axum::http::Method;
+use common::{Fhir, Only, observation};
 use fhir::Interaction;
 use serde_json::json;
 use tokio::runtime::Handle;

@@ -1,8 +1,13 @@
 //! Every limit of the FHIR interface, each with its own error. Those on connections, requests in work and
 //! time are the gateway's (`salus/tests/gateway_serving.rs`).
 
-use crate::common::{Answer, Fhir, observation};
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use axum::http::Method;
+use common::{Answer, Fhir, observation};
 use fhir::{BODY_BYTES_MAX, URL_BYTES_MAX};
 use serde_json::{Value, json};
 

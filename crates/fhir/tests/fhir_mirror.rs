@@ -1,7 +1,12 @@
 //! What the chain says, as resources: consents both ways, and the provenance of records.
 
-use crate::common::{self, BASE, Fhir, consortium, observation};
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use bindings::Contract;
+use common::{BASE, Fhir, consortium, observation};
 use domain::{InstitutionRole, Kind, ProfessionalRole, Purpose, Reader};
 use serde_json::{Value, json};
 use workflows::{PatientActor, consent};

@@ -1,8 +1,13 @@
 //! The OpenAPI document as clients get it. Whether answers are as it says, Schemathesis tries
 //! (`cargo xtask test`).
 
-use crate::common::{self, Fhir};
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use axum::http::Method;
+use common::Fhir;
 use serde_json::json;
 
 #[tokio::test]

@@ -2,10 +2,15 @@
 //! nobody can pass theirs off as the chain's; what made resources bring along; and made resources in
 //! exports.
 
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::time::Duration;
 
-use crate::common::{Answer, BASE, Fhir, Only, consortium, observation};
 use axum::http::Method;
+use common::{Answer, BASE, Fhir, Only, consortium, observation};
 use domain::{InstitutionRole, Kind, ProfessionalRole, Purpose, Reader};
 use fhir::Interaction;
 use serde_json::{Value, json};

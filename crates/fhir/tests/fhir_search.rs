@@ -1,7 +1,12 @@
 //! Searches over the FHIR interface: parameters, links, pages, parts.
 
-use crate::common::{self, Fhir, observation};
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use axum::http::Method;
+use common::{Fhir, observation};
 use serde_json::{Value, json};
 
 /// A patient with five results, a visit at a clinic, and the clinic.

@@ -1,26 +1,30 @@
 //! Documents of workflows over FHIR: the status is the contract's, whichever way one asks, and the sealed
 //! text stays what it was.
 
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::sync::Arc;
 
-use crate::common::{
-    self, Fhir,
-    consortium::{DAY, HOUR, address, secret},
-};
 use axum::{
     Router,
     body::{Body, to_bytes},
     http::{Request, header},
 };
+use common::{
+    Fhir,
+    consortium::{DAY, HOUR, address, secret},
+};
 use domain::{
     Anchor, B256, InstitutionRole, Kind, KindSet, Period, ProfessionalRole, Purpose, PurposeSet,
-    Reader, RecordVersion,
+    Reader,
 };
 use fhir::WorkflowCatalogue;
 use gatekeeper::Entropy;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use vault::{Content, NewRecord};
 use workflows::{
     Gateway, PatientActor, Person,
     claim::{self, Cents},
@@ -29,7 +33,6 @@ use workflows::{
     laboratory,
     prescription::{self, Known, Order, Product},
     record::{self, Verdict},
-    research::{self, Document},
     surgery::{self, Phase},
     trial::{self, Agreement, Criterion, Endpoint, Nonce, Protocol, Rank},
     waiting_list,
@@ -254,65 +257,6 @@ async fn a_prescription_stands_as_its_contract_says() {
     assert_eq!(over.get(&format!("/{}", over.name)).await["meta"]["tag"][0]["code"], "clock");
     of(&dispensed).had(&["active", "completed"]).await;
     of(&cancelled).had(&["active", "cancelled"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_prepared_is_completed_under_its_own_claim_only() {
-    let scene = Scene::found().await;
-    let world = &scene.fhir.world;
-    let (hospital, anna) = (&scene.hospital, &scene.anna);
-    world.relate("other-pharmacy", anna, false).await;
-    let pharmacy = catalogued(world.gateway("pharmacy")).await;
-    let (_, router) = scene.fhir.interface_of(&pharmacy).await;
-    let pharmacist = world.person("pharmacist");
-    let elsewhere = (world.gateway("other-pharmacy"), world.person("other-pharmacist"));
-    let claimed = async || {
-        let (prescribed, now) = (scene.issue(1, false).await, world.now());
-        let (id, physician) = (prescribed.record.0, scene.physician());
-        for member in [pharmacy.member(), elsewhere.0.member()] {
-            prescription::permit_by_prescriber(hospital, physician, id, member).await.unwrap();
-            let permitted =
-                prescription::permit_by_patient(hospital, anna, &prescribed, member, now);
-            permitted.await.unwrap();
-        }
-        prescription::claim(&pharmacy, pharmacist, id).await.unwrap();
-        id
-    };
-    let prepare = async |id: B256| {
-        let (product, reason, now) = ("another lisinopril", "out of stock", world.now());
-        let at = [hospital, &pharmacy];
-        let known = prescription::Known::read_as(&at, pharmacist.member, anna.account(), now);
-        let asked = Some("the prescriber was asked");
-        let product =
-            prescription::check_product(product, None, &known.await.unwrap(), asked).unwrap();
-        let prepared =
-            prescription::substitute(&pharmacy, pharmacist, anna, id, &product, reason, now);
-        let prepared = prepared.await.unwrap().0;
-        record::answer(&pharmacy, anna, &prepared, Verdict::Accept, now).await.unwrap();
-        let name = format!("MedicationDispense/{:x}", prepared.record.0);
-        Watched { router: &router, reader: "patient:anna", name }
-    };
-    let dispense = async |(gateway, person): (&Gateway, &Person), id: B256| {
-        let now = world.now();
-        let product = Product { quantity: 30, batch: "B-1".into(), expires: now.after(400 * DAY) };
-        prescription::dispense(gateway, person, anna, id, &product, now).await.unwrap();
-    };
-    let id = claimed().await;
-    let replaced = prepare(id).await;
-    replaced.had(&["preparation"]).await;
-    let handed_out = prepare(id).await;
-    dispense((&pharmacy, pharmacist), id).await;
-    handed_out.had(&["preparation", "completed"]).await;
-    replaced.had(&["preparation", "cancelled"]).await;
-
-    // The claim runs out, and another pharmacy hands out what it has.
-    let id = claimed().await;
-    let prepared = prepare(id).await;
-    scene.fhir.advance(3 * HOUR);
-    prescription::claim(elsewhere.0, elsewhere.1, id).await.unwrap();
-    dispense(elsewhere, id).await;
-    prepared.had(&["preparation", "cancelled"]).await;
-    scene.of("MedicationRequest", id).had(&["active", "completed"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -695,12 +639,6 @@ async fn a_trial_and_its_subjects_stand_as_the_contract_says() {
     subject.had(&["on-study", "withdrawn"]).await;
     form.had(&["active", "inactive"]).await;
     remaining.had(&["on-study"]).await;
-    // Whoever withdraws in another contract, from what has no such id there, goes on here.
-    let withdraw = bindings::DataExchange::withdrawConsentCall { study: id };
-    let exchange = world.at(bindings::Contract::DataExchange);
-    let call = bindings::patient_account::Call::to_contract(exchange, &withdraw);
-    other.act(site.sender(), vec![call], now).await.unwrap();
-    remaining.had(&["on-study"]).await;
     trial::lock(&institute, &researcher, id).await.unwrap();
     let locked = "closed-to-accrual-and-intervention";
     at_sponsor.had(&["in-review", "active", locked]).await;
@@ -712,70 +650,6 @@ async fn a_trial_and_its_subjects_stand_as_the_contract_says() {
     trial::stop(&institute, &researcher, stopped, "no funds").await.unwrap();
     let stopped = Watched { name: format!("ResearchStudy/{stopped:x}"), ..at_sponsor };
     stopped.had(&["in-review", "withdrawn"]).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_study_of_records_and_its_subjects_stand_as_the_contract_says() {
-    use ProfessionalRole::{Auditor, Researcher};
-    let scene = Scene::found().await;
-    let (world, hospital, anna) = (&scene.fhir.world, &scene.hospital, &scene.anna);
-    let institute = catalogued(&world.admit("institute", InstitutionRole::Research).await).await;
-    let regulator = world.admit("regulator", InstitutionRole::Regulator).await;
-    let researcher = world.engage("researcher", "institute", Researcher).await;
-    let auditor = world.engage("auditor", "regulator", Auditor).await;
-    let (now, member) = (world.now(), institute.member());
-    let reader =
-        Reader::Professional { member: researcher.member, role: Researcher, institution: member };
-    scene.fhir.admit("researcher", reader, Purpose::Research);
-    let (_, router) = scene.fhir.interface_of(&institute).await;
-    let until = now.after(100 * DAY);
-    let (about, kinds) = (("Conditions", "analysis"), KindSet::of(&[Kind::Condition]));
-    let protocol = Document::protocol(&institute, &researcher, about, kinds, until).unwrap();
-    let proposed = research::propose(&institute, &researcher, &protocol, until).await;
-    let id = proposed.unwrap().0;
-    let study =
-        Watched { router: &router, reader: "researcher", name: format!("ResearchStudy/{id:x}") };
-    study.had(&["in-review"]).await;
-    let emergency = world.gateway("emergency");
-    for (gateway, person) in [(emergency, world.person("officer")), (&regulator, &auditor)] {
-        research::approve(gateway, person, id, &protocol, "sound").await.unwrap();
-    }
-    study.had(&["in-review", "active"]).await;
-
-    // Patients are told of an extract in a batch. One of them takes their record out of it, after they withdrew.
-    let record = hospital.make_record_id();
-    let resource = json!({
-        "resourceType": "ResearchSubject",
-        "id": format!("{:x}", record.0),
-        "identifier": [{ "system": "urn:salus:research-order", "value": id.to_string() }],
-        "status": "on-study",
-        "study": { "reference": format!("ResearchStudy/{id:x}") },
-        "individual": { "reference": format!("Patient/{}", anna.account()) },
-    });
-    let told = NewRecord {
-        record,
-        version: RecordVersion::FIRST,
-        patient: anna.account(),
-        kind: Kind::Research,
-        content: Content::FhirJson,
-        author: hospital.member(),
-        created: now,
-        body: serde_json::to_vec(&resource).unwrap(),
-    };
-    let along = hospital.catalogue.as_ref().unwrap().along(&told);
-    let keeper = &hospital.gatekeeper;
-    let (_, root, _) = keeper.put_and_anchor_along(vec![told], along).await.unwrap();
-    record::accept_batch(hospital, anna, root, now).await.unwrap();
-    research::withdraw(hospital, anna, id, now).await.unwrap();
-    keeper.refresh(now).await.unwrap();
-    let (anchor, _) = keeper.inclusion(record, RecordVersion::FIRST).await.unwrap().unwrap();
-    record::materialise(hospital, &anchor).await.unwrap().unwrap();
-    let subject = Watched { reader: "patient:anna", ..scene.of("ResearchSubject", record.0) };
-    subject.had(&["on-study", "withdrawn"]).await;
-
-    scene.fhir.advance(100 * DAY);
-    study.had(&["in-review", "active", "completed"]).await;
-    subject.had(&["on-study", "withdrawn"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,18 +1,23 @@
 //! Subscriptions: they are tried, told, replayed and ended, and tell nobody what they may not read (S3).
 
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{collections::HashMap, sync::Arc};
 
-use crate::common::{
-    self, Fhir, Only,
-    consortium::{address, secret},
-    observation,
-};
 use axum::{
     Router,
     body::Bytes,
     extract::State,
     http::{HeaderMap, StatusCode},
     routing::post,
+};
+use common::{
+    Fhir, Only,
+    consortium::{address, secret},
+    observation,
 };
 use domain::{Address, Kind, Timestamp};
 use fhir::{Interaction, SUBSCRIPTION_FORM};

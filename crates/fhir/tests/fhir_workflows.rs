@@ -1,9 +1,14 @@
 //! What workflows seal, over FHIR at the institution that keeps it: read and found under the id that the
 //! contract has, and changed by the workflow only.
 
+#![allow(missing_docs, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::sync::Arc;
 
-use crate::common::{self, Fhir, consortium::secret};
+use common::{Fhir, consortium::secret};
 use domain::{B256, Purpose, Reader};
 use fhir::WorkflowCatalogue;
 use serde_json::json;

@@ -23,7 +23,6 @@ mod reconcile;
 mod standing;
 mod tables;
 mod timeline;
-mod typed_data;
 
 pub use anchored::Anchored;
 pub use anchoring::{Along, AnchorError, Inclusion, MANIFEST_RECORDS_MAX, Resumed};
@@ -41,4 +40,3 @@ pub use proof::{Bundle, BundleError, Checked, ProvenAccount, ProvenState, Truste
 pub use receipts::{ReceiptAnchor, Walk};
 pub use reconcile::{Finding, FindingKind, Report};
 pub use timeline::{Actor, Timeline, TimelineStep};
-pub use typed_data::query_typed_data;

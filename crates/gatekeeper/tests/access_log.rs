@@ -1,9 +1,13 @@
 //! The access log: chained, signed, anchored; whatever is done to it behind the gatekeeper's back is
 //! found, and named (S5).
 
-use crate::common::{self, World, address, tamper};
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use alloy_primitives::{Address, B256};
 use bindings::{AccessLog, Contract};
+use common::{World, address, tamper};
 use domain::{KindSet, Outcome, ProfessionalRole, Purpose, Reader, ReceiptHead, merkle};
 use gatekeeper::{
     AnswerError, Entropy, Gatekeeper, LogFinding, ReadRequest, Settings, StoredReceipt,

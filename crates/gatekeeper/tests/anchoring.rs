@@ -1,13 +1,17 @@
 //! Anchoring survives being interrupted between keeping a record and telling the chain (S6), and does
 //! nothing twice.
 
-use crate::common::{self, World, address, id, secret, sql, tamper, version};
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use alloy_eips::BlockNumberOrTag;
 use alloy_primitives::{B256, U256};
 use alloy_provider::Provider as _;
 use alloy_rpc_types_eth::Filter;
 use alloy_sol_types::SolEvent;
 use bindings::{Contract, Records, Relationships, convert::to_anchor};
+use common::{World, address, id, secret, sql, tamper, version};
 use domain::{AnchorState, RecordVersion};
 use gatekeeper::{AnchorError, Entropy, FindingKind, Gatekeeper, Inclusion, Resumed, Settings};
 use ledger::{Projection, SendError, Sender};

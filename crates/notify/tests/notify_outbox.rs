@@ -1,5 +1,9 @@
 //! From events on chain to notifications in the outbox, and from there to inboxes and streams.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{
     sync::{
         Arc,
@@ -8,8 +12,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{CHAIN_ID, Place, World, address, all_of, everybody, name_of, wallet};
-use crate::on_both;
 use alloy_primitives::{Address, B256, U256, aliases::U24, keccak256};
 use alloy_sol_types::SolValue as _;
 use axum::{
@@ -25,6 +27,7 @@ use bindings::{
     convert::{make_id, to_anchor, to_grant, to_opening, to_uint40},
     patient_account::{Recover, deadline, guardians_digest, recover_digest},
 };
+use common::{CHAIN_ID, Place, World, address, all_of, everybody, name_of, wallet};
 use domain::{Kind, KindSet, Period, Purpose, PurposeSet, Terms, Timestamp};
 use ledger::PatientKey;
 use notify::{Clearance, Notification, Outbox, SseSettings, Subject, Topic, last_event_id};

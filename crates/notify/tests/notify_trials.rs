@@ -1,12 +1,15 @@
 //! Who is told what of a trial: sponsor, regulator, sites and subjects, each of what others did.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::time::Duration;
 
-use crate::common::{self, Place, World, address};
-use crate::on_both;
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_sol_types::SolValue as _;
 use bindings::{Contract, Registry, Trials, convert};
+use common::{Place, World, address};
 use domain::{InstitutionRole, ProfessionalRole};
 use notify::Outbox;
 

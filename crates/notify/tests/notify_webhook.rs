@@ -1,5 +1,9 @@
 //! Webhooks: signed, in order, at least once, to where they may go.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
@@ -9,8 +13,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{Place, World, address, keyring, rng, until};
-use crate::on_both;
 use alloy_primitives::{Address, keccak256};
 use axum::{
     Router,
@@ -19,6 +21,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     routing::post,
 };
+use common::{Place, World, address, keyring, rng, until};
 use domain::Timestamp;
 use notify::{
     Clearance, Notification, Outbox, Topic, Webhooks,

@@ -1,12 +1,16 @@
 //! Backups, as they are made of a running gateway, damaged, and restored.
 
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
 use std::{
     collections::BTreeMap, fs, io::Read as _, os::unix::fs::PermissionsExt as _, path::Path,
 };
 
-use crate::support::{Serving, configure, fhir, gateway, good, text};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use support::{Serving, configure, fhir, gateway, good, text};
 
 /// Text that no compression makes much shorter, from a seed.
 fn noise(length: usize) -> String {

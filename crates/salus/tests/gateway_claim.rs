@@ -1,7 +1,11 @@
 //! Claims on the command line, and the steps of them that go over the interface of the insurer's gateway.
 
-use crate::support::{Answer, Serving, bad, good, send};
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
 use serde_json::{Value, json};
+use support::{Answer, Serving, bad, good, send};
 
 /// A running consortium, and what somebody asks of its insurer's gateway.
 struct Insurer {

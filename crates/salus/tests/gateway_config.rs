@@ -1,5 +1,7 @@
 //! What a gateway's configuration may say, and what is said of one that is wrong.
 
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
 use std::{
     fs,
     path::Path,

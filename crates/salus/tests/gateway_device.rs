@@ -1,7 +1,11 @@
 //! A device at a patient, as staff and patient meet it over the interface, and from the command line.
 
-use crate::support::{Answer, Serving, bad, good, run, send, text};
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
 use serde_json::{Value, json};
+use support::{Answer, Serving, bad, good, run, send, text};
 
 /// A consortium of its own, with tokens for its hospital.
 struct Hospital {

@@ -2,6 +2,10 @@
 //! chain: what is permitted arrives, and nothing else; what breaks off goes on; what is lost is healed.
 //! Each story is told with the institutions' vaults in SQLite and in PostgreSQL.
 
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -13,7 +17,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{self, Answer, Serving, fhir, salus, send, text};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bindings::{
@@ -33,6 +36,7 @@ use ledger::{
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use support::{Answer, Serving, fhir, salus, send, text};
 use vault::{Database, Kem, Keyring, Listing, RootKey, SecretKey, Vault, VaultSettings, keystore};
 
 /// How long something may take on a busy machine before the test gives up.

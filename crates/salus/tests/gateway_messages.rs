@@ -1,6 +1,10 @@
 //! HL7 v2 messages over HTTP, as a laboratory's own system sends them.
 
-use crate::support::{self, Answer, Serving, bad, good, send};
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use support::{Answer, Serving, bad, good, send};
 
 /// A consortium with an order whose specimen was taken, for a patient whom the laboratory registered.
 struct Laboratory {

@@ -4,6 +4,10 @@
 //! The gateway is started, written to, and killed at a moment that follows from the round's number, again
 //! and again over the same directory; this process is the receiver. Set `SALUS_CRASH_ROUNDS` for more.
 
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -13,9 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Serving, fhir, good};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use support::{Serving, fhir, good};
 
 /// Which messages are not taken.
 const REFUSED_EVERY: usize = 7;

@@ -1,15 +1,19 @@
 //! A gateway whose vault is in PostgreSQL: served, dumped and backed up, and restored elsewhere.
 
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use crate::support::{Serving, cluster, configure, fhir, gateway, get, good, make_database, text};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use support::{Serving, cluster, configure, fhir, gateway, get, good, make_database, text};
 
 /// A program of PostgreSQL, of the newest version that is here.
 fn program(name: &str) -> Command {

@@ -1,5 +1,9 @@
 //! Gateways as clients meet them: started by `salus up` and by themselves, asked, measured, stopped.
 
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
@@ -7,9 +11,9 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use crate::support::{self, Answer, Serving, bad, configure, copy, fhir, gateway, get, good, send};
 use chain::{Chain, ChainConfig, Genesis, Rpc, Sealing, ServerHandle, ServerLimits};
 use serde_json::{Value, json};
+use support::{Answer, Serving, bad, configure, copy, fhir, gateway, get, good, send};
 
 /// One directory that was set up once; each test works on a copy of its own.
 fn set_up() -> tempfile::TempDir {

@@ -1,10 +1,14 @@
 //! A clinical trial, over the interface and from the command line.
 
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
 use std::{fs, path::Path};
 
-use crate::support::{Answer, Serving, good, run, send, text};
 use alloy_primitives::{B256, keccak256};
 use serde_json::{Value, json};
+use support::{Answer, Serving, good, run, send, text};
 
 /// Begins a step at an institution, and signs whatever it waits for as `who`, until it is over.
 fn step(serving: &Serving, data: &Path, (who, at): (&str, &str), wanted: &Value) -> Answer {

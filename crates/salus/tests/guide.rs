@@ -2,9 +2,13 @@
 //!
 //! `SALUS_WRITE_GUIDE=1` writes what the commands print into the guide instead.
 
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
 use std::{fmt::Write as _, fs, path::PathBuf, process::Command};
 
-use crate::support::{self, Serving};
+use support::Serving;
 
 /// The institutions in the order of their ports in the guide.
 const INSTITUTIONS: [(&str, u16); 4] =

@@ -1,7 +1,10 @@
 //! The index in a database: what it finds, and in which order.
 
-use crate::common::{Place, filled, index, parse, put, store};
-use crate::on_both;
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
+mod common;
+
+use common::{Place, filled, index, parse, put, store};
 use search::{CandidatesError, Index, Scope};
 use serde_json::{Value, json};
 use sqlx::{AnyConnection, Row as _};

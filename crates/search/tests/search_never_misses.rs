@@ -1,11 +1,14 @@
 //! That whatever matches a query is a candidate.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
+mod common;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{Place, filled, index, resource_type_of, updated};
-use crate::on_both;
+use common::{Place, filled, index, resource_type_of, updated};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};

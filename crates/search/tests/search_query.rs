@@ -1,5 +1,7 @@
 //! What queries mean: how they are parsed, and what they are met by.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
 use std::cmp::Ordering;
 
 use proptest::prelude::*;

@@ -1,15 +1,19 @@
 //! How long the index takes, for whoever wants to know.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
+mod common;
+
 use std::time::Instant;
 
-use crate::common::{Place, index, parse, store};
+use common::{Place, index, parse, store};
 use search::{Entry, Scope, extract};
 use serde_json::json;
 use sqlx::Row as _;
 
 const PATIENT: [u8; 20] = [0xa1; 20];
 
-/// Prints how long it takes; `cargo test --release --test search_it -- search_speed --ignored --nocapture`.
+/// Prints how long it takes; `cargo test --release --test search_speed -- --ignored --nocapture speed`.
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn speed() {

@@ -26,7 +26,6 @@ mod discovery;
 pub mod issuer;
 mod key_cache;
 mod keys;
-mod own;
 mod proven;
 mod refusal;
 mod scopes;
@@ -37,7 +36,6 @@ pub use caller::Caller;
 pub use discovery::{AuthorizationServer, discovery};
 pub use key_cache::KeySource;
 pub use keys::{Keys, KeysError};
-pub use own::OwnIssuer;
 pub use refusal::Refusal;
 pub use scopes::{
     Interaction, Level, Reach, ResourceScope, Restriction, SCOPES_BYTES_MAX, SCOPES_MAX, Scope,

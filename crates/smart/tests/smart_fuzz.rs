@@ -1,8 +1,14 @@
 //! Spoiled tokens: what is not signed is not believed, what is signed and makes no sense is refused, and
 //! no refusal holds anything of a token (S1).
 
-use crate::common::{NOW, at, es256, keys};
-use crate::mutations::{PLANTED, fuzz, json_of, text};
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+#[path = "../../domain/tests/common/mutations.rs"]
+mod mutations;
+
+use common::{NOW, at, es256, keys};
+use mutations::{PLANTED, fuzz, json_of, text};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use smart::{KeySource, Refusal, Settings, TrustedIssuer, Verifier};

@@ -1,5 +1,9 @@
 //! The development issuer: a whole launch, a backend service, and whatever must not get a token.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{
     sync::{
         Arc,
@@ -8,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{self, NOW, encode, es256, es384, keys, with};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -16,6 +19,7 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chacha20::ChaCha20Rng;
+use common::{NOW, encode, es256, es384, keys, with};
 use domain::Timestamp;
 use proptest::prelude::*;
 use rand_core::SeedableRng as _;

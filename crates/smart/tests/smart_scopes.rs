@@ -1,5 +1,7 @@
 //! Scopes: what they allow, what they do not, and what is published about them.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use proptest::prelude::*;
 use serde_json::json;
 use smart::{

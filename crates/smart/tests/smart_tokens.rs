@@ -1,5 +1,9 @@
 //! Access tokens: who is let in as whom, and every way of not being let in.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{
     sync::{
         Arc,
@@ -8,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{NOW, at, eddsa, encode, es256, es384, keys, message, rs256, rs384, with};
 use axum::{
     Router,
     extract::State,
@@ -16,6 +19,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use common::{NOW, at, eddsa, encode, es256, es384, keys, message, rs256, rs384, with};
 use domain::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use parking_lot::Mutex;

@@ -16,8 +16,6 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark may panic")]
 #![allow(clippy::cast_precision_loss, reason = "figures are rounded")]
 
-mod support;
-
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -40,7 +38,6 @@ use kuva::{
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use support::{megabytes_in, processor_seconds};
 
 const SIZES: [u64; 4] = [10_000, 100_000, 1_000_000, 10_000_000];
 const NOW: u64 = 1_800_000_000;
@@ -325,6 +322,13 @@ fn sign(unsigned: Vec<(B256, TxEip1559)>) -> Vec<Bytes> {
     signed.collect()
 }
 
+/// A line of `/proc/…` that gives kilobytes, in MB.
+fn megabytes_in(file: &str, line: &str) -> f64 {
+    let text = fs::read_to_string(file).unwrap();
+    let found = text.lines().find_map(|found| found.strip_prefix(line)).unwrap();
+    found.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1_024.0 / 1e6
+}
+
 fn resident_megabytes() -> f64 {
     megabytes_in("/proc/self/status", "VmRSS:")
 }
@@ -332,6 +336,19 @@ fn resident_megabytes() -> f64 {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "memory is rounded")]
 fn free_megabytes() -> u64 {
     megabytes_in("/proc/meminfo", "MemAvailable:") as u64
+}
+
+/// What this process had of the processor.
+///
+/// # Source
+///
+/// proc(5): fields 14 and 15 of `stat`, in ticks, of which Linux tells programs a hundred a second.
+fn processor_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let ticks: u64 =
+        fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    ticks as f64 / 100.0
 }
 
 fn bytes_in(dir: &Path) -> u64 {

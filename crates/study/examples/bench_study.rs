@@ -3,15 +3,10 @@
 //! The rows are made up, of the size of January 2020's outpatient list: 6,706 rows of 44 hospitals for each date,
 //! 556,770 patients on the whole. Prints one JSON object per line; `cargo xtask bench study` makes a table of them.
 //!
-//! The processor's time of a row, of all cores together, is what a busy machine can tell, too: two cores that do nothing
-//! else are through with the goal's rows in the goal's time where it is below the goal.
-//!
 //! Setting: `SALUS_BENCH_ROWS` (40,000), of which ten times as many are done to see what memory they take.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark may panic")]
 #![allow(clippy::cast_precision_loss, reason = "figures are rounded")]
-
-mod support;
 
 use std::{error::Error, num::NonZero, sync::atomic::AtomicBool, thread, time::Instant};
 
@@ -22,7 +17,6 @@ use study::{
     tally::{Mode, Sums},
     workload::{DateSize, Source},
 };
-use support::{megabytes_in, processor_seconds};
 
 const ROWS_OF_A_DATE: u64 = 6_706;
 const HOSPITALS: u64 = 44;
@@ -67,15 +61,8 @@ fn rows(month: u8) -> Vec<Row> {
     (0..ROWS_OF_A_DATE).map(row).collect()
 }
 
-/// What so many rows came to, and what that took.
-struct Ran {
-    total: Sums,
-    seconds: f64,
-    /// The processor's, of all cores.
-    processor_seconds: f64,
-}
-
-fn run(mode: Mode, rows: u64) -> Ran {
+/// What so many rows came to, and how long that took, in seconds.
+fn run(mode: Mode, rows: u64) -> (Sums, f64) {
     let dir = tempfile::tempdir().unwrap();
     let (segments, proofs) = (dir.path().join("segments"), dir.path().join("proofs"));
     let options = Options {
@@ -88,15 +75,16 @@ fn run(mode: Mode, rows: u64) -> Ran {
         stop: &AtomicBool::new(false),
     };
     let mut total = Sums::default();
-    let (started, before) = (Instant::now(), processor_seconds());
+    let started = Instant::now();
     execute(&Made, &options, &|_| (), &|_| (), &mut |segment| total += segment.total).unwrap();
-    let seconds = started.elapsed().as_secs_f64();
-    Ran { total, seconds, processor_seconds: processor_seconds() - before }
+    (total, started.elapsed().as_secs_f64())
 }
 
 /// The most memory that this process ever had, in MB.
 fn peak_megabytes() -> f64 {
-    megabytes_in("/proc/self/status", "VmHWM:")
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1_000.0
 }
 
 fn main() {
@@ -104,23 +92,16 @@ fn main() {
     let rows = rows.unwrap_or(40_000);
     run(Mode::Row, rows);
     let before = peak_megabytes();
-    let ran = run(Mode::Row, rows * 10);
+    let (total, seconds) = run(Mode::Row, rows * 10);
     let after = peak_megabytes();
-    told("row mode", "row", &ran, ran.total.rows, 852_730.0 / 45.0);
+    print("row mode, rows", total.rows as f64 / seconds, "rows/s", 852_730.0 / 45.0, false);
     print("memory at most, of ten times the rows", after / before, "times", 1.5, true);
     println!("{}", json!({ "name": "memory at most", "value": after, "unit": "MB" }));
-    let ran = run(Mode::Patient, rows / 50);
-    told("patient mode", "patient", &ran, ran.total.transactions, 556_770.0 / 45.0);
-    let ran = run(Mode::Batch, rows * 10);
-    told("batch mode", "row", &ran, ran.total.rows, 453_119.0 / 10.0);
-}
-
-/// The rate, and the processor's time of each, for which two cores have twice the time that passes.
-fn told(mode: &str, what: &str, ran: &Ran, count: u64, goal: f64) {
-    let rate = count as f64 / ran.seconds;
-    print(&format!("{mode}, {what}s"), rate, &format!("{what}s/s"), goal, false);
-    let each = ran.processor_seconds / count as f64 * 1e6;
-    print(&format!("{mode}, processor's time of a {what}"), each, "µs", 2e6 / goal, true);
+    let (total, seconds) = run(Mode::Patient, rows / 50);
+    let rate = total.transactions as f64 / seconds;
+    print("patient mode, referrals", rate, "patients/s", 556_770.0 / 45.0, false);
+    let (total, seconds) = run(Mode::Batch, rows * 10);
+    print("batch mode, rows", total.rows as f64 / seconds, "rows/s", 453_119.0 / 10.0, false);
 }
 
 fn print(name: &str, value: f64, unit: &str, goal: f64, at_most: bool) {

@@ -118,12 +118,6 @@ impl StraightLine {
     }
 }
 
-/// R² as text, which is never rounded up to 1.
-pub(crate) fn r_squared(value: f64) -> String {
-    let text = format!("{value:.4}");
-    if text == "1.0000" && value < 1.0 { "0.9999 or more".into() } else { text }
-}
-
 #[expect(clippy::cast_precision_loss, reason = "a fit is not exact to the last gas")]
 fn as_float(number: u64) -> f64 {
     number as f64
@@ -153,13 +147,6 @@ mod tests {
         assert!((found.intercept - 2.8).abs() < 1e-12);
         assert!((found.r_squared - (1.0 - 8.4 / 12.0)).abs() < 1e-12);
         assert!((found.residual_rms - (8.4_f64 / 5.0).sqrt()).abs() < 1e-12);
-    }
-
-    #[test]
-    fn a_fit_that_is_not_perfect_is_not_called_so() {
-        assert_eq!(r_squared(1.0), "1.0000");
-        assert_eq!(r_squared(0.999_999), "0.9999 or more");
-        assert_eq!(r_squared(0.61), "0.6100");
     }
 
     #[test]

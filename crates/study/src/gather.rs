@@ -2,7 +2,10 @@
 //!
 //! Segments may come in any order; the sums do not depend on it. What is held does not grow with the rows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use serde::Deserialize;
 
@@ -13,15 +16,18 @@ use crate::{
         Compared, Dataset, DayLine, Days, Line, ModeResults, Operation, Pending, Results,
         SegmentNote, Workflow, WorkflowStep,
     },
-    row::{Day, is_papers_month},
+    row::Day,
     tally::{Dimension, Gas, Mode, Segment, Sums},
 };
 
-/// What each operation uses, measured by `cargo xtask gas`.
+/// What each operation uses, measured by `cargo test --test gas`.
 const OPERATIONS: &str = include_str!("../../../contracts/gas.json");
 
 /// What each workflow uses, measured by `cargo xtask gas`.
 const WORKFLOWS: &str = include_str!("../../../contracts/workflows.json");
+
+/// The month whose work is priced on other days, where it is there: the paper's.
+const JANUARY_2020: (u16, u8) = (2020, 1);
 
 /// Segments as they come in, added up.
 #[derive(Debug)]
@@ -81,7 +87,6 @@ impl Gathering {
         }
         pending.sort_by_key(|transaction| transaction.mode);
         let fixed = &self.prices.fixed;
-        let compared = compared(&self.prices, &self.first_round);
         let (deployment, operations) = operations(fixed)
             .into_iter()
             .partition(|operation| operation.function == "constructor");
@@ -92,8 +97,8 @@ impl Gathering {
             workflows: workflows(fixed),
             pending,
             fits: self.modes.iter().flat_map(|(&mode, results)| fits(mode, results)).collect(),
-            days: days(&self.prices, &self.first_round, &compared),
-            compared,
+            days: days(&self.prices, &self.first_round),
+            compared: compared(&self.prices, &self.first_round),
             modes: self.modes,
             prices: self.prices,
         }
@@ -121,29 +126,15 @@ impl Pricing<'_> {
     }
 }
 
-/// The parts of a transaction's gas, as the committed tables name them.
-#[derive(Deserialize)]
-struct MeasuredGas {
-    intrinsic: u64,
-    calldata_gas: u64,
-    execution: u64,
-}
-
-impl From<MeasuredGas> for Gas {
-    fn from(measured: MeasuredGas) -> Self {
-        let MeasuredGas { intrinsic, calldata_gas: calldata, execution } = measured;
-        Self { intrinsic, calldata, execution }
-    }
-}
-
 /// A line of `contracts/gas.json`.
 #[derive(Deserialize)]
 struct Measured {
     name: String,
     contract: String,
     function: String,
-    #[serde(flatten)]
-    gas: MeasuredGas,
+    intrinsic: u64,
+    calldata_gas: u64,
+    execution: u64,
     calldata_bytes: u64,
 }
 
@@ -151,7 +142,11 @@ fn operations(price: &FixedPrice) -> Vec<Operation> {
     let measured: Vec<Measured> =
         serde_json::from_str(OPERATIONS).expect("the committed table is read by a test");
     let operation = |line: Measured| {
-        let gas = Gas::from(line.gas);
+        let gas = Gas {
+            intrinsic: line.intrinsic,
+            calldata: line.calldata_gas,
+            execution: line.execution,
+        };
         Operation {
             name: line.name,
             contract: line.contract,
@@ -211,23 +206,13 @@ fn compared(prices: &Prices, work: &BTreeMap<Mode, BTreeMap<Day, Sums>>) -> Comp
     Compared { dates, modes }
 }
 
-/// One date's work at the prices of all days: a date that all modes did alike, or else one of the first mode's alone.
-fn days(
-    prices: &Prices,
-    work: &BTreeMap<Mode, BTreeMap<Day, Sums>>,
-    compared: &Compared,
-) -> Option<Days> {
-    fn papers_or_first<'a>(dates: impl Iterator<Item = &'a Day>) -> Option<Day> {
-        dates.copied().min_by_key(|date| (!is_papers_month(*date), *date))
-    }
+fn days(prices: &Prices, work: &BTreeMap<Mode, BTreeMap<Day, Sums>>) -> Option<Days> {
     let daily = prices.daily.as_ref()?;
-    let (of, modes) = match papers_or_first(compared.dates.iter()) {
-        Some(of) => (of, work.len()),
-        None => (papers_or_first(work.values().next()?.keys())?, 1),
-    };
-    let work = work.iter().take(modes);
+    let dates = work.values().flat_map(BTreeMap::keys);
+    let of =
+        *dates.min_by_key(|date| (Reverse((date.year, date.month) == JANUARY_2020), **date))?;
     let work: BTreeMap<Mode, Sums> =
-        work.filter_map(|(&mode, dates)| Some((mode, *dates.get(&of)?))).collect();
+        work.iter().filter_map(|(&mode, dates)| Some((mode, *dates.get(&of)?))).collect();
     let line = |price: crate::prices::DayPrice| DayLine {
         price,
         costs: work.iter().map(|(&mode, sums)| (mode, price.cost(sums.gas.total()))).collect(),
@@ -249,8 +234,9 @@ struct MeasuredWorkflow {
 struct MeasuredStep {
     name: String,
     actor: String,
-    #[serde(flatten)]
-    gas: MeasuredGas,
+    intrinsic: u64,
+    calldata_gas: u64,
+    execution: u64,
 }
 
 fn workflows(price: &FixedPrice) -> Vec<Workflow> {
@@ -259,7 +245,11 @@ fn workflows(price: &FixedPrice) -> Vec<Workflow> {
     let step = |step: MeasuredStep| WorkflowStep {
         name: step.name,
         actor: step.actor,
-        gas: step.gas.into(),
+        gas: Gas {
+            intrinsic: step.intrinsic,
+            calldata: step.calldata_gas,
+            execution: step.execution,
+        },
     };
     let workflow = |workflow: MeasuredWorkflow| {
         let steps: Vec<_> = workflow.steps.into_iter().map(step).collect();
@@ -268,89 +258,4 @@ fn workflows(price: &FixedPrice) -> Vec<Workflow> {
         Workflow { name: workflow.name, summary: workflow.summary, steps, gas, fixed }
     };
     measured.into_iter().map(workflow).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use alloy_primitives::B256;
-    use serde_json::Value;
-
-    use super::*;
-    use crate::{
-        prices::{DailyPrices, Micros, Series},
-        results::Head,
-    };
-
-    fn nothing_read() -> Dataset {
-        Dataset {
-            synthetic: true,
-            sources: Vec::new(),
-            head: Head::default(),
-            attributes: Vec::new(),
-            rounds: 1,
-            several_names: BTreeMap::new(),
-        }
-    }
-
-    fn day(month: u8) -> Day {
-        Day { year: 2020, month, day: 28 }
-    }
-
-    fn gathered(work: &[(Mode, u8, u64)]) -> Results {
-        let daily = DailyPrices {
-            gas: Series([(day(1), 5)].into()),
-            ether: Series([(day(1), Micros(7))].into()),
-            euro: None,
-            origin: String::new(),
-        };
-        let prices = Prices { fixed: FixedPrice::default(), daily: Some(daily) };
-        let mut gathering = Gathering::new(prices);
-        for &(mode, month, rows) in work {
-            gathering.add(&Segment {
-                mode,
-                date: day(month),
-                part: 0,
-                replay: 0,
-                total: Sums { rows, ..Sums::default() },
-                by: BTreeMap::new(),
-                setup: Sums::default(),
-                state_root: B256::ZERO,
-                block_hash: B256::ZERO,
-            });
-        }
-        gathering.finish(nothing_read(), Vec::new())
-    }
-
-    #[test]
-    fn every_committed_operation_and_workflow_is_priced_whole() {
-        let results = gathered(&[]);
-        let named = |text: &str| -> BTreeMap<String, u64> {
-            let all: Vec<Value> = serde_json::from_str(text).unwrap();
-            let one = |one: &Value| {
-                (one["name"].as_str().unwrap().to_owned(), one["gas"].as_u64().unwrap())
-            };
-            all.iter().map(one).collect()
-        };
-        let operations = results.operations.iter().chain(&results.deployment);
-        let priced = operations.map(|one| (one.name.clone(), one.gas.total())).collect();
-        assert_eq!(named(OPERATIONS), priced);
-        let workflows = results.workflows.iter();
-        let priced = workflows.map(|one| (one.name.clone(), one.gas.total())).collect();
-        assert_eq!(named(WORKFLOWS), priced);
-    }
-
-    #[test]
-    fn other_days_price_a_date_that_all_modes_did_alike() {
-        let of = |work: &[(Mode, u8, u64)]| {
-            let days = gathered(work).days.unwrap();
-            (days.of.month, days.work.into_keys().collect::<Vec<_>>())
-        };
-        let both = vec![Mode::Row, Mode::Patient];
-        // January, the paper's month, where it can be.
-        let work = [(Mode::Row, 2, 5), (Mode::Row, 1, 9), (Mode::Patient, 2, 5)];
-        assert_eq!(of(&[&work[..], &[(Mode::Patient, 1, 9)]].concat()), (1, both.clone()));
-        // Of January, one mode did other rows.
-        assert_eq!(of(&[&work[..], &[(Mode::Patient, 1, 4)]].concat()), (2, both));
-        assert_eq!(of(&[(Mode::Row, 1, 9), (Mode::Patient, 1, 4)]), (1, vec![Mode::Row]));
-    }
 }

@@ -5,16 +5,19 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs, io,
+    fmt,
+    fs::{self, File},
+    io::{self, BufReader, Read},
     path::{Path, PathBuf},
 };
 
 use alloy_primitives::{B256, keccak256};
 use bindings::{Contract, Deployment};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-use crate::{lists::Print, report::Setup, results::Results, row::Day, tally::Mode};
+use crate::{report::Setup, results::Results, row::Day, tally::Mode};
 
 /// The manifest's name in a study's folder.
 pub const MANIFEST: &str = "manifest.json";
@@ -157,8 +160,7 @@ impl<O: Serialize + for<'a> Deserialize<'a>> Manifest<O> {
         serde_json::from_slice(&text).map_err(|source| ManifestError::NoManifest { path, source })
     }
 
-    /// Writes it into a study's folder, by renaming: a folder with a manifest is whole. Until then it stands in [`WORK`],
-    /// which must be there, so that a study that is killed leaves nothing that could be taken for an output.
+    /// Writes it into a study's folder, by renaming: a folder with a manifest is whole.
     ///
     /// # Errors
     ///
@@ -166,7 +168,7 @@ impl<O: Serialize + for<'a> Deserialize<'a>> Manifest<O> {
     pub fn write(&self, folder: &Path) -> Result<(), ManifestError> {
         let mut text = serde_json::to_string_pretty(self).expect("a manifest is plain data");
         text.push('\n');
-        let (new, path) = (folder.join(WORK).join(MANIFEST), folder.join(MANIFEST));
+        let (new, path) = (folder.join("manifest.json.new"), folder.join(MANIFEST));
         let written = fs::write(&new, text).and_then(|()| fs::rename(&new, &path));
         written.map_err(|source| ManifestError::File { path, source })
     }
@@ -286,10 +288,26 @@ pub fn digests(folder: &Path) -> Result<BTreeMap<String, B256>, ManifestError> {
                 }
             }
         } else {
-            found.insert(name, Print::of(&path).map_err(failed)?.digest);
+            found.insert(name, digest(File::open(&path).map_err(failed)?).map_err(failed)?);
         }
     }
     Ok(found)
+}
+
+/// The SHA-256 of what can be read.
+///
+/// # Errors
+///
+/// Whatever reading meets.
+pub fn digest(input: impl Read) -> io::Result<B256> {
+    let (mut input, mut hash, mut buffer) =
+        (BufReader::new(input), Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match input.read(&mut buffer)? {
+            0 => return Ok(B256::from_slice(&hash.finalize())),
+            length => hash.update(&buffer[..length]),
+        }
+    }
 }
 
 /// The digest of all contracts' creation code, in the order in which they are deployed.

@@ -13,7 +13,13 @@ mod work;
 use alloy_primitives::B256;
 use serde::{Deserialize, Serialize};
 
-use crate::{figures::Figure, results::Results, row::Day, tables::mode_name, tally::Mode};
+use crate::{
+    figures::Figure,
+    results::Results,
+    row::Day,
+    tables::{code_and_name, mode_name},
+    tally::Mode,
+};
 
 use document::{Block, Document, Drawn, Shown};
 use words::{count, many};

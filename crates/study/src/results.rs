@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     fit::Fit,
-    prices::{Cost, DayPrice, Fiat, Prices},
+    prices::{Cost, DayPrice, Prices},
     row::Day,
     tally::{Dimension, Gas, Mode, Sums},
 };
@@ -53,8 +53,6 @@ pub struct Dataset {
     pub attributes: Vec<Attribute>,
     /// How often the dates were gone through in full or in part: more than 1 where `--rows` asks for more than there are.
     pub rounds: u32,
-    /// Specialties' codes to which the files give several names, with these, that of most rows first: the study uses it.
-    pub several_names: BTreeMap<u16, Vec<String>>,
 }
 
 /// What became of one file.
@@ -145,36 +143,6 @@ pub struct Line {
     pub fixed: Cost,
 }
 
-/// Which money is shown of several lines: of all of them at the same prices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Basis {
-    OnDay,
-    Fixed,
-}
-
-impl Basis {
-    /// The prices of each archive date, where all lines have them.
-    pub(crate) fn of<'a>(lines: impl IntoIterator<Item = &'a Line>) -> Self {
-        let all_have = lines.into_iter().all(|line| line.on_day.is_some());
-        if all_have { Self::OnDay } else { Self::Fixed }
-    }
-
-    /// In US dollars. A line without a price of its day is part of no total that has one.
-    pub(crate) fn usd(self, line: &Line) -> Fiat {
-        match self {
-            Self::OnDay => line.on_day.unwrap_or(line.fixed).usd,
-            Self::Fixed => line.fixed.usd,
-        }
-    }
-
-    pub(crate) const fn told(self) -> &'static str {
-        match self {
-            Self::OnDay => "at the gas and ether prices of each archive date",
-            Self::Fixed => "at the fixed price",
-        }
-    }
-}
-
 /// What was executed on one chain, and where that ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentNote {
@@ -207,14 +175,6 @@ pub struct Operation {
     pub calldata_bytes: u64,
     /// At the fixed price.
     pub fixed: Cost,
-}
-
-impl Operation {
-    /// Whether it is a whole transaction, and not a record's share of one.
-    #[must_use]
-    pub const fn is_transaction(&self) -> bool {
-        self.gas.intrinsic >= 21_000
-    }
 }
 
 /// One workflow from end to end.

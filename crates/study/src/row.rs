@@ -4,11 +4,6 @@ use serde::{Deserialize, Serialize};
 
 pub use census::Day;
 
-/// Whether a day lies in January 2020, the month of the paper's list.
-pub(crate) fn is_papers_month(day: Day) -> bool {
-    (day.year, day.month) == (2020, 1)
-}
-
 /// A specialty, by its HIPE code where the file has one, and the name that the file gives it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Specialty {

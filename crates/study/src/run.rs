@@ -15,14 +15,13 @@
 //! A folder with anything else in it is left alone.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
 };
 
-use alloy_primitives::B256;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -30,17 +29,17 @@ use crate::{
     execute::{self, ExecuteError},
     figures,
     gather::Gathering,
-    lists::{self, ListError, Lists, Printing, SYNTHETIC_ROWS, unpacked},
+    lists::{self, ListError, Lists, SYNTHETIC_ROWS, unpacked},
     manifest::{
         Difference, Input, MANIFEST, Manifest, ManifestError, WORK, chain_ends, contracts_digest,
-        digests,
+        digest, digests,
     },
     prices::{
         DailyPrices, FixedPrice, Micros, PriceError, Prices, read_ether_prices, read_euro_rates,
         read_gas_prices,
     },
     report::{self, Setup},
-    row::{Day, Row, is_papers_month},
+    row::{Day, Row},
     tables,
     tally::Mode,
     workload::{DateSize, Source, pending},
@@ -252,7 +251,7 @@ pub fn run(
         options: options.clone(),
         inputs,
         chains: chain_ends(&results),
-        outputs: outputs(out)?,
+        outputs: digests(out)?,
     };
     manifest.write(out)?;
     fs::remove_dir_all(&work).map_err(|source| StudyError::File { path: work, source })?;
@@ -315,8 +314,8 @@ fn cut_down(options: &Options, lists: &Lists) -> Option<(Day, u64, u64)> {
     if options.every_patient || asked <= PATIENTS_UNASKED {
         return None;
     }
-    let (date, _, of_date) =
-        lists.dates().min_by_key(|(date, ..)| (!is_papers_month(*date), *date))?;
+    let is_papers = |date: &Day| (date.year, date.month) == (2020, 1);
+    let (date, _, of_date) = lists.dates().min_by_key(|(date, ..)| (!is_papers(date), *date))?;
     Some((date, of_date, asked))
 }
 
@@ -360,13 +359,6 @@ const OURS: [&str; 9] = [
     "figures",
     "proofs",
 ];
-
-/// The digests of what the study wrote. A file of somebody else's in its folder is none of its outputs.
-fn outputs(out: &Path) -> Result<BTreeMap<String, B256>, StudyError> {
-    let mut found = digests(out)?;
-    found.retain(|file, _| OURS.contains(&file.split('/').next().unwrap_or_default()));
-    Ok(found)
-}
 
 /// What a run was begun with, in the folder to work in.
 const BEGUN: &str = "begun.json";
@@ -414,14 +406,14 @@ fn read_prices(options: &Options) -> Result<(Prices, Vec<Input>), StudyError> {
     let Some(files) = &options.daily else {
         return Ok((Prices { fixed, daily: None }, Vec::new()));
     };
-    let (gas, gas_input) = read_file("gas price", &files.gas, |file| read_gas_prices(file))?;
-    let (ether, ether_input) =
-        read_file("ether price", &files.ether, |file| read_ether_prices(file))?;
-    let mut inputs = vec![gas_input, ether_input];
+    let mut inputs = vec![input("gas price", &files.gas)?, input("ether price", &files.ether)?];
+    let gas = read_file(&files.gas, read_gas_prices)?;
+    let ether = read_file(&files.ether, read_ether_prices)?;
     let mut euro = None;
     let mut origin = format!("`{}` (gas), `{}` (ether)", inputs[0].file, inputs[1].file);
     if let Some(path) = &files.euro {
-        let (rates, input) = read_file("euro rates", path, |file| read_euro_rates(file))?;
+        let rates = read_file(path, read_euro_rates)?;
+        let input = input("euro rates", path)?;
         origin = format!("{origin} and `{}` (euros)", input.file);
         if let Some((day, rate)) =
             rates.0.last_key_value().filter(|_| fixed.eur_per_ether.is_none())
@@ -436,21 +428,20 @@ fn read_prices(options: &Options) -> Result<(Prices, Vec<Input>), StudyError> {
     Ok((Prices { fixed, daily: Some(DailyPrices { gas, ether, euro, origin }) }, inputs))
 }
 
-/// What a file says, and its digest: of the bytes that were read, in one go.
 fn read_file<T>(
-    role: &str,
     path: &Path,
-    read: impl FnOnce(&mut dyn io::Read) -> Result<T, PriceError>,
-) -> Result<(T, Input), StudyError> {
+    read: impl Fn(Box<dyn io::Read>) -> Result<T, PriceError>,
+) -> Result<T, StudyError> {
     let failed = |source| StudyError::File { path: path.to_owned(), source };
-    let mut raw = Printing::new(File::open(path).map_err(failed)?);
-    let mut content = unpacked(&mut raw).map_err(failed)?;
-    let found = read(&mut *content);
-    let found = found.map_err(|source| StudyError::Prices { path: path.to_owned(), source })?;
-    drop(content);
-    let digest = raw.finish().map_err(failed)?.digest;
+    let content = unpacked(File::open(path).map_err(failed)?).map_err(failed)?;
+    read(content).map_err(|source| StudyError::Prices { path: path.to_owned(), source })
+}
+
+fn input(role: &str, path: &Path) -> Result<Input, StudyError> {
+    let failed = |source| StudyError::File { path: path.to_owned(), source };
+    let digest = File::open(path).and_then(digest).map_err(failed)?;
     let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    Ok((found, Input { role: role.into(), file, digest }))
+    Ok(Input { role: role.into(), file, digest })
 }
 
 /// Writes tables, figures and report.

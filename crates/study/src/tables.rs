@@ -9,6 +9,7 @@ mod fits;
 mod work;
 
 pub(crate) use contracts::deployment_gas;
+pub(crate) use work::code_and_name;
 
 use std::{borrow::Cow, fmt::Write as _};
 

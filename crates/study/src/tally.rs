@@ -59,7 +59,7 @@ pub struct Sums {
     pub rows: u64,
     /// People counted in them.
     pub patients: u64,
-    /// Transactions that were executed for them. One that is for many rows counts for each sum that has one of them.
+    /// Transactions that were executed for them.
     pub transactions: u64,
     /// What these used.
     pub gas: Gas,
@@ -94,7 +94,7 @@ pub enum Mode {
     Row,
     /// One referral for each patient that a row counts.
     Patient,
-    /// One census for each hospital and archive date, whose root stands for all its rows.
+    /// One census for each hospital and month, whose root stands for all its rows.
     Batch,
 }
 

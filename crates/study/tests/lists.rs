@@ -1,5 +1,7 @@
 //! Files as published, and as they should not be: what is used of them, and why not what is not.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::{
     fs,
     io::Write as _,

@@ -1,5 +1,7 @@
 //! Prices as they are published, from the shared data: skipped, loudly, where that folder is not.
 
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
 use std::{fs::File, io::Read, path::PathBuf};
 
 use study::{

@@ -1,5 +1,7 @@
 //! A whole study of a small list: its tables to the last digit, and that it can be repeated, resumed and checked.
 
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -16,7 +18,7 @@ use study::{
     prices::{Cost, FixedPrice},
     row::Day,
     run::{Execution, Finished, Options, PriceFiles, Progress, StudyError, run, verify},
-    tally::{Dimension, Mode},
+    tally::Mode,
 };
 
 /// Two hospitals in two months, and a row that nobody can read.
@@ -125,19 +127,8 @@ fn tables(out: &Path, names: &[&str]) -> String {
 fn the_tables_of_a_small_list() {
     let place = Place::new();
     place.run(&place.options(), "out").unwrap();
-    let names = [
-        "sources",
-        "attributes",
-        "head",
-        "modes",
-        "modes-compared",
-        "specialty",
-        "specialty-code",
-        "hospital",
-        "month",
-        "days",
-        "fit",
-    ];
+    let names =
+        ["sources", "attributes", "head", "modes", "specialty", "hospital", "month", "days", "fit"];
     insta::assert_snapshot!("tables", tables(&place.path("out"), &names));
     assert_eq!(place.read("out/rejected.csv").lines().count(), 2);
 }
@@ -246,94 +237,6 @@ fn a_stopped_study_goes_on_to_the_same_bytes() {
     assert!(!out.join("work").exists());
     let again = run(&place.options(), &resumed, &|_| ());
     assert!(matches!(again, Err(StudyError::NothingToResume(_))), "{again:?}");
-}
-
-#[test]
-fn a_study_that_is_killed_while_it_writes_goes_on_to_the_same_bytes() {
-    let place = Place::new();
-    let whole = place.run(&place.options(), "whole").unwrap();
-    let out = place.path("killed");
-    let stop = AtomicBool::new(false);
-    let ask = |progress| {
-        let is_time = matches!(progress, Progress::Begins { mode: Mode::Batch, .. });
-        stop.fetch_or(is_time, Ordering::Relaxed);
-    };
-    let execution = Execution { stop: &stop, ..execution(&out, false, 2) };
-    run(&place.options(), &execution, &ask).unwrap_err();
-    // What lies there of what is written last, and of what is renamed into its place when it is whole.
-    fs::create_dir_all(out.join("tables")).unwrap();
-    fs::create_dir_all(out.join("proofs")).unwrap();
-    fs::write(out.join("tables/modes.csv"), "mode,ro").unwrap();
-    fs::write(out.join("work/manifest.json"), "{").unwrap();
-    fs::write(out.join("proofs/2020-01-30.unfinished"), "SALUS").unwrap();
-    fs::write(out.join("work/segments/row/00000-2020-01-30-0000.unfinished"), "{").unwrap();
-    let never = AtomicBool::new(false);
-    let resumed = Execution { resume: true, stop: &never, ..execution };
-    assert_eq!(run(&place.options(), &resumed, &|_| ()).unwrap().manifest, whole.manifest);
-    assert_eq!(digests(&out).unwrap(), whole.manifest.outputs);
-    assert_eq!(place.verify("killed"), []);
-}
-
-#[test]
-fn somebodys_own_file_is_no_output() {
-    let place = Place::new();
-    let first = place.run(&place.options(), "out").unwrap();
-    fs::write(place.path("out/notes.txt"), "mine").unwrap();
-    let second = place.run(&place.options(), "out").unwrap();
-    assert_eq!(second.manifest, first.manifest);
-    assert_eq!(place.read("out/notes.txt"), "mine");
-    assert_eq!(place.verify("out"), [Difference::Unknown("notes.txt".into())]);
-}
-
-#[test]
-fn the_manifest_has_the_digests_of_prices_as_they_lie_there() {
-    let place = Place::new();
-    fs::write(place.path("gas.csv"), zstd::encode_all(GAS.as_bytes(), 1).unwrap()).unwrap();
-    let options = Options { modes: [Mode::Batch].into(), ..place.options() };
-    let manifest = place.run(&options, "out").unwrap().manifest;
-    let files = digests(place.folder.path()).unwrap();
-    let told: Vec<_> =
-        manifest.inputs.iter().map(|input| (&*input.role, &*input.file, input.digest)).collect();
-    let expected = [
-        ("waiting list", "list.csv", files["list.csv"]),
-        ("gas price", "gas.csv", files["gas.csv"]),
-        ("ether price", "ether.csv", files["ether.csv"]),
-        ("euro rates", "euro.csv", files["euro.csv"]),
-    ];
-    assert_eq!(told, expected);
-}
-
-#[test]
-fn money_of_one_table_is_at_the_same_prices() {
-    // January has no price, and February, where Dermatology's rows are, a high one.
-    let place = Place::new();
-    let gas = GAS.replace("1/30/2020", "1/31/2020").replace("12000000000", "1200000000000");
-    fs::write(place.path("gas.csv"), gas).unwrap();
-    let february =
-        LIST.replace("30/01/2020,South,0202,Birch,0300", "27/02/2020,South,0202,Birch,0300");
-    fs::write(place.path("list.csv"), february).unwrap();
-    let options = Options { modes: [Mode::Row].into(), ..place.options() };
-    let finished = place.run(&options, "out").unwrap();
-    let by = &finished.results.modes[&Mode::Row].by[&Dimension::Specialty];
-    let has_price: Vec<bool> = by.values().map(|line| line.on_day.is_some()).collect();
-    assert_eq!(has_price, [false, true, false]);
-    // Dermatology's at the day's price is more than Cardiology's at the fixed one, and not to be held against it.
-    let report = place.read("out/report.md");
-    assert!(report.contains("`0100 Cardiology` costs most of 3 specialties"), "{report}");
-    assert!(report.contains(" at the fixed price, "), "{report}");
-}
-
-#[test]
-fn a_code_with_several_names_in_the_files_is_told() {
-    let place = Place::new();
-    let list = LIST.replacen("0100,Cardiology,Adult,65+", "0100,Heart <3,Adult,65+", 2);
-    fs::write(place.path("list.csv"), list).unwrap();
-    let options = Options { modes: [Mode::Batch].into(), ..place.options() };
-    place.run(&options, "out").unwrap();
-    let report = place.read("out/report.md");
-    assert!(report.contains("one code has more than one name"), "{report}");
-    assert!(report.contains("- `0100`: Cardiology; Heart \\<3\n"), "{report}");
-    assert!(place.read("out/tables/specialty-code.csv").contains("0100,Cardiology,Heart <3,"));
 }
 
 #[test]
@@ -455,23 +358,4 @@ fn more_than_a_million_patients_are_cut_to_one_month_and_told() {
     let report = place.read("out/report.md");
     assert!(report.contains("Patient mode was run for the rows of 30 January 2020 only"));
     assert!(report.contains("The same rows in each mode: the rows of 30 January 2020."));
-    // Wherever patient mode stands beside the others, it says of which rows it is.
-    let codes = place.read("out/tables/specialty-code.csv");
-    let head: Vec<&str> = codes.lines().next().unwrap().split(',').collect();
-    let cardiology = codes.lines().find(|line| line.starts_with("0100,")).unwrap();
-    let cells: Vec<&str> = cardiology.split(',').collect();
-    let cell = |name: &str| cells[head.iter().position(|one| *one == name).unwrap()];
-    assert_eq!((cell("row_rows"), cell("patient_rows"), cell("batch_rows")), ("8", "5", "8"));
-    let shown = |name: &str| words_of(&place.read(&format!("out/figures/{name}.svg")));
-    let both = "here 17 rows of 2 archive dates from 2020-01-30 to 2020-02-27";
-    assert!(shown("cost-by-specialty-row").contains(both));
-    for name in ["cost-by-specialty-patient", "mode-comparison", "cost-per-day"] {
-        assert!(shown(name).contains("here 10 rows of 2020-01-30"), "{name}: {}", shown(name));
-    }
-}
-
-/// What stands in a picture, in its order.
-fn words_of(svg: &str) -> String {
-    let words = svg.split('<').filter_map(|part| Some(part.split_once('>')?.1));
-    words.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
 }

@@ -4,14 +4,17 @@
 //! acknowledged. Killing a process does not test what a loss of power does: that a commit reaches the
 //! disk rests on `synchronous=FULL` and `fsync`.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
+mod common;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::common;
-use crate::common::*;
+use common::*;
 use domain::RecordId;
 use rand_core::{Rng as _, SeedableRng as _};
 use vault::{
@@ -25,7 +28,7 @@ const ROUNDS: u64 = 20;
 /// This program, to be run as a child that executes one of the ignored tests below.
 fn child(test: &str, place: &Place) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", &format!("faults::{test}"), "--ignored", "--nocapture"]);
+    command.args(["--exact", test, "--ignored", "--nocapture"]);
     configure(&mut command, place);
     command
 }
@@ -35,7 +38,7 @@ fn child_after(setup: &str, test: &str, place: &Place) -> Command {
     let mut command = Command::new("sh");
     let program = std::env::current_exe().unwrap();
     command.arg("-c").arg(format!("{setup} exec \"$0\" \"$@\"")).arg(program);
-    command.args(["--exact", &format!("faults::{test}"), "--ignored", "--nocapture"]);
+    command.args(["--exact", test, "--ignored", "--nocapture"]);
     configure(&mut command, place);
     command
 }

@@ -1,10 +1,13 @@
 //! What becomes of work whose caller gives up, as when a client hangs up: at every point where that can
 //! happen, by polling so many times and no more.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
+mod common;
+
 use std::task::Poll;
 
-use crate::common::*;
-use crate::on_both;
+use common::*;
 use domain::{Address, Kind, KindSet};
 use sqlx::Row as _;
 use vault::{ErasureOrder, ErasureReason, NewRecord, ScanState, Vault};

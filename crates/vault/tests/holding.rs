@@ -1,10 +1,13 @@
 //! What becomes of records that were altered, lost, copied or erased.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
+mod common;
+
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read as _};
 
-use crate::common::*;
-use crate::on_both;
+use common::*;
 use domain::{Address, Kind, RecordDigest, RecordId};
 use vault::{
     Entry, ErasureCheck, ErasureOrder, ErasureReason, Identity, ImportError, Kem, NewRecord,

@@ -1,7 +1,10 @@
 //! Who can open what with which key: patients, recovery, single readers, epochs, the keyring.
 
-use crate::common::*;
-use crate::on_both;
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
+mod common;
+
+use common::*;
 use domain::{Address, B256, Kind, KindSet, QueryDomain, RecordDigest};
 use vault::{
     Database, Identity, Kem, Keyring, KeyringError, NewRecord, OpenError, RootKey, SealedCopy,

@@ -1,7 +1,10 @@
 //! Records go in and come out, through the public face.
 
-use crate::common::*;
-use crate::on_both;
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
+mod common;
+
+use common::*;
 use domain::{Address, Kind, KindSet, RecordDigest, RecordId};
 use vault::{
     Database, Entry, ErasureOrder, ErasureReason, Listing, NewRecord, OpenError, PutError,

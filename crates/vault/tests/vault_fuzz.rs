@@ -1,10 +1,16 @@
 //! Spoiled sealed records, copies and answers: none of them opens, or is taken for what it is not (S4).
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first thing that goes wrong")]
+
+mod common;
+#[path = "../../domain/tests/common/mutations.rs"]
+mod mutations;
+
 use std::io::{Cursor, Read as _};
 
-use crate::common::*;
-use crate::mutations::{bytes, fuzz};
+use common::*;
 use domain::{Address, RecordDigest};
+use mutations::{bytes, fuzz};
 use proptest::prelude::*;
 use vault::{
     Header, Identity, ImportError, Kem, OnConflict, SealedCopy, SecretKey, Vault, VaultSettings,

@@ -104,21 +104,6 @@ pub async fn ask_as_patient(
     ask_as_patient_after(keeper, patient, kinds, None, now).await
 }
 
-/// As [`ask_as_patient`], for one record, in whatever state it is.
-///
-/// # Errors
-///
-/// [`WorkflowError::Answer`] when it refuses.
-pub async fn ask_as_patient_for(
-    keeper: &Gatekeeper,
-    patient: &PatientActor,
-    record: RecordId,
-    now: Timestamp,
-) -> Result<(Answered, Receipt), WorkflowError> {
-    let wanted = own(patient, KindSet::ALL, Some(record));
-    send_as_patient(keeper, patient, &wanted, None, now).await
-}
-
 /// As [`ask_as_patient`], for the records after one: the next part of a long answer.
 ///
 /// # Errors
@@ -131,23 +116,10 @@ pub async fn ask_as_patient_after(
     after: Option<RecordId>,
     now: Timestamp,
 ) -> Result<(Answered, Receipt), WorkflowError> {
-    send_as_patient(keeper, patient, &own(patient, kinds, None), after, now).await
-}
-
-/// What a patient asks for of their own.
-fn own(patient: &PatientActor, kinds: KindSet, record: Option<RecordId>) -> Wanted {
-    Wanted { patient: patient.account(), kinds, record, purpose: Purpose::PatientRequest }
-}
-
-async fn send_as_patient(
-    keeper: &Gatekeeper,
-    patient: &PatientActor,
-    wanted: &Wanted,
-    after: Option<RecordId>,
-    now: Timestamp,
-) -> Result<(Answered, Receipt), WorkflowError> {
     let account = patient.account();
-    let query = make_query(keeper, wanted, after, &patient.secret, now);
+    let purpose = Purpose::PatientRequest;
+    let wanted = Wanted { patient: account, kinds, record: None, purpose };
+    let query = make_query(keeper, &wanted, after, &patient.secret, now);
     let digest = query.signing_digest(keeper.domain());
     let signature = patient.patient.sign_message(keeper.ledger().chain_id(), digest);
     let signature = signature.map_err(SendError::from)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256};
 use alloy_sol_types::SolCall;
 use bindings::{Contract, patient_account::Call};
-use domain::{InstitutionRole, ProfessionalRole, Reader, RecordId, Timestamp};
+use domain::{InstitutionRole, ProfessionalRole, RecordId, Timestamp};
 use gatekeeper::{Along, Gatekeeper};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use ledger::{Outcome, Patient, SendError, Sender};
@@ -85,25 +85,6 @@ impl Gateway {
         mac.update(&[0]);
         mac.update(content);
         B256::from_slice(&mac.finalize().into_bytes())
-    }
-
-    /// In which role somebody acts for this institution now, by the registry. What their key does not sign, no
-    /// contract asks them for.
-    pub(crate) async fn role_here(
-        &self,
-        person: &Person,
-        now: Timestamp,
-    ) -> Result<Option<ProfessionalRole>, WorkflowError> {
-        self.gatekeeper.refresh(now).await?;
-        let reader = self.gatekeeper.projection().await.registry.reader_of(person.member, now);
-        Ok(match reader {
-            Some(Reader::Professional { role, institution, .. })
-                if institution == self.member() =>
-            {
-                Some(role)
-            }
-            _ => None,
-        })
     }
 
     /// What is stored together with a version, so that it is found.

@@ -2,16 +2,15 @@
 //!
 //! The patient asks each steward by a signed query, which leaves a receipt, and takes over the sealed
 //! bytes of what was permitted, with the key wrapped for them. A copy is kept only if its digest is the
-//! one on chain, so neither the steward nor the way between can slip in anything else. What an institution has
-//! copied from another is not taken from it: it comes from its own steward.
+//! one on chain, so neither the steward nor the way between can slip in anything else.
 
-use domain::{KindSet, RecordId, RecordVersion, Timestamp};
+use domain::{KindSet, RecordVersion, Timestamp};
 use vault::{Identity, OnConflict, Vault};
 
 use crate::{Gateway, PatientActor, WorkflowError, access};
 
 /// What was taken over.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
     /// Records that are new in the patient's vault.
     pub records: u64,
@@ -19,8 +18,8 @@ pub struct Fetched {
     pub sealed_bytes: u64,
     /// Records that were there already.
     pub kept_already: u64,
-    /// The steward's own records that do not open there: damaged ones.
-    pub damaged: Vec<RecordId>,
+    /// Records that do not open at the steward's, such as damaged ones.
+    pub unavailable: u64,
 }
 
 /// Brings the newest versions of the patient's records from one steward into the patient's vault.
@@ -46,15 +45,8 @@ pub async fn fetch(
             access::ask_as_patient_after(keeper, patient, KindSet::ALL, after, now).await?;
         let opened = answered.records.last().map(|record| record.record);
         after = opened.max(answered.unavailable.last().copied());
-        for record in answered.unavailable {
-            if is_own(steward, record).await? {
-                fetched.damaged.push(record);
-            }
-        }
+        fetched.unavailable += answered.unavailable.len() as u64;
         for record in &answered.records {
-            if !is_own(steward, record.record).await? {
-                continue;
-            }
             let digest = record.digest;
             let version = RecordVersion::try_from(record.version)
                 .map_err(|_| WorkflowError::Invalid("versions are counted from 1".into()))?;
@@ -77,10 +69,4 @@ pub async fn fetch(
             return Ok(fetched);
         }
     }
-}
-
-/// Whether an institution keeps a record itself, and has not copied it.
-async fn is_own(steward: &Gateway, record: RecordId) -> Result<bool, WorkflowError> {
-    let head = steward.gatekeeper.vault().head(record).await?;
-    Ok(head.is_none_or(|entry| entry.header.steward == steward.member()))
 }

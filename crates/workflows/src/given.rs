@@ -18,15 +18,11 @@ pub(crate) fn require_words(what: &str, text: &str) -> Result<(), WorkflowError>
     if !text.chars().any(char::is_alphanumeric) {
         return Err(WorkflowError::Invalid(format!("the {what} is empty: say it in words")));
     }
-    require_short(what, text)
-}
-
-/// Refuses too much, and takes nothing.
-pub(crate) fn require_short(what: &str, text: &str) -> Result<(), WorkflowError> {
-    if text.len() <= WORDS_BYTES_MAX {
-        return Ok(());
+    if text.len() > WORDS_BYTES_MAX {
+        let why = format!("the {what} is longer than {WORDS_BYTES_MAX} bytes");
+        return Err(WorkflowError::Invalid(why));
     }
-    Err(WorkflowError::Invalid(format!("the {what} is longer than {WORDS_BYTES_MAX} bytes")))
+    Ok(())
 }
 
 /// Refuses more than anybody means. That it is not nothing, the contracts say.

@@ -12,7 +12,8 @@
 
 use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, keccak256};
-use alloy_sol_types::{SolCall, SolValue as _};
+use alloy_rpc_types_eth::Filter;
+use alloy_sol_types::{SolCall, SolEvent as _, SolEventInterface as _, SolValue as _};
 use bindings::{
     Contract, LabOrders,
     LabOrders::LabOrdersEvents,
@@ -20,8 +21,8 @@ use bindings::{
     convert::{make_id, timestamp},
     patient_account::Call,
 };
-use domain::{Anchor, Kind, Outcome, Purpose, RecordDigest, RecordId, Timestamp};
-use gatekeeper::{Inclusion, Reading, Versions};
+use domain::{Anchor, Kind, RecordDigest, RecordId, Timestamp};
+use ledger::CallError;
 use serde_json::{Value, json};
 
 use crate::{
@@ -104,8 +105,7 @@ pub async fn collect(
     Ok(Step::new(&scientist.name, "collects the specimen", "lab.collect", &outcome))
 }
 
-/// The laboratory seals the result as a record of its own, anchors it, and reports it. After a preliminary one it is
-/// the next version of that record.
+/// The laboratory seals the result as a record of its own, anchors it, and reports it.
 ///
 /// # Errors
 ///
@@ -119,12 +119,7 @@ pub async fn report(
     critical: bool,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    let version = Version { result, critical };
-    if let Some(previous) = held_version(laboratory, id).await? {
-        return report_final(laboratory, scientist, patient, id, &previous, version, now).await;
-    }
-    let about = About { id, status: "final", scientist, patient };
-    let resource = about.observation(laboratory, version, now).await?;
+    let resource = observation(id, "final", result, scientist, patient, now)?;
     let draft = Draft { kind: Kind::Laboratory, resource };
     let written = written(laboratory, scientist, patient, id, now).await?;
     let call = |digest| LabOrders::reportCall { id, digest, critical };
@@ -146,7 +141,7 @@ pub struct Version<'a> {
 }
 
 /// The laboratory reports a preliminary result: sealed, anchored, and told to the orderer. It is not
-/// released; the final one follows with [`report_final`]. Another preliminary one is the next version of it.
+/// released; the final one follows with [`report_final`].
 ///
 /// # Errors
 ///
@@ -159,23 +154,19 @@ pub async fn report_preliminary(
     version: Version<'_>,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    let about = About { id, status: "preliminary", scientist, patient };
-    let resource = about.observation(laboratory, version, now).await?;
-    let written = written(laboratory, scientist, patient, id, now).await?;
-    let previous = held_version(laboratory, id).await?;
-    let pressing = Pressing::of(laboratory, id, version.critical).await?;
-    let critical = pressing.is_critical();
-    let call = |digest| LabOrders::reportPreliminaryCall { id, digest, critical };
-    let what =
-        pressing.said("reports a preliminary result", "reports a critical preliminary result");
-    if let Some(previous) = previous {
-        let said = (&*what, "lab.report-preliminary");
-        return next_version(written, (id, &previous), resource, call, said).await;
-    }
+    let Version { result, critical } = version;
+    let resource = observation(id, "preliminary", result, scientist, patient, now)?;
     let draft = Draft { kind: Kind::Laboratory, resource };
+    let written = written(laboratory, scientist, patient, id, now).await?;
+    let call = |digest| LabOrders::reportPreliminaryCall { id, digest, critical };
     let record = laboratory.make_record_id();
     let (anchor, sealed, outcome) =
         written.and_send(record, &draft, Contract::LabOrders, call).await?;
+    let what = if critical {
+        "reports a critical preliminary result"
+    } else {
+        "reports a preliminary result"
+    };
     let step = Step::new(&scientist.name, what, "lab.report-preliminary", &outcome);
     Ok((anchor, vec![sealed, step]))
 }
@@ -194,14 +185,12 @@ pub async fn report_final(
     version: Version<'_>,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    let about = About { id, status: "final", scientist, patient };
-    let resource = about.observation(laboratory, version, now).await?;
+    let Version { result, critical } = version;
+    let resource = observation(id, "final", result, scientist, patient, now)?;
     let written = written(laboratory, scientist, patient, id, now).await?;
-    let pressing = Pressing::of(laboratory, id, version.critical).await?;
-    let critical = pressing.is_critical();
     let call = |digest| LabOrders::reportCall { id, digest, critical };
-    let what = pressing.said("reports the result", "reports a critical result");
-    next_version(written, (id, previous), resource, call, (&*what, "lab.report")).await
+    let what = if critical { "reports a critical result" } else { "reports the result" };
+    next_version(written, (id, previous), resource, call, (what, "lab.report")).await
 }
 
 /// The laboratory corrects a result, released or not, as the next version of its record. It is to be
@@ -220,72 +209,12 @@ pub async fn correct(
     version: Version<'_>,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    let about = About { id, status: "corrected", scientist, patient };
-    let resource = about.observation(laboratory, version, now).await?;
+    let Version { result, critical } = version;
+    let resource = observation(id, "corrected", result, scientist, patient, now)?;
     let written = written(laboratory, scientist, patient, id, now).await?;
-    let pressing = Pressing::of(laboratory, id, version.critical).await?;
-    let critical = pressing.is_critical();
     let call = |digest| LabOrders::correctCall { id, digest, critical };
-    let what = pressing.said("corrects the result", "corrects the result: critical");
-    next_version(written, (id, previous), resource, call, (&*what, "lab.correct")).await
-}
-
-/// Whether a version of a result is to be acknowledged within the hour.
-///
-/// A critical version that nobody acknowledged keeps its clock on chain, and is overdue only while the newest version
-/// counts as critical. So whatever follows it is reported as critical, too, and takes that clock over: no laboratory
-/// silences a critical value by reporting again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pressing {
-    /// It is not.
-    No,
-    /// The laboratory says that it is critical.
-    Critical,
-    /// It is not critical itself, and follows a critical one that nobody acknowledged.
-    TakesOver,
-}
-
-impl Pressing {
-    pub(crate) async fn of(
-        laboratory: &Gateway,
-        id: B256,
-        critical: bool,
-    ) -> Result<Self, WorkflowError> {
-        if critical {
-            return Ok(Self::Critical);
-        }
-        let (at, next) = (laboratory.at(Contract::LabOrders), BlockId::pending());
-        let call = LabOrders::orderOfCall { id };
-        let held = laboratory.gatekeeper.ledger().call(at, &call, next).await?;
-        let waits = timestamp(held.acknowledgeBy) != Timestamp(0);
-        Ok(if waits { Self::TakesOver } else { Self::No })
-    }
-
-    /// As the contract is told.
-    pub(crate) const fn is_critical(self) -> bool {
-        !matches!(self, Self::No)
-    }
-
-    fn said(self, plain: &str, critical: &str) -> String {
-        match self {
-            Self::No => plain.into(),
-            Self::Critical => critical.into(),
-            Self::TakesOver => {
-                format!("{plain}, to be acknowledged in the place of the critical one before")
-            }
-        }
-    }
-}
-
-/// The version that an order holds, when it is a record of this institution.
-async fn held_version(gateway: &Gateway, id: B256) -> Result<Option<Anchor>, WorkflowError> {
-    let keeper = &gateway.gatekeeper;
-    let (at, next) = (gateway.at(Contract::LabOrders), BlockId::pending());
-    let digest = keeper.ledger().call(at, &LabOrders::resultOfCall { id }, next).await?;
-    let Some(entry) = keeper.vault().find(RecordDigest(digest)).await? else { return Ok(None) };
-    let (record, version) = entry.key();
-    let found = keeper.inclusion(record, version).await?;
-    Ok(found.filter(|(_, how)| *how == Inclusion::Alone).map(|(anchor, _)| anchor))
+    let what = if critical { "corrects the result: critical" } else { "corrects the result" };
+    next_version(written, (id, previous), resource, call, (what, "lab.correct")).await
 }
 
 /// Seals and proposes the version after `previous`, which has to be the one that the order holds, and sends the
@@ -336,110 +265,48 @@ pub async fn patient_of(gateway: &Gateway, id: B256) -> Result<Address, Workflow
     (!held.patient.is_zero()).then_some(held.patient).ok_or(unknown)
 }
 
-/// What an Observation is about, and who vouches for it.
-struct About<'a> {
+fn observation(
     id: B256,
-    status: &'static str,
-    scientist: &'a Person,
-    patient: &'a PatientActor,
-}
-
-impl About<'_> {
-    /// The Observation of a version. What was tested is as ordered, as far as the scientist may read the order here,
-    /// unless the result says it; a critical result says that it is.
-    async fn observation(
-        &self,
-        laboratory: &Gateway,
-        version: Version<'_>,
-        now: Timestamp,
-    ) -> Result<Value, WorkflowError> {
-        let Self { id, status, scientist, patient } = *self;
-        let Version { result, critical } = version;
-        let mut resource = json!({
-            "resourceType": "Observation",
-            "status": status,
-            "category": [{ "coding": [{
-                "system": "http://terminology.hl7.org/CodeSystem/observation-category",
-                "code": "laboratory",
-            }] }],
-            "basedOn": [{ "reference": format!("ServiceRequest/{id:x}") }],
-            "subject": { "reference": format!("Patient/{}", patient.account()) },
-            "performer": [{ "reference": format!("Practitioner/{}", scientist.member) }],
-            "issued": now.to_string(),
-        });
-        let fields = result.as_object().filter(|fields| {
-            // What the gateway vouches for is not in anybody's gift.
-            let is_ours = |field: &str| field == "id" || field == "meta";
-            fields.keys().all(|field| resource.get(field).is_none() && !is_ours(field))
-        });
-        let fields = fields.ok_or_else(|| {
-            let why =
-                "a result has the fields of an Observation that say what was found, and no others";
-            WorkflowError::Invalid(why.into())
-        })?;
-        if fields.is_empty() {
-            return Err(WorkflowError::Invalid("the result is empty: say what was found".into()));
-        }
-        for (field, value) in fields {
-            if let Some(text) = value.as_str() {
-                require_words("result", text)?;
-            }
-            resource[field] = value.clone();
-        }
-        if resource.get("code").is_none() {
-            let ordered = ordered_test(laboratory, scientist, id, now).await?;
-            resource["code"] = ordered.unwrap_or_else(|| json!({ "text": "laboratory test" }));
-        }
-        if critical && resource.get("interpretation").is_none() {
-            resource["interpretation"] = interpretation("AA");
-        }
-        Ok(resource)
-    }
-}
-
-/// That a value is critical, as FHIR codes it: `HH` when it is too high, `LL` when it is too low, `AA` otherwise.
-///
-/// # Source
-///
-/// [v3 ObservationInterpretation](http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation).
-#[must_use]
-pub fn interpretation(code: &str) -> Value {
-    let display = match code {
-        "HH" => "Critical high",
-        "LL" => "Critical low",
-        _ => "Critical abnormal",
-    };
-    let system = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation";
-    json!([{ "coding": [{ "system": system, "code": code, "display": display }] }])
-}
-
-/// What was ordered, as a CodeableConcept; nothing when `reader` may not read the order at `gateway`, or it is not
-/// there. Whose order it is gets a receipt.
-///
-/// # Errors
-///
-/// [`WorkflowError`] when the chain or the database cannot be asked.
-pub async fn ordered_test(
-    gateway: &Gateway,
-    reader: &Person,
-    id: B256,
+    status: &str,
+    result: &Value,
+    scientist: &Person,
+    patient: &PatientActor,
     now: Timestamp,
-) -> Result<Option<Value>, WorkflowError> {
-    let keeper = &gateway.gatekeeper;
-    if keeper.vault().head(RecordId(id)).await?.is_none() {
-        return Ok(None);
+) -> Result<Value, WorkflowError> {
+    let mut resource = json!({
+        "resourceType": "Observation",
+        "status": status,
+        "category": [{ "coding": [{
+            "system": "http://terminology.hl7.org/CodeSystem/observation-category",
+            "code": "laboratory",
+        }] }],
+        "basedOn": [{ "reference": format!("ServiceRequest/{id:x}") }],
+        "subject": { "reference": format!("Patient/{}", patient.account()) },
+        "performer": [{ "reference": format!("Practitioner/{}", scientist.member) }],
+        "issued": now.to_string(),
+    });
+    let fields = result.as_object().filter(|fields| {
+        // What the gateway vouches for is not in anybody's gift.
+        fields.keys().all(|field| resource.get(field).is_none() && field != "id" && field != "meta")
+    });
+    let fields = fields.ok_or_else(|| {
+        let why =
+            "a result has the fields of an Observation that say what was found, and no others";
+        WorkflowError::Invalid(why.into())
+    })?;
+    if fields.is_empty() {
+        return Err(WorkflowError::Invalid("the result is empty: say what was found".into()));
     }
-    keeper.refresh(now).await?;
-    let reader = keeper.projection().await.registry.reader_of(reader.member, now);
-    let Some(reader) = reader else { return Ok(None) };
-    let reading = Reading { reader, purpose: Purpose::Treatment };
-    let (found, refused) = keeper.find(reading, &[RecordId(id)], Versions::Newest, now).await?;
-    for (patient, (kinds, reason)) in refused {
-        keeper.note(reading, patient, kinds, Outcome::refused(reason), now).await?;
+    for (field, value) in fields {
+        if let Some(text) = value.as_str() {
+            require_words("result", text)?;
+        }
+        resource[field] = value.clone();
     }
-    let opened = keeper.give(reading, found, now).await?;
-    let order = opened.first().and_then(|order| serde_json::from_str(order.body.get()).ok());
-    Ok(order.and_then(|order: Value| order.get("code").cloned()))
+    if resource.get("code").is_none() {
+        resource["code"] = json!({ "text": "laboratory test" });
+    }
+    Ok(resource)
 }
 
 /// A scientist of the laboratory or a nurse of the ordering institution takes the specimen over, and seals
@@ -561,7 +428,9 @@ pub struct Reported {
 ///
 /// [`WorkflowError::Call`] when the chain cannot be asked.
 pub async fn results(gateway: &Gateway, id: B256) -> Result<Vec<Reported>, WorkflowError> {
-    let events = gateway.all_events_of::<LabOrdersEvents>(Contract::LabOrders, id).await?;
+    let filter = Filter::new().address(gateway.at(Contract::LabOrders)).topic1(id).from_block(0);
+    let mut logs = gateway.gatekeeper.ledger().logs(&filter).await.map_err(CallError::from)?;
+    logs.sort_by_key(|log| (log.block_number, log.log_index));
     let reported = |by, digest, critical, due| Reported {
         by,
         digest: RecordDigest(digest),
@@ -570,9 +439,9 @@ pub async fn results(gateway: &Gateway, id: B256) -> Result<Vec<Reported>, Workf
         critical,
         acknowledge_by: (timestamp(due) != Timestamp(0)).then_some(timestamp(due)),
     };
-    Ok(events
-        .into_iter()
-        .filter_map(|event| match event {
+    let told = logs.iter().filter_map(|log| LabOrdersEvents::decode_log(&log.inner).ok());
+    Ok(told
+        .filter_map(|event| match event.data {
             LabOrdersEvents::PreliminaryReported(event) => Some(Reported {
                 is_preliminary: true,
                 ..reported(event.by, event.digest, event.critical, event.acknowledgeBy)
@@ -605,10 +474,18 @@ pub struct HandOver {
 ///
 /// [`WorkflowError::Invalid`] when the links do not lead to the head: the endpoint leaves some out.
 pub async fn custody(gateway: &Gateway, id: B256) -> Result<Vec<HandOver>, WorkflowError> {
-    let events = gateway.events_of(Contract::LabOrders, id).await?;
+    let filter = Filter::new()
+        .address(gateway.at(Contract::LabOrders))
+        .event_signature(LabOrders::SpecimenHandedOver::SIGNATURE_HASH)
+        .topic1(id)
+        .from_block(0);
+    let ledger = gateway.gatekeeper.ledger();
+    let mut logs = ledger.logs(&filter).await.map_err(CallError::from)?;
+    logs.sort_by_key(|log| (log.block_number, log.log_index));
     let (mut head, mut hands) = (B256::ZERO, Vec::new());
-    for event in events {
-        let event: LabOrders::SpecimenHandedOver = event;
+    for log in &logs {
+        let Ok(event) = LabOrders::SpecimenHandedOver::decode_log(&log.inner) else { continue };
+        let event = event.data;
         head = keccak256((head, event.by, event.handOver).abi_encode());
         hands.push(HandOver { by: event.by, record: event.handOver });
     }

@@ -29,7 +29,7 @@ use sqlx::Row as _;
 use tokio::sync::Mutex;
 use vault::{Content, Entry, NewRecord, StoreError, WriteTransaction};
 
-use crate::{Gateway, Person, Step, WorkflowError, laboratory::Pressing};
+use crate::{Gateway, Person, Step, WorkflowError};
 
 /// The numbering system of patients' accounts themselves.
 const ACCOUNT_SYSTEM: &str = "urn:salus:account";
@@ -191,9 +191,7 @@ impl MessageDesk {
         }
         let (order, held) = self.order(report).await?;
         self.require_patient(report, &held).await?;
-        let stage = report.stage()?;
-        let pressing = Pressing::of(&self.gateway, order, report.is_critical()?).await?;
-        let critical = pressing.is_critical();
+        let (stage, critical) = (report.stage()?, report.is_critical()?);
         let subject = format!("Patient/{}", held.patient);
         let ordered = format!("ServiceRequest/{order}");
         let scientist = format!("Practitioner/{}", self.scientist.member);

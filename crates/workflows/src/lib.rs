@@ -5,12 +5,10 @@
 
 mod actors;
 mod error;
-mod events;
 mod given;
 mod step;
 
 pub mod access;
-pub mod account;
 pub mod census;
 pub mod claim;
 pub mod consent;

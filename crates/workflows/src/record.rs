@@ -3,7 +3,7 @@
 //! The sealed record is in the steward's vault before its digest goes on chain. The patient is alerted
 //! by the event, opens the record with their own key, and answers. An amendment is the next version.
 
-use alloy_primitives::{Address, B256, Bytes};
+use alloy_primitives::B256;
 use alloy_sol_types::SolCall;
 use bindings::{Contract, Records, convert::to_anchor, patient_account::Call};
 use domain::{Anchor, Kind, RecordId, RecordVersion, Timestamp};
@@ -125,11 +125,8 @@ impl<'a> Written<'a> {
         let along = gateway.along(&new);
         let sealed = gateway.gatekeeper.seal(new).await?;
         let call = call(sealed.entry().digest.0);
-        let at = gateway.at(contract);
-        let prepared = author.sender.prepare(at, &call).await?;
-        let input = call.abi_encode().into();
-        let previous = None;
-        Ok(SignedRecord { gateway, author, kind, sealed, along, previous, at, input, prepared })
+        let prepared = author.sender.prepare(gateway.at(contract), &call).await?;
+        Ok(SignedRecord { gateway, author, kind, sealed, along, previous: None, prepared })
     }
 }
 
@@ -141,8 +138,6 @@ pub(crate) struct SignedRecord<'a> {
     sealed: SealedRecord,
     along: Along<'static>,
     previous: Option<&'a Anchor>,
-    at: Address,
-    input: Bytes,
     prepared: Prepared,
 }
 
@@ -153,14 +148,10 @@ impl SignedRecord<'_> {
     }
 
     /// Keeps the record, proposes it, and sends the call. When something changed since it was signed and the
-    /// call is refused, the record is taken back: it would tell of what did not happen. Before a version is
-    /// withdrawn for it, which cannot be taken back, the contract is asked once more.
+    /// call is refused, the record is taken back: it would tell of what did not happen.
     pub(crate) async fn keep_and_send(self) -> Result<(Anchor, Step, Outcome), WorkflowError> {
-        let Self { gateway, author, kind, sealed, along, previous, at, input, prepared } = self;
+        let Self { gateway, author, kind, sealed, along, previous, prepared } = self;
         let keeper = &gateway.gatekeeper;
-        if previous.is_some() && !prepared.is_sent() {
-            author.sender.check_input(at, input).await?;
-        }
         let (anchor, anchored) = keeper.keep_and_propose(sealed, previous, along).await?;
         let outcome = match author.sender.send_prepared(prepared).await {
             Ok(outcome) => outcome,

@@ -3,10 +3,8 @@
 //! From then on the steward may propose records. The policy says whether third parties need the
 //! steward's countersignature as well; accepting names the policy, so that none slips in unseen.
 
-use alloy_primitives::Address;
 use bindings::{Contract, Relationships, patient_account::Call};
 use domain::Timestamp;
-use vault::PublicKey;
 
 use crate::{Gateway, PatientActor, Step, WorkflowError};
 
@@ -59,20 +57,6 @@ pub async fn learn_keys(
     Ok(vault.set_keys_of_patients(&keys, &mut entropy.fork()).await?)
 }
 
-/// The steward learns to which key a patient's records are sealed, when the key itself is elsewhere.
-///
-/// # Errors
-///
-/// [`WorkflowError::Store`] when the vault failed.
-pub async fn learn_key(
-    steward: &Gateway,
-    patient: Address,
-    key: PublicKey,
-) -> Result<(), WorkflowError> {
-    let (vault, entropy) = (steward.gatekeeper.vault(), steward.gatekeeper.entropy());
-    Ok(vault.set_keys_of_patients(&[(patient, vec![key])], &mut entropy.fork()).await?)
-}
-
 /// The patient accepts it, whose keys the steward has learned.
 ///
 /// # Errors
@@ -88,22 +72,6 @@ pub async fn accept_known(
     let call = Call::to_contract(steward.at(Contract::Relationships), &accept);
     let outcome = patient.act(steward.sender(), vec![call], now).await?;
     Ok(Step::new(&patient.name, "accepts it", "relationship.accept", &outcome))
-}
-
-/// The patient declines what the steward proposed.
-///
-/// # Errors
-///
-/// [`WorkflowError::Send`] when nothing is proposed.
-pub async fn decline(
-    steward: &Gateway,
-    patient: &PatientActor,
-    now: Timestamp,
-) -> Result<Step, WorkflowError> {
-    let decline = Relationships::declineCall { steward: steward.member() };
-    let call = Call::to_contract(steward.at(Contract::Relationships), &decline);
-    let outcome = patient.act(steward.sender(), vec![call], now).await?;
-    Ok(Step::new(&patient.name, "declines it", "relationship.decline", &outcome))
 }
 
 /// The patient ends it. What the steward keeps stays under the patient's consent.

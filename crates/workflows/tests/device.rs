@@ -1,17 +1,21 @@
 //! Devices: attested, bound by consent, and every batch of readings that they sign (V1 to V7 of
 //! `Devices.sol`), a simulated fleet included.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+mod journal;
+
 use std::time::{Duration, Instant};
 
-use crate::common::{self, CHAIN_ID, DAY, HOUR, World, address, passkey, refusal, secret, wallet};
-use crate::journal::Journal;
-use crate::slow::strike_off;
 use alloy_primitives::{B256, U256, aliases::U24};
 use bindings::{
     PatientAccount, PatientAccounts,
     patient_account::{Recover, deadline, guardians_digest, recover_digest},
 };
+use common::{CHAIN_ID, DAY, HOUR, World, address, passkey, refusal, secret, wallet};
 use domain::{InstitutionRole, Kind, KindSet, ProfessionalRole, Timestamp};
+use journal::Journal;
 use ledger::{Patient, PatientKey};
 use tempfile::TempDir;
 use vault::{Kem, SecretKey};
@@ -576,19 +580,6 @@ async fn alerts_are_seen_by_clinicians_of_the_operator() {
     let of_alert = async |sequence| device::patient_of_alert(hospital, device, sequence).await;
     assert_eq!(of_alert(1).await.unwrap(), scene.patient.account());
     assert!(matches!(of_alert(0).await, Err(WorkflowError::Unknown { .. })));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_was_struck_off_orders_nothing() {
-    let scene = Scene::new().await;
-    let (hospital, patient, machine) =
-        (scene.hospital(), &scene.patient, scene.enrolled("patch").await);
-    let physician = scene.world.person("physician");
-    strike_off(&scene.world, physician, "hospital").await;
-    let (device, terms, now) = (machine.member, scene.terms(), scene.world.now());
-    let ordered = device::order(hospital, physician, patient, device, &plan(), terms, now).await;
-    invalid(ordered, "a doctor");
-    assert_eq!(scene.versions().await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,13 +1,18 @@
 //! A step of a workflow happens at most once, by someone whose role and grant allow it, in the order
 //! that the contracts draw (S8); what is refused leaves nothing behind.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+mod journal;
+
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use crate::common::{DAY, HOUR, World, bundle, passkey, refusal, secret};
-use crate::journal::Journal;
 use alloy_primitives::{Address, B256};
+use common::{DAY, HOUR, World, bundle, passkey, refusal, secret};
 use domain::{Anchor, Kind, KindSet, Purpose, RecordDigest, RecordId};
 use gatekeeper::AnchorError;
+use journal::Journal;
 use serde_json::json;
 use tempfile::TempDir;
 use vault::{ErasureReason, PutError};
@@ -73,7 +78,6 @@ impl Scene {
             allergies: Vec::new(),
             medicines: Vec::new(),
             unreadable: 0,
-            is_whole: true,
         };
         let checked = prescription::check(&order, &known, None).unwrap();
         let issued = prescription::issue(hospital, prescriber, patient, &checked, now).await?;

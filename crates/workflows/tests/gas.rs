@@ -3,11 +3,13 @@
 //! `contracts/gas.json` holds the figures, which are the same in every run; a difference fails. With
 //! `SALUS_WRITE_GAS` set, which is what `cargo xtask gas` does, the file is written instead.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
 mod services;
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
 
-use crate::common::{self, CHAIN_ID, DAY, HOUR, World, address, passkey, secret, wallet};
 use alloy_primitives::{Address, B256, Bytes, U256, aliases::U24};
 use alloy_sol_types::{Eip712Domain, SolCall, SolStruct as _, sol};
 use bindings::{
@@ -16,6 +18,7 @@ use bindings::{
     convert::{make_id, to_grant, to_opening, to_uint40},
     patient_account::{Call, Recover, deadline, guardians_digest, recover_digest},
 };
+use common::{CHAIN_ID, DAY, HOUR, World, address, passkey, secret, wallet};
 use domain::{
     Anchor, InstitutionRole, Kind, KindSet, ProfessionalRole, RecordDigest, RecordId,
     RecordVersion, Timestamp, merkle,

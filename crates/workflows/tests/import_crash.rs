@@ -5,6 +5,10 @@
 //! and says what was confirmed to it; the parent kills it at a moment drawn from a seed, once or twice,
 //! and opens what is left. Set `SALUS_CRASH_ROUNDS` for more rounds.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -14,8 +18,8 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{World, bundle};
 use alloy_primitives::{Address, B256, keccak256};
+use common::{World, bundle};
 use domain::{Kind, KindSet, RecordDigest};
 use serde_json::json;
 use workflows::{
@@ -174,7 +178,7 @@ fn run_and_kill(dir: &Path, seed: &[u8]) -> Vec<Confirmed> {
     let lines_first = usize::from(seed[0]) % LINES;
     let delay = Duration::from_micros(u64::from(u16::from_be_bytes([seed[1], seed[2]])) / 2);
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "import_crash::confirmed_imports_survive_kill_9", "--nocapture"])
+        .args(["--exact", "confirmed_imports_survive_kill_9", "--nocapture"])
         .env(CHILD_DIR, dir)
         .stdout(Stdio::piped())
         .spawn()

@@ -1,9 +1,14 @@
 //! Spoiled files to import: each is taken whole or refused whole, and a refusal holds nothing of what
 //! stands in the file (S1).
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "../../domain/tests/common/mutations.rs"]
+mod mutations;
+
 use std::collections::HashSet;
 
-use crate::mutations::{PLANTED, bytes, fuzz};
+use mutations::{PLANTED, bytes, fuzz};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use workflows::import::{SourceFile, parse};

@@ -1,6 +1,10 @@
 //! Importing from end to end: files in, records sealed in the vault and anchored on the chain; whatever
 //! is wrong with a file refuses that file, says where, and quotes nothing of it.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::{
     collections::BTreeSet,
     fs::{self, File},
@@ -8,7 +12,7 @@ use std::{
     path::Path,
 };
 
-use crate::common::{World, bundle, observation};
+use common::{World, bundle, observation};
 use workflows::import::{FILE_BYTES_MAX, ImportReport, Sources, SourcesError};
 
 /// Stands in the bad files where names, numbers and findings would; no message may hold it.

@@ -1,15 +1,17 @@
 //! Laboratory orders beyond their happy path: versions of a result, the specimen's chain of custody, and
 //! critical results that nobody acknowledges.
 
-use crate::common::{HOUR, World, passkey, refusal, secret};
-use crate::slow::struck_off_meanwhile;
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use alloy_primitives::B256;
-use domain::{Anchor, Basis, KindSet, Outcome, Purpose, RecordDigest, RecordVersion};
+use common::{HOUR, World, passkey, refusal, secret};
+use domain::{Anchor, KindSet, RecordDigest, RecordVersion};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use workflows::{
-    PatientActor, Step, WorkflowError,
-    access::{self, Wanted},
+    PatientActor, Step, WorkflowError, access,
     laboratory::{self, Version},
     record::{self, Verdict},
 };
@@ -209,25 +211,6 @@ async fn results_are_the_laboratorys() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_result_stands_when_its_correction_is_refused_in_the_end() {
-    let scene = Scene::new().await;
-    let (world, patient, now) = (&scene.world, &scene.patient, scene.world.now());
-    let laboratory = world.gateway("laboratory");
-    let id = scene.collected().await;
-    let first = scene.preliminary("scientist", id).await.unwrap();
-    let second = scene.final_after(id, &first).await.unwrap();
-    let kept = scene.versions("laboratory").await;
-    let slow = struck_off_meanwhile(world, world.person("scientist"), "laboratory");
-    let result = value("epidermidis");
-    let version = Version { result: &result, critical: false };
-    let late = laboratory::correct(laboratory, &slow, patient, id, &second, version, now).await;
-    refused_as(late, "NotProfessional");
-    assert_eq!(scene.versions("laboratory").await, kept, "nothing is kept of it");
-    // What the order names was not withdrawn for it: the patient still answers it.
-    record::answer(laboratory, patient, &second, Verdict::Accept, now).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn specimen_has_a_chain_of_custody() {
     let scene = Scene::new().await;
     let id = scene.order().await;
@@ -272,94 +255,4 @@ async fn critical_result_that_nobody_acknowledges_is_escalated() {
     scene.acknowledge("physician", id).await.unwrap();
     assert!(!scene.overdue(id).await);
     refused_as(scene.escalate("physician", id).await, "NotOverdue");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_version_that_is_not_critical_does_not_silence_one_that_nobody_acknowledged() {
-    let scene = Scene::new().await;
-    let (laboratory, scientist) =
-        (scene.world.gateway("laboratory"), scene.world.person("scientist"));
-    let id = scene.collected().await;
-    let first = scene.preliminary("scientist", id).await.unwrap();
-    scene.world.pass(HOUR / 2);
-    let (result, now) = (value("no growth"), scene.world.now());
-    let version = Version { result: &result, critical: false };
-    let patient = &scene.patient;
-    let again = laboratory::report_preliminary(laboratory, scientist, patient, id, version, now);
-    let (second, steps) = again.await.unwrap();
-    assert_eq!(operations(&steps), ["record.amend", "lab.report-preliminary"]);
-    assert_eq!((second.record, second.version.get()), (first.record, 2), "one record");
-    assert!(steps[1].what.contains("in the place of the critical one"), "{}", steps[1].what);
-    let body = record::verify(laboratory, patient, &second).await.unwrap();
-    let body: Value = serde_json::from_slice(&body).unwrap();
-    assert!(body.get("interpretation").is_none(), "the value itself is not critical");
-    assert!(!scene.overdue(id).await);
-    scene.world.pass(HOUR / 2);
-    assert!(scene.overdue(id).await, "the clock is that of the first");
-    scene.escalate("nurse", id).await.unwrap();
-    scene.acknowledge("physician", id).await.unwrap();
-
-    // Once it is acknowledged, what follows has no clock.
-    let now = scene.world.now();
-    let (third, steps) =
-        laboratory::report(laboratory, scientist, patient, id, &result, false, now).await.unwrap();
-    assert_eq!((third.record, third.version.get()), (first.record, 3));
-    assert_eq!(steps[1].what, "reports the result");
-    scene.world.pass(2 * HOUR);
-    assert!(!scene.overdue(id).await);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_ordered_reads_the_result_before_and_after_its_release() {
-    let scene = Scene::new().await;
-    let laboratory = scene.world.gateway("laboratory");
-    let id = scene.collected().await;
-    let anchor = scene.preliminary("scientist", id).await.unwrap();
-    let wanted = Wanted {
-        patient: scene.patient.account(),
-        kinds: KindSet::ALL,
-        record: Some(anchor.record),
-        purpose: Purpose::Treatment,
-    };
-    let ask = async |who: &str| {
-        let (person, now) = (scene.world.person(who), scene.world.now());
-        let (answered, receipt) = access::ask(&laboratory.gatekeeper, person, &wanted, now).await?;
-        let basis = Basis::Workflow { workflow: id };
-        let by_order =
-            matches!(receipt.outcome, Outcome::Allowed { basis: Some(by), .. } if by == basis);
-        assert!(by_order, "{:?}", receipt.outcome);
-        Ok::<_, WorkflowError>(answered.records[0].body.get().to_owned())
-    };
-    let body = ask("physician").await.unwrap();
-    assert!(body.contains("cocci") && body.contains("\"AA\""), "{body}");
-    for who in ["nurse", "consultant", "pharmacist"] {
-        refusal(ask(who).await);
-    }
-    scene.final_after(id, &anchor).await.unwrap();
-    assert!(ask("physician").await.unwrap().contains("aureus"));
-    scene.release(id).await.unwrap();
-    scene.acknowledge("physician", id).await.unwrap();
-    assert!(ask("physician").await.unwrap().contains("aureus"));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_result_says_what_was_tested_and_that_it_is_critical() {
-    let scene = Scene::new().await;
-    let (hospital, laboratory) =
-        (scene.world.gateway("hospital"), scene.world.gateway("laboratory"));
-    let (scientist, now) = (scene.world.person("scientist"), scene.world.now());
-    let id = scene.collected().await;
-    let test = laboratory::ordered_test(hospital, scientist, id, now).await.unwrap().unwrap();
-    assert_eq!(test["text"], "culture");
-    let pharmacist = scene.world.person("pharmacist");
-    assert_eq!(laboratory::ordered_test(hospital, pharmacist, id, now).await.unwrap(), None);
-    let high = laboratory::interpretation("HH");
-    let result = json!({ "valueString": "7.1", "code": test, "interpretation": high });
-    let patient = &scene.patient;
-    let (anchor, _) =
-        laboratory::report(laboratory, scientist, patient, id, &result, true, now).await.unwrap();
-    let body = record::verify(laboratory, patient, &anchor).await.unwrap();
-    let body: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(body["code"]["text"], "culture");
-    assert_eq!(body["interpretation"][0]["coding"][0]["code"], "HH");
 }

@@ -1,11 +1,15 @@
 //! Results as HL7 v2 messages: versions of one record, each message once, and nothing left behind by what is
 //! refused.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
 use std::sync::Arc;
 
-use crate::common::{HOUR, World, passkey, secret};
 use alloy_primitives::{Address, B256};
 use bindings::{Contract, Registry};
+use common::{HOUR, World, passkey, secret};
 use domain::{Kind, KindSet, Purpose, RecordId, RecordVersion};
 use hl7v2::{Code, Number};
 use ledger::{LabOrder, LabOrderState};

@@ -1,17 +1,22 @@
 //! The research exchange: whoever did not consent is in nothing, few people are never told of, an extract names
 //! nobody, and money neither comes nor goes (X1 to X8 of `DataExchange.sol`).
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+mod journal;
+
 use std::{collections::BTreeSet, fs, path::PathBuf, sync::Arc};
 
-use crate::common::{DAY, HOUR, World, address, refusal, wallet};
-use crate::journal::Journal;
 use alloy_primitives::{Address, B256, U256};
 use bindings::{Contract, DataExchange, PaymentToken, Registry};
+use common::{DAY, HOUR, World, address, refusal, wallet};
 use domain::{
     InstitutionRole, Kind, KindSet, Period, ProfessionalRole, Purpose, PurposeSet, RecordVersion,
     Terms, Timestamp,
 };
 use gatekeeper::{Actor, Along};
+use journal::Journal;
 use ledger::PatientKey;
 use proptest::prelude::*;
 use serde_json::{Value, json};

@@ -1,15 +1,20 @@
 //! Waiting lists: each step by who may take it, in the order that the contract draws, and a census whose
 //! rows are provable and whose total comes out again (Q1 to Q5 of `WaitingLists.sol`).
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+mod journal;
+
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command, sync::Arc};
 
-use crate::common::{DAY, HOUR, World, passkey, refusal, wallet};
-use crate::journal::Journal;
 use alloy_consensus::{SignableTransaction as _, TypedTransaction};
 use alloy_primitives::{Address, B256, U256};
 use bindings::{Contract, WaitingLists};
+use common::{DAY, HOUR, World, passkey, refusal, wallet};
 use domain::Timestamp;
 use gatekeeper::Actor;
+use journal::Journal;
 use ledger::{Answering, PrivateKeySigner, Sender, SignerSync as _, Submitted, Wallet};
 use tempfile::TempDir;
 use workflows::{

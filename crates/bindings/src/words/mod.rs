@@ -8,7 +8,6 @@
 mod care;
 mod exchange;
 mod network;
-mod validators;
 
 use std::fmt::Display;
 

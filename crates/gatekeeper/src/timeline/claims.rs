@@ -127,8 +127,7 @@ pub(super) fn describe(event: Event, projection: &Projection) -> Described {
 
 /// Why less was approved.
 fn flags(flags: u8) -> String {
-    let names =
-        [(1, "duplicate"), (2, "upcoded or contested"), (4, "not covered"), (8, "excessive")];
+    let names = [(1, "duplicate"), (2, "upcoded"), (4, "not covered"), (8, "excessive")];
     let names: Vec<&str> =
         names.iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| *name).collect();
     if names.is_empty() { String::new() } else { format!(", {}", names.join(", ")) }

@@ -25,7 +25,7 @@ use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256};
 use alloy_provider::Provider as _;
 use alloy_rpc_types_eth::{Filter, Header, Log};
-use alloy_sol_types::{SolEvent as _, SolEventInterface as _};
+use alloy_sol_types::SolEventInterface as _;
 use bindings::{
     AccessLog::AccessLogEvents, Claims::ClaimsEvents, Consents::ConsentsEvents, Contract,
     DataExchange::DataExchangeEvents, Devices::DevicesEvents,
@@ -34,7 +34,7 @@ use bindings::{
     Relationships::RelationshipsEvents, Surgeries, Surgeries::SurgeriesEvents,
     Trials::TrialsEvents, WaitingLists::WaitingListsEvents,
 };
-use domain::{Kind, KindSet, RecordId, Timestamp};
+use domain::{Kind, KindSet, Timestamp};
 use ledger::{EndpointError, Projection};
 use serde::Serialize;
 
@@ -121,13 +121,6 @@ impl Gatekeeper {
         subjects.extend(implants.unwrap_or_default());
         subjects.extend(self.orders_of(subject).await?);
         let mut logs = self.logs_about(&subjects).await?;
-        // What was recorded by mistake is no implant of it any more, and was put in all the same.
-        let signature = Surgeries::ImplantVoided::SIGNATURE_HASH;
-        let voided = logs.values().filter(|log| log.topics().first() == Some(&signature));
-        let voided: Vec<B256> = voided.filter_map(|log| log.topics().get(1).copied()).collect();
-        if !voided.is_empty() {
-            logs.extend(self.logs_about(&voided).await?);
-        }
         let sealed = self.sealed_by(logs.values()).await?;
         logs.extend(sealed.into_iter().filter_map(in_place));
         self.steps(logs).await
@@ -297,9 +290,7 @@ fn describe(
                 ("offer withdrawn".into(), Member(event.steward), None)
             }
         },
-        Contract::Records => {
-            describe_record(RecordsEvents::decode_log(inner).ok()?.data, projection)
-        }
+        Contract::Records => describe_record(RecordsEvents::decode_log(inner).ok()?.data),
         Contract::Consents => match ConsentsEvents::decode_log(inner).ok()?.data {
             ConsentsEvents::ConsentGranted(event) => {
                 let kinds = KindSet::from_bits(event.grant.kinds);
@@ -383,7 +374,7 @@ fn describe(
 /// What happened in words, who did it, and the record, workflow or opening that it is about.
 type Described = (String, Actor, Option<B256>);
 
-fn describe_record(event: RecordsEvents, projection: &Projection) -> Described {
+fn describe_record(event: RecordsEvents) -> Described {
     use Actor::{Member, Patient, Unknown};
     match event {
         RecordsEvents::RecordProposed(event) => {
@@ -405,14 +396,7 @@ fn describe_record(event: RecordsEvents, projection: &Projection) -> Described {
             (what, Patient(event.patient), Some(event.record))
         }
         RecordsEvents::RecordWithdrawn(event) => {
-            // Of what the patient has not answered, the next version takes the place.
-            let (steward, record) = (event.steward, RecordId(event.record));
-            let next = event.version.saturating_add(1);
-            let what = match projection.records.anchor(steward, record, next) {
-                Some(_) => format!("record replaced by its next version, version {next}"),
-                None => "record withdrawn".into(),
-            };
-            (what, Member(steward), Some(event.record))
+            ("record withdrawn".into(), Member(event.steward), Some(event.record))
         }
         RecordsEvents::RecordDisputed(event) => {
             ("record disputed".into(), Patient(event.patient), Some(event.record))

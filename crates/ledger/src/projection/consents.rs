@@ -248,13 +248,6 @@ impl Consents {
         self.relationships.get(&(patient, steward))
     }
 
-    /// Whether a steward keeps records for a patient now.
-    #[must_use]
-    pub fn is_active(&self, patient: Address, steward: Address) -> bool {
-        let held = self.relationship(patient, steward);
-        held.is_some_and(|held| held.state == Some(RelationshipState::Active))
-    }
-
     /// All relationships, by patient and steward.
     pub fn relationships(&self) -> impl Iterator<Item = (&(Address, Address), &Relationship)> {
         self.relationships.iter()

@@ -94,7 +94,7 @@ pub struct SaveError {
 }
 
 /// Changes with every change of the saved form; older files are then rebuilt from the chain.
-const SAVED_VERSION: u8 = 7;
+const SAVED_VERSION: u8 = 6;
 
 impl Projection {
     /// The last block taken in.
@@ -245,9 +245,6 @@ impl Projection {
         let Request { ref reader, patient, steward, record, .. } = *request;
         let relationship = self.consents.relationship(patient, steward);
         let institution = reader.institution();
-        // Who ordered a test reads its result as long as they keep records for the patient.
-        let keeps = |institution| self.consents.is_active(patient, institution);
-        let reported = self.workflows.reported(request, digest, keeps);
         Facts {
             relationship: relationship.and_then(|relationship| relationship.state),
             countersigning: relationship.is_some_and(|relationship| relationship.countersigned),
@@ -258,10 +255,7 @@ impl Projection {
             in_care_team: false,
             workflow_grants: institution
                 .map(|institution| self.workflows.grants(institution, request, digest))
-                .unwrap_or_default()
-                .into_iter()
-                .chain(reported)
-                .collect(),
+                .unwrap_or_default(),
             erased: self.records.is_erased(steward, record, version),
         }
     }

@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256};
 use bindings::{
     LabOrders::LabOrdersEvents, Prescriptions::PrescriptionsEvents, convert::timestamp,
 };
-use domain::{Kind, ProfessionalRole, Reader, RecordDigest, Request, Timestamp, WorkflowGrant};
+use domain::{Kind, RecordDigest, Request, Timestamp, WorkflowGrant};
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
@@ -18,8 +18,6 @@ use super::Moment;
 pub struct Workflows {
     prescriptions: HashMap<B256, Prescription>,
     lab_orders: HashMap<B256, LabOrder>,
-    /// The order of each version of a result that was reported, by the laboratory and the version's digest.
-    results: HashMap<(Address, RecordDigest), B256>,
 }
 
 /// A prescription.
@@ -223,10 +221,10 @@ impl Workflows {
 
     /// Each version of a result is acknowledged by itself.
     fn set_result(&mut self, id: B256, digest: B256, critical: bool) {
-        let Some(held) = self.lab_orders.get_mut(&id) else { return };
-        held.result = Some(RecordDigest(digest));
-        (held.critical, held.acknowledged) = (critical, false);
-        self.results.insert((held.laboratory, RecordDigest(digest)), id);
+        self.with_order(id, |held| {
+            held.result = Some(RecordDigest(digest));
+            (held.critical, held.acknowledged) = (critical, false);
+        });
     }
 
     fn with_order(&mut self, id: B256, change: impl FnOnce(&mut LabOrder)) {
@@ -271,37 +269,6 @@ impl Workflows {
         if prescribed || ordered { vec![grant] } else { Vec::new() }
     }
 
-    /// What an order lets its ordering doctors read: the versions of its result, at the laboratory that reported them,
-    /// released or not. These are the physicians and surgeons of the institution that ordered, as long as it keeps
-    /// records for the patient, which `keeps` says.
-    ///
-    /// A laboratory may report any digest. So a version counts only as a laboratory record of this patient that the
-    /// very laboratory keeps which was asked.
-    #[must_use]
-    pub fn reported(
-        &self,
-        request: &Request,
-        digest: RecordDigest,
-        keeps: impl Fn(Address) -> bool,
-    ) -> Option<WorkflowGrant> {
-        let Request { ref reader, patient, steward, record, kind, .. } = *request;
-        let workflow = *self.results.get(&(steward, digest))?;
-        let held = self.lab_orders.get(&workflow)?;
-        let institution = match *reader {
-            Reader::Professional {
-                role: ProfessionalRole::Physician | ProfessionalRole::Surgeon,
-                institution,
-                ..
-            } => institution,
-            _ => return None,
-        };
-        let holds = institution == held.institution
-            && patient == held.patient
-            && kind == Kind::Laboratory
-            && keeps(institution);
-        holds.then_some(WorkflowGrant { workflow, institution, record })
-    }
-
     /// The ids of a patient's prescriptions and orders.
     #[must_use]
     pub fn of_patient(&self, patient: Address) -> Vec<B256> {
@@ -337,7 +304,7 @@ impl Workflows {
 mod tests {
     use alloy_primitives::aliases::U40;
     use bindings::{LabOrders, Prescriptions};
-    use domain::{InstitutionRole, Purpose, RecordId};
+    use domain::{InstitutionRole, Purpose, Reader, RecordId};
 
     use super::*;
 
@@ -399,60 +366,6 @@ mod tests {
         let unsigned = [begun, vec![awaited]].concat();
         assert!(!readable(unsigned.clone()));
         assert!(readable([unsigned, vec![signed]].concat()));
-    }
-
-    #[test]
-    fn who_ordered_reads_every_version_of_the_result_and_nobody_else_does() {
-        let mut workflows = Workflows::default();
-        let (lab, by) = (OTHER, Address::repeat_byte(7));
-        let ordered = LabOrders::LabOrdered {
-            id: ID,
-            patient: PATIENT,
-            laboratory: lab,
-            orderer: DOCTOR,
-            institution: HOSPITAL,
-            digest: B256::repeat_byte(8),
-        };
-        workflows.apply_lab_order(LabOrdersEvents::LabOrdered(ordered), MOMENT);
-        let reader = |role, institution| Reader::Professional { member: by, role, institution };
-        let doctor = reader(ProfessionalRole::Surgeon, HOSPITAL);
-        let request = Request {
-            reader: doctor,
-            patient: PATIENT,
-            steward: lab,
-            record: RecordId(B256::repeat_byte(9)),
-            kind: Kind::Laboratory,
-            purpose: Purpose::Treatment,
-            time: Timestamp(10),
-        };
-        let reads = |workflows: &Workflows, request: &Request, keeps: bool| {
-            workflows.reported(request, RecordDigest(DIGEST), |_| keeps).is_some()
-        };
-        assert!(!reads(&workflows, &request, true), "before it is reported");
-        let result = |digest| LabOrders::PreliminaryReported {
-            id: ID,
-            patient: PATIENT,
-            by,
-            digest,
-            critical: true,
-            acknowledgeBy: U40::from(1),
-        };
-        for digest in [DIGEST, B256::repeat_byte(3)] {
-            let event = LabOrdersEvents::PreliminaryReported(result(digest));
-            workflows.apply_lab_order(event, MOMENT);
-        }
-        assert!(reads(&workflows, &request, true), "the version before the newest, too");
-        assert!(!reads(&workflows, &request, false), "the patient left the hospital");
-        let others = [
-            Request { reader: reader(ProfessionalRole::Nurse, HOSPITAL), ..request },
-            Request { reader: reader(ProfessionalRole::Physician, lab), ..request },
-            Request { patient: OTHER, ..request },
-            Request { steward: HOSPITAL, ..request },
-            Request { kind: Kind::Allergy, ..request },
-        ];
-        for other in others {
-            assert!(!reads(&workflows, &other, true), "{other:?}");
-        }
     }
 
     #[test]

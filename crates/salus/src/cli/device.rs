@@ -39,9 +39,6 @@ pub(crate) enum DeviceCommand {
         /// The longest time without readings, in seconds, before somebody is alerted.
         #[arg(long)]
         gap: Option<u32>,
-        /// In the place of what was offered to another patient, who has not answered.
-        #[arg(long)]
-        replace: bool,
         /// Who orders.
         #[arg(long = "as", default_value = "physician")]
         by: String,

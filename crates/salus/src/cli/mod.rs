@@ -535,9 +535,6 @@ pub(crate) enum RxCommand {
         /// Why.
         #[arg(long)]
         reason: String,
-        /// Why it is handed out in spite of what the checks find.
-        #[arg(long)]
-        despite: Option<String>,
     },
     /// The pharmacist dispenses.
     Dispense {
@@ -614,13 +611,9 @@ pub(crate) enum LabCommand {
         id: B256,
         /// The result, in words.
         result: String,
-        /// That it needs attention at once: HH when it is too high, LL when too low, AA otherwise.
-        #[arg(long, value_name = "HH|LL|AA", num_args = 0..=1, require_equals = true,
-              default_missing_value = "AA", value_parser = ["HH", "LL", "AA"])]
-        critical: Option<String>,
-        /// What was tested, in words; as it was ordered when left out.
+        /// Whether it needs attention at once.
         #[arg(long)]
-        test: Option<String>,
+        critical: bool,
     },
     /// The laboratory reports the final result after a preliminary one.
     Final(LabVersion),
@@ -644,13 +637,9 @@ pub(crate) enum LabCommand {
         id: B256,
         /// The result, in words.
         result: String,
-        /// That it needs attention at once: HH when it is too high, LL when too low, AA otherwise.
-        #[arg(long, value_name = "HH|LL|AA", num_args = 0..=1, require_equals = true,
-              default_missing_value = "AA", value_parser = ["HH", "LL", "AA"])]
-        critical: Option<String>,
-        /// What was tested, in words; as it was ordered when left out.
+        /// Whether it needs attention at once.
         #[arg(long)]
-        test: Option<String>,
+        critical: bool,
     },
     /// The laboratory enters a patient's number in the registry, as a digest that only it can make: by that
     /// number, messages name the patient.
@@ -658,13 +647,6 @@ pub(crate) enum LabCommand {
         /// Whose.
         patient: String,
         /// The numbering system, as a URI: `urn:oid:1.2.3` for an authority 1.2.3 of type ISO.
-        system: String,
-        /// The number.
-        number: String,
-    },
-    /// The laboratory takes a number out of the registry again that it entered.
-    Unregister {
-        /// The numbering system, as it was entered.
         system: String,
         /// The number.
         number: String,
@@ -679,7 +661,7 @@ pub(crate) enum LabCommand {
         #[arg(long, allow_hyphen_values = true)]
         offset: Option<String>,
     },
-    /// The laboratory releases the result, which alerts the patient.
+    /// The laboratory releases the result to the patient.
     Release {
         /// Which order.
         id: B256,
@@ -707,13 +689,9 @@ pub(crate) struct LabVersion {
     pub(crate) record: B256,
     /// The result, in words.
     pub(crate) result: String,
-    /// That it needs attention at once: HH when it is too high, LL when too low, AA otherwise.
-    #[arg(long, value_name = "HH|LL|AA", num_args = 0..=1, require_equals = true,
-          default_missing_value = "AA", value_parser = ["HH", "LL", "AA"])]
-    pub(crate) critical: Option<String>,
-    /// What was tested, in words; as it was ordered when left out.
+    /// Whether it needs attention at once.
     #[arg(long)]
-    pub(crate) test: Option<String>,
+    pub(crate) critical: bool,
 }
 
 /// What can be done about emergency access.
@@ -764,20 +742,16 @@ pub(crate) enum EmergencyCommand {
         /// Whose.
         patient: String,
     },
-    /// The patient closes kinds to emergency access, all of it, or nothing.
-    #[command(group(clap::ArgGroup::new("what").required(true).args(["kinds", "all", "nothing"])))]
+    /// The patient closes kinds to emergency access, or all of it.
     Restrict {
         /// Who.
         patient: String,
-        /// Which kinds, and no others.
+        /// Which kinds.
         #[arg(long, value_delimiter = ',')]
         kinds: Vec<Kind>,
         /// Everything.
         #[arg(long)]
         all: bool,
-        /// Nothing: opens what was closed.
-        #[arg(long)]
-        nothing: bool,
     },
 }
 

@@ -33,8 +33,8 @@ pub(crate) struct StudyOptions {
     /// a million.
     #[arg(long)]
     pub(crate) mode: Option<StudyMode>,
-    /// Work on so many rows, at most a billion: the first ones, or the dates again and again until there were enough.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    /// Work on so many rows: the first ones, or the dates again and again until there were enough.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) rows: Option<u64>,
     /// The folder for everything that is written. It must be empty, new, or an earlier study's, which is replaced.
     #[arg(long, value_name = "DIR", default_value = "study")]
@@ -70,7 +70,7 @@ pub(crate) enum StudyMode {
     Row,
     /// Each patient that a row counts.
     Patient,
-    /// Each hospital and archive date, whose root stands for all its rows.
+    /// Each hospital and month, whose root stands for all its rows.
     Batch,
     /// All three, one after the other, for all patients.
     All,

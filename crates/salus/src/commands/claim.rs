@@ -6,7 +6,7 @@ use alloy_primitives::{Address, B256};
 use domain::RecordId;
 use workflows::{
     Gateway, PatientActor, WorkflowError,
-    claim::{self, Adjudication, Cents, Filing, Places, Reviewed, Source, Tariff, Terms},
+    claim::{self, Adjudication, Cents, Filing, Item, Places, Reviewed, Source, Tariff, Terms},
     record,
 };
 
@@ -89,7 +89,7 @@ impl Commands<'_> {
             ClaimCommand::Review { id, by } => {
                 let (_, reviewed) = self.review(id, &by).await?;
                 let made = reviewed.by_rules(Tariff::demonstration())?;
-                return Ok((adjudication_text(&reviewed, &made), 0));
+                return Ok((adjudication_text(reviewed.items(), &made), 0));
             }
             ClaimCommand::Decide { id, by } => {
                 let patient = self.claimant(id).await?;
@@ -98,7 +98,7 @@ impl Commands<'_> {
                 let decided =
                     claim::adjudicate(here, who, &patient, &reviewed, tariff, now).await?;
                 let text = decided.steps.iter().map(step_text).collect::<String>();
-                return Ok((text + &adjudication_text(&reviewed, &decided.made), 0));
+                return Ok((text + &adjudication_text(reviewed.items(), &decided.made), 0));
             }
             ClaimCommand::Appeal { id, reason, by } => {
                 let patient = self.claimant(id).await?;
@@ -121,7 +121,7 @@ impl Commands<'_> {
                 let decided =
                     claim::decide_appeal(here, who, &patient, &reviewed, rules, now).await?;
                 let text = decided.steps.iter().map(step_text).collect::<String>();
-                return Ok((text + &adjudication_text(&reviewed, &decided.made), 0));
+                return Ok((text + &adjudication_text(reviewed.items(), &decided.made), 0));
             }
             ClaimCommand::Pay { id, by } => {
                 let (here, person) = self.at_work(&by)?;
@@ -292,9 +292,9 @@ fn tariff_text() -> String {
 }
 
 /// What the rules come to, item by item.
-fn adjudication_text(reviewed: &Reviewed, made: &Adjudication) -> String {
+fn adjudication_text(items: &[Item], made: &Adjudication) -> String {
     let mut table = Table::new(&["item", "claimed", "approved", "why"], &[1, 2]);
-    for (item, decided) in reviewed.items().iter().zip(&made.items) {
+    for (item, decided) in items.iter().zip(&made.items) {
         let why: Vec<String> = decided.findings.iter().map(ToString::to_string).collect();
         let (claimed, approved) = (decided.claimed.to_string(), decided.approved.to_string());
         table.row(vec![item.code.clone(), claimed, approved, why.join("; ")]);
@@ -303,7 +303,7 @@ fn adjudication_text(reviewed: &Reviewed, made: &Adjudication) -> String {
         "{table}{} of {} approved ({}): {} by the insurer, {} by the patient\n",
         made.approved,
         made.claimed,
-        reviewed.flags_of(made),
+        made.flags(),
         made.share,
         made.copayment(),
     )

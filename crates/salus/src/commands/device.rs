@@ -22,12 +22,6 @@ use crate::{
     table::{Table, thousands},
 };
 
-/// How long a device's name is at most, in bytes.
-const NAME_MAX: usize = 64;
-
-/// How long a serial number is at most, in bytes, as where it is filed.
-const SERIAL_MAX: usize = 200;
-
 /// For how long simulated devices are bound.
 const SIMULATED: Duration = Duration::from_secs(86_400);
 
@@ -38,18 +32,11 @@ impl Commands<'_> {
         let steps = match command {
             DeviceCommand::Firmware(command) => return self.firmware(&machines, command).await,
             DeviceCommand::Enrol { name, model, serial, firmware } => {
-                self.require_device(&name, &serial)?;
                 let machine = machines.make(&name, &model, &serial, &firmware);
                 match device::standing(hospital, machine.member).await {
                     Ok(_) => return Err(format!("there is a device {name} already").into()),
                     Err(WorkflowError::Unknown { .. }) => {}
                     Err(error) => return Err(error.into()),
-                }
-                // What its maker does not accept is not entered in the registry.
-                if !device::is_accepted(hospital, &machine.model, &firmware).await? {
-                    return Err("the maker accepts no such firmware of such a model; `salus device firmware show` \
-                                tells, and `accept` accepts"
-                        .into());
                 }
                 // What is enrolled is known here, whatever happens in between.
                 machines.keep(&name, &machine)?;
@@ -63,11 +50,10 @@ impl Commands<'_> {
                 let text = steps.iter().map(step_text).collect::<String>();
                 return Ok((format!("device {}\n{text}", machine.member), 0));
             }
-            DeviceCommand::Order { patient, name, plan, days, gap, replace, by } => {
+            DeviceCommand::Order { patient, name, plan, days, gap, by } => {
                 let (patient, doctor) = (self.patient(&patient)?, self.person(&by)?);
                 let plan = parse_plan(&plan, &doctor.name)?;
                 let (member, terms) = (machines.member(&name)?, terms(now, days, gap)?);
-                self.require_not_offered(&patient, member, replace).await?;
                 let (anchor, binding, steps) =
                     device::order_and_offer(hospital, doctor, &patient, member, &plan, terms, now)
                         .await?;
@@ -205,50 +191,6 @@ impl Commands<'_> {
             }
         };
         Ok((step_text(&step), 0))
-    }
-
-    /// Refuses a name that is somebody's, or none, and a serial number that says nothing.
-    fn require_device(&self, name: &str, serial: &str) -> Result<(), Error> {
-        let is_plain =
-            |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
-        if !(1..=NAME_MAX).contains(&name.len()) || !name.chars().all(is_plain) {
-            let why = "a device's name has from 1 to 64 letters, digits, hyphens and underscores";
-            return Err(why.into());
-        }
-        let consortium = self.consortium;
-        let is_taken = consortium.patients.find(name).is_some()
-            || consortium.find_institution(name).is_some()
-            || consortium.find_person(name).is_some();
-        if is_taken {
-            return Err("a patient, a person or an institution has that name".into());
-        }
-        let is_word =
-            serial.chars().any(char::is_alphanumeric) && !serial.chars().any(char::is_control);
-        if !is_word || serial.len() > SERIAL_MAX {
-            return Err("a serial number has letters or digits, and at most 200 bytes".into());
-        }
-        Ok(())
-    }
-
-    /// Refuses to replace an offer that another patient has not answered, unless that is meant.
-    async fn require_not_offered(
-        &self,
-        patient: &PatientActor,
-        member: Address,
-        replace: bool,
-    ) -> Result<(), Error> {
-        let hospital = self.gateway("hospital")?;
-        let Some(offer) = device::offered(hospital, member).await? else { return Ok(()) };
-        let held = device::standing(hospital, member).await?;
-        let waits = offer.binding > held.binding && offer.terms.until > self.now();
-        if replace || !waits || offer.patient == patient.account() {
-            return Ok(());
-        }
-        let name = self.consortium.name_of(offer.patient);
-        Err(format!(
-            "the device is offered to {name}, who has not answered; --replace takes that back"
-        )
-        .into())
     }
 
     /// A device with the key that is in force.

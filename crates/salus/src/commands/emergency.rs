@@ -68,7 +68,7 @@ impl Commands<'_> {
                 Ok((format!("salt of the note {salt}\n{}", step_text(&step)), 0))
             }
             EmergencyCommand::List { patient } => self.list_openings(&patient).await,
-            EmergencyCommand::Restrict { patient, kinds, all, nothing: _ } => {
+            EmergencyCommand::Restrict { patient, kinds, all } => {
                 let patient = self.patient(&patient)?;
                 let hospital = self.gateway("hospital")?;
                 let kinds = kinds.into_iter().collect();

@@ -5,11 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bindings::{Contract, Registry};
-use workflows::{
-    Step,
-    laboratory_messages::{MessageDesk, Received},
-};
+use workflows::laboratory_messages::{MessageDesk, Received};
 
 use super::{Commands, Output, step_text};
 use crate::{
@@ -26,19 +22,8 @@ impl Commands<'_> {
         number: &str,
     ) -> Output {
         let (patient, lab) = (self.patient(patient)?, self.gateway("laboratory")?);
-        require_number(system, number)?;
         let digest = identity_digest(lab, system, number);
         let step = self.consortium.bind_identity(lab, &patient, digest).await?;
-        Ok((step_text(&step), 0))
-    }
-
-    /// The laboratory takes a number out of the registry again.
-    pub(super) async fn unregister_number(&self, system: &str, number: &str) -> Output {
-        let lab = self.gateway("laboratory")?;
-        let call = Registry::unbindIdentityCall { digest: identity_digest(lab, system, number) };
-        let outcome = lab.sender().send(lab.at(Contract::Registry), &call).await?;
-        let what = "takes an identity number's digest out of the registry";
-        let step = Step::new(&lab.name, what, "registry.unbind-identity", &outcome);
         Ok((step_text(&step), 0))
     }
 
@@ -82,44 +67,5 @@ impl Commands<'_> {
             text += &taken.steps.iter().map(step_text).collect::<String>();
         }
         Ok(text)
-    }
-}
-
-/// Refuses what is no number of a numbering system: it would stand on chain, and no message would name it. What was given
-/// is not quoted.
-fn require_number(system: &str, number: &str) -> Result<(), Error> {
-    let is_plain =
-        |text: &str| !text.chars().any(|letter| letter.is_whitespace() || letter.is_control());
-    let scheme = system.split_once(':').filter(|(scheme, rest)| {
-        let mut letters = scheme.chars();
-        letters.next().is_some_and(|first| first.is_ascii_alphabetic())
-            && letters.all(|letter| letter.is_ascii_alphanumeric() || "+-.".contains(letter))
-            && !rest.is_empty()
-    });
-    if scheme.is_none() || !is_plain(system) {
-        return Err("the numbering system is a URI, such as urn:oid:1.2.3".into());
-    }
-    let has_sign = number.chars().any(char::is_alphanumeric);
-    if !has_sign || number.trim() != number || number.chars().any(char::is_control) {
-        return Err("the number is empty, or has spaces around it".into());
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_has_a_system_that_is_a_uri() {
-        for system in ["urn:oid:1.2.3", "https://ihi.example/numbers"] {
-            assert!(require_number(system, "0123 456").is_ok(), "{system}");
-        }
-        for system in ["", "not a uri", "urn:", ":1", "1a:b", "urn:oid:1 2"] {
-            assert!(require_number(system, "X").is_err(), "{system}");
-        }
-        for number in ["", " ", "-", " 1", "1\n"] {
-            assert!(require_number("urn:oid:1.2.3", number).is_err(), "{number}");
-        }
     }
 }

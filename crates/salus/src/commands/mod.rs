@@ -15,7 +15,7 @@ use std::{fmt::Write as _, path::Path, sync::Arc, time::Duration};
 use alloy_primitives::{Address, B256};
 use bindings::Contract;
 use domain::{
-    Anchor, Kind, KindSet, Period, Purpose, PurposeSet, RecordDigest, RecordId, RecordVersion, RelationshipState,
+    Anchor, Kind, KindSet, Period, Purpose, PurposeSet, RecordId, RecordVersion, RelationshipState,
     Terms, Timestamp,
 };
 use gatekeeper::{Actor, Report, Timeline};
@@ -240,24 +240,16 @@ impl<'a> Commands<'a> {
                     &["from", "new copies", "bytes", "here already", "damaged"],
                     &[1, 2, 3, 4],
                 );
-                let mut damaged = String::new();
                 for (name, fetched) in self.consortium.fetch_copies(&patient).await? {
-                    for record in &fetched.damaged {
-                        let _ = writeln!(
-                            damaged,
-                            "  record {record} does not open at the {name}; `salus reconcile` says why"
-                        );
-                    }
                     table.row(vec![
                         name,
                         thousands(fetched.records),
                         thousands(fetched.sealed_bytes),
                         thousands(fetched.kept_already),
-                        thousands(fetched.damaged.len() as u64),
+                        thousands(fetched.unavailable),
                     ]);
                 }
-                let code = u8::from(!damaged.is_empty());
-                Ok((format!("{table}{damaged}"), code))
+                Ok((table.to_string(), 0))
             }
             RecordsCommand::Export { record, version, at, out } => {
                 let version =
@@ -318,10 +310,7 @@ impl<'a> Commands<'a> {
         let (patient, gateway) = (self.patient(patient)?, self.gateway(at)?);
         let (keeper, now) = (&gateway.gatekeeper, self.now());
         let (answered, receipt) = if patient.name.eq_ignore_ascii_case(reader) {
-            match record {
-                Some(record) => access::ask_as_patient_for(keeper, &patient, record, now).await?,
-                None => access::ask_as_patient(keeper, &patient, kinds, now).await?,
-            }
+            access::ask_as_patient(keeper, &patient, kinds, now).await?
         } else {
             let wanted = Wanted { patient: patient.account(), kinds, record, purpose };
             access::ask(keeper, self.person(reader)?, &wanted, now).await?
@@ -502,7 +491,7 @@ impl<'a> Commands<'a> {
                     prescription::Known::read(hospital, physician.member, account, now).await?;
                 let checked = match prescription::check(&order, &known, despite.as_deref()) {
                     Ok(checked) => checked,
-                    Err(findings) => return Ok((findings_text("not issued", &findings), 1)),
+                    Err(findings) => return Ok((findings_text(&findings), 1)),
                 };
                 let (anchor, mut steps) =
                     prescription::issue(hospital, physician, &patient, &checked, now).await?;
@@ -511,9 +500,7 @@ impl<'a> Commands<'a> {
                     steps.push(prescription::forbid_substitution(hospital, physician, id).await?);
                 }
                 let text = steps.iter().map(step_text).collect::<String>();
-                let missing = checked.not_checked().into_iter();
-                let missing = missing.map(|check| format!("  {check}\n")).collect::<String>();
-                return Ok((format!("prescription {}\n{text}{missing}", anchor.record), 0));
+                return Ok((format!("prescription {}\n{text}", anchor.record), 0));
             }
             RxCommand::Permit { patient, id, by } => {
                 let patient = self.patient(&patient)?;
@@ -540,20 +527,10 @@ impl<'a> Commands<'a> {
             RxCommand::Release { id } => {
                 vec![prescription::release(pharmacy, pharmacist, id).await?]
             }
-            RxCommand::Substitute { patient, id, product, reason, despite } => {
+            RxCommand::Substitute { patient, id, product, reason } => {
                 let patient = self.patient(&patient)?;
-                let (at, member) = ([hospital, pharmacy], pharmacist.member);
-                let account = patient.account();
-                let known = prescription::Known::read_as(&at, member, account, now).await?;
-                let written = prescription::prescribed(&at, member, RecordId(id), now).await?;
-                let (written, despite) = (written.as_deref(), despite.as_deref());
-                let checked = prescription::check_product(&product, written, &known, despite);
-                let checked = match checked {
-                    Ok(checked) => checked,
-                    Err(findings) => return Ok((findings_text("not substituted", &findings), 1)),
-                };
                 let substituted = prescription::substitute(
-                    pharmacy, pharmacist, &patient, id, &checked, &reason, now,
+                    pharmacy, pharmacist, &patient, id, &product, &reason, now,
                 );
                 substituted.await?.1
             }
@@ -594,10 +571,9 @@ impl<'a> Commands<'a> {
                 let label = B256::from(lab.gatekeeper.entropy().bytes::<32>());
                 vec![laboratory::collect(lab, scientist, id, label).await?]
             }
-            LabCommand::Report { patient, id, result, critical, test } => {
+            LabCommand::Report { patient, id, result, critical } => {
                 let patient = self.patient(&patient)?;
-                let result = self.result_of(id, &result, critical.as_deref(), test).await?;
-                let critical = critical.is_some();
+                let result = json!({ "valueString": result });
                 let reported =
                     laboratory::report(lab, scientist, &patient, id, &result, critical, now);
                 return Ok(result_text(&reported.await?));
@@ -608,45 +584,41 @@ impl<'a> Commands<'a> {
                 taken.await?.1
             }
             LabCommand::Custody { id } => {
-                let mut table = Table::new(&["who", "sealed as"], &[]);
+                let mut table = Table::new(&["who", "record"], &[]);
                 for hand in laboratory::custody(lab, id).await? {
                     let who = self.consortium.name_of(hand.by);
-                    let record = RecordDigest(hand.record);
-                    table.row(vec![who, self.sealed_text(lab, record).await]);
+                    table.row(vec![who, hand.record.to_string()]);
                 }
                 return Ok((table.to_string(), 0));
             }
-            LabCommand::Preliminary { patient, id, result, critical, test } => {
+            LabCommand::Preliminary { patient, id, result, critical } => {
                 let patient = self.patient(&patient)?;
-                let result = self.result_of(id, &result, critical.as_deref(), test).await?;
-                let version = laboratory::Version { result: &result, critical: critical.is_some() };
+                let result = json!({ "valueString": result });
+                let version = laboratory::Version { result: &result, critical };
                 let reported =
                     laboratory::report_preliminary(lab, scientist, &patient, id, version, now);
                 return Ok(result_text(&reported.await?));
             }
-            LabCommand::Final(LabVersion { patient, id, record, result, critical, test }) => {
+            LabCommand::Final(LabVersion { patient, id, record, result, critical }) => {
                 let patient = self.patient(&patient)?;
                 let (_, previous) = self.anchor(RecordId(record)).await?;
-                let result = self.result_of(id, &result, critical.as_deref(), test).await?;
-                let version = laboratory::Version { result: &result, critical: critical.is_some() };
+                let result = json!({ "valueString": result });
+                let version = laboratory::Version { result: &result, critical };
                 let reported =
                     laboratory::report_final(lab, scientist, &patient, id, &previous, version, now);
                 return Ok(result_text(&reported.await?));
             }
-            LabCommand::Correct(LabVersion { patient, id, record, result, critical, test }) => {
+            LabCommand::Correct(LabVersion { patient, id, record, result, critical }) => {
                 let patient = self.patient(&patient)?;
                 let (_, previous) = self.anchor(RecordId(record)).await?;
-                let result = self.result_of(id, &result, critical.as_deref(), test).await?;
-                let version = laboratory::Version { result: &result, critical: critical.is_some() };
+                let result = json!({ "valueString": result });
+                let version = laboratory::Version { result: &result, critical };
                 let corrected =
                     laboratory::correct(lab, scientist, &patient, id, &previous, version, now);
                 return Ok(result_text(&corrected.await?));
             }
             LabCommand::Register { patient, system, number } => {
                 return self.register_number(&patient, &system, &number).await;
-            }
-            LabCommand::Unregister { system, number } => {
-                return self.unregister_number(&system, &number).await;
             }
             LabCommand::ImportHl7 { files, offset } => {
                 return self.import_messages(&files, offset.as_deref()).await;
@@ -666,30 +638,6 @@ impl<'a> Commands<'a> {
             LabCommand::Show { id } => return self.show_order(id).await,
         };
         Ok((steps.iter().map(step_text).collect(), 0))
-    }
-
-    /// What was found, as the fields of an Observation: of what test, as the scientist reads it in the order, unless it
-    /// is said.
-    async fn result_of(
-        &self,
-        id: B256,
-        found: &str,
-        critical: Option<&str>,
-        test: Option<String>,
-    ) -> Result<serde_json::Value, Error> {
-        let mut result = json!({ "valueString": found });
-        let (hospital, scientist) = (self.gateway("hospital")?, self.person("scientist")?);
-        let code = match test {
-            Some(test) => Some(json!({ "text": test })),
-            None => laboratory::ordered_test(hospital, scientist, id, self.now()).await?,
-        };
-        if let Some(code) = code {
-            result["code"] = code;
-        }
-        if let Some(critical) = critical {
-            result["interpretation"] = laboratory::interpretation(critical);
-        }
-        Ok(result)
     }
 
     /// The version of a result that a gateway's people have before them.
@@ -785,17 +733,15 @@ fn kind_set(kinds: &[Kind]) -> KindSet {
 }
 
 /// What stands against an order, for who prescribes.
-fn findings_text(what: &str, findings: &[prescription::Finding]) -> String {
+fn findings_text(findings: &[prescription::Finding]) -> String {
     let lines = findings.iter().map(|finding| format!("  {finding}\n")).collect::<String>();
-    format!("{what}; --despite REASON overrides what the checks found:\n{lines}")
+    format!("not issued; --despite REASON overrides what the checks found:\n{lines}")
 }
 
 /// Where a result is kept, and the steps that brought it there.
 fn result_text((anchor, steps): &(Anchor, Vec<Step>)) -> (String, u8) {
     let text = steps.iter().map(step_text).collect::<String>();
-    let told = "the patient and the ordering doctors can read it at the laboratory now; `salus lab release` alerts the \
-                patient";
-    (format!("result {}\n{text}  {told}\n", anchor.record), 0)
+    (format!("result {}\n{text}", anchor.record), 0)
 }
 
 fn step_text(step: &Step) -> String {

@@ -1,11 +1,6 @@
 //! What the commands about research do.
 
-use std::{
-    fs::{self, File},
-    io::Write as _,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use alloy_primitives::B256;
 use workflows::{
@@ -36,9 +31,9 @@ impl Commands<'_> {
                 let terms: Vec<&str> = terms.iter().map(String::as_str).collect();
                 let terms = Document::terms(source, &terms)?;
                 let price = Price { amount: price, patient_share };
-                let files = [(&*place, &dataset), (&*out, &terms)];
-                let offered = research::offer(source, &dataset, &terms, price);
-                let (id, step) = self.with_documents(&files, offered).await?;
+                let (id, step) = research::offer(source, &dataset, &terms, price).await?;
+                self.write_research(&place, dataset.bytes())?;
+                self.write_research(&out, terms.bytes())?;
                 return Ok((format!("offer {id}\n{}", step_text(&step)), 0));
             }
             Research::CloseOffer { id, at } => {
@@ -49,8 +44,8 @@ impl Commands<'_> {
                 let until = now.after(Duration::from_secs(days.saturating_mul(86_400)));
                 let (kinds, about) = (kind_set(&kinds), (title.as_str(), purpose.as_str()));
                 let protocol = Document::protocol(institute, researcher, about, kinds, until)?;
-                let proposed = research::propose(institute, researcher, &protocol, until);
-                let (id, step) = self.with_documents(&[(&*out, &protocol)], proposed).await?;
+                let (id, step) = research::propose(institute, researcher, &protocol, until).await?;
+                self.write_research(&out, protocol.bytes())?;
                 return Ok((format!("study {id}\n{}", step_text(&step)), 0));
             }
             Research::Approve { study, protocol, opinion, by } => {
@@ -97,8 +92,8 @@ impl Commands<'_> {
             Research::Order { study, offer, terms, codes, at, out } => {
                 let (buyer, terms) = (self.gateway(&at)?, self.research_document(&terms)?);
                 let question = Document::question(buyer, &codes)?;
-                let ordered = research::order(buyer, study, offer, &terms, &question);
-                let (id, step) = self.with_documents(&[(&*out, &question)], ordered).await?;
+                let (id, step) = research::order(buyer, study, offer, &terms, &question).await?;
+                self.write_research(&out, question.bytes())?;
                 return Ok((format!("order {id}\n{}", step_text(&step)), 0));
             }
             Research::Deliver { id, protocol, question, at, out } => {
@@ -256,53 +251,12 @@ impl Commands<'_> {
     }
 
     fn research_file(&self, path: &Path) -> Result<Vec<u8>, Error> {
-        fs::read(self.directory.join(path))
+        std::fs::read(self.directory.join(path))
             .map_err(|error| format!("could not read {}: {error}", path.display()).into())
     }
 
-    /// Takes a step that puts digests of documents on chain, each written to a new file before: nobody could make
-    /// the same again, and what is there already may be the only one of its kind.
-    async fn with_documents<T>(
-        &self,
-        files: &[(&Path, &Document)],
-        step: impl Future<Output = Result<T, WorkflowError>>,
-    ) -> Result<T, Error> {
-        let mut made = Vec::new();
-        let error: Error = match self.write_new(files, &mut made) {
-            Ok(()) => match step.await {
-                Ok(done) => return Ok(done),
-                Err(error) if error.is_refusal() || matches!(error, WorkflowError::Invalid(_)) => {
-                    error.into()
-                }
-                // The chain may have taken it all the same.
-                Err(error) => return Err(error.into()),
-            },
-            Err(error) => error,
-        };
-        for place in made {
-            let _ = fs::remove_file(place);
-        }
-        Err(error)
-    }
-
-    /// Writes documents to files that are not there, and says which it made.
-    fn write_new(
-        &self,
-        files: &[(&Path, &Document)],
-        made: &mut Vec<PathBuf>,
-    ) -> Result<(), Error> {
-        for (path, document) in files {
-            let failed = |error| format!("could not make {}: {error}", path.display());
-            let place = self.directory.join(path);
-            let mut file = File::create_new(&place).map_err(failed)?;
-            made.push(place);
-            file.write_all(document.bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-        }
-        Ok(())
-    }
-
     fn write_research(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-        fs::write(self.directory.join(path), bytes)
+        std::fs::write(self.directory.join(path), bytes)
             .map_err(|error| format!("could not write {}: {error}", path.display()).into())
     }
 }

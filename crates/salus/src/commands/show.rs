@@ -60,11 +60,6 @@ impl Commands<'_> {
             );
         }
         line("sealed as", self.sealed_text(hospital, issued.digest).await);
-        for (index, other) in prescription::substitutions(hospital, id).await?.iter().enumerate() {
-            let record = self.sealed_text(hospital, RecordDigest(other.record)).await;
-            let (label, by) = (format!("instead {}", index + 1), name(other.by));
-            line(&label, format!("another product, by the {by}, sealed as {record}"));
-        }
         for fill in 1..=held.fills {
             let Some(receipt) = prescription::receipt(hospital, id, fill).await? else { break };
             let has = if receipt.confirmed {
@@ -130,15 +125,8 @@ impl Commands<'_> {
             line("result", "none yet".into());
             return Ok((text, 0));
         };
-        // The clock of a critical version runs until somebody acknowledges, whatever was reported since.
-        let due = timestamp(held.acknowledgeBy);
-        let due = (due != Timestamp(0)).then_some(due);
-        let overdue = due.is_some_and(|due| due <= self.now());
-        line("acknowledged", acknowledged_text(held.acknowledged, due, overdue));
-        if due.is_some() && !last.critical {
-            let what = "an earlier version was critical, and nobody acknowledged it";
-            line("CRITICAL", what.into());
-        }
+        let overdue = laboratory::is_overdue(lab, id).await?;
+        line("acknowledged", acknowledged_text(held.acknowledged, last.acknowledge_by, overdue));
         if held.escalations > 0 {
             let next = timestamp(held.escalateBy);
             line("escalated", format!("times: {}; again from {next} on", held.escalations));
@@ -203,7 +191,7 @@ impl Commands<'_> {
     }
 
     /// The record with a digest, its version, state and digest, as far as it stands on chain by itself.
-    pub(super) async fn sealed_text(&self, gateway: &Gateway, digest: RecordDigest) -> String {
+    async fn sealed_text(&self, gateway: &Gateway, digest: RecordDigest) -> String {
         let projection = gateway.gatekeeper.projection().await;
         let found = projection.records.anchors().find(|entry| entry.anchor.digest == digest);
         match found {
@@ -211,13 +199,6 @@ impl Commands<'_> {
             Some(entry) => {
                 let (anchor, state) = (&entry.anchor, entry.state);
                 let (kind, version) = (anchor.kind, anchor.version);
-                let next = version.get() + 1;
-                let follows = projection.records.anchor(anchor.steward, anchor.record, next);
-                let state = match follows {
-                    Some(_) if entry.is_withdrawn => format!("replaced by version {next}"),
-                    None if entry.is_withdrawn => "taken back by who proposed it".into(),
-                    _ => state.to_string(),
-                };
                 format!(
                     "{kind} record {}, version {version}, {state}, digest {digest}",
                     anchor.record

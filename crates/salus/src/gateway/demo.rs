@@ -1,11 +1,7 @@
 //! One gateway for each institution of the demonstration, in one process, each on its own port.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    net::SocketAddr,
-};
+use std::{collections::BTreeMap, net::SocketAddr};
 
-use alloy_primitives::Address;
 use futures_util::future::join_all;
 use notify::webhook::LocalTargets;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
@@ -14,7 +10,6 @@ use workflows::laboratory_messages::MessageDesk;
 use super::{
     issuing::{Somebody, Tokens},
     patients::number_digest,
-    portal::{DemonstrationPeople, PortalSettings},
     running::open_exchange,
     settings::{ApiSettings, ExchangeSettings, Limits, SmartSettings},
     site::{Site, SiteSettings, origin},
@@ -35,7 +30,7 @@ impl DemoSites {
         let mut sites = Vec::new();
         let mut tokens = BTreeMap::new();
         let (stopping, stop) = watch::channel(false);
-        let mut exchanges = Vec::new();
+        let mut exchanging = JoinSet::new();
         for (gateway, number) in consortium.institutions().zip(1..) {
             let port = match port_base {
                 0 => 0,
@@ -78,15 +73,9 @@ impl DemoSites {
                     }
                     _ => None,
                 },
-                portal: PortalSettings {
-                    names: names(consortium),
-                    demonstration: Some(DemonstrationPeople::of(consortium, gateway).await),
-                    // Where `salus study` writes when it is told nothing else.
-                    study: Some("study".into()),
-                },
             };
             let site = Site::start(gateway, secrets, settings, listener).await?;
-            exchanges.push(exchange.finding(site.resources.clone()));
+            exchanging.spawn(exchange.finding(site.resources.clone()).run(stop.clone()));
             if let Some(issuer) = site.issuer.clone() {
                 let audience = site.base_url.clone();
                 tokens.insert(gateway.name.clone(), Tokens { issuer, audience });
@@ -95,11 +84,6 @@ impl DemoSites {
         }
         // Sites are started once in a process, so nothing is there yet.
         drop(consortium.tokens.set(tokens));
-        // They ask each other, so all listen before the first asks.
-        let mut exchanging = JoinSet::new();
-        for exchange in exchanges {
-            exchanging.spawn(exchange.run(stop.clone()));
-        }
         Ok(Self { sites, stopping, exchanging })
     }
 
@@ -109,19 +93,8 @@ impl DemoSites {
             say!("  FHIR R4 of the {name} on {}", site.base_url);
         }
         say!("  copies move between them, to whoever the patient permits");
-        self.print_portals();
         say!("  a token for it: salus token physician, salus token P001, salus token --help;");
         say!("  anybody gets one as anybody, so this is for demonstrations only");
-    }
-
-    /// Says where to sign in as whom: one address for each role.
-    fn print_portals(&self) {
-        say!("  in a browser, one address for each role:");
-        for (name, site) in &self.sites {
-            for (role, _, who) in ROLES.iter().filter(|(_, place, _)| place == name) {
-                say!("    {role:<22} {}/sign-in?as={who}", site.portal);
-            }
-        }
     }
 
     /// Finishes the requests in work.
@@ -130,28 +103,6 @@ impl DemoSites {
         join_all(self.sites.into_iter().map(|(_, site)| site.stop())).await;
         while self.exchanging.join_next().await.is_some() {}
     }
-}
-
-/// Whom to sign in as at which gateway, for each role.
-const ROLES: &[(&str, &str, &str)] = &[
-    ("patient", "hospital", "P001"),
-    ("doctor", "hospital", "physician"),
-    ("doctor from elsewhere", "hospital", "consultant"),
-    ("nurse", "hospital", "nurse"),
-    ("surgeon", "hospital", "surgeon"),
-    ("privacy officer", "hospital", "keeper"),
-    ("whoever runs it", "hospital", "hospital"),
-    ("laboratory scientist", "laboratory", "scientist"),
-    ("pharmacist", "pharmacy", "pharmacist"),
-    ("paramedic", "emergency", "paramedic"),
-    ("insurer", "insurer", "adjudicator"),
-    ("researcher", "institute", "researcher"),
-    ("auditor", "regulator", "auditor"),
-];
-
-/// What everybody in the demonstration is called.
-fn names(consortium: &Consortium) -> HashMap<Address, String> {
-    people(consortium).into_iter().map(|somebody| (somebody.address, somebody.name)).collect()
 }
 
 /// Everybody in the demonstration, by the names that commands know them by.

@@ -6,7 +6,6 @@
 //! and leaves the same line in the log (`guard`), with no id and no name in it (S1).
 
 mod api;
-mod asking;
 mod authenticator;
 mod backup;
 mod demo;
@@ -20,7 +19,6 @@ mod notifying;
 mod opening;
 mod patient_node;
 mod patients;
-mod portal;
 mod reading;
 mod running;
 mod server;

@@ -20,7 +20,6 @@ use super::{
     issuing::Somebody,
     opening::{Opened, now, open},
     patients::number_digest,
-    portal::PortalSettings,
     settings::{ExchangeSettings, Settings},
     site::{Site, SiteSettings, origin},
 };
@@ -67,7 +66,6 @@ async fn serve(settings: &Settings, opened: &Opened, listener: TcpListener) -> R
         head_age_max: settings.ledger.head_age_max(),
         people,
         exchange: exchange.as_ref().map(|exchange| (exchange.router(), exchange.others())),
-        portal: PortalSettings { study: settings.study(), ..PortalSettings::default() },
     };
     let site = Site::start(gateway, &opened.secrets, site, listener).await?;
     let (stopping, stop) = watch::channel(false);
@@ -79,7 +77,6 @@ async fn serve(settings: &Settings, opened: &Opened, listener: TcpListener) -> R
     }
     say!("{}, member {}", settings.name, gateway.member());
     say!("  FHIR R4 on {}, listening on {}", site.base_url, site.address());
-    say!("  in a browser: {}", site.portal);
     if let Some(scientist) = &opened.scientist {
         let origin = site.base_url.trim_end_matches("/fhir");
         say!("  HL7 v2 results on {origin}/hl7v2, reported by {}", scientist.member);

@@ -68,19 +68,12 @@ pub(crate) struct Settings {
     pub(crate) exchange: Option<ExchangeSettings>,
     /// How a laboratory's own system sends results; without it, it does not.
     pub(crate) hl7v2: Option<MessageSettings>,
-    /// The folder that `salus study` wrote, which the portal shows.
-    study: Option<RelativePathBuf>,
 }
 
 impl Settings {
     /// The directory of keys and databases.
     pub(crate) fn data(&self) -> PathBuf {
         self.data.relative()
-    }
-
-    /// The folder of the study that the portal shows.
-    pub(crate) fn study(&self) -> Option<PathBuf> {
-        self.study.as_ref().map(RelativePathBuf::relative)
     }
 
     /// The institution's own directory.

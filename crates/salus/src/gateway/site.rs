@@ -1,8 +1,7 @@
-//! What one gateway serves: FHIR with its tokens, the interface beside it, the portal, and how it fares.
+//! What one gateway serves: FHIR with its tokens, and how it fares.
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use ::portal::Portal;
 use axum::{
     Json, Router,
     extract::{Request, State},
@@ -13,7 +12,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 use smart::{
-    AuthorizationServer, KeySource, Keys, OwnIssuer, TrustedIssuer, Verifier, discovery,
+    AuthorizationServer, KeySource, Keys, TrustedIssuer, Verifier, discovery,
     issuer::DevelopmentIssuer,
 };
 use tokio::net::TcpListener;
@@ -35,7 +34,6 @@ use super::{
     issuing::{Somebody, development_issuer},
     notifying::Notifying,
     patients::RegisteredPatients,
-    portal::{GatewayHome, PortalSettings},
     server::Server,
     settings::{ApiSettings, Limits, SmartSettings},
 };
@@ -64,8 +62,6 @@ pub(crate) struct SiteSettings {
     pub(crate) exchange: Option<(Router, Arc<Others>)>,
     /// Where a laboratory takes HL7 v2 messages in.
     pub(crate) messages: Option<MessageDesk>,
-    /// What the portal shows that is not on chain.
-    pub(crate) portal: PortalSettings,
 }
 
 /// A gateway that is served.
@@ -78,8 +74,6 @@ pub(crate) struct Site {
     pub(crate) resources: fhir::Resources,
     /// The FHIR interface's address, as clients know it.
     pub(crate) base_url: String,
-    /// The portal's address, as browsers know it.
-    pub(crate) portal: String,
     /// Who lets anybody sign in as anybody, when that is on.
     pub(crate) issuer: Option<DevelopmentIssuer>,
 }
@@ -104,8 +98,7 @@ impl Site {
             None
         };
         let document = smart_configuration(&settings.smart, issuer.as_ref());
-        let own = Arc::new(own_issuer(origin, &audience, gateway));
-        let verifier = verifier(audience, &settings.smart, issuer.as_ref(), &own)?;
+        let verifier = verifier(audience, &settings.smart, issuer.as_ref())?;
         let members = settings.smart.issuers.iter();
         let members: HashMap<_, _> =
             members.map(|issuer| (issuer.issuer.clone(), issuer.members.clone())).collect();
@@ -132,35 +125,25 @@ impl Site {
         figures.begin().await;
         let guard = Guard::new(Arc::clone(&figures), settings.limits);
         let (exchange, others) = settings.exchange.unzip();
-        let health = Arc::new(Health::new(
-            gateway.clone(),
-            settings.head_age_max,
-            Arc::clone(&notifying),
-            others,
-        ));
-        let fhir = fhir::router(resources.clone(), authenticator);
-        let portal_origin = portal_origin(settings.base_url.as_ref(), address);
-        let portal = {
-            let (health, figures) = (Arc::clone(&health), Arc::clone(&figures));
-            let home = GatewayHome::new(gateway, own, settings.portal, health, figures);
-            Portal::new(Arc::new(home), fhir.clone(), api.clone().router(), &*portal_origin)
-        };
         let parts = Parts {
-            portal,
             messages: settings.messages.map(|desk| api.clone().messages_router(desk)),
             exchange,
-            fhir,
+            fhir: fhir::router(resources.clone(), authenticator),
             api: api.router(),
             issuer: issuer.as_ref().map(DevelopmentIssuer::router),
             document,
-            health,
+            health: Arc::new(Health::new(
+                gateway.clone(),
+                settings.head_age_max,
+                Arc::clone(&notifying),
+                others,
+            )),
             figures,
         };
         let server =
             Server::start(listener, router(parts, &guard, settings.limits), settings.limits)?;
         let limits = settings.limits;
-        let portal = portal_origin;
-        Ok(Self { server, guard, limits, notifying, resources, base_url, portal, issuer })
+        Ok(Self { server, guard, limits, notifying, resources, base_url, issuer })
     }
 
     /// Where it listens.
@@ -182,7 +165,6 @@ impl Site {
 
 /// What is served, by path.
 struct Parts {
-    portal: Portal,
     fhir: Router,
     api: Router,
     messages: Option<Router>,
@@ -204,15 +186,14 @@ fn at_base(interface: Router) -> MethodRouter {
 }
 
 fn router(parts: Parts, passing: &Guard, limits: Limits) -> Router {
-    let Parts { portal, fhir, api, messages, exchange, issuer, document, health, figures } = parts;
+    let Parts { fhir, api, messages, exchange, issuer, document, health, figures } = parts;
     let mut router = Router::new()
         .route("/healthz", get(|| async { Json(json!({ "alive": true })) }))
         .route("/readyz", get(ready).with_state(health))
         .route("/metrics", get(measured).with_state(figures))
         .route(&format!("{FHIR}/"), at_base(fhir.clone()))
         .nest(FHIR, fhir)
-        .nest(API, api)
-        .merge(portal.router());
+        .nest(API, api);
     if let Some(messages) = messages {
         router = router.merge(messages);
     }
@@ -234,14 +215,9 @@ fn router(parts: Parts, passing: &Guard, limits: Limits) -> Router {
         router = router.nest("/auth", issuer);
     }
     router
-        .fallback(async move |request: Request| {
-            let accepted = request.headers().get(header::ACCEPT);
-            let accepted = accepted.and_then(|accepted| accepted.to_str().ok());
-            if accepted.is_some_and(|accepted| accepted.contains("text/html")) {
-                return portal.nothing(request).await;
-            }
+        .fallback(|| async {
             let text = "there is nothing here; the FHIR interface is at /fhir";
-            (StatusCode::NOT_FOUND, Json(json!({ "error": text }))).into_response()
+            (StatusCode::NOT_FOUND, Json(json!({ "error": text })))
         })
         .layer(RequestBodyLimitLayer::new(limits.body_bytes))
         .layer(from_fn_with_state(passing.clone(), guard))
@@ -272,26 +248,12 @@ fn base_url(configured: Option<&Url>, address: SocketAddr) -> String {
     }
 }
 
-/// The address at which browsers reach the portal. Passkeys need a name, so this machine is called by its own.
-fn portal_origin(configured: Option<&Url>, address: SocketAddr) -> String {
-    match configured {
-        Some(url) => url.origin().ascii_serialization(),
-        None => format!("http://localhost:{}", address.port()),
-    }
-}
-
-/// Who gives the portal tokens for what it asks in somebody's name; new at each start.
-fn own_issuer(origin: &str, audience: &str, gateway: &Gateway) -> OwnIssuer {
-    OwnIssuer::new(&gateway.gatekeeper.entropy().bytes(), format!("{origin}/portal"), audience)
-}
-
 fn verifier(
     audience: String,
     settings: &SmartSettings,
     development: Option<&DevelopmentIssuer>,
-    own: &OwnIssuer,
 ) -> Result<Verifier, Error> {
-    let mut issuers = vec![own.trusted()?];
+    let mut issuers = Vec::new();
     for issuer in &settings.issuers {
         let keys = match (&issuer.jwks, issuer.jwks_file()) {
             (Some(url), _) => KeySource::Url(url.clone()),

@@ -139,13 +139,9 @@ impl Teller<'_> {
         let step = claim().await?;
         self.tell(step);
         let (other, reason) = ("tramadol 50 MG Oral Tablet", "capsules are not in stock");
-        let (now, at) = (self.now(), [hospital, pharmacy]);
-        let known = Known::read_as(&at, pharmacist.member, patient.account(), now).await?;
-        let written = prescription::prescribed(&at, pharmacist.member, anchor.record, now).await?;
-        let other = prescription::check_product(other, written.as_deref(), &known, None);
-        let other = other.map_err(|_| "the same medicine in another form was not taken")?;
+        let now = self.now();
         let substituted =
-            prescription::substitute(pharmacy, pharmacist, patient, id, &other, reason, now);
+            prescription::substitute(pharmacy, pharmacist, patient, id, other, reason, now);
         substituted.await?.1.into_iter().for_each(|step| self.tell(step));
         let product = Product {
             quantity: 20,

@@ -20,7 +20,7 @@ mod authorize;
 mod grants;
 mod page;
 mod params;
-pub(crate) mod signing;
+mod signing;
 mod token;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -180,7 +180,7 @@ impl DevelopmentIssuer {
             "a development issuer is on: anybody who reaches it can sign in as anybody"
         );
         Ok(Self(Arc::new(Inner {
-            signer: Signer::derive(signing::DEVELOPMENT, &settings.signing_seed),
+            signer: Signer::derive(&settings.signing_seed),
             settings,
             clients,
             rng: Mutex::new(Box::new(rng)),

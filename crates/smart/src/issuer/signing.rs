@@ -1,4 +1,4 @@
-//! An issuer's key and what it signs.
+//! The issuer's key and what it signs.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
@@ -6,25 +6,25 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-/// Keeps the development issuer's key apart from whatever else is derived from the same seed.
-pub(crate) const DEVELOPMENT: &[u8] = b"salus development issuer, signing key, version 1";
+/// Keeps the key apart from whatever else is derived from the same seed.
+const LABEL: &[u8] = b"salus development issuer, signing key, version 1";
 
 /// A P-256 key that signs by ES256, and its public half.
 ///
 /// Signatures are deterministic (RFC 6979), so a run with the same seed, clock and random bytes gives the
 /// same tokens.
-pub(crate) struct Signer {
+pub(super) struct Signer {
     key: SigningKey,
     public: Map<String, Value>,
     key_id: String,
 }
 
 impl Signer {
-    /// The key of a seed for what `label` says, always the same.
-    pub(crate) fn derive(label: &[u8], seed: &[u8; 32]) -> Self {
+    /// The key of a seed, always the same.
+    pub(super) fn derive(seed: &[u8; 32]) -> Self {
         // A digest is no key with a chance of one in 2^32 at most; then the next one is taken.
         let key = (0_u32..).find_map(|attempt| {
-            let hash = Sha256::new().chain_update(label).chain_update(seed);
+            let hash = Sha256::new().chain_update(LABEL).chain_update(seed);
             let hash = hash.chain_update(attempt.to_be_bytes()).finalize();
             SigningKey::from_slice(Zeroizing::<[u8; 32]>::new(hash.into()).as_slice()).ok()
         });
@@ -53,12 +53,12 @@ impl Signer {
     }
 
     /// The public key in a set of its own.
-    pub(crate) fn jwks(&self) -> Value {
+    pub(super) fn jwks(&self) -> Value {
         json!({ "keys": [self.public] })
     }
 
     /// A signed JWT with these claims.
-    pub(crate) fn sign(&self, typ: &str, claims: &Map<String, Value>) -> String {
+    pub(super) fn sign(&self, typ: &str, claims: &Map<String, Value>) -> String {
         let header = json!({ "alg": "ES256", "kid": self.key_id, "typ": typ });
         let encode = |json: String| URL_SAFE_NO_PAD.encode(json);
         let claims = Value::Object(claims.clone()).to_string();

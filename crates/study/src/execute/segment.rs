@@ -81,10 +81,8 @@ impl Job<'_> {
         }
         let mut total = Sums::default();
         shares.iter().for_each(|share| total += *share);
-        // No row has a census for itself. Outside of batch mode there are none.
-        total.transactions += workload.censuses.len() as u64;
         let head = machine.chain().head();
-        let by = by_attribute(self.rows, &shares, &workload.censuses);
+        let by = by_attribute(self.rows, &shares);
         let (state_root, block_hash) = (head.header.state_root, head.hash);
         Ok(Segment { mode, date, part, replay, total, by, setup, state_root, block_hash })
     }
@@ -127,8 +125,8 @@ impl Job<'_> {
                 gas(sealed, place).ok_or_else(|| ExecuteError::Floor { what: what(place) })?;
             if self.work.mode == Mode::Batch {
                 let rows = &workload.censuses[subject].rows;
-                for (row, gas) in rows.iter().zip(shared(gas, rows.len())) {
-                    shares[*row] += Sums { gas, ..Sums::default() };
+                for (row, (transactions, gas)) in rows.iter().zip(shared(gas, rows.len())) {
+                    shares[*row] += Sums { transactions, gas, ..Sums::default() };
                 }
                 size += rows.len() as u64;
             } else {

@@ -56,11 +56,6 @@ impl Panel {
         }
     }
 
-    /// Whether a bar is drawn broken.
-    fn has_gap(&self) -> bool {
-        self.marks == Marks::Bars && self.broken().is_finite()
-    }
-
     /// From which length on a bar is drawn broken: where it is more than twice as long as the next of many, which could
     /// not be told from each other beside it.
     fn broken(&self) -> f64 {
@@ -90,11 +85,7 @@ impl BarChart {
         let lines = self.labels.len().div_ceil(self.columns).max(1);
         let legend = if self.legend.is_empty() { 0.0 } else { 24.0 };
         let body = legend + lines as f64 * LINE + AXIS;
-        let mut words = self.words.clone();
-        if self.panels.iter().any(Panel::has_gap) {
-            words.subtitle += ". A bar with a gap is longer than its axis";
-        }
-        let mut sheet = Sheet::new(&words, self.width, body);
+        let mut sheet = Sheet::new(&self.words, self.width, body);
         let top = sheet.top + legend;
         draw_legend(&mut sheet.canvas, &self.legend, sheet.top + 10.0);
         let column =

@@ -101,12 +101,13 @@ fn by_gas<T>(mut all: Vec<T>, gas: impl Fn(&T) -> (u64, &str)) -> Vec<T> {
 
 /// Every operation, the dearest first.
 pub(super) fn operations(results: &Results) -> Result<Option<Figure>, DrawError> {
-    let all: Vec<_> = results.operations.iter().filter(|one| one.is_transaction()).collect();
+    let all: Vec<&Operation> = results.operations.iter().collect();
     let all = by_gas(all, |one| (one.gas.total(), one.name.as_str()));
     let (Some(first), Some(last)) = (all.first(), all.last()) else { return Ok(None) };
     let words = Words {
         title: format!("Gas per operation: {} operations of the contracts", all.len()),
-        subtitle: "One transaction each, dearest first, and what the gas pays for".into(),
+        subtitle: "One transaction each, dearest first, and what the gas pays for. A bar with a gap is longer than its axis"
+            .into(),
         source: SOURCE.into(),
     };
     let chart = BarChart {

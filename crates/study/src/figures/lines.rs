@@ -1,21 +1,20 @@
 //! Cost against size, and cost in time.
 
 use crate::{
-    fit::{Against, Fit, Over, StraightLine, r_squared},
-    results::{Basis, Line, Results},
+    fit::{Against, Fit, Over, StraightLine},
+    results::{Line, Results},
     row::Day,
-    tables::mode_name,
     tally::Mode,
 };
 
 use super::{
-    DrawError, Figure,
+    Basis, DrawError, Figure, GAS,
     canvas::palette,
-    colour_of,
+    colour_of, named,
     plot::{Mark, Note, Panel, Plot, Series},
     scale::{Scale, amount, number_of},
     sheet::Words,
-    source_of_mode, source_of_prices, source_of_work, told,
+    source_of_costs, source_of_prices, source_of_rows, told,
 };
 
 const WIDTH: f64 = 900.0;
@@ -24,20 +23,19 @@ const WIDTH: f64 = 900.0;
 pub(super) fn fits(results: &Results) -> Result<Vec<Figure>, DrawError> {
     let mut figures = Vec::new();
     for fit in &results.fits {
-        let Some(of) = results.modes.get(&fit.mode) else { continue };
         // The paper speaks of patients. Only of a transaction for each row is more to be shown: that it goes by rows.
         let shown = fit.against == Against::Patients || fit.mode == Mode::Row;
         if let Some(line) = fit.line
             && shown
             && !fit.points.is_empty()
         {
-            figures.push(draw_fit(fit, line, source_of_mode(results, of))?);
+            figures.push(draw_fit(results, fit, line)?);
         }
     }
     Ok(figures)
 }
 
-fn draw_fit(fit: &Fit, line: StraightLine, source: String) -> Result<Figure, DrawError> {
+fn draw_fit(results: &Results, fit: &Fit, line: StraightLine) -> Result<Figure, DrawError> {
     let points: Vec<(f64, f64)> =
         fit.points.iter().map(|point| (point.size as f64, point.gas_used as f64)).collect();
     let says = |size: f64| line.slope * size + line.intercept;
@@ -52,7 +50,7 @@ fn draw_fit(fit: &Fit, line: StraightLine, source: String) -> Result<Figure, Dra
         Against::Patients => ("patients", "patient"),
         Against::Rows => ("rows", "row"),
     };
-    let r_squared = r_squared(line.r_squared);
+    let r_squared = format!("{:.4}", line.r_squared);
     let words = Words {
         title: format!("Gas against number of {against}, {}: R² = {r_squared}", told(fit.mode)),
         subtitle: format!(
@@ -63,15 +61,13 @@ fn draw_fit(fit: &Fit, line: StraightLine, source: String) -> Result<Figure, Dra
             amount(line.intercept),
             amount(line.residual_rms)
         ),
-        source,
+        source: format!("{} {GAS}", source_of_rows(results)),
     };
     let colour = colour_of(fit.mode);
     let dots =
         |points: Vec<(f64, f64)>| Series { colour, mark: Mark::Dots { radius: 3.5 }, points };
     let ends = vec![(0.0, says(0.0)), (most, says(most))];
-    // A line that begins a hair below zero needs no room there.
-    let highest = points.iter().map(|(_, y)| *y).fold(0.0, f64::max);
-    let values = points.iter().chain(&ends).map(|(_, y)| *y).filter(|y| *y > -0.02 * highest);
+    let values = points.iter().chain(&ends).map(|(_, y)| *y);
     // The three largest have their names.
     let mut largest: Vec<_> = fit.points.iter().collect();
     largest.sort_by_key(|point| std::cmp::Reverse(point.size));
@@ -110,7 +106,7 @@ fn draw_fit(fit: &Fit, line: StraightLine, source: String) -> Result<Figure, Dra
          explains {r_squared} of the variance; below it the residuals.",
         amount(line.slope)
     );
-    let name = format!("fit-{}-{over}-{against}", mode_name(fit.mode));
+    let name = format!("fit-{}-{over}-{against}", named(fit.mode));
     Figure::of(name, &words, alt, plot.draw())
 }
 
@@ -127,13 +123,7 @@ pub(super) fn months(results: &Results) -> Result<Vec<Figure>, DrawError> {
         if first == last {
             continue;
         }
-        // Both are drawn.
-        let bases = if results.prices.daily.is_some() {
-            vec![Basis::OnDay, Basis::Fixed]
-        } else {
-            vec![Basis::Fixed]
-        };
-        let prices = bases.into_iter().map(|basis| source_of_prices(results, basis));
+        let basis = Basis::of(&of.total);
         let costs = |usd: &dyn Fn(&Line) -> Option<f64>| -> Vec<(f64, f64)> {
             let point = |(day, line): (&Day, &Line)| Some((number_of(*day), usd(line)?));
             of.dates.iter().filter_map(point).filter(|(_, usd)| *usd > 0.0).collect()
@@ -149,11 +139,7 @@ pub(super) fn months(results: &Results) -> Result<Vec<Figure>, DrawError> {
             title: format!("Cost of each archive date's list, {}", told(*mode)),
             subtitle: "US dollars on a logarithmic axis; below, how many patients the list counts"
                 .into(),
-            source: [source_of_mode(results, of)]
-                .into_iter()
-                .chain(prices)
-                .collect::<Vec<_>>()
-                .join(" "),
+            source: source_of_costs(results, basis),
         };
         let mut legend = Vec::new();
         let mut series = Vec::new();
@@ -198,7 +184,7 @@ pub(super) fn months(results: &Results) -> Result<Vec<Figure>, DrawError> {
              patients it counts.",
             of.dates.len()
         );
-        let name = format!("cost-by-month-{}", mode_name(*mode));
+        let name = format!("cost-by-month-{}", named(*mode));
         figures.push(Figure::of(name, &words, alt, plot.draw())?);
     }
     Ok(figures)
@@ -220,17 +206,12 @@ pub(super) fn days(results: &Results) -> Result<Option<Figure>, DrawError> {
     if lines.is_empty() {
         return Ok(None);
     }
-    let rows = days.work.values().map(|sums| sums.rows).max().unwrap_or_default();
     let words = Words {
         title: format!("The same work on every other day: the list of {}", days.of),
         subtitle:
             "US dollars on a logarithmic axis, at each day's average gas price and its ether price"
                 .into(),
-        source: format!(
-            "{} {}",
-            source_of_work(results, rows, &[days.of]),
-            source_of_prices(results, Basis::OnDay)
-        ),
+        source: format!("{} {}", source_of_rows(results), source_of_prices(results, Basis::OnDay)),
     };
     let said = |number: f64| {
         let at = |line: &&crate::results::DayLine| number_of(line.price.day) == number;

@@ -16,8 +16,7 @@ mod table;
 mod work;
 
 use crate::{
-    results::{Basis, ModeResults, Results},
-    row::Day,
+    results::{Line, Results},
     tally::Mode,
 };
 
@@ -75,7 +74,16 @@ const fn told(mode: Mode) -> &'static str {
     match mode {
         Mode::Row => "one transaction for each row",
         Mode::Patient => "one transaction for each patient",
-        Mode::Batch => "one transaction for each hospital and date",
+        Mode::Batch => "one transaction for each hospital and month",
+    }
+}
+
+/// In a file's name.
+const fn named(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Row => "row",
+        Mode::Patient => "patient",
+        Mode::Batch => "batch",
     }
 }
 
@@ -87,51 +95,67 @@ const fn colour_of(mode: Mode) -> Colour {
     }
 }
 
-/// Where the rows are from: all that were read.
-fn source_of_rows(results: &Results) -> String {
-    let sources = &results.dataset.sources;
-    let rows: u64 = sources.iter().map(|source| source.rows_used).sum();
-    let files = if sources.len() == 1 { "file" } else { "files" };
-    origin_of_rows(results, &format!("{} rows of {} {files}", scale::count(rows), sources.len()))
+/// Which money a figure shows: all of its values in the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Basis {
+    OnDay,
+    Fixed,
 }
 
-fn origin_of_rows(results: &Results, rows: &str) -> String {
-    if results.dataset.synthetic {
-        format!("Rows: made up from a seed, not published by anybody; {rows}.")
-    } else {
-        format!("Rows: waiting lists of the National Treatment Purchase Fund (Ireland); {rows}.")
+impl Basis {
+    fn of(total: &Line) -> Self {
+        if total.on_day.is_some() { Self::OnDay } else { Self::Fixed }
+    }
+
+    /// In US dollars. A line without a price of its day is part of no total that has one.
+    fn usd(self, line: &Line) -> f64 {
+        match self {
+            Self::OnDay => line.on_day.unwrap_or(line.fixed).usd.as_amount(),
+            Self::Fixed => line.fixed.usd.as_amount(),
+        }
+    }
+
+    const fn told(self) -> &'static str {
+        match self {
+            Self::OnDay => "at the gas and ether prices of each archive date",
+            Self::Fixed => "at the fixed price",
+        }
     }
 }
 
-/// Where the rows are from, which of them a figure is of, and where gas is from.
-fn source_of_work(results: &Results, rows: u64, dates: &[Day]) -> String {
-    let rows = scale::count(rows);
-    let rows = match dates {
-        [] => format!("{rows} rows"),
-        [only] => format!("here {rows} rows of {only}"),
-        [first, .., last] => {
-            format!("here {rows} rows of {} archive dates from {first} to {last}", dates.len())
-        }
+/// Where the rows are from.
+fn source_of_rows(results: &Results) -> String {
+    let dataset = &results.dataset;
+    if dataset.synthetic {
+        return "A list that was made up from a seed, not published by anybody.".into();
+    }
+    let rows: u64 = dataset.sources.iter().map(|source| source.rows_used).sum();
+    let files = match dataset.sources.len() {
+        1 => "1 file".into(),
+        files => format!("{files} files"),
     };
-    format!("{} Gas: receipts of executed transactions.", origin_of_rows(results, &rows))
+    let rows = scale::count(rows);
+    format!(
+        "Rows: National Treatment Purchase Fund (Ireland), waiting lists as published, {rows} rows of {files}."
+    )
 }
 
-/// Of all that one mode did.
-fn source_of_mode(results: &Results, of: &ModeResults) -> String {
-    let dates: Vec<Day> = of.dates.keys().copied().collect();
-    source_of_work(results, of.total.sums.rows, &dates)
+/// Where gas and money are from, too.
+fn source_of_costs(results: &Results, basis: Basis) -> String {
+    format!("{} {}", source_of_rows(results), source_of_prices(results, basis))
 }
 
-/// Where money is from.
 fn source_of_prices(results: &Results, basis: Basis) -> String {
-    let (name, prices) = match (&results.prices.daily, basis) {
-        (Some(daily), Basis::OnDay) => ("Prices", &daily.origin),
-        _ => ("Fixed price", &results.prices.fixed.origin),
+    let prices = match (&results.prices.daily, basis) {
+        (Some(daily), Basis::OnDay) => daily.origin.as_str(),
+        _ => results.prices.fixed.origin.as_str(),
     };
     // The report marks names of files; a picture has one kind of letter.
     let prices = prices.replace('`', "");
-    format!("{name}: {}.", prices.trim_end_matches('.'))
+    format!("{GAS} Prices: {}.", prices.trim_end_matches('.'))
 }
+
+const GAS: &str = "Gas: receipts of executed transactions.";
 
 #[cfg(test)]
 mod tests;

@@ -111,7 +111,6 @@ fn results(with_prices: bool) -> Results {
         },
         attributes: vec![attribute],
         rounds: 1,
-        several_names: BTreeMap::new(),
     };
     let pending = Pending {
         mode: Mode::Row,
@@ -187,17 +186,6 @@ fn every_label_can_be_read() {
 }
 
 #[test]
-fn a_bar_with_a_gap_is_explained_where_there_is_one() {
-    let figures = draw(&results(true)).unwrap();
-    let explains = |name: &str| {
-        let figure = figures.iter().find(|figure| figure.name == name).unwrap();
-        figure.svg.contains("A bar with a gap")
-    };
-    assert!(explains("gas-per-operation"));
-    assert!(!explains("cost-by-hospital-row") && !explains("deployment"));
-}
-
-#[test]
 fn rows_and_patients_rank_differently() {
     let figures = draw(&results(true)).unwrap();
     let alt = |name: &str| figures.iter().find(|figure| figure.name == name).unwrap().alt.clone();
@@ -223,7 +211,6 @@ fn nothing_executed_leaves_what_the_contracts_take() {
         head: Head::default(),
         attributes: Vec::new(),
         rounds: 0,
-        several_names: BTreeMap::new(),
     };
     let figures = draw(&Gathering::new(prices).finish(dataset, Vec::new())).unwrap();
     let names = names(&figures);

@@ -3,19 +3,18 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    results::{Basis, Line, ModeResults, Results},
-    tables::mode_name,
+    results::{Line, ModeResults, Results},
     tally::{Dimension, Mode},
 };
 
 use super::{
-    DrawError, Figure,
+    Basis, DrawError, Figure,
     bars::{BarChart, Marks, Panel},
     canvas::palette,
-    colour_of,
+    colour_of, named,
     scale::{amount, count, whole},
     sheet::Words,
-    source_of_mode, source_of_prices, source_of_rows, source_of_work,
+    source_of_costs, source_of_rows,
     table::TableFigure,
     told,
 };
@@ -81,13 +80,13 @@ struct Ranked<'a> {
 
 impl<'a> Ranked<'a> {
     fn of(mode: &'a ModeResults, lines: &'a BTreeMap<String, Line>) -> Self {
-        let basis = Basis::of([&mode.total]);
+        let basis = Basis::of(&mode.total);
         let mut lines: Vec<_> = lines.iter().collect();
         // Gas decides where money is the same, and the name where gas is.
         lines.sort_by(|(name, line), (other_name, other)| {
             basis
                 .usd(other)
-                .cmp(&basis.usd(line))
+                .total_cmp(&basis.usd(line))
                 .then(other.sums.gas.total().cmp(&line.sums.gas.total()))
                 .then(name.cmp(other_name))
         });
@@ -99,7 +98,7 @@ impl<'a> Ranked<'a> {
     }
 
     fn costs(&self) -> Vec<(f64, String)> {
-        let usd = |line: &Line| self.basis.usd(line).as_amount();
+        let usd = |line: &Line| self.basis.usd(line);
         self.lines.iter().map(|(_, line)| (usd(line), amount(usd(line)))).collect()
     }
 
@@ -107,13 +106,9 @@ impl<'a> Ranked<'a> {
         self.lines.iter().map(|(_, line)| (of(line) as f64, count(of(line)))).collect()
     }
 
-    fn source(&self, results: &Results, of: &ModeResults) -> String {
-        format!("{} {}", source_of_mode(results, of), source_of_prices(results, self.basis))
-    }
-
     fn alt(&self, what: &str) -> String {
         let say = |(label, line): &(&String, &Line)| {
-            format!("{label} (USD {})", amount(self.basis.usd(line).as_amount()))
+            format!("{label} (USD {})", amount(self.basis.usd(line)))
         };
         match self.lines.as_slice() {
             [] => format!("Bars, one for each {what}; there are none."),
@@ -143,10 +138,10 @@ pub(super) fn by_specialty(results: &Results) -> Result<Vec<Figure>, DrawError> 
         let words = Words {
             title: format!("Total cost by specialty, {}", told(*mode)),
             subtitle: format!(
-                "Left: US dollars {}, dearest first. Right: {other}, in the same order",
+                "Left: US dollars {}, dearest first. Right: {other}, by which the order would be another",
                 ranked.basis.told()
             ),
-            source: ranked.source(results, of),
+            source: source_of_costs(results, ranked.basis),
         };
         let chart = BarChart {
             words: words.clone(),
@@ -159,7 +154,7 @@ pub(super) fn by_specialty(results: &Results) -> Result<Vec<Figure>, DrawError> 
             columns: 1,
             width: WIDTH,
         };
-        let name = format!("cost-by-specialty-{}", mode_name(*mode));
+        let name = format!("cost-by-specialty-{}", named(*mode));
         figures.push(Figure::of(name, &words, ranked.alt("specialty"), chart.draw())?);
     }
     Ok(figures)
@@ -180,22 +175,19 @@ pub(super) fn codes(results: &Results) -> Result<Option<Figure>, DrawError> {
         return Ok(None);
     }
     coded.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let basis = Basis::of([&of.total]);
+    let basis = Basis::of(&of.total);
     let words = Words {
         title: format!("Specialties and their HIPE codes, {}", told(*mode)),
         subtitle: format!(
             "Left: the code, which is a name and no quantity. Right: cost in US dollars {}",
             basis.told()
         ),
-        source: format!("{} {}", source_of_mode(results, of), source_of_prices(results, basis)),
+        source: source_of_costs(results, basis),
     };
     let code = |((number, code, _), _): &((u32, String, String), &Line)| {
         (f64::from(*number), code.clone())
     };
-    let cost = |(_, line): &(_, &Line)| {
-        let usd = basis.usd(line).as_amount();
-        (usd, amount(usd))
-    };
+    let cost = |(_, line): &(_, &Line)| (basis.usd(line), amount(basis.usd(line)));
     let chart = BarChart {
         words: words.clone(),
         labels: coded.iter().map(|((.., name), _)| name.clone()).collect(),
@@ -273,7 +265,7 @@ pub(super) fn by_attribute(results: &Results) -> Result<Vec<Figure>, DrawError> 
                     "US dollars {}; rows and patients beside it",
                     ranked.basis.told()
                 ),
-                source: ranked.source(results, of),
+                source: source_of_costs(results, ranked.basis),
             };
             let chart = BarChart {
                 words: words.clone(),
@@ -291,7 +283,7 @@ pub(super) fn by_attribute(results: &Results) -> Result<Vec<Figure>, DrawError> 
                 columns: 1,
                 width: if is_hospital { 1_080.0 } else { WIDTH },
             };
-            let name = format!("{}-{}", attribute.name, mode_name(*mode));
+            let name = format!("{}-{}", attribute.name, named(*mode));
             figures.push(Figure::of(name, &words, alt, chart.draw())?);
         }
     }
@@ -329,8 +321,10 @@ pub(super) fn modes(results: &Results) -> Result<Option<Figure>, DrawError> {
         values: modes.iter().map(|(_, of)| vec![value(of)]).collect(),
         notes: modes.iter().map(|(_, of)| note(value(of))).collect(),
     };
-    let basis = Basis::of(modes.iter().map(|(_, line)| line));
-    let usd = |line: &Line| basis.usd(line).as_amount();
+    let basis = match modes.iter().all(|(_, line)| line.on_day.is_some()) {
+        true => Basis::OnDay,
+        false => Basis::Fixed,
+    };
     let sums = modes[0].1.sums;
     let words = Words {
         title: "Prices of the same list, by how its rows become transactions".into(),
@@ -340,11 +334,7 @@ pub(super) fn modes(results: &Results) -> Result<Option<Figure>, DrawError> {
             count(sums.patients),
             basis.told()
         ),
-        source: format!(
-            "{} {}",
-            source_of_work(results, sums.rows, &results.compared.dates),
-            source_of_prices(results, basis)
-        ),
+        source: source_of_costs(results, basis),
     };
     let chart = BarChart {
         words: words.clone(),
@@ -352,7 +342,7 @@ pub(super) fn modes(results: &Results) -> Result<Option<Figure>, DrawError> {
         panels: vec![
             panel("transactions", whole, &|of| of.sums.transactions as f64),
             panel("gas for each patient", amount, &|of| per(of.sums.gas.total(), of.sums.patients)),
-            panel("cost (USD)", amount, &|of| usd(of)),
+            panel("cost (USD)", amount, &|of| basis.usd(of)),
         ],
         legend: Vec::new(),
         columns: 1,
@@ -360,7 +350,7 @@ pub(super) fn modes(results: &Results) -> Result<Option<Figure>, DrawError> {
     };
     let told: Vec<String> = modes
         .iter()
-        .map(|(mode, of)| format!("{} costs USD {}", told(*mode), amount(usd(of))))
+        .map(|(mode, of)| format!("{} costs USD {}", told(*mode), amount(basis.usd(of))))
         .collect();
     let alt = format!("Dots on logarithmic axes: {}.", told.join("; "));
     Figure::of("mode-comparison".into(), &words, alt, chart.draw()).map(Some)

@@ -28,17 +28,17 @@ use census::{Form, ReadError, Rows};
 
 use self::{
     names::{NameCount, Names},
+    open::{Print, Printing},
     overlap::Why,
     spool::{Part, Spool, Spooling},
     survey::Survey,
 };
 use crate::{
     results::{Attribute, Dataset, Head, Source},
-    row::{Day, Hospital, Row, Specialty, is_papers_month},
+    row::{Day, Hospital, Row, Specialty},
 };
 
 pub use open::unpacked;
-pub(crate) use open::{Print, Printing};
 pub use spool::List;
 pub use synthetic::{SYNTHETIC_ROWS, write_synthetic};
 
@@ -124,7 +124,6 @@ pub struct Lists {
     is_synthetic: bool,
     spool: Spool,
     names: Names,
-    several_names: BTreeMap<u16, Vec<String>>,
     attributes: Vec<Attribute>,
     dates: BTreeMap<Day, (u64, u64)>,
 }
@@ -177,7 +176,6 @@ impl Lists {
             is_synthetic: false,
             spool: spooling.finish().map_err(ListError::Scratch)?,
             names,
-            several_names: count.several(),
             attributes: Vec::new(),
             dates: BTreeMap::new(),
         };
@@ -251,7 +249,6 @@ impl Lists {
             head: self.head(),
             attributes: self.attributes.clone(),
             rounds,
-            several_names: self.several_names.clone(),
         }
     }
 
@@ -282,7 +279,7 @@ impl Lists {
     fn head(&self) -> Head {
         let rank = |number: &usize| {
             let first = self.sources[*number].first;
-            let is_january = first.is_some_and(is_papers_month);
+            let is_january = first.is_some_and(|day| (day.year, day.month) == (2020, 1));
             (!is_january, first.is_none(), !self.names_hospitals(*number), *number)
         };
         let number = (0..self.sources.len()).min_by_key(rank).unwrap_or_default();

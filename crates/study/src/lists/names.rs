@@ -42,17 +42,6 @@ impl NameCount {
         }
     }
 
-    /// Specialties that have several names, with these, that of most rows first.
-    pub(super) fn several(&self) -> BTreeMap<u16, Vec<String>> {
-        let several = self.specialties.iter().filter(|(_, uses)| uses.len() > 1);
-        let ranked = |uses: &BTreeMap<String, Uses>| {
-            let mut names: Vec<_> = uses.iter().collect();
-            names.sort_by_key(|(name, uses)| (Reverse(uses.rows), *name));
-            names.into_iter().map(|(name, _)| name.clone()).collect()
-        };
-        several.map(|(code, uses)| (*code, ranked(uses))).collect()
-    }
-
     /// The names to use, and what contradicts: for each source in words.
     pub(super) fn settle(&self) -> (Names, Vec<(usize, String)>) {
         let specialties = self.specialties.iter();
@@ -169,21 +158,6 @@ mod tests {
         ];
         let expected = vec![("B".to_owned(), "X".to_owned()); 4];
         assert_eq!(settled(&rows), (expected, Vec::new()));
-    }
-
-    #[test]
-    fn all_names_that_a_code_has_are_kept_that_of_most_rows_first() {
-        let mut count = NameCount::default();
-        for name in ["X", "Y", "Y", "", "A"] {
-            count.add(0, &named("0001", "H", name));
-        }
-        assert_eq!(
-            count.several(),
-            BTreeMap::from([(600, ["Y", "A", "X"].map(String::from).into())])
-        );
-        let mut once = NameCount::default();
-        once.add(0, &named("0001", "H", "X"));
-        assert!(once.several().is_empty());
     }
 
     #[test]

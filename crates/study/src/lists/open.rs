@@ -62,31 +62,31 @@ pub fn unpacked<'a>(mut input: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>>
 
 /// What a file is known by: the SHA-256 of its bytes as they lie there, and how many they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Print {
-    pub(crate) digest: B256,
-    pub(crate) size_bytes: u64,
+pub(super) struct Print {
+    pub(super) digest: B256,
+    pub(super) size_bytes: u64,
 }
 
 impl Print {
-    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
         Printing::new(File::open(path)?).finish()
     }
 }
 
 /// Passes bytes on, and takes their print.
-pub(crate) struct Printing<R> {
+pub(super) struct Printing<R> {
     input: R,
     hasher: Sha256,
     size_bytes: u64,
 }
 
 impl<R: Read> Printing<R> {
-    pub(crate) fn new(input: R) -> Self {
+    pub(super) fn new(input: R) -> Self {
         Self { input, hasher: Sha256::new(), size_bytes: 0 }
     }
 
     /// Of all there is, also of what was not asked for.
-    pub(crate) fn finish(mut self) -> io::Result<Print> {
+    pub(super) fn finish(mut self) -> io::Result<Print> {
         io::copy(&mut self, &mut io::sink())?;
         let digest = B256::from_slice(&self.hasher.finalize());
         Ok(Print { digest, size_bytes: self.size_bytes })

@@ -18,7 +18,7 @@ impl Writer<'_> {
     fn operations(&mut self) {
         self.subheading("Gas of each operation");
         let mut by_contract: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
-        let whole = self.results.operations.iter().filter(|operation| operation.is_transaction());
+        let whole = self.results.operations.iter().filter(|operation| is_transaction(operation));
         for operation in whole {
             by_contract.entry(&operation.contract).or_default().push(operation);
         }
@@ -126,4 +126,9 @@ impl Writer<'_> {
         }
         self.figures("deployment");
     }
+}
+
+/// Whether it is a whole transaction, and not a record's share of one.
+const fn is_transaction(operation: &Operation) -> bool {
+    operation.gas.intrinsic >= 21_000
 }

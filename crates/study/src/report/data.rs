@@ -19,7 +19,7 @@ impl Writer<'_> {
     pub(super) fn method(&mut self) {
         self.heading("Method");
         self.say(
-            "Gas is not computed by a formula here. Each transaction was signed with its sender's own key, executed by the \
+            "Nothing here is computed by a formula. Each transaction was signed with its sender's own key, executed by the \
              Ethereum Virtual Machine under the rules of the Osaka fork against the contracts that Salus deploys, and sealed \
              in a block with its receipt. Gas is what the receipts say. It is shown in three parts: **intrinsic** gas, which \
              any transaction costs (21,000); **call data** (4 for a zero byte, 16 for any other); and **execution**, the rest \
@@ -33,7 +33,7 @@ impl Writer<'_> {
             "**Patient mode** is what a system in use would do: one referral for each patient that a row counts \
              (`WaitingLists.list`), sent by a referring physician."
                 .into(),
-            "**Batch mode** publishes one census for each hospital and archive date: the root of a Merkle tree over all its rows, \
+            "**Batch mode** publishes one census for each hospital and month: the root of a Merkle tree over all its rows, \
              each of which can be proved against it later."
                 .into(),
         ]);
@@ -41,9 +41,7 @@ impl Writer<'_> {
             "Each archive date is executed on a chain of its own (in patient mode, each 20,000 referrals of it), after \
              contracts, hospitals and professionals were set up by real transactions. That setup is in none of the figures \
              but where it is named. What a transaction uses does not depend on how many were before it, so that these chains \
-             together tell what one chain would; a test holds the two against each other. There is one exception: the first \
-             census of a hospital and month sets storage that later ones change, and uses 17,100 gas more. A month that has \
-             two archive dates, or is gone through again, has such a first one each time here, and would not on one chain.",
+             together tell what one chain would; a test holds the two against each other.",
         );
         let mut asked = Vec::new();
         if let Some(rows) = self.setup.rows {
@@ -180,8 +178,7 @@ impl Writer<'_> {
             ]
         });
         self.table(
-            "The attributes of the rows that are used, as they are worked on: each code and number has one name, and the type \
-             of case is `Outpatient` where a file has no such column (`tables/attributes.csv`).",
+            "The attributes of the rows that are used.",
             &["attribute", "type", "distinct values", "missing", "sample"],
             &[2, 3],
             attributes.collect(),

@@ -102,6 +102,12 @@ pub(crate) fn gas_of_fit(gas: f64) -> String {
     format!("{sign}{}", grouped(&text))
 }
 
+/// R², which is never rounded up to 1.
+pub(crate) fn r_squared(value: f64) -> String {
+    let text = format!("{value:.4}");
+    if text == "1.0000" && value < 1.0 { format!("{:.4} or more", 0.9999) } else { text }
+}
+
 /// `30 January 2020`.
 pub(crate) fn date(day: Day) -> String {
     const MONTHS: [&str; 12] = [
@@ -190,7 +196,10 @@ mod tests {
     }
 
     #[test]
-    fn gas_of_a_fit_has_a_sign_where_it_counts() {
+    fn a_fit_that_is_not_perfect_is_not_called_so() {
+        assert_eq!(r_squared(1.0), "1.0000");
+        assert_eq!(r_squared(0.999_999), "0.9999 or more");
+        assert_eq!(r_squared(0.61), "0.6100");
         assert_eq!(gas_of_fit(-1_234.4), "−1,234");
         assert_eq!(gas_of_fit(-0.2), "0");
     }

@@ -1,6 +1,6 @@
 //! Of the report: what the rows cost, by what they say, and whether that is linear.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use super::{
     Writer,
@@ -8,12 +8,12 @@ use super::{
     count,
     data::shortened_caption,
     many, mode_name,
-    words::{self, each, gas_of_fit, money, percent, usd},
+    words::{self, each, gas_of_fit, money, percent, r_squared, usd},
 };
 use crate::{
-    fit::{Against, Fit, Over, r_squared},
+    fit::{Against, Fit, Over},
     prices::Fiat,
-    results::{Basis, DayLine, Line},
+    results::{DayLine, Line},
     tables::dimension_name,
     tally::{Dimension, Mode},
 };
@@ -31,9 +31,15 @@ impl Writer<'_> {
         self.other_days();
     }
 
-    /// At which prices all modes' money is shown.
-    fn basis(&self) -> Basis {
-        Basis::of(self.results.modes.values().map(|done| &done.total))
+    /// A line's money: at the days' prices where there are some, else at the fixed price.
+    pub(super) fn money_of(&self, line: &Line) -> Fiat {
+        line.on_day.unwrap_or(line.fixed).usd
+    }
+
+    /// Which prices [`Self::money_of`] takes.
+    pub(super) fn which_price(&self) -> &'static str {
+        let all_have = self.results.modes.values().all(|done| done.total.on_day.is_some());
+        if all_have { "at the prices of each archive date" } else { "at the fixed price" }
     }
 
     fn before_validation(&mut self) {
@@ -79,7 +85,6 @@ impl Writer<'_> {
             [one] => format!("the rows of {}", words::date(*one)),
             dates => format!("the {} archive dates that every mode did, each once", dates.len()),
         };
-        let basis = Basis::of(compared.modes.values());
         let row = |(&mode, line): (&Mode, &Line)| {
             let sums = line.sums;
             let gas = sums.gas;
@@ -93,15 +98,15 @@ impl Writer<'_> {
                 count(gas.execution),
                 count(gas.total()),
             ];
-            let usd = basis.usd(line);
-            cells.push(money(usd));
-            cells.push(each(usd, sums.patients).map_or_else(|| "–".into(), money));
+            let money_of = self.money_of(line);
+            cells.push(money(money_of));
+            cells.push(each(money_of, sums.patients).map_or_else(|| "–".into(), money));
             cells
         };
         let rows = compared.modes.iter().map(row).collect();
         let caption = format!(
-            "The same rows in each mode: {on}. Money {} (`tables/modes-compared.csv`).",
-            basis.told()
+            "The same rows in each mode: {on}. Money {}.",
+            self.price_of_lines(compared.modes.values())
         );
         let columns = [
             "mode",
@@ -176,20 +181,27 @@ impl Writer<'_> {
         );
     }
 
+    fn price_of_lines<'l>(&self, mut lines: impl Iterator<Item = &'l Line>) -> &'static str {
+        if lines.all(|line| line.on_day.is_some()) {
+            "at the prices of each archive date"
+        } else {
+            "at the fixed price"
+        }
+    }
+
     /// A dimension's values in a mode, the most expensive first.
     fn ranked(&self, mode: Mode, dimension: Dimension) -> Vec<(&String, &Line)> {
         let values = self.results.modes.get(&mode).and_then(|done| done.by.get(&dimension));
         let mut ranked: Vec<_> = values.into_iter().flatten().collect();
-        let basis = self.basis();
         ranked.sort_by(|(one, a), (other, b)| {
-            basis.usd(b).cmp(&basis.usd(a)).then_with(|| one.cmp(other))
+            self.money_of(b).cmp(&self.money_of(a)).then_with(|| one.cmp(other))
         });
         ranked
     }
 
     fn by_specialty(&mut self) {
         self.subheading("Total cost by specialty");
-        let basis = self.basis();
+        let price = self.which_price();
         for mode in self.modes() {
             let ranked = self.ranked(mode, Dimension::Specialty);
             let Some(((first, line), total)) = ranked
@@ -199,11 +211,10 @@ impl Writer<'_> {
                 continue;
             };
             let text = format!(
-                "In **{}**, `{first}` costs most of {}: {} {}, {} of all gas.",
+                "In **{}**, `{first}` costs most of {}: {} {price}, {} of all gas.",
                 words::mode(mode),
                 many(ranked.len() as u64, "specialty"),
-                usd(basis.usd(line)),
-                basis.told(),
+                usd(self.money_of(line)),
                 percent(line.sums.gas.total(), total)
             );
             self.say(text);
@@ -224,7 +235,7 @@ impl Writer<'_> {
         self.figures("cost-by-specialty");
         self.say(
             "The paper's Fig. 7 sets specialties against their HIPE codes. A code is a name and no quantity: what the \
-             picture can show is where among the codes the cost is.",
+             picture can show is which codes have several names, and where the cost is.",
         );
         self.several_names();
         self.figures("specialty-codes");
@@ -260,30 +271,29 @@ impl Writer<'_> {
         self.say(text);
     }
 
-    /// What the files call a code, of which the study uses one name.
     fn several_names(&mut self) {
-        let several = &self.results.dataset.several_names;
-        if several.is_empty() {
-            return self.say("In these files each code has one name.");
+        let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let done = self.results.modes.values().max_by_key(|done| done.total.sums.rows);
+        let labels = done.and_then(|done| done.by.get(&Dimension::Specialty));
+        for label in labels.into_iter().flat_map(BTreeMap::keys) {
+            let (code, name) = super::code_and_name(label);
+            names.entry(code).or_default().push(name);
         }
-        let shown: Vec<String> = several
-            .iter()
-            .take(SHOWN)
-            .map(|(code, names)| format!("`{code:04}`: {}", names.join("; ")))
-            .collect();
-        let more = if several.len() > shown.len() {
-            format!(", here the first {}; all are in `tables/specialty-code.csv`", shown.len())
+        let several = names.iter().filter(|(code, names)| !code.is_empty() && names.len() > 1);
+        let several: Vec<String> =
+            several.map(|(code, names)| format!("`{code}`: {}", names.join("; "))).collect();
+        if several.is_empty() {
+            self.say("In this list, each code has one name.");
         } else {
-            String::new()
-        };
-        let (codes, have) = match several.len() {
-            1 => ("one code".to_owned(), "has"),
-            codes => (format!("{} codes", count(codes as u64)), "have"),
-        };
-        self.say(format!(
-            "In the files, {codes} {have} more than one name{more}. The study uses the first, which most rows have:"
-        ));
-        self.bullets(shown);
+            self.say(format!(
+                "In this list, {} more than one name:",
+                match several.len() {
+                    1 => "one code has".to_owned(),
+                    codes => format!("{} codes have", count(codes as u64)),
+                }
+            ));
+            self.bullets(several);
+        }
     }
 
     fn line(&self, label: &str, line: &Line) -> Vec<String> {
@@ -373,7 +383,7 @@ impl Writer<'_> {
                  included: what is measured is its slope, and that nothing else gets in the way."
             }
             Mode::Batch => {
-                "A census is paid for by hospital and archive date, however many rows or patients are in it; a specialty's share of \
+                "A census is paid for by hospital and month, however many rows or patients are in it; a specialty's share of \
                  it is that of its rows."
             }
             Mode::Row if patients > 0.99 && rows > 0.99 => {
@@ -457,10 +467,9 @@ impl Writer<'_> {
         let rows = days.work.iter().filter_map(row).collect();
         self.subheading("The same work on other days");
         self.say(format!(
-            "The work of {} ({}) is priced at each day from {} to {}: the same gas, at that day's gas price and that day's price \
-             of an ether.",
+            "The work of {} is priced at each day from {} to {}: the same gas, at that day's gas price and that day's price of \
+             an ether.",
             words::date(of),
-            many(days.work.values().map(|sums| sums.rows).max().unwrap_or_default(), "row"),
             words::date(from),
             words::date(to)
         ));

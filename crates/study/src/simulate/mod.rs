@@ -15,7 +15,6 @@
 //! blocks       min(transactions, year / block_seconds): a ledger without work makes none
 //! state        (people * 7 + years * new slots) * state_bytes_per_slot
 //! vaults       people * (records * record_bytes * copies + reads * receipt_bytes)
-//! everybody    max(people * 3 / transactions per second, people * gas of these 3 / gas per second)
 //! money        gas * price of gas * price of ether, on a public chain only
 //! ```
 
@@ -181,7 +180,7 @@ pub struct Year {
     pub validator_bytes_per_second: f64,
     /// Bytes that an institution sends and receives in the busiest second: blocks, copies, and what is read.
     pub institution_bytes_per_second: f64,
-    /// Seconds that it takes until everybody has joined, at the measured rates of transactions and of gas.
+    /// Seconds that it takes until everybody has an account, at the measured rate.
     pub onboarding_seconds: f64,
     /// The year's gas in ether, on a public chain.
     pub ether: f64,
@@ -318,16 +317,10 @@ impl Inputs {
             population.institutions * (all / population.institutions / together).ceil()
         };
         let anchor = if layout.batch > 1.0 { "record.anchor-batch" } else { "record.propose" };
-        let joining = [
-            operation("account.create"),
-            operation("relationship.propose"),
-            operation("relationship.accept"),
-        ];
-        let gas_to_join: f64 = joining.iter().map(|operation| operation.gas).sum();
         let work = [
-            (joined, joining[0]),
-            (joined, joining[1]),
-            (joined, joining[2]),
+            (joined, operation("account.create")),
+            (joined, operation("relationship.propose")),
+            (joined, operation("relationship.accept")),
             (population.people * population.signatures, operation("consent.grant")),
             (each(records, layout.batch), operation(anchor)),
             (each(reads, layout.receipts), operation("access-log.append")),
@@ -381,10 +374,9 @@ impl Inputs {
             institution_bytes_per_second: block_bytes_per_second
                 * if layout.relays { 2.0 } else { 1.0 }
                 + institution_traffic * per_second,
-            onboarding_seconds: (3.0 / engine.transactions_per_second)
-                .max(gas_to_join / engine.gas_per_second)
-                * population.people
-                / layout.ledgers,
+            onboarding_seconds: population.people * 3.0
+                / layout.ledgers
+                / engine.transactions_per_second,
             ether,
             usd: ether * price.usd_per_ether,
             public_share: gas / YEAR_SECONDS / PUBLIC_GAS_PER_SECOND,

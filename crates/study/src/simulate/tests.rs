@@ -195,38 +195,6 @@ fn gas_in_a_second_follows_from_the_measured_rate() {
     assert!((engine.gas_per_second / follows - 1.0).abs() < 0.01, "{follows}");
 }
 
-/// What says that it was measured as so much is what is worked with.
-#[test]
-fn measured_figures_are_those_that_their_sources_name() {
-    let engine = Engine::default();
-    for (name, expected) in [
-        ("transactions_per_second", "16,254"),
-        ("vault_puts_per_second", "20,524"),
-        ("gateway_reads_per_second", "3,115"),
-        ("state_bytes_per_slot", "293"),
-    ] {
-        let (_, value) = engine.named().into_iter().find(|(one, _)| *one == name).unwrap();
-        assert_eq!(value.to_string(), expected.replace(',', ""), "{name}");
-        let (_, source) = ENGINE_SOURCES.iter().find(|(one, _)| *one == name).unwrap();
-        assert!(source.starts_with(&format!("measured: {expected} ")), "{name}: {source}");
-    }
-}
-
-#[test]
-fn joining_takes_as_long_as_its_transactions_or_its_gas_whichever_is_longer() {
-    let mut inputs = village();
-    inputs.engine.transactions_per_second = 3.0;
-    inputs.engine.gas_per_second = 1e9;
-    assert_eq!(inputs.year().unwrap().onboarding_seconds, 100.0);
-    let joining = ["account.create", "relationship.propose", "relationship.accept"];
-    let gas: f64 = joining.map(|name| operation(name).gas).iter().sum();
-    inputs.engine.gas_per_second = gas / 2.0;
-    assert_eq!(inputs.year().unwrap().onboarding_seconds, 200.0);
-    // With this build's figures it is the gas.
-    let (ireland, engine) = (self::inputs("ireland").year().unwrap(), Engine::default());
-    assert_eq!(ireland.onboarding_seconds, gas / engine.gas_per_second * 5.3e6);
-}
-
 #[test]
 fn nothing_to_do_takes_nothing() {
     let mut inputs = inputs("city");

@@ -69,7 +69,7 @@ fn attributes(results: &Results) -> Table {
     };
     Table {
         name: "attributes",
-        about: "One line for each column of the rows that were used, as they are worked on: each code and number has one name, and the type of case is Outpatient where a file has no such column.",
+        about: "One line for each column of the rows that were used.",
         columns: columns(&[
             ("attribute", "the column"),
             ("type", "what stands in it: date, code, text, integer"),

@@ -27,7 +27,7 @@ const SUMS_COLUMNS: [(&str, &str); 3] = [
     ("patients", "people counted in them"),
     (
         "transactions",
-        "transactions executed for them; in batch mode, censuses with any of these rows: one has rows of many kinds and stands at each",
+        "transactions executed for them; in batch mode each stands at the first row of its census",
     ),
 ];
 
@@ -41,7 +41,7 @@ const PRICE_COLUMNS: [(&str, &str); 6] = [
 ];
 
 pub(super) fn tables(results: &Results) -> Vec<Table> {
-    let mut tables = vec![modes(results), compared(results)];
+    let mut tables = vec![modes(results)];
     tables.extend(DIMENSIONS.map(|(dimension, about)| by_dimension(results, dimension, about)));
     tables.push(specialty_code(results));
     tables.push(month(results));
@@ -87,34 +87,9 @@ fn modes(results: &Results) -> Table {
     ]));
     Table {
         name: "modes",
-        about: "Everything that was executed. One line for each mode; patient mode may have been done for one date only.",
+        about: "The same rows in each mode. One line for each mode.",
         columns,
         rows: results.modes.iter().map(row).collect(),
-    }
-}
-
-fn compared(results: &Results) -> Table {
-    let compared = &results.compared;
-    let row = |(&mode, line): (&Mode, &Line)| {
-        let mut cells = vec![
-            mode_name(mode).to_owned(),
-            compared.dates.len().to_string(),
-            or_empty(compared.dates.first()),
-            or_empty(compared.dates.last()),
-        ];
-        cells.extend(line_cells(line));
-        cells
-    };
-    Table {
-        name: "modes-compared",
-        about: "The same rows in each mode: those of the archive dates that all modes did, each once. One line for each mode.",
-        columns: line_columns(&[
-            ("mode", "row, patient or batch"),
-            ("archive_dates", "how many archive dates that is"),
-            ("first_date", "the first of them"),
-            ("last_date", "the last"),
-        ]),
-        rows: compared.modes.iter().map(row).collect(),
     }
 }
 
@@ -136,7 +111,7 @@ fn by_dimension(results: &Results, dimension: Dimension, about: &'static str) ->
 }
 
 /// The code and the name of a specialty's label.
-fn code_and_name(label: &str) -> (&str, &str) {
+pub(crate) fn code_and_name(label: &str) -> (&str, &str) {
     match label.split_once(' ') {
         Some((code, name)) if code.bytes().all(|byte| byte.is_ascii_digit()) => (code, name),
         _ => ("", label),
@@ -153,14 +128,11 @@ fn specialty_code(results: &Results) -> Table {
         let (code, name) = code_and_name(label);
         let lines =
             |mode: Mode| results.modes.get(&mode)?.by.get(&Dimension::Specialty)?.get(label);
-        let number = code.parse().ok();
-        let others = number.and_then(|code: u16| results.dataset.several_names.get(&code));
-        let others = others.into_iter().flatten().filter(|other| *other != name);
-        let others: Vec<&str> = others.map(String::as_str).collect();
-        let mut cells = vec![code.to_owned(), name.to_owned(), others.join("; ")];
+        let any = [Mode::Row, Mode::Patient, Mode::Batch].into_iter().find_map(lines);
+        let mut cells = vec![code.to_owned(), name.to_owned()];
+        cells.push(or_empty(any.map(|line| line.sums.rows)));
+        cells.push(or_empty(any.map(|line| line.sums.patients)));
         for mode in [Mode::Row, Mode::Patient, Mode::Batch] {
-            cells.push(or_empty(lines(mode).map(|line| line.sums.rows)));
-            cells.push(or_empty(lines(mode).map(|line| line.sums.patients)));
             cells.push(or_empty(lines(mode).map(|line| line.sums.gas.total())));
             cells.push(or_empty(lines(mode).map(|line| line.fixed.usd.with_decimals(6))));
         }
@@ -168,21 +140,16 @@ fn specialty_code(results: &Results) -> Table {
     };
     Table {
         name: "specialty-code",
-        about: "One line for each specialty and its HIPE code, all modes beside each other, each with the rows that it did.",
+        about: "One line for each specialty and its HIPE code, all modes beside each other.",
         columns: columns(&[
             ("hipe_code", "the code, with four digits; empty where the files have none"),
-            ("specialty", "its name: of those that the files give its code, the one of most rows"),
-            ("other_names", "other names that the files give its code, those of most rows first"),
-            ("row_rows", "rows that row mode did"),
-            ("row_patients", "people counted in them"),
+            ("specialty", "the name that the files give it; a code can have several"),
+            ("rows", "rows of the files"),
+            ("patients", "people counted in them"),
             ("row_gas_used", "gas in row mode"),
             ("row_fixed_usd", "US dollars for it, at the fixed prices"),
-            ("patient_rows", "rows that patient mode did"),
-            ("patient_patients", "people counted in them"),
             ("patient_gas_used", "gas in patient mode"),
             ("patient_fixed_usd", "US dollars for it, at the fixed prices"),
-            ("batch_rows", "rows that batch mode did"),
-            ("batch_patients", "people counted in them"),
             ("batch_gas_used", "gas in batch mode: its rows' share of the censuses"),
             ("batch_fixed_usd", "US dollars for it, at the fixed prices"),
         ]),
@@ -212,8 +179,10 @@ fn month(results: &Results) -> Table {
             rows.push(cells);
         }
     }
-    let mut first =
-        vec![("mode", "row, patient or batch"), ("archive_date", "the day of the count")];
+    let mut first = vec![
+        ("mode", "row, patient or batch"),
+        ("archive_date", "the day of the count; there is one each month"),
+    ];
     first.extend(PRICE_COLUMNS);
     Table {
         name: "month",
@@ -249,7 +218,7 @@ fn days(results: &Results) -> Option<Table> {
     ]);
     Some(Table {
         name: "days",
-        about: "The work of one archive date at the prices of every day that has one: January 2020, or else the first, of the dates whose rows all modes did alike.",
+        about: "The work of one archive date (January 2020, or else the first) at the prices of every day that has one.",
         columns: columns(&all),
         rows,
     })

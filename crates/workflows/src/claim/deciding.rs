@@ -6,7 +6,7 @@ use bindings::{Claims, Contract, convert::to_uint40};
 use domain::{Anchor, Kind, Timestamp};
 
 use super::{
-    Adjudication, Cents, Flags, Reviewed, Tariff, authorisation,
+    Adjudication, Cents, Reviewed, Tariff, authorisation,
     documents::{self, Outcome, Parties},
     filing::coverage_of,
     standing,
@@ -93,8 +93,7 @@ pub async fn adjudicate(
 ///
 /// # Errors
 ///
-/// As of [`adjudicate`], when it is who decided before, and [`WorkflowError::Invalid`] when more is to be granted than
-/// is claimed.
+/// As of [`adjudicate`], and when it is who decided before.
 pub async fn decide_appeal(
     insurer: &Gateway,
     adjudicator: &Person,
@@ -109,12 +108,6 @@ pub async fn decide_appeal(
     let mut made = reviewed.by_rules(tariff)?;
     if let Some((_, reason)) = more {
         documents::require_reason(reason)?;
-    }
-    if let Some((amount, _)) = more
-        && amount > made.claimed
-    {
-        let why = format!("at most {} can be granted, which is what is claimed", made.claimed);
-        return Err(WorkflowError::Invalid(why));
     }
     let least = more.map_or(Cents::ZERO, |(amount, _)| amount).max(reviewed.claim.approved);
     made.raise_to(least).map_err(|error| WorkflowError::Invalid(error.to_string()))?;
@@ -132,12 +125,6 @@ struct Deciding<'a> {
 }
 
 impl Reviewed {
-    /// Why less is approved than claimed, with whether the patient contests it.
-    #[must_use]
-    pub fn flags_of(&self, made: &Adjudication) -> Flags {
-        self.claim.flags.contested().and(made.flags())
-    }
-
     /// Refuses what changed since it was read: the patient may have contested it, or somebody else decided.
     async fn require_unchanged(&self, insurer: &Gateway) -> Result<(), WorkflowError> {
         let now = standing(insurer, self.id).await?;
@@ -215,7 +202,7 @@ impl Deciding<'_> {
             if is_final { "decides the appeal" } else { "decides by the rules" },
             made.approved,
             made.claimed,
-            reviewed.flags_of(&made)
+            made.flags()
         );
         steps.push(Step::new(&adjudicator.name, what, operation, &decided));
         Ok(Decision { made, explanation, response, steps })

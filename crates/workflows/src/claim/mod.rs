@@ -33,9 +33,11 @@ pub mod rules;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
+use alloy_rpc_types_eth::Filter;
 use alloy_sol_types::SolEvent;
 use bindings::{Claims, Contract, convert::timestamp};
-use domain::Timestamp;
+use domain::{Reader, Timestamp};
+use ledger::CallError;
 
 pub use coverage::{Terms, accept_coverage, end_coverage, end_coverage_by_patient, offer_coverage};
 pub use deciding::{Decision, adjudicate, decide_appeal, decide_authorisation};
@@ -336,7 +338,13 @@ async fn begun<E: SolEvent>(
     contract: Contract,
     id: B256,
 ) -> Result<Option<E>, WorkflowError> {
-    Ok(gateway.events_of(contract, id).await?.into_iter().next())
+    let filter = Filter::new()
+        .address(gateway.at(contract))
+        .event_signature(E::SIGNATURE_HASH)
+        .topic1(id)
+        .from_block(0);
+    let logs = gateway.gatekeeper.ledger().logs(&filter).await.map_err(CallError::from)?;
+    Ok(logs.iter().find_map(|log| E::decode_log(&log.inner).ok()).map(|log| log.data))
 }
 
 /// Whose claim it is.
@@ -370,9 +378,15 @@ async fn clerk(
     author: &Person,
     now: Timestamp,
 ) -> Result<Person, WorkflowError> {
-    if gateway.role_here(author, now).await?.is_some() {
-        return Ok(Person { sender: gateway.sender().clone(), ..author.clone() });
+    gateway.gatekeeper.refresh(now).await?;
+    let reader = gateway.gatekeeper.projection().await.registry.reader_of(author.member, now);
+    match reader {
+        Some(Reader::Professional { institution, .. }) if institution == gateway.member() => {
+            Ok(Person { sender: gateway.sender().clone(), ..author.clone() })
+        }
+        _ => {
+            let why = "who writes this has to act for the institution that signs it";
+            Err(WorkflowError::Invalid(why.into()))
+        }
     }
-    let why = "who writes this has to act for the institution that signs it";
-    Err(WorkflowError::Invalid(why.into()))
 }

@@ -81,8 +81,7 @@ impl Flags {
     pub const NONE: Self = Self(0);
     /// It was claimed before.
     pub const DUPLICATE: Self = Self(1);
-    /// The claim says more than the record; what the patient contests is flagged by it too, for the contract has no
-    /// flag of its own for that which an insurer could give.
+    /// The claim says more than the record.
     pub const UPCODED: Self = Self(2);
     /// The policy does not cover it.
     pub const NOT_COVERED: Self = Self(4);
@@ -105,22 +104,15 @@ impl Flags {
         self.0 & others.0 != 0
     }
 
-    /// That the patient contests it, and nothing else.
-    pub(super) const fn contested(self) -> Self {
-        Self(self.0 & Self::CONTESTED.0)
-    }
-
-    pub(super) const fn and(self, other: Self) -> Self {
+    const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }
 
 impl fmt::Display for Flags {
-    /// What is contested is told as that: the rules hold it against nothing else, so nobody upcoded it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told = if self.has(Self::CONTESTED) { Self(self.0 & !Self::UPCODED.0) } else { *self };
         let names: Vec<&str> =
-            Self::NAMES.iter().filter(|(flag, _)| told.has(*flag)).map(|(_, name)| *name).collect();
+            Self::NAMES.iter().filter(|(flag, _)| self.has(*flag)).map(|(_, name)| *name).collect();
         f.pad(&if names.is_empty() { "no flags".to_owned() } else { names.join(", ") })
     }
 }

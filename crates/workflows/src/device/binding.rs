@@ -1,7 +1,8 @@
 //! A device comes to a patient who accepts it, and leaves.
 
-use alloy_primitives::{Address, keccak256};
-use alloy_sol_types::SolValue as _;
+use alloy_primitives::{Address, B256, keccak256};
+use alloy_rpc_types_eth::Filter;
+use alloy_sol_types::{SolEvent as _, SolValue as _};
 use bindings::{
     Contract, Devices,
     convert::{timestamp, to_uint40},
@@ -79,9 +80,9 @@ pub async fn order(
     now: Timestamp,
 ) -> Result<(Anchor, Step), WorkflowError> {
     let held = standing(operator, device).await?;
-    let role = operator.role_here(doctor, now).await?;
-    let is_doctor = matches!(role, Some(ProfessionalRole::Physician | ProfessionalRole::Surgeon));
-    if !is_doctor || held.operator != operator.member() {
+    if !matches!(doctor.role, ProfessionalRole::Physician | ProfessionalRole::Surgeon)
+        || held.operator != operator.member()
+    {
         let why = "a doctor of the institution that runs the device orders what it measures";
         return Err(WorkflowError::Invalid(why.into()));
     }
@@ -463,11 +464,17 @@ pub struct Offered {
 ///
 /// [`WorkflowError::Call`] when the chain cannot be asked.
 pub async fn offered(gateway: &Gateway, device: Address) -> Result<Option<Offered>, WorkflowError> {
-    let events =
-        gateway.events_of::<Devices::BindingOffered>(Contract::Devices, device.into_word()).await?;
+    let topic: B256 = device.into_word();
+    let filter = Filter::new()
+        .address(gateway.at(Contract::Devices))
+        .event_signature(Devices::BindingOffered::SIGNATURE_HASH)
+        .topic1(topic)
+        .from_block(0);
+    let logs = gateway.gatekeeper.ledger().logs(&filter).await.map_err(ledger::CallError::from)?;
+    let events = logs.iter().filter_map(|log| Devices::BindingOffered::decode_log(&log.inner).ok());
     Ok(events.last().map(|event| Offered {
-        patient: event.patient,
-        binding: event.binding,
-        terms: Terms { until: timestamp(event.until), gap: event.interval },
+        patient: event.data.patient,
+        binding: event.data.binding,
+        terms: Terms { until: timestamp(event.data.until), gap: event.data.interval },
     }))
 }

@@ -2,13 +2,13 @@
 //!
 //! The rules are data, in `rules.json` beside this file, each with its source. They find medicines by name in
 //! the texts of the order and of the patient's records, so a name that they do not know is not found, and
-//! an order without a dose is not held against one; that is told ([`NotChecked`]). Somebody who prescribes in spite of a finding says
+//! an order without a dose is not held against one. Somebody who prescribes in spite of a finding says
 //! why, and that is sealed and anchored as a record of its own.
 
 use std::{fmt, sync::LazyLock};
 
 use alloy_primitives::Address;
-use domain::{AnchorState, Kind, KindSet, Outcome, Purpose, RecordId, Timestamp};
+use domain::{AnchorState, Kind, KindSet, Purpose, RecordId, Timestamp};
 use gatekeeper::{Reading, Versions};
 use serde::Deserialize;
 use serde_json::Value;
@@ -58,20 +58,9 @@ pub struct Known {
     /// To what they are allergic.
     pub allergies: Vec<String>,
     /// What they take.
-    pub medicines: Vec<Taken>,
+    pub medicines: Vec<String>,
     /// How many of these records do not open.
     pub unreadable: usize,
-    /// Whether it is all that the institution knows, and not only what this reader may see of it.
-    pub is_whole: bool,
-}
-
-/// A medicine that somebody takes.
-#[derive(Clone, Debug)]
-pub struct Taken {
-    /// What it is, in the words of the record.
-    pub name: String,
-    /// Whether every fill of it was handed out, so that another prescription continues it.
-    pub is_filled: bool,
 }
 
 impl Known {
@@ -97,63 +86,21 @@ impl Known {
             return Err(WorkflowError::Invalid(why.into()));
         };
         let reading = Reading { reader, purpose: Purpose::Treatment };
-        let mut known = Self::nothing(patient, true);
-        known.read_at(hospital, reading, Some(hospital.member()), now).await?;
-        Ok(known)
-    }
-
-    /// Reads what somebody else may see of it at these institutions, copies included: less than all. Whoever is refused
-    /// leaves a receipt, too.
-    ///
-    /// # Errors
-    ///
-    /// [`WorkflowError`] when chain or database cannot be asked.
-    pub async fn read_as(
-        gateways: &[&Gateway],
-        member: Address,
-        patient: Address,
-        now: Timestamp,
-    ) -> Result<Self, WorkflowError> {
-        let mut known = Self::nothing(patient, false);
-        for gateway in gateways {
-            if let Some(reading) = reading_as(gateway, member, now).await? {
-                known.read_at(gateway, reading, None, now).await?;
-            }
-        }
-        Ok(known)
-    }
-
-    const fn nothing(patient: Address, is_whole: bool) -> Self {
-        Self { patient, allergies: Vec::new(), medicines: Vec::new(), unreadable: 0, is_whole }
-    }
-
-    async fn read_at(
-        &mut self,
-        gateway: &Gateway,
-        reading: Reading,
-        steward: Option<Address>,
-        now: Timestamp,
-    ) -> Result<(), WorkflowError> {
-        let (keeper, patient) = (&gateway.gatekeeper, self.patient);
         let kinds = KindSet::of(&[Kind::Allergy, Kind::Medication]);
-        let listing = Listing { patient, steward, kinds };
+        let listing = Listing { patient, steward: Some(hospital.member()), kinds };
+        let mut known =
+            Self { patient, allergies: Vec::new(), medicines: Vec::new(), unreadable: 0 };
         let mut after = None;
         loop {
             let page = keeper.vault().list(&listing, after, READ_AT_ONCE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
+            let Some(last) = page.last() else { return Ok(known) };
             after = Some(last.header.record);
             let records: Vec<RecordId> = page.iter().map(|entry| entry.header.record).collect();
             let (found, refused) = keeper.find(reading, &records, Versions::Newest, now).await?;
-            if self.is_whole {
-                self.unreadable += refused.len();
-            } else {
-                for (patient, (kinds, reason)) in refused {
-                    keeper.note(reading, patient, kinds, Outcome::refused(reason), now).await?;
-                }
-            }
+            known.unreadable += refused.len();
             let count = found.len();
             let opened = keeper.give(reading, found, now).await?;
-            self.unreadable += count - opened.len();
+            known.unreadable += count - opened.len();
             let projection = keeper.projection().await;
             for found in &opened {
                 let prescription = projection.workflows.prescription(&found.record.0);
@@ -162,17 +109,16 @@ impl Known {
                 if over || matches!(found.state, AnchorState::Rejected | AnchorState::Erased) {
                     continue;
                 }
-                let is_filled = prescription.is_some_and(|held| held.completed);
                 match serde_json::from_str(found.body.get()) {
-                    Ok(resource) => self.add(&resource, is_filled),
-                    Err(_) => self.unreadable += 1,
+                    Ok(resource) => known.add(&resource),
+                    Err(_) => known.unreadable += 1,
                 }
             }
         }
     }
 
     /// What one FHIR resource tells.
-    fn add(&mut self, resource: &Value, is_filled: bool) {
+    fn add(&mut self, resource: &Value) {
         let coded = |field: &str, codes: &[&str]| {
             let codings = resource[field]["coding"].as_array().into_iter().flatten();
             codings.filter_map(|coding| coding["code"].as_str()).any(|code| codes.contains(&code))
@@ -187,55 +133,12 @@ impl Known {
             }
             "MedicationRequest" | "MedicationStatement" => {
                 if matches!(resource["status"].as_str(), Some("active" | "on-hold")) {
-                    let name = texts(&resource["medicationCodeableConcept"]);
-                    self.medicines.push(Taken { name, is_filled });
+                    self.medicines.push(texts(&resource["medicationCodeableConcept"]));
                 }
             }
             _ => {}
         }
     }
-}
-
-/// How somebody reads at an institution; nothing when they are not in force.
-async fn reading_as(
-    gateway: &Gateway,
-    member: Address,
-    now: Timestamp,
-) -> Result<Option<Reading>, WorkflowError> {
-    gateway.gatekeeper.refresh(now).await?;
-    let reader = gateway.gatekeeper.projection().await.registry.reader_of(member, now);
-    Ok(reader.map(|reader| Reading { reader, purpose: Purpose::Treatment }))
-}
-
-/// What was prescribed, in the words of the prescription; nothing when `member` may read it at none of these.
-///
-/// # Errors
-///
-/// [`WorkflowError`] when chain or database cannot be asked.
-pub async fn prescribed(
-    gateways: &[&Gateway],
-    member: Address,
-    id: RecordId,
-    now: Timestamp,
-) -> Result<Option<String>, WorkflowError> {
-    for gateway in gateways {
-        let keeper = &gateway.gatekeeper;
-        if keeper.vault().head(id).await?.is_none() {
-            continue;
-        }
-        let Some(reading) = reading_as(gateway, member, now).await? else { continue };
-        let (found, refused) = keeper.find(reading, &[id], Versions::Newest, now).await?;
-        for (patient, (kinds, reason)) in refused {
-            keeper.note(reading, patient, kinds, Outcome::refused(reason), now).await?;
-        }
-        let opened = keeper.give(reading, found, now).await?;
-        let order = opened.first().and_then(|order| serde_json::from_str(order.body.get()).ok());
-        if let Some(order) = order {
-            let order: Value = order;
-            return Ok(Some(texts(&order["medicationCodeableConcept"])));
-        }
-    }
-    Ok(None)
 }
 
 /// All words of a concept.
@@ -272,14 +175,6 @@ pub enum Finding {
         /// Who says so.
         source: &'static str,
     },
-    /// The patient takes the same already.
-    Duplicate {
-        /// What, as their record says.
-        of: String,
-    },
-    /// It is another medicine than the one that was prescribed and checked, and not all is known here that it would have
-    /// to be held against.
-    NotPrescribed,
     /// Some records could not be looked at.
     Unreadable(usize),
 }
@@ -294,37 +189,8 @@ impl fmt::Display for Finding {
             Self::Interaction { with, effect, source } => {
                 write!(f, "interaction with {with}: {effect} ({source})")
             }
-            Self::Duplicate { of } => write!(f, "the patient takes the same already: {of}"),
-            Self::NotPrescribed => f.write_str(
-                "not known to be what was prescribed, and the patient's allergies and medicines are not all to be \
-                 read here: the prescriber issues another prescription, or is asked",
-            ),
             Self::Unreadable(count) => write!(f, "{count} records do not open"),
         }
-    }
-}
-
-/// A check that was not made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotChecked {
-    /// No rule names the medicine.
-    UnknownMedicine,
-    /// The order says no dose.
-    NoDose,
-    /// No rule says how much of it is too much.
-    UnknownDose,
-}
-
-impl fmt::Display for NotChecked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::UnknownMedicine => {
-                "no rule knows this medicine: allergy and interaction were not checked, except for an allergy to \
-                 that very name"
-            }
-            Self::NoDose => "no dose in milligrams was given: the dose was not checked",
-            Self::UnknownDose => "no rule knows how much of this is too much: the dose was not checked",
-        })
     }
 }
 
@@ -362,58 +228,6 @@ impl<'a> Checked<'a> {
     pub fn reason(&self) -> &str {
         &self.reason
     }
-
-    /// Which checks were not made.
-    #[must_use]
-    pub fn not_checked(&self) -> Vec<NotChecked> {
-        let ordered = &self.order.medication.2;
-        let mut missing = Vec::new();
-        if !is_known(ordered) {
-            missing.push(NotChecked::UnknownMedicine);
-        }
-        if self.order.dose.is_none() {
-            missing.push(NotChecked::NoDose);
-        } else if !RULES.doses.iter().any(|rule| names_any(ordered, &rule.medicines)) {
-            missing.push(NotChecked::UnknownDose);
-        }
-        missing
-    }
-}
-
-/// Another product in the place of what was prescribed, held against what is known. Only [`check_product`] makes it.
-#[derive(Clone, Debug)]
-pub struct Substitute<'a> {
-    pub(super) product: &'a str,
-    pub(super) findings: Vec<Finding>,
-    pub(super) despite: String,
-}
-
-/// Holds a product against what was prescribed, as far as it can be read, and against what is known of the patient.
-/// What was prescribed was checked when it was: another product of it is not held against that again.
-///
-/// # Errors
-///
-/// The findings, when there are any and nobody gives a reason to hand it out in spite of them.
-pub fn check_product<'a>(
-    product: &'a str,
-    prescribed: Option<&str>,
-    known: &Known,
-    despite: Option<&str>,
-) -> Result<Substitute<'a>, Vec<Finding>> {
-    let is_prescribed = prescribed.is_some_and(|prescribed| is_product_of(product, prescribed));
-    let mut findings = Vec::new();
-    if !is_prescribed {
-        find_against(product, known, &mut findings);
-        if !known.is_whole {
-            findings.push(Finding::NotPrescribed);
-        }
-    }
-    let despite = despite.unwrap_or_default().trim();
-    if !findings.is_empty() && despite.is_empty() {
-        return Err(findings);
-    }
-    let despite = if findings.is_empty() { String::new() } else { despite.to_owned() };
-    Ok(Substitute { product, findings, despite })
 }
 
 /// Holds an order against what is known of the patient.
@@ -446,17 +260,6 @@ fn find(order: &Order, known: &Known) -> Vec<Finding> {
             findings.push(Finding::Dose { most_milligrams, source: &rule.source });
         }
     }
-    find_against(ordered, known, &mut findings);
-    for taken in known.medicines.iter().filter(|taken| !taken.is_filled) {
-        if is_same(ordered, &taken.name) {
-            findings.push(Finding::Duplicate { of: taken.name.clone() });
-        }
-    }
-    findings
-}
-
-/// What stands against a medicine by the patient's allergies and other medicines.
-fn find_against(ordered: &str, known: &Known, findings: &mut Vec<Finding>) {
     for allergy in &known.allergies {
         let rules = RULES.allergies.iter().filter(|rule| {
             names_any(allergy, &rule.allergies) && names_any(ordered, &rule.medicines)
@@ -467,7 +270,7 @@ fn find_against(ordered: &str, known: &Known, findings: &mut Vec<Finding>) {
             findings.push(Finding::Allergy { to: allergy.clone(), source });
         }
     }
-    for Taken { name: medicine, .. } in &known.medicines {
+    for medicine in &known.medicines {
         for rule in &RULES.interactions {
             let either = |one: &[String], other: &[String]| {
                 names_any(ordered, one) && names_any(medicine, other)
@@ -484,51 +287,12 @@ fn find_against(ordered: &str, known: &Known, findings: &mut Vec<Finding>) {
     if known.unreadable > 0 {
         findings.push(Finding::Unreadable(known.unreadable));
     }
+    findings
 }
 
-/// The words of a text, each name that means others followed by these.
 fn words(text: &str) -> impl Iterator<Item = String> {
     let words = text.split(|letter: char| !letter.is_alphanumeric()).map(str::to_lowercase);
-    words.filter(|word| !word.is_empty()).flat_map(|word| {
-        let names = RULES.names.iter().filter(|rule| word.starts_with(&*rule.name));
-        let means: Vec<String> = names.flat_map(|rule| rule.means.clone()).collect();
-        std::iter::once(word).chain(means)
-    })
-}
-
-/// What a medicine is called: its first word, unless that is a number or a unit, and what this means.
-fn names_of(text: &str) -> Vec<String> {
-    let name = text.split(|letter: char| !letter.is_alphanumeric());
-    let mut name = name.filter(|word| word.len() > 3 && word.chars().all(char::is_alphabetic));
-    name.next().map(|name| words(name).collect()).unwrap_or_default()
-}
-
-/// Whether two texts are of the same medicine, by what they are called.
-fn is_same(one: &str, other: &str) -> bool {
-    let other = names_of(other);
-    names_of(one).iter().any(|name| other.contains(name))
-}
-
-/// Whether a product is nothing but what was prescribed, by its words: of those that name no form or amount, each is one
-/// of the prescription or means the same.
-fn is_product_of(product: &str, prescribed: &str) -> bool {
-    const FORMS: [&str; 12] = [
-        "another", "brand", "capsule", "capsules", "coated", "film", "generic", "oral", "product",
-        "solution", "tablet", "tablets",
-    ];
-    let prescribed: Vec<String> = words(prescribed).collect();
-    let split = product.split(|letter: char| !letter.is_alphanumeric()).map(str::to_lowercase);
-    let names = split.filter(|word| word.len() > 2 && word.chars().all(char::is_alphabetic));
-    let mut names = names.filter(|word| !FORMS.contains(&&**word)).peekable();
-    let is_it = |word: String| words(&word).any(|word| prescribed.contains(&word));
-    names.peek().is_some() && names.all(is_it)
-}
-
-/// Whether any rule of allergies or interactions names a medicine.
-fn is_known(ordered: &str) -> bool {
-    let allergies = RULES.allergies.iter().map(|rule| &rule.medicines);
-    let interactions = RULES.interactions.iter().flat_map(|rule| [&rule.one, &rule.other]);
-    allergies.chain(interactions).any(|names| names_any(ordered, names))
+    words.filter(|word| !word.is_empty())
 }
 
 fn names_any(text: &str, names: &[String]) -> bool {
@@ -543,21 +307,9 @@ fn names_the_same(allergy: &str, ordered: &str) -> bool {
 
 #[derive(Deserialize)]
 struct Rules {
-    names: Vec<NameRule>,
     doses: Vec<DoseRule>,
     allergies: Vec<AllergyRule>,
     interactions: Vec<InteractionRule>,
-}
-
-#[derive(Deserialize)]
-struct NameRule {
-    name: String,
-    means: Vec<String>,
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "who reads the rules sees where they come from")
-    )]
-    source: String,
 }
 
 #[derive(Deserialize)]
@@ -608,12 +360,8 @@ mod tests {
         Known {
             patient: Address::ZERO,
             allergies: owned(allergies),
-            medicines: owned(medicines)
-                .into_iter()
-                .map(|name| Taken { name, is_filled: false })
-                .collect(),
+            medicines: owned(medicines),
             unreadable: 0,
-            is_whole: true,
         }
     }
 
@@ -629,7 +377,6 @@ mod tests {
         let sources = RULES.doses.iter().map(|rule| &rule.source);
         let sources = sources.chain(RULES.allergies.iter().map(|rule| &rule.source));
         let sources = sources.chain(RULES.interactions.iter().map(|rule| &rule.source));
-        let sources = sources.chain(RULES.names.iter().map(|rule| &rule.source));
         assert!(sources.clone().count() >= 20);
         for source in sources {
             assert!(source.len() > 10, "{source}");
@@ -638,60 +385,6 @@ mod tests {
         for name in names.chain(RULES.interactions.iter().flat_map(|rule| &rule.other)) {
             assert_eq!(*name, name.to_lowercase());
         }
-    }
-
-    #[test]
-    fn brands_and_combinations_are_what_is_in_them() {
-        let penicillin = known(&["Allergy to penicillin"], &[]);
-        for name in ["Augmentin 625", "Co-amoxiclav 625 mg", "flucloxacillin", "penicillin V"] {
-            check_count(&order(name, None), &penicillin, 1);
-        }
-        check_count(&order("Motrin 400 MG", None), &known(&[], &["Coumadin 5 MG"]), 1);
-    }
-
-    #[test]
-    fn what_is_taken_already_is_found_until_it_is_filled() {
-        let mut taken = known(&[], &["lisinopril 10 MG Oral Tablet"]);
-        let again = order("Zestril 20 MG", None);
-        let found = check(&again, &taken, None).unwrap_err();
-        assert!(matches!(found[..], [Finding::Duplicate { .. }]), "{found:?}");
-        taken.medicines[0].is_filled = true;
-        check_count(&again, &taken, 0);
-        check_count(&order("losartan potassium 50 MG", None), &taken, 1);
-    }
-
-    #[track_caller]
-    fn check_missing(order: &Order, expected: &[NotChecked]) {
-        let nothing = known(&[], &[]);
-        assert_eq!(check(order, &nothing, None).unwrap().not_checked(), expected);
-    }
-
-    #[test]
-    fn checks_that_are_not_made_are_told() {
-        use NotChecked::{NoDose, UnknownDose, UnknownMedicine};
-        check_missing(&order("asdfgh", None), &[UnknownMedicine, NoDose]);
-        check_missing(&order("penicilin V", None), &[UnknownMedicine, NoDose]);
-        check_missing(&order("warfarin 5 MG", Dose::of_milligrams("5", 1)), &[UnknownDose]);
-        check_missing(&order("lisinopril 10 MG", Dose::of_milligrams("10", 1)), &[]);
-    }
-
-    #[test]
-    fn another_medicine_is_not_handed_out_unchecked() {
-        let own = Known { is_whole: false, ..known(&["Allergy to penicillin"], &[]) };
-        let held = |product, prescribed, despite| {
-            check_product(product, prescribed, &own, despite).map(|checked| checked.findings.len())
-        };
-        for same in ["another lisinopril", "Zestril 10 MG", "LISINOPRIL 10 MG oral tablets"] {
-            assert_eq!(held(same, Some("lisinopril 10 MG Oral Tablet"), None), Ok(0), "{same}");
-        }
-        let found = held("amoxicillin 500 MG", Some("lisinopril 10 MG"), None).unwrap_err();
-        assert!(matches!(found[..], [Finding::Allergy { .. }, Finding::NotPrescribed]));
-        let both = held("lisinopril and amoxicillin", Some("lisinopril 10 MG"), None);
-        assert_eq!(both.unwrap_err().len(), 2);
-        assert_eq!(held("lisinopril", None, None), Err(vec![Finding::NotPrescribed]));
-        assert_eq!(held("500 mg", Some("lisinopril"), None), Err(vec![Finding::NotPrescribed]));
-        assert_eq!(held("lisinopril", None, Some(" ")), Err(vec![Finding::NotPrescribed]));
-        assert_eq!(held("lisinopril", None, Some("the prescriber was asked")), Ok(1));
     }
 
     #[test]
@@ -746,24 +439,18 @@ mod tests {
     fn what_is_over_does_not_count() {
         let mut known = known(&[], &[]);
         for (status, taken) in [("active", 1), ("stopped", 1), ("entered-in-error", 1)] {
-            known.add(
-                &serde_json::json!({
-                    "resourceType": "MedicationRequest",
-                    "status": status,
-                    "medicationCodeableConcept": { "text": "warfarin" },
-                }),
-                false,
-            );
+            known.add(&serde_json::json!({
+                "resourceType": "MedicationRequest",
+                "status": status,
+                "medicationCodeableConcept": { "text": "warfarin" },
+            }));
             assert_eq!(known.medicines.len(), taken);
         }
-        known.add(
-            &serde_json::json!({
-                "resourceType": "AllergyIntolerance",
-                "verificationStatus": { "coding": [{ "code": "refuted" }] },
-                "code": { "coding": [{ "display": "Allergy to penicillin" }] },
-            }),
-            false,
-        );
+        known.add(&serde_json::json!({
+            "resourceType": "AllergyIntolerance",
+            "verificationStatus": { "coding": [{ "code": "refuted" }] },
+            "code": { "coding": [{ "display": "Allergy to penicillin" }] },
+        }));
         assert!(known.allergies.is_empty());
     }
 }

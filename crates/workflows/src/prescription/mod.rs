@@ -18,14 +18,12 @@ use bindings::{
 use domain::{Anchor, Kind, RecordId, Timestamp};
 use serde_json::json;
 
-pub use checks::{
-    Checked, Dose, Finding, Known, NotChecked, Substitute, Taken, check, check_product, prescribed,
-};
+pub use checks::{Checked, Dose, Finding, Known, check};
 
 use crate::{
     Gateway, PatientActor, Person, Step, WorkflowError,
-    given::{require_at_most, require_short, require_within_years, require_words},
-    record::{self, Draft, Written, accept_call},
+    given::{require_at_most, require_within_years, require_words},
+    record::{Draft, Written, accept_call},
 };
 
 /// What is prescribed.
@@ -69,12 +67,8 @@ impl Order {
     ///
     /// [`WorkflowError::Invalid`] when a text is empty, or a number is nothing or absurd.
     pub fn require_sound(&self) -> Result<(), WorkflowError> {
-        let (system, code, text) = &self.medication;
-        require_words("medicine", text)?;
+        require_words("medicine", &self.medication.2)?;
         require_words("dosage", &self.dosage)?;
-        // Either may be missing.
-        require_short("code of the medicine", code)?;
-        require_short("system of that code", system)?;
         require_at_most("quantity", self.quantity.into(), QUANTITY_MAX)?;
         let Some(dose) = self.dose else { return Ok(()) };
         if dose.each_micrograms == 0 || dose.times_a_day == 0 {
@@ -138,26 +132,17 @@ pub async fn issue(
     } else {
         written.sign(id, &draft, contract, issue).await?
     };
-    let (mut steps, mut kept) = (Vec::new(), None);
+    let mut steps = Vec::new();
     if let Some(record) = overridden {
         let draft = detected_issue(id, checked, prescriber, patient, now);
         let new = draft.first_version(record, prescriber, patient, now);
         let along = hospital.along(&new);
-        let (issue, outcome) = hospital.gatekeeper.put_and_propose_along(new, None, along).await?;
-        kept = Some(issue);
+        let (_, outcome) = hospital.gatekeeper.put_and_propose_along(new, None, along).await?;
         let count = checked.findings().len();
         let what = format!("overrides what the checks found ({count}), with a reason");
         steps.push(Step::new(&prescriber.name, what, "record.propose", &outcome));
     }
-    let (anchor, sealed, issued) = match signed.keep_and_send().await {
-        Ok(sent) => sent,
-        Err(error) => {
-            if let Some(issue) = &kept {
-                record::take_back_after(hospital, issue, &error).await;
-            }
-            return Err(error);
-        }
-    };
+    let (anchor, sealed, issued) = signed.keep_and_send().await?;
     steps.push(sealed);
     let (what, operation) = if order.controlled {
         ("issues a controlled prescription", "prescription.issue-controlled")
@@ -335,9 +320,8 @@ pub async fn release(
     Ok(Step::new(&pharmacist.name, "gives the claim up", "prescription.release", &outcome))
 }
 
-/// The pharmacist hands out another product, under the claim, that was held against what is known: product, reason and
-/// what was overridden are sealed as a record of the pharmacy. Another substitution before dispensing replaces it.
-/// Dispensing follows.
+/// The pharmacist hands out another product of the same kind, under the claim: product and reason are
+/// sealed as a record of the pharmacy. Dispensing follows.
 ///
 /// # Errors
 ///
@@ -348,15 +332,14 @@ pub async fn substitute(
     pharmacist: &Person,
     patient: &PatientActor,
     id: B256,
-    substitute: &Substitute<'_>,
+    product: &str,
     reason: &str,
     now: Timestamp,
 ) -> Result<(Anchor, Vec<Step>), WorkflowError> {
-    let Substitute { product, findings, despite } = substitute;
     require_words("product", product)?;
     require_words("reason", reason)?;
     let digest = pharmacy.keyed_digest("salus/product/v1", product.as_bytes());
-    let mut resource = json!({
+    let resource = json!({
         "resourceType": "MedicationDispense",
         "status": "preparation",
         "medicationCodeableConcept": { "text": product },
@@ -371,24 +354,13 @@ pub async fn substitute(
             }],
         },
     });
-    if !findings.is_empty() {
-        require_words("reason", despite)?;
-        let found = findings.iter().map(|finding| json!({ "text": finding.to_string() }));
-        let why = json!({ "text": format!("handed out in spite of it: {despite}") });
-        resource["note"] = found.chain([why]).collect();
-    }
     let draft = Draft { kind: Kind::Medication, resource };
     let call = |reason| Prescriptions::substituteCall { id, product: digest, reason };
     let written = written(pharmacy, pharmacist, patient, id, now).await?;
     let record = pharmacy.make_record_id();
     let (anchor, sealed, outcome) =
         written.and_send(record, &draft, Contract::Prescriptions, call).await?;
-    let what = match findings.len() {
-        0 => "hands out another product of the same kind".into(),
-        count => format!(
-            "hands out another product, in spite of what was found ({count}), with a reason"
-        ),
-    };
+    let what = "hands out another product of the same kind";
     let step = Step::new(&pharmacist.name, what, "prescription.substitute", &outcome);
     Ok((anchor, vec![sealed, step]))
 }
@@ -633,30 +605,6 @@ pub async fn prescription_of(
     let call = Prescriptions::prescriptionOfCall { id };
     let (at, latest) = (gateway.at(Contract::Prescriptions), BlockId::latest());
     Ok((state, gateway.gatekeeper.ledger().call(at, &call, latest).await?))
-}
-
-/// Another product that was to be handed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Substituted {
-    /// By whom, by member address.
-    pub by: Address,
-    /// The digest of the sealed record that says what and why.
-    pub record: B256,
-}
-
-/// The products that were put in the place of what was prescribed, from the first.
-///
-/// # Errors
-///
-/// [`WorkflowError::Call`] when the chain cannot be asked.
-pub async fn substitutions(gateway: &Gateway, id: B256) -> Result<Vec<Substituted>, WorkflowError> {
-    let events =
-        gateway.events_of::<Prescriptions::ProductSubstituted>(Contract::Prescriptions, id).await?;
-    let of = |event: Prescriptions::ProductSubstituted| Substituted {
-        by: event.pharmacist,
-        record: event.reason,
-    };
-    Ok(events.into_iter().map(of).collect())
 }
 
 /// The signed completion of a fill, to which a claim can refer.

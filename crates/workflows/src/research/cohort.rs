@@ -4,13 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_primitives::{Address, B256, keccak256};
-use alloy_sol_types::SolValue as _;
+use alloy_rpc_types_eth::Filter;
+use alloy_sol_types::{SolEvent as _, SolValue as _};
 use bindings::{Contract, DataExchange};
 use domain::{
     KindSet, Outcome, ProfessionalRole, Reader, RecordDigest, RecordId, RelationshipState,
     Timestamp,
 };
 use gatekeeper::{Found, Versions};
+use ledger::CallError;
 use serde_json::Value;
 use vault::{Listing, PAGE_LEN_MAX};
 
@@ -193,9 +195,15 @@ pub(super) async fn population(
 /// The source's own patients whose consent to a study stands.
 async fn consenting(source: &Gateway, study: B256) -> Result<Vec<Address>, WorkflowError> {
     let (keeper, exchange) = (&source.gatekeeper, source.at(Contract::DataExchange));
+    let filter = Filter::new()
+        .address(exchange)
+        .event_signature(DataExchange::StudyConsented::SIGNATURE_HASH)
+        .topic1(study)
+        .from_block(0);
+    let logs = keeper.ledger().logs(&filter).await.map_err(CallError::from)?;
     let events =
-        source.events_of::<DataExchange::StudyConsented>(Contract::DataExchange, study).await?;
-    let mut patients: BTreeSet<Address> = events.iter().map(|event| event.patient).collect();
+        logs.iter().filter_map(|log| DataExchange::StudyConsented::decode_log(&log.inner).ok());
+    let mut patients: BTreeSet<Address> = events.map(|event| event.data.patient).collect();
     {
         // Anybody can consent; who is not a patient here costs no further look.
         let projection = keeper.projection().await;

@@ -1,8 +1,10 @@
 //! Orders of extracts: placed, settled or disputed, and what was used. What an extract is made of, `extract.rs` says.
 
 use alloy_primitives::{Address, B256, keccak256};
-use alloy_sol_types::SolValue as _;
+use alloy_rpc_types_eth::Filter;
+use alloy_sol_types::{SolEvent as _, SolValue as _};
 use bindings::{Contract, DataExchange, convert::make_id};
+use ledger::CallError;
 
 use super::{
     document::{Document, said},
@@ -216,10 +218,18 @@ pub async fn record_use(
 /// [`WorkflowError::Invalid`] when the endpoint left one out or changed one.
 pub async fn uses(gateway: &Gateway, id: B256) -> Result<Vec<Use>, WorkflowError> {
     let held = order_of(gateway, id).await?;
-    let events = gateway.events_of(Contract::DataExchange, id).await?;
+    let filter = Filter::new()
+        .address(gateway.at(Contract::DataExchange))
+        .event_signature(DataExchange::ExtractUsed::SIGNATURE_HASH)
+        .topic1(id)
+        .from_block(0);
+    let ledger = gateway.gatekeeper.ledger();
+    let logs = ledger.logs(&filter).await.map_err(CallError::from)?;
+    let events =
+        logs.iter().filter_map(|log| DataExchange::ExtractUsed::decode_log(&log.inner).ok());
     let (mut uses, mut head) = (Vec::new(), B256::ZERO);
     for event in events {
-        let DataExchange::ExtractUsed { by, number, receipt, .. } = event;
+        let DataExchange::ExtractUsed { by, number, receipt, .. } = event.data;
         head = keccak256((head, number, receipt).abi_encode());
         uses.push(Use { number, by, receipt });
     }
@@ -264,7 +274,14 @@ pub async fn order_of(gateway: &Gateway, id: B256) -> Result<Order, WorkflowErro
 
 /// The digest of what was ordered, which only the event holds.
 pub(super) async fn ordered_query(gateway: &Gateway, id: B256) -> Result<B256, WorkflowError> {
-    let events = gateway.events_of::<DataExchange::ExtractOrdered>(Contract::DataExchange, id);
-    let first = events.await?.into_iter().next();
-    Ok(first.ok_or(WorkflowError::Unknown { what: "order", id })?.query)
+    let filter = Filter::new()
+        .address(gateway.at(Contract::DataExchange))
+        .event_signature(DataExchange::ExtractOrdered::SIGNATURE_HASH)
+        .topic1(id)
+        .from_block(0);
+    let logs = gateway.gatekeeper.ledger().logs(&filter).await.map_err(CallError::from)?;
+    let mut events =
+        logs.iter().filter_map(|log| DataExchange::ExtractOrdered::decode_log(&log.inner).ok());
+    let event = events.next().ok_or(WorkflowError::Unknown { what: "order", id })?;
+    Ok(event.data.query)
 }

@@ -160,8 +160,8 @@ impl Phase {
     /// Refuses answers that are not one to each item, or that let nobody go on.
     fn require(self, answers: &[Answer<'_>]) -> Result<(), WorkflowError> {
         let known = |key: &str| self.items().iter().any(|item| item.key == key);
-        if answers.iter().any(|(key, _)| !known(key)) {
-            return Err(self.invalid("an answer is to no item of this phase"));
+        if let Some((key, _)) = answers.iter().find(|(key, _)| !known(key)) {
+            return Err(self.invalid(&format!("there is no item {key}")));
         }
         for Item { key, takes, .. } in self.items() {
             let mut given = answers.iter().filter(|(item, _)| item == key);

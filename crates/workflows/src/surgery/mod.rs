@@ -26,7 +26,6 @@ use serde_json::{Value, json};
 
 pub(crate) use checklist::Operation;
 pub use checklist::{Answer, Item, Phase, Takes};
-use rounds::History;
 pub use rounds::{Round, Signatures, rounds};
 pub use signing::{FORWARD_MAX, FilledIn, Report, Signed, Signing, fill_in, incise, report, sign};
 pub use theatre::{
@@ -37,7 +36,7 @@ pub use theatre::{
 use crate::{
     Gateway, PatientActor, Person, Step, WorkflowError,
     given::require_words,
-    record::{Draft, Written, accept_call},
+    record::{self, Draft, Written, accept_call},
 };
 
 /// Where a surgery stands.
@@ -301,12 +300,11 @@ pub async fn sign_consent(
 }
 
 /// The hospital seals the form of a consent that stands on chain, in the name of the doctor who told the
-/// patient of the risks: once for each consent.
+/// patient of the risks.
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Invalid`] when no consent of the patient to this plan stands, its form was filed before, or it is
-/// no doctor of the hospital who says so.
+/// [`WorkflowError::Invalid`] when the patient did not consent to this plan, or it is no doctor who says so.
 pub async fn file_consent(
     hospital: &Gateway,
     doctor: &Person,
@@ -318,20 +316,18 @@ pub async fn file_consent(
     use domain::ProfessionalRole::{Physician, Surgeon};
     let (_, held) = standing(hospital, id).await?;
     patient.require_theirs("surgery", held.patient)?;
-    let role = hospital.role_here(doctor, now).await?;
-    if !matches!(role, Some(Physician | Surgeon)) || held.hospital != hospital.member() {
+    if !matches!(doctor.role, Physician | Surgeon) || held.hospital != hospital.member() {
         let why = "a doctor of the hospital says what the patient was told";
         return Err(WorkflowError::Invalid(why.into()));
     }
-    let consent = History::read(hospital, id).await?.consent;
-    let Some(consent) = consent.filter(|consent| consent.plan == plan.digest.0) else {
-        let why = "no consent of the patient to this plan stands";
-        return Err(WorkflowError::Invalid(why.into()));
-    };
-    let about = [id.as_slice(), &consent.number.to_be_bytes()].concat();
-    let form = RecordId(hospital.keyed_digest("salus/surgery-consent-form/v1", &about));
-    if hospital.gatekeeper.vault().head(form).await?.is_some() {
-        return Err(WorkflowError::Invalid("the form of this consent was filed before".into()));
+    let consented = rounds::events(hospital, id).await?.iter().any(|event| match event {
+        Surgeries::SurgeriesEvents::SurgeryConsented(event) => {
+            (event.round, event.plan) == (held.round, plan.digest.0)
+        }
+        _ => false,
+    });
+    if !consented {
+        return Err(WorkflowError::Invalid("the patient has not consented to this plan".into()));
     }
     let resource = json!({
         "resourceType": "Consent",
@@ -363,12 +359,9 @@ pub async fn file_consent(
             } }],
         },
     });
-    let draft = Draft { kind: Kind::Administrative, resource };
-    let new = draft.first_version(form, doctor, patient, now);
-    let along = hospital.along(&new);
-    let (anchor, outcome) = hospital.gatekeeper.put_and_propose_along(new, None, along).await?;
-    let what = "proposes the record of the consent form";
-    Ok((anchor, Step::new(&hospital.name, what, "record.propose", &outcome)))
+    let form = Draft { kind: Kind::Administrative, resource };
+    let (form, step) = record::propose(hospital, doctor, patient, &form, now).await?;
+    Ok((form, Step { what: "proposes the record of the consent form".into(), ..step }))
 }
 
 /// A surgeon or a physician of the hospital certifies that the patient can neither consent nor wait.
@@ -421,8 +414,8 @@ pub async fn withdraw_consent(
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Invalid`] when the theatre has no name; [`WorkflowError::Send`] when there is no consent, the time
-/// has passed, or somebody does not fit their seat.
+/// [`WorkflowError::Send`] when there is no consent, the time has passed, or somebody does not fit
+/// their seat.
 pub async fn schedule(
     hospital: &Gateway,
     person: &Person,
@@ -431,7 +424,6 @@ pub async fn schedule(
     at: Timestamp,
     theatre: &str,
 ) -> Result<Step, WorkflowError> {
-    require_words("theatre", theatre)?;
     let call = Surgeries::scheduleCall {
         id,
         team: [team.surgeon, team.anaesthetist, team.nurse],

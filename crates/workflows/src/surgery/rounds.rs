@@ -8,8 +8,11 @@
 use std::collections::BTreeSet;
 
 use alloy_primitives::{Address, B256};
+use alloy_rpc_types_eth::Filter;
+use alloy_sol_types::SolEventInterface as _;
 use bindings::{Contract, Surgeries::SurgeriesEvents as Event, convert::timestamp};
 use domain::Timestamp;
+use ledger::CallError;
 
 use super::{Phase, standing};
 use crate::{Gateway, WorkflowError};
@@ -85,31 +88,16 @@ pub(super) struct History {
     pub(super) rounds: Vec<Round>,
     /// The documents that completed a phase, whether or not that still counts.
     pub(super) completed: BTreeSet<B256>,
-    /// The patient's consent of the newest round, unless it was withdrawn.
-    pub(super) consent: Option<Consent>,
-    /// How often the patient consented.
-    consents: u64,
-}
-
-/// A consent of the patient's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Consent {
-    /// Which one of this operation, from 1.
-    pub(super) number: u64,
-    /// To which plan.
-    pub(super) plan: B256,
 }
 
 impl History {
     pub(super) async fn read(gateway: &Gateway, id: B256) -> Result<Self, WorkflowError> {
-        // Implants are left out: their events name the operation last.
-        Ok(Self::of(gateway.all_events_of(Contract::Surgeries, id).await?))
+        Ok(Self::of(events(gateway, id).await?))
     }
 
     fn of(events: impl IntoIterator<Item = Event>) -> Self {
         let first = Round { number: 1, ..Round::default() };
-        let (completed, consent, consents) = (BTreeSet::new(), None, 0);
-        let mut history = Self { rounds: vec![first], completed, consent, consents };
+        let mut history = Self { rounds: vec![first], completed: BTreeSet::new() };
         for event in events {
             history.apply(event);
         }
@@ -138,17 +126,11 @@ impl History {
                 }
             }
             Event::SurgeryIncised(_) => round.is_begun = true,
-            Event::SurgeryConsented(event) => {
-                self.consents += 1;
-                self.consent = Some(Consent { number: self.consents, plan: event.plan });
-            }
             Event::SurgeryConsentWithdrawn(_) => {
                 (round.team, round.scheduled_at) = (None, None);
                 round.signed.clear();
-                self.consent = None;
             }
             Event::ReturnedToTheatre(event) => {
-                self.consent = None;
                 self.rounds.push(Round { number: event.round.into(), ..Round::default() });
             }
             _ => {}
@@ -180,6 +162,15 @@ impl Phase {
 pub async fn rounds(gateway: &Gateway, id: B256) -> Result<Vec<Round>, WorkflowError> {
     standing(gateway, id).await?;
     Ok(History::read(gateway, id).await?.rounds)
+}
+
+/// What happened to an operation, in its order; implants, whose events name it last, left out.
+pub(super) async fn events(gateway: &Gateway, id: B256) -> Result<Vec<Event>, WorkflowError> {
+    let filter = Filter::new().address(gateway.at(Contract::Surgeries)).topic1(id).from_block(0);
+    let ledger = gateway.gatekeeper.ledger();
+    let logs = ledger.logs(&filter).await.map_err(CallError::from)?;
+    let events = logs.iter().filter_map(|log| Event::decode_log(&log.inner).ok());
+    Ok(events.map(|log| log.data).collect())
 }
 
 #[cfg(test)]
@@ -228,11 +219,6 @@ mod tests {
     fn incised() -> Event {
         let (id, patient, round) = (B256::ZERO, Address::ZERO, 1);
         Event::SurgeryIncised(Surgeries::SurgeryIncised { id, patient, by: SURGEON, round })
-    }
-
-    fn consented(plan: B256) -> Event {
-        let (id, patient, round) = (B256::ZERO, Address::ZERO, 1);
-        Event::SurgeryConsented(Surgeries::SurgeryConsented { id, patient, round, plan })
     }
 
     fn withdrawn() -> Event {
@@ -305,22 +291,6 @@ mod tests {
             assert_eq!(history.newest().scheduled_at, at);
             assert!(history.completed.contains(&LIST), "it was completed once");
         }
-    }
-
-    #[test]
-    fn a_consent_stands_until_it_is_withdrawn_or_the_round_is_over() {
-        let consent = |events: &[Event]| History::of(events.iter().cloned()).consent;
-        let first = Some(Consent { number: 1, plan: LIST });
-        let mut events = vec![consented(LIST)];
-        assert_eq!(consent(&events), first);
-        events.push(withdrawn());
-        assert_eq!(consent(&events), None);
-        events.push(consented(LIST));
-        assert_eq!(consent(&events), Some(Consent { number: 2, plan: LIST }));
-        events.extend([scheduled(10), incised()]);
-        assert_eq!(consent(&events), Some(Consent { number: 2, plan: LIST }));
-        events.push(returned(2));
-        assert_eq!(consent(&events), None);
     }
 
     #[test]

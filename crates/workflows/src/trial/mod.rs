@@ -32,7 +32,6 @@ use alloy_primitives::{Address, B256};
 use alloy_rpc_types_eth::Filter;
 use alloy_sol_types::SolEvent;
 use bindings::{Contract, Trials};
-use domain::Timestamp;
 use ledger::CallError;
 
 pub use arms::{
@@ -171,15 +170,6 @@ pub async fn subject_of(
 type Place = (u64, u64);
 
 /// The events of one kind about a trial, in their order; about all trials when none is named.
-/// When a trial was registered, by its block.
-async fn registered_at(gateway: &Gateway, id: B256) -> Result<Timestamp, WorkflowError> {
-    let registered = events_of::<Trials::TrialRegistered>(gateway, Some(id)).await?;
-    let unknown = WorkflowError::Unknown { what: "trial", id };
-    let ((number, _), _) = registered.first().ok_or(unknown)?;
-    let block = gateway.gatekeeper.ledger().block((*number).into()).await;
-    Ok(Timestamp(block.map_err(CallError::from)?.header.inner.timestamp))
-}
-
 async fn events_of<E: SolEvent>(
     gateway: &Gateway,
     id: Option<B256>,

@@ -11,10 +11,7 @@ use domain::{Anchor, Kind, RecordId, Timestamp};
 use ledger::Outcome;
 use serde_json::{Value, json};
 
-use super::{
-    Dossier, ITEMS_MAX, Nonce, Standing, check, events_of, protocol::worded, registered_at,
-    subject_of, trial_of,
-};
+use super::{Dossier, ITEMS_MAX, Nonce, Standing, check, protocol::worded, subject_of, trial_of};
 use crate::{
     Gateway, PatientActor, Person, Step, WorkflowError,
     record::{Draft, Written},
@@ -44,7 +41,7 @@ pub struct Agreement {
 /// # Errors
 ///
 /// [`WorkflowError::Send`] when another version is in force, the site does not take part, or the patient withdrew
-/// or was excluded; [`WorkflowError::Invalid`] when this very consent stands.
+/// or was excluded.
 pub async fn consent(
     relay: &Gateway,
     patient: &PatientActor,
@@ -53,14 +50,7 @@ pub async fn consent(
     now: Timestamp,
 ) -> Result<Step, WorkflowError> {
     let Agreement { site, version, commitment } = *agreement;
-    let (standing, held) = subject_of(relay, id, patient.account()).await?;
-    let stands = matches!(standing, Standing::Consented | Standing::Enrolled);
-    if stands && (held.site, held.version) == (site, version) {
-        // The contract would take it, and whoever follows it would take the form of the first for replaced.
-        let why = "this consent stands: the patient consented to this version at this site before";
-        return Err(WorkflowError::Invalid(why.into()));
-    }
-    let is_first = standing == Standing::None;
+    let is_first = subject_of(relay, id, patient.account()).await?.0 == Standing::None;
     let call = Trials::consentCall { id, site, version, commitment };
     let outcome = act(relay, patient, &call, now).await?;
     let operation = if is_first { "trial.consent" } else { "trial.consent-again" };
@@ -95,8 +85,7 @@ pub async fn file_consent(
     use domain::ProfessionalRole::{Physician, Researcher};
     let id = dossier.trial;
     let (standing, held) = subject_of(site, id, patient.account()).await?;
-    let role = site.role_here(person, now).await?;
-    if !matches!(role, Some(Physician | Researcher)) || held.site != site.member() {
+    if !matches!(person.role, Physician | Researcher) || held.site != site.member() {
         let why = "a physician or researcher of the site says what the patient was told";
         return Err(WorkflowError::Invalid(why.into()));
     }
@@ -178,12 +167,11 @@ pub async fn open_nonce(
     Ok(Step::new(&patient.name, "opens the nonce", "trial.open-nonce", &outcome))
 }
 
-/// The patient withdraws, for good, and owes nobody a reason. It never fails. Who forbade before that what was entered
-/// is used has forbidden it for good, whatever `keep_data` says now.
+/// The patient withdraws, for good, and owes nobody a reason. It never fails.
 ///
 /// # Errors
 ///
-/// [`WorkflowError`] when the chain cannot be asked, or does not take it.
+/// [`WorkflowError::Send`] when the chain does not take it.
 pub async fn withdraw(
     relay: &Gateway,
     patient: &PatientActor,
@@ -191,7 +179,6 @@ pub async fn withdraw(
     keep_data: bool,
     now: Timestamp,
 ) -> Result<Step, WorkflowError> {
-    let keep_data = keep_data && !has_forbidden(relay, patient.account(), id).await?;
     let outcome =
         act(relay, patient, &Trials::withdrawCall { id, keepData: keep_data }, now).await?;
     let what = match keep_data {
@@ -199,16 +186,6 @@ pub async fn withdraw(
         false => "withdraws from the trial; what was entered may not be used",
     };
     Ok(Step::new(&patient.name, what, "trial.withdraw", &outcome))
-}
-
-/// Whether a patient withdrew in such a way that what was entered may not be used.
-async fn has_forbidden(
-    gateway: &Gateway,
-    patient: Address,
-    id: B256,
-) -> Result<bool, WorkflowError> {
-    let withdrawals = events_of::<Trials::SubjectWithdrawn>(gateway, Some(id)).await?;
-    Ok(withdrawals.iter().any(|(_, event)| event.patient == patient && !event.keepData))
 }
 
 /// What came of a screening.
@@ -475,7 +452,6 @@ pub struct Reported {
 ///
 /// # Errors
 ///
-/// [`WorkflowError::Invalid`] when the site would have been aware of it before there was such a trial;
 /// [`WorkflowError`] when the chain refuses: it is somebody else, the patient is no subject of this site, or the
 /// time lies in the future.
 pub async fn report_adverse_event(
@@ -487,10 +463,6 @@ pub async fn report_adverse_event(
     now: Timestamp,
 ) -> Result<Reported, WorkflowError> {
     worded("adverse event", &event.what)?;
-    if event.aware_at < registered_at(site, id).await? {
-        let why = "nobody became aware of it before there was such a trial: give the time at which the site did";
-        return Err(WorkflowError::Invalid(why.into()));
-    }
     let serious = event.is_serious;
     let resource = json!({
         "resourceType": "AdverseEvent",

@@ -12,11 +12,9 @@ mod care;
 mod emergencies;
 mod inbox;
 mod messages;
-mod own;
 mod problem;
 mod rate;
 mod resolve;
-mod sealed;
 mod steps;
 mod webhooks;
 
@@ -121,12 +119,6 @@ impl Api {
             .route("/acts", get(acts::list))
             .route("/contacts", get(emergencies::contacts).put(emergencies::set_contacts))
             .route("/emergency-use", get(emergencies::usage))
-            .route("/records", get(own::records))
-            .route("/grants", get(own::grants))
-            .route("/relationships", get(own::relationships))
-            .route("/timeline", get(own::timeline))
-            .route("/sealed", post(sealed::open))
-            .route("/sealed/question", post(sealed::question))
             .route("/steps", post(steps::begin))
             .route("/steps/{id}", get(steps::show).post(steps::sign).delete(steps::give_up))
             .fallback(nothing)

@@ -304,8 +304,7 @@ fn tariffs_that_make_no_sense_are_refused() {
 #[test]
 fn flags_are_said_in_words() {
     assert_eq!(Flags::NONE.to_string(), "no flags");
-    assert_eq!(Flags(130).to_string(), "contested");
-    assert_eq!(Flags(134).to_string(), "not covered, contested");
+    assert_eq!(Flags(130).to_string(), "upcoded, contested");
     for source in ["prescription", "lab-order", "surgery"] {
         let parsed: Source = source.parse().unwrap();
         assert_eq!(Source::from_number(parsed.number()), Some(parsed));

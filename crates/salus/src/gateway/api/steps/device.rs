@@ -70,14 +70,6 @@ impl Wanted {
         }
     }
 
-    /// What is read for it, by FHIR type. A patient who accepts reads as who they are.
-    pub(super) const fn reads(&self) -> &'static [&'static str] {
-        match self {
-            Self::File { .. } | Self::Readings { .. } => &["DeviceRequest"],
-            _ => &[],
-        }
-    }
-
     pub(super) async fn take(self, cast: &Cast) -> Result<Value, WorkflowError> {
         let (here, now) = (&cast.gateway, cast.now);
         match self {

@@ -8,16 +8,12 @@
 //! A step belongs to whoever began it, and is there for a quarter of an hour. It is forgotten when the gateway
 //! stops: what is sealed by then stays proposed, and everything else did not happen.
 
-mod account;
 mod cast;
 mod claim;
-mod consent;
 mod device;
 mod emergency;
 mod laboratory;
 mod prescription;
-mod record;
-mod relationship;
 mod research;
 mod signing;
 mod surgery;
@@ -158,10 +154,6 @@ fn forget(steps: &mut HashMap<B256, Begun>) {
 
 /// A step with what goes into it.
 enum Wanted {
-    Account(account::Wanted),
-    Relationship(relationship::Wanted),
-    Record(record::Wanted),
-    Consent(consent::Wanted),
     Prescription(prescription::Wanted),
     Laboratory(laboratory::Wanted),
     Emergency(emergency::Wanted),
@@ -178,10 +170,6 @@ impl Wanted {
         let name = value["step"].as_str().unwrap_or_default().to_owned();
         let area = name.split('.').next().unwrap_or_default();
         let parsed = match area {
-            "account" => serde_json::from_value(value).map(Self::Account),
-            "relationship" => serde_json::from_value(value).map(Self::Relationship),
-            "record" => serde_json::from_value(value).map(Self::Record),
-            "consent" => serde_json::from_value(value).map(Self::Consent),
             "rx" => serde_json::from_value(value).map(Self::Prescription),
             "lab" => serde_json::from_value(value).map(Self::Laboratory),
             "emergency" => serde_json::from_value(value).map(Self::Emergency),
@@ -208,10 +196,6 @@ impl Wanted {
     /// Under which name it is in the log of what was done here.
     const fn act(&self) -> &'static str {
         match self {
-            Self::Account(_) => "step-account",
-            Self::Relationship(_) => "step-relationship",
-            Self::Record(_) => "step-record",
-            Self::Consent(_) => "step-consent",
             Self::Prescription(_) => "step-prescription",
             Self::Laboratory(_) => "step-laboratory",
             Self::Emergency(_) => "step-emergency",
@@ -226,10 +210,6 @@ impl Wanted {
 
     const fn about(&self) -> About {
         match self {
-            Self::Account(wanted) => wanted.about(),
-            Self::Relationship(wanted) => wanted.about(),
-            Self::Record(wanted) => wanted.about(),
-            Self::Consent(wanted) => wanted.about(),
             Self::Prescription(wanted) => wanted.about(),
             Self::Laboratory(wanted) => wanted.about(),
             Self::Emergency(wanted) => wanted.about(),
@@ -247,7 +227,6 @@ impl Wanted {
         match self {
             Self::Prescription(wanted) => wanted.reads(),
             Self::Surgery(wanted) => wanted.reads(),
-            Self::Device(wanted) => wanted.reads(),
             Self::Claim(wanted) => wanted.reads(),
             _ => &[],
         }
@@ -263,10 +242,6 @@ impl Wanted {
 
     async fn take(self, cast: &Cast) -> Result<Value, WorkflowError> {
         match self {
-            Self::Account(wanted) => wanted.take(cast).await,
-            Self::Relationship(wanted) => wanted.take(cast).await,
-            Self::Record(wanted) => wanted.take(cast).await,
-            Self::Consent(wanted) => wanted.take(cast).await,
             Self::Prescription(wanted) => wanted.take(cast).await,
             Self::Laboratory(wanted) => wanted.take(cast).await,
             Self::Emergency(wanted) => wanted.take(cast).await,

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256};
-use domain::{RecordId, Timestamp};
+use domain::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use workflows::{
     WorkflowError,
-    prescription::{self, Dose, Finding, Known, Order, Product},
+    prescription::{self, Dose, Known, Order, Product},
 };
 
 use super::{
@@ -22,7 +22,11 @@ use super::{
 pub(super) enum Wanted {
     /// Findings come back in the place of a prescription, unless `despite` gives a reason to go on.
     #[serde(rename = "rx.issue")]
-    Issue(Medicine),
+    Issue {
+        patient: Address,
+        #[serde(flatten)]
+        order: Medicine,
+    },
     #[serde(rename = "rx.countersign")]
     Countersign { id: B256 },
     /// By the prescriber, or by the patient.
@@ -35,9 +39,8 @@ pub(super) enum Wanted {
     Claim { id: B256 },
     #[serde(rename = "rx.release")]
     Release { id: B256 },
-    /// Findings come back, unless `despite` gives a reason to go on.
     #[serde(rename = "rx.substitute")]
-    Substitute { id: B256, product: String, reason: String, despite: Option<String> },
+    Substitute { id: B256, product: String, reason: String },
     #[serde(rename = "rx.dispense")]
     Dispense { id: B256, quantity: u32, batch: String, expires: u64 },
     #[serde(rename = "rx.confirm")]
@@ -46,11 +49,9 @@ pub(super) enum Wanted {
     Cancel { id: B256 },
 }
 
-/// What is prescribed, and to whom.
+/// What is prescribed.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Medicine {
-    patient: Address,
     #[serde(default)]
     system: String,
     #[serde(default)]
@@ -101,15 +102,10 @@ impl Medicine {
     }
 }
 
-/// What the checks found, in the place of a step.
-fn found(findings: &[Finding]) -> Value {
-    json!({ "findings": findings.iter().map(ToString::to_string).collect::<Vec<_>>() })
-}
-
 impl Wanted {
     pub(super) const fn about(&self) -> About {
         match self {
-            Self::Issue(medicine) => About::Begins(medicine.patient),
+            Self::Issue { patient, .. } => About::Begins(*patient),
             Self::Countersign { id }
             | Self::Permit { id, .. }
             | Self::WithdrawPermit { id, .. }
@@ -125,7 +121,7 @@ impl Wanted {
     /// What is read for it, by FHIR type.
     pub(super) const fn reads(&self) -> &'static [&'static str] {
         match self {
-            Self::Issue(_) | Self::Substitute { .. } => {
+            Self::Issue { .. } => {
                 &["AllergyIntolerance", "MedicationRequest", "MedicationStatement"]
             }
             _ => &[],
@@ -135,24 +131,22 @@ impl Wanted {
     pub(super) async fn take(self, cast: &Cast) -> Result<Value, WorkflowError> {
         let (here, now) = (&cast.gateway, cast.now);
         match self {
-            Self::Issue(medicine) => {
-                let patient = medicine.patient;
-                let (who, (order, despite)) = (cast.person()?, medicine.order()?);
+            Self::Issue { patient, order } => {
+                let (who, (order, despite)) = (cast.person()?, order.order()?);
                 order.require_sound()?;
                 let known = Known::read(here, who.member, patient, now).await?;
                 let checked = match prescription::check(&order, &known, despite.as_deref()) {
                     Ok(checked) => checked,
-                    Err(findings) => return Ok(found(&findings)),
+                    Err(findings) => {
+                        let findings = findings.iter().map(ToString::to_string);
+                        return Ok(json!({ "findings": findings.collect::<Vec<_>>() }));
+                    }
                 };
                 let patient = cast.about();
                 let (anchor, steps) =
                     prescription::issue(here, &who, &patient, &checked, now).await?;
                 let id = anchor.record.0;
                 let mut value = sealed((anchor, steps));
-                let missing = checked.not_checked();
-                if !missing.is_empty() {
-                    value["not_checked"] = missing.iter().map(ToString::to_string).collect();
-                }
                 if order.as_written {
                     // It stands, whatever comes of this.
                     match prescription::forbid_substitution(here, &who, id).await {
@@ -190,19 +184,10 @@ impl Wanted {
             Self::Release { id } => {
                 Ok(taken([prescription::release(here, &cast.person()?, id).await?]))
             }
-            Self::Substitute { id, product, reason, despite } => {
+            Self::Substitute { id, product, reason } => {
                 let (who, patient) = (cast.person()?, cast.about());
-                let known = Known::read_as(&[here], who.member, patient.account(), now).await?;
-                let written =
-                    prescription::prescribed(&[here], who.member, RecordId(id), now).await?;
-                let (written, despite) = (written.as_deref(), despite.as_deref());
-                let checked = match prescription::check_product(&product, written, &known, despite)
-                {
-                    Ok(checked) => checked,
-                    Err(findings) => return Ok(found(&findings)),
-                };
                 let substituted =
-                    prescription::substitute(here, &who, &patient, id, &checked, &reason, now);
+                    prescription::substitute(here, &who, &patient, id, &product, &reason, now);
                 Ok(sealed(substituted.await?))
             }
             Self::Dispense { id, quantity, batch, expires } => {

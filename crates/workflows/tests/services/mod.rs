@@ -12,8 +12,10 @@ use bindings::{
 use domain::{InstitutionRole, ProfessionalRole, Timestamp};
 use ledger::{Patient, PatientKey};
 
-use super::Meter;
-use crate::common::{CHAIN_ID, DAY, HOUR, address, secret, wallet};
+use crate::{
+    Meter,
+    common::{CHAIN_ID, DAY, HOUR, address, secret, wallet},
+};
 
 sol! {
     struct Attest {

@@ -1,5 +1,0 @@
-//! Tests of the portal.
-
-mod doors;
-mod explorer;
-mod house;
